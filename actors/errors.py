@@ -20,7 +20,7 @@
     │   └── RestartLimit              too many restarts: the supervisor gave up
     ├── EventError
     │   ├── UnserialisableEvent       a payload that is not JSON, or too large (also a ValueError)
-    │   ├── GrammarError              an event that may not come next
+    │   ├── GrammarError              an event that is not allowed next
     │   └── RunClosed                 an emit outside the life of its run or call
     ├── RunError
     │   ├── RunFailed                 a child run did not end with status ok
@@ -86,7 +86,7 @@ class ChildNotFound(ActorError, KeyError):
 
 
 class ChildRunning(ActorError):
-    """The child with this id has not ended. It must be terminated before it is restarted or deleted."""
+    """The child with this id has not ended. Terminate the child before you restart or delete it."""
 
 
 class MaxChildren(ActorError):
@@ -98,7 +98,7 @@ class MessageUnhandled(ActorError):
 
 
 class DeathPact(ActorError):
-    """A watched actor ended, and the watching actor did not handle its ``Terminated`` message, so it fails."""
+    """A watched actor ended, and the watching actor did not handle its ``Terminated`` message, and so fails."""
 
 
 class StashFull(ActorError):

@@ -81,7 +81,7 @@ def shown(value: object, limit: int = MAX_SHOWN) -> str:
     """Return ``repr(value)`` as valid Unicode, cut at ``limit`` characters. Never raises.
 
     Containers and groups are shown with a few of their items and levels. If ``repr`` raises, the result is the class
-    name; for an exception it is the text of :func:`describe`.
+    name, or for an exception the text of :func:`describe`.
     """
     text = _cut(_formatted(_Repr().repr, value), limit)
     if not text and issubclass(type(value), BaseException):
@@ -172,7 +172,7 @@ def built_in(error: BaseException, name: str) -> object:
 
 
 def _before(error: BaseException) -> BaseException | None:
-    """Return the exception's cause. If it has none, return its context, unless the context is suppressed."""
+    """Return the exception's cause. If there is no cause, return the context, unless the context is suppressed."""
     cause, context = led_to(error)
     if cause is not None or built_in(error, "__suppress_context__"):
         return cause
@@ -291,7 +291,7 @@ def _frames(error: BaseException) -> str:
 def _chain(error: BaseException, seen: set[int]) -> Iterator[BaseException]:
     """Yield the exception and its causes.
 
-    Stop at an exception in ``seen``, because a formatter shows each only once.
+    Stop at an exception in ``seen``, because a formatter shows each exception only once.
     """
     yield error
     for _ in range(MAX_RELATED):

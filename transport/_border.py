@@ -65,9 +65,9 @@ def refusal_in(raised: BaseException) -> tuple[int, str] | None:
 
 
 async def called(function: Callable[..., Awaitable[Any]], *arguments: object) -> Any | BaseException:
-    """Await ``function(*arguments)`` in a new task. Return the function's result, or the exception that it raised.
+    """Await ``function(*arguments)`` in a new task. Return the result of the function, or its exception.
 
-    If the function starts tasks in the nursery of this new task, they end together with the function, and their
+    If the function starts tasks in the nursery of this new task, these tasks end together with the function, and their
     failures count as failures of the function. A ``Cancelled`` of another scope, and a ``KeyboardInterrupt`` that the
     function's own code raises, are returned too. A real Ctrl-C goes to the main task.
 
@@ -131,7 +131,7 @@ def passed_on(result: Any) -> Any:
 
 
 def _is_real_interrupt(error: BaseException) -> bool:
-    """Return whether ``error`` is from a real Ctrl-C: trio's SIGINT handler raised it, and not other code."""
+    """Return whether ``error`` is from a real Ctrl-C: trio's SIGINT handler raised this exception, not other code."""
     traceback = traceback_of(error) if is_a(error, KeyboardInterrupt) else None
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

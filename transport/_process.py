@@ -20,7 +20,7 @@ logger = logging.getLogger("greenroom")
 
 
 class Reporter:
-    """Reports of a server process to its operator. They are written to the log; a subclass can do otherwise.
+    """Reports of a server process to its operator. Reports are written to the log; a subclass can do otherwise.
 
     The methods must not wait.
     """

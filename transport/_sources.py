@@ -102,7 +102,8 @@ def from_assignments(assignments: Iterable[str], defaults: Defaults) -> list[Giv
 def read_text(text: str, default: object) -> object:
     """Return the value that ``text`` stands for: a number, if the setting's default is a number.
 
-    A text that is not a number is returned as it is. The check of the setting then refuses it with a clear message.
+    A text that is not a number is returned as it is. The check of the setting then refuses the text with a clear
+    message.
     """
     for kind in (int, float) if isinstance(default, (int, float)) else ():
         try:

@@ -75,8 +75,8 @@ Authenticate: TypeAlias = "Callable[[Credentials], Awaitable[User]]"
 """The type of auth functions, which return the :class:`User` that has the given :class:`Credentials`.
 
 An auth function refuses a client by raising :class:`~transport.NotAuthenticated` or :class:`~transport.Forbidden`,
-alone or in an exception group. If it raises or returns anything else, the connection is closed with an internal error
-(4006). An auth function is cancelled after ``auth_seconds``.
+alone or in an exception group. If the function raises or returns anything else, the connection is closed with an
+internal error (4006). An auth function is cancelled after ``auth_seconds``.
 """
 
 ANONYMOUS = User("anonymous")
@@ -219,7 +219,7 @@ class TokenAuth:
 
 
 def _time(value: Any) -> float:
-    """Return the time in a token's claim (a NumericDate, RFC 7519, section 2) as a float. It can have a fraction.
+    """Return the time in a token's claim (a NumericDate, RFC 7519, section 2) as a float. The time can have a fraction.
 
     Raises:
         ValueError: If ``value`` is infinite, NaN, a string or a bool.

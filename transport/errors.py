@@ -4,7 +4,7 @@
 
     GreenroomError
     ├── CommandRefused                    (in actors)
-    │   └── OutcomeUnknown                the reply got lost, and the command may not be sent again
+    │   └── OutcomeUnknown                the reply got lost, and the client does not repeat the command
     └── TransportError
         ├── NotAuthenticated              the credentials prove no user
         │   └── TokenExpired              the token was valid until it expired
@@ -72,7 +72,7 @@ class ConnectionClosedForGood(TransportError):
 class HandshakeRejected(ConnectionClosedForGood):
     """The server refused the upgrade to WebSocket with an HTTP error.
 
-    ``code`` is the HTTP status, ``reason`` its text.
+    ``code`` is the HTTP status, ``reason`` the text of the answer.
     """
 
     def __str__(self) -> str:

@@ -73,9 +73,9 @@ class RetentionWalk:
     def drop_whole(self, count: int, size: int, last_ts: int) -> bool:
         """Count the next ``count`` lines as dropped if none of them is kept. Return whether they were dropped.
 
-        The lines need not be read for this: ``size`` is their size in bytes, and ``last_ts`` is the ``ts`` of the
-        newest of them. If this returns False, perhaps some of these lines are kept: read the lines and pass them to
-        :meth:`drop`.
+        The lines need not be read for this: ``size`` is the size of these lines in bytes, and ``last_ts`` is the ``ts``
+        of the newest of these lines. If this returns False, perhaps some of these lines are kept: read the lines and
+        pass them to :meth:`drop`.
         """
         # All of these lines are dropped if the later lines alone fill a limit, or if even the newest one is too old.
         after, rest = self.count - count, self.size - size

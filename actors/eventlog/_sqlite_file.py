@@ -33,7 +33,7 @@ CHECK_SECONDS = 5.0
 The time is enough for a file of some GiB.
 """
 _STEPS_PER_LOOK = 1_000
-"""Number of steps of SQLite's virtual machine after which the check of a file looks whether its time is over."""
+"""Number of steps of SQLite's virtual machine after which the check of a file checks the time."""
 
 WAL_BYTES = 16 * 1024 * 1024
 """Size in bytes to which the write-ahead log is cut after its content was copied to the main file.
@@ -65,7 +65,7 @@ class WalWatch:
     _warned: bool = False
 
     def look(self) -> None:
-        """Measure the write-ahead log, at most once in :data:`LOOK_SECONDS`. Log a warning if it is large."""
+        """Measure the write-ahead log, at most once in :data:`LOOK_SECONDS`. Log a warning if that log is large."""
         now = time.monotonic()
         if now < self._next_at:
             return
@@ -154,7 +154,7 @@ def _is_beyond_writing(target: Path) -> bool:
 
 
 def _check_alone(path: Path, target: Path) -> None:
-    """Raise ``LogUnavailable`` if the file has a write-ahead log: SQLite ignores it in a file opened as immutable."""
+    """Raise ``LogUnavailable`` if there is a write-ahead log, which SQLite ignores in a file opened as immutable."""
     log = _beside(target, "-wal")
     if log.exists() and log.stat().st_size:
         raise LogUnavailable(

@@ -29,7 +29,8 @@ Clients do not repeat an older start.
 def remember_starts(connection: sqlite3.Connection) -> None:
     """Add the recent starts of runs in each stream to the commands that the stream's state lists as done.
 
-    Up to schema 2 a restarted server searched the events for recent starts. Since schema 3 it reads only the state.
+    Up to schema 2 a restarted server searched the events for recent starts. Since schema 3 a restarted server reads
+    only the state.
     """
     since = time.time_ns() // 1_000_000 - int(RECENT_SECONDS * 1000)
     for stream, state in connection.execute("SELECT id, state FROM streams").fetchall():

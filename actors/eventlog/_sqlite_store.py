@@ -143,7 +143,7 @@ class Reader:
 
 
 class Writer:
-    """The writing half of a SQLite log. It keeps the ends of streams in memory: no other process changes them."""
+    """The writing half of a SQLite log. The writer keeps the ends of streams in memory: no other process writes."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

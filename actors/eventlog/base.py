@@ -201,7 +201,7 @@ class EventLog(ABC):
 
     @abstractmethod
     async def mark(self, key: StreamKey, state: bytes) -> None:
-        """Replace the stream's state (its writer's opaque bytes) without an event. It is as durable as an event."""
+        """Replace the stream's state (its writer's opaque bytes) without an event, as durably as an append."""
 
     @abstractmethod
     async def read(self, key: StreamKey, after: int, limit: int, size: int) -> Sequence[bytes]:
@@ -209,7 +209,7 @@ class EventLog(ABC):
 
         Args:
             key: The stream.
-            after: The lines after this seq are returned. If it is ``latest`` or higher, the result is empty.
+            after: The lines after this seq are returned. If ``after`` is ``latest`` or higher, the result is empty.
             limit: Maximum number of lines.
             size: Maximum bytes of the lines. A first line that is larger is returned alone.
 

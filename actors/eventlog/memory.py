@@ -59,7 +59,7 @@ class _Stream:
         return Head(self.epoch, self.latest + 1 - count, self.latest, self.size, oldest_ts, self.state, touched)
 
     def add(self, batch: Batch) -> int:
-        """Append a batch (consecutive events) to the stream. Return the number of its lines."""
+        """Append a batch (consecutive events) to the stream. Return the number of lines in the batch."""
         count = len(batch.lines)
         if not count:
             raise ValueError(f"an empty batch for {batch.key}")
@@ -98,11 +98,11 @@ class _Stream:
 
 
 class MemoryLog(EventLog):
-    """An event log in memory. When it is closed, it loses all events.
+    """An event log in memory. When the log is closed, all events are lost.
 
-    It keeps the line objects that it is given, without a copy. :meth:`append` never lets other tasks run, so that
-    clients get events without a wait. A caller that appends in a loop must therefore pass checkpoints itself. An append
-    costs about as much as extending a list.
+    The log keeps the line objects that the caller passes, without a copy. :meth:`append` never lets other tasks run, so
+    that clients get events without a wait. A caller that appends in a loop must therefore pass checkpoints itself. An
+    append costs about as much as extending a list.
     """
 
     outlives_process = False

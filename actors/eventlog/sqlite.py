@@ -30,18 +30,18 @@ class SqliteLog(EventLog):
     """An event log in a SQLite file. Only one process at a time can have the file open for writing.
 
     Every batch (consecutive events of one stream) is a row, and every append is a transaction. An append that returned
-    survives the death of the process. With ``synchronous="FULL"`` it survives a power failure too. With ``"NORMAL"`` a
-    power failure can lose the last appends, but never only a part of an append.
+    survives the death of the process. With ``synchronous="FULL"`` the append survives a power failure too. With
+    ``"NORMAL"`` a power failure can lose the last appends, but never only a part of an append.
 
     All work is done in threads: at most one call writes at a time, and at most one other call reads meanwhile.
 
     Args:
-        path: The file. It is made if it does not exist.
+        path: The file. A file that does not exist is made.
         synchronous: ``"NORMAL"`` or ``"FULL"``, as above.
         busy_seconds: Maximum time that a call waits while another program (for example ``sqlite3`` in a terminal) has
-            locked the file. After that it raises ``LogUnavailable``.
-        read_only: Open an existing log to read it, also while another process has it open. Calls that would change it
-            raise ``LogUnavailable``.
+            locked the file. After that time the call raises ``LogUnavailable``.
+        read_only: Open an existing log to read it, also while another process has it open. Calls that would change the
+            log raise ``LogUnavailable``.
 
     Raises:
         ConfigError: The path or ``synchronous`` cannot be used.
@@ -145,9 +145,9 @@ class SqliteLog(EventLog):
         return await trio.to_thread.run_sync(work, limiter=self._reading)
 
     def _opened(self, part: T | None) -> T:
-        """Return ``part``, the reader or the writer of the log. Raise ``LogUnavailable`` if it is None.
+        """Return ``part``, the reader or the writer of the log. Raise ``LogUnavailable`` if ``part`` is None.
 
-        It is None if the log is not open. The writer is also None if the log is open for reading only.
+        Reader and writer are None if the log is not open. The writer is also None if the log is open for reading only.
         """
         if part is None:
             is_open = self._database is not None

@@ -43,7 +43,7 @@ class LogFault:
     seq: int
     """Seq of the event that breaks the rule. If something is missing at the end, the seq of the newest event.
 
-    It is 0 if the session could not be read at all.
+    The seq is 0 if the session could not be read at all.
     """
     rule: str
     message: str
@@ -135,7 +135,7 @@ class StreamCheck:
         self.seq = oldest - 1
         """Seq of the last event that was checked; ``oldest - 1`` before the first one."""
         self.expected = oldest
-        """Seq that the next line should have. It is counted from ``oldest``, even if lines have wrong numbers."""
+        """Seq that the next line should have, counted from ``oldest``, even if lines have wrong numbers."""
         self.count = 0
         """Number of lines that were passed to :meth:`take`."""
         self._trimmed = oldest > 1

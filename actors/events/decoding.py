@@ -88,7 +88,7 @@ _HOOKS: dict[str, Callable[[Any, Any], Any]] = {
 }
 """Decoding hooks for fields that hold any JSON. The key is the field's annotation.
 
-They are needed because cattrs cannot handle a type alias that refers to itself, as ``JSON`` does.
+The hooks are needed because cattrs cannot handle a type alias that refers to itself, as ``JSON`` does.
 """
 
 

@@ -118,7 +118,7 @@ def too_deep(text: bytes) -> bool:
 
 
 def _unstructured(value: Any) -> object:
-    """Convert a value that orjson cannot encode into a form that it can encode, and return this form.
+    """Convert a value that orjson cannot encode into a form that orjson can encode, and return this form.
 
     orjson calls this for each datetime and each instance of an attrs class or dataclass, also for those inside others.
     """
@@ -132,8 +132,8 @@ def _unstructured(value: Any) -> object:
 def _with_fixed_offset(moment: object) -> object:
     """Return a datetime with the same offset from UTC, but with a time zone of the standard library.
 
-    If the datetime's own time zone raises an exception, it is raised here. *orjson asks a time zone for its offset
-    without checking for an exception: the whole process ended.* Any other value is returned unchanged.
+    If the datetime's own time zone raises an exception, this function raises the exception. *orjson asks a time zone
+    for its offset without checking for an exception: the whole process ended.* Any other value is returned unchanged.
     """
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         return moment
@@ -156,7 +156,7 @@ def _refuse_nan(value: object) -> None:
 
 
 def _searchable(value: Any) -> object:
-    """Return the contents of a value, so that they can be searched for NaN. Return "" if it cannot contain a float."""
+    """Return the contents of a value, to be searched for NaN. Return "" if the value cannot contain a float."""
     if attrs.has(value.__class__) or _is_dataclass(value):
         return _converter.unstructure(value)
     if isinstance(value, Enum):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Kind(StrEnum):
     """The kinds of items: runs, tool calls and questions. Each item is opened by one event and closed by another event.
 
-    The values are stored in the state of a stream, so they must not change.
+    The values are stored in the state of a stream, so the values must not change in later versions.
     """
 
     RUN = "run"
@@ -46,7 +46,7 @@ _CALL_RULES = {Kind.CALL: "G3", Kind.INPUT: "G2"}
 """The rule (G1 to G5) to report when an event about a tool call or question is refused, by the kind of the item."""
 
 _CLOSING_TYPES = {Kind.RUN: EventType.AGENT_COMPLETED, Kind.CALL: EventType.TOOL_COMPLETED}
-"""The type of the event that closes an open run or tool call. A question needs no such event: it ends with its run."""
+"""The type of the event that closes an open run or tool call. Questions are not here: they end with their run."""
 
 
 @attrs.frozen
@@ -108,7 +108,7 @@ class Grammar:
         name: str = "",
         ts: int = 0,
     ) -> None:
-        """Check that an event of type ``event`` is allowed next, and open or close the item that it is about.
+        """Check that an event of type ``event`` is allowed next, and open or close the item of the event.
 
         Raise :class:`GrammarError`, and change nothing, if the event breaks a rule.
         """

@@ -37,7 +37,7 @@ STAMP = b',"ts":%d,'
 """Format of the time in an event's line, filled in with ``%``. The argument is the ``ts``, in ms since 1970."""
 
 END = b"}"
-"""The bytes that end an event's line. They follow the data."""
+"""The bytes that end an event's line, after the data."""
 
 TEXT_BEGIN = b'{"text":'
 """The beginning of an event's data that has only a text (``agent_output``, ``agent_thinking``). The text follows."""

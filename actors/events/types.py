@@ -20,7 +20,7 @@ Each reader of an event gets lists and dicts of its own, so a reader that change
 """
 
 MAX_SEQ = 2**53 - 1
-"""The largest ``seq`` of an event. JavaScript cannot represent every integer above it exactly."""
+"""The largest ``seq`` of an event. JavaScript cannot represent all larger integers exactly."""
 
 
 class EventType(StrEnum):
@@ -40,7 +40,7 @@ class EventType(StrEnum):
 
 
 class Status(StrEnum):
-    """The ways in which a run or a tool call can end: the values of ``status`` in its last event."""
+    """The ways in which a run or a tool call can end: the values of ``status`` in the last event of the run or call."""
 
     OK = "ok"
     ERROR = "error"
@@ -213,7 +213,7 @@ class AgentCompleted(Event):
 
 @attrs.frozen(kw_only=True)
 class UserMessage(Event):
-    """A message that the user sent. It is an event of the session, so all open tabs of the session show it."""
+    """A message that the user sent. All open tabs of the session show the message, since it is an event."""
 
     type: ClassVar[str] = EventType.USER_MESSAGE.value
     text: str
@@ -221,7 +221,7 @@ class UserMessage(Event):
 
 @attrs.frozen(kw_only=True)
 class Custom(Event):
-    """An event that the application defines. It belongs to a run or, without ``run_id``, to the session itself."""
+    """An event that the application defines, of a run or, if ``run_id`` is None, of the session itself."""
 
     type: ClassVar[str] = EventType.CUSTOM.value
     name: str

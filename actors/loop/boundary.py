@@ -24,7 +24,7 @@ ROOM_FRAMES = 64
 """Number of nested calls for which the stack must have room when an agent's code notifies a listener.
 
 *An agent recursed until the stack was nearly full, and then sent a signal. The RecursionError hit the listeners: the
-browser tabs of its user failed, and the agent did not.*
+connections of the agent's user failed, and the agent did not.*
 """
 
 

@@ -22,7 +22,7 @@ PATIENCE = 2.0
 _AGREEMENT = 0.1
 """Largest accepted difference between trio's clock and the system's, as a fraction of the time since the last tick.
 
-If they differ by more, a test has moved trio's clock, and the loop did not stand still.
+If the clocks differ by more, a test has moved trio's clock, and the loop did not stand still.
 """
 
 
@@ -47,7 +47,7 @@ class LoopTime:
         """Seconds in which the loop stood still, up to the last tick."""
 
     def now(self) -> float:
-        """Return trio's time minus the time in which the loop stood still. It never goes back."""
+        """Return trio's time minus the time in which the loop stood still. The result never goes back."""
         now = self._clock()
         return now - self.lost - self._overdue(now)
 
@@ -71,7 +71,7 @@ class LoopTime:
     def tick(self) -> float:
         """Record that the loop runs now.
 
-        Return for how many seconds it was blocked before this call; 0 if it was not.
+        Return for how many seconds the loop was blocked before this call; 0 if the loop was not blocked.
         """
         now = self._clock()
         overdue = self._overdue(now)
@@ -83,7 +83,7 @@ class LoopTime:
     def _overdue(self, now: float) -> float:
         """Return the seconds by which the next tick is late.
 
-        Return 0 if it is not late, or if no task calls :meth:`tick`.
+        Return 0 if the tick is not late, or if no task calls :meth:`tick`.
         """
         overdue = now - self._ticked[0] - self._wait
         if overdue <= 0 or not self._tickers:

@@ -34,7 +34,7 @@ class Owner(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Forget, in a forked child, all open files without closing them, because they belong to the parent."""
+        """Forget, in a forked child, all open files. Do not close the files, because they belong to the parent."""
         ...
 
 

@@ -49,8 +49,8 @@ check_version(trio.__version__)
 def is_cancelled() -> bool:
     """Return whether the next checkpoint of this task raises Cancelled.
 
-    Trio's public ``current_effective_deadline`` is not used: it calls itself once for each enclosing scope, and that
-    could overflow the stack.
+    Trio's public ``current_effective_deadline`` is not used: it calls itself once for each enclosing scope, and so many
+    calls could overflow the stack.
     """
     return bool(cast("Any", trio.lowlevel.current_task())._cancel_status.effectively_cancelled)
 
@@ -90,7 +90,7 @@ class _Unsealed:
 
 
 class NotingNursery(_Unsealed, trio.Nursery):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]  # it is final to others
-    """A nursery that gives the exceptions of its tasks to its owner instead of raising them.
+    """A nursery that passes the exceptions of its tasks to the owner of the nursery instead of raising them.
 
     Trio's own nursery formats the exception of a task outside of all tasks. There, an exception whose text raises an
     error would end the whole run. If a task fails before ``task_status.started()``, ``start`` raises its exception, as
@@ -214,7 +214,8 @@ INTERRUPT_HANDLER = "trio._core._ki"
 def protect_from_interrupts(task: trio.lowlevel.Task) -> None:
     """Prevent a real Ctrl-C from raising in this task, and in tasks started below it while Protection is installed.
 
-    Trio then raises KeyboardInterrupt in its main task. In an actor's code it would look like a failure of that actor.
+    Trio then raises KeyboardInterrupt in its main task. If Ctrl-C raised in an actor's code, that would look like a
+    failure of the actor.
     """
     cast("Any", task)._ki_protected = True
 

@@ -18,7 +18,7 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class RunContext:
-    """A run's names, ids and deadline, as values that never change. It can be kept, and passed to any thread."""
+    """A run's names, ids and deadline, as values that never change. Any thread can use this object."""
 
     user: str
     """Name of the user that the run works for."""
@@ -31,7 +31,7 @@ class RunContext:
     parent_run_id: str | None = None
     """Id of the run that started this run as a sub-agent. None if this run is not a sub-agent."""
     depth: int = 0
-    """Number of runs above this run in the tree of runs. It is 0 for a run that is not a sub-agent."""
+    """Number of runs above this run in the tree of runs. The depth of a run that is not a sub-agent is 0."""
     deadline: float = float("inf")
     """The earliest time at which this run or a run above it times out, in seconds on trio's clock."""
 
@@ -41,7 +41,7 @@ class RunContext:
 
 
 RUN_CONTEXT: ContextVar[RunContext | None] = ContextVar("greenroom_run", default=None)
-"""The context of the current run. A run sets it in its own task. Tasks and threads that this task starts inherit it."""
+"""The context of the current run. A run sets it in its own task. All that this task starts inherits it."""
 
 
 def current_run() -> RunContext | None:

@@ -82,7 +82,7 @@ class RunNode:
         # None for a root: a reference to itself would be a cycle, which only the garbage collector frees.
         self._root: Self | None = None if parent is None else parent.root
         self.subruns = 0
-        """Number of open runs below this run, on all levels. It is counted only for a run without a parent."""
+        """Number of open runs below this run, on all levels. It is always 0 for a run that has a parent."""
         # A call or question that a tool's thread awaits is in no cancel scope of the run.
         self.waits: set[trio.CancelScope] = set()
         """Cancel scopes around the tool calls and questions of the run that are open."""
@@ -93,7 +93,7 @@ class RunNode:
 
     @property
     def root(self) -> Self:
-        """The topmost run of the tree: the run that is not a sub-agent. It is this run itself or a run above it."""
+        """The topmost run of the tree: this run itself if it is not a sub-agent, else a run above it."""
         return self if self._root is None else self._root
 
     @property
@@ -132,8 +132,8 @@ class RunNode:
     def cancelled_as(self) -> Status:
         """Status with which this run, or a tool call in it, ends if it is cancelled now.
 
-        It is the status of the nearest stopped run: this run, or a run above it. If no run was stopped, the session
-        decides the status.
+        The status comes from the nearest run that was stopped: this run, or a run above it. If no run was stopped, the
+        session decides the status.
         """
         for run in self._lineage():
             if run.stopped_as is not None:

@@ -21,7 +21,7 @@ def only_cancelled(error: BaseException) -> bool:
 def has_cancelled(error: BaseException) -> bool:
     """Return whether ``error`` is a cancellation, or a group that contains one.
 
-    An exception with a cancellation must always be raised again: trio needs it to reach the cancel scope.
+    An exception with a cancellation must always be raised again, because it must reach trio's cancel scope.
     """
     return any(is_a(leaf, trio.Cancelled) for leaf in leaves(error))
 
@@ -43,7 +43,7 @@ def settled(error: BaseException) -> BaseException:
 
 
 async def settling(call: Awaitable[object]) -> object:
-    """Await ``call`` and return its result. If ``call`` raises, raise the exception, as :func:`settled` returns it."""
+    """Await ``call`` and return its result. If ``call`` raises, raise the exception made safe by :func:`settled`."""
     raised = None
     try:
         try:

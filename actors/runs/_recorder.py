@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class RunRecorder:
     """The parts of one session that its runs use, and the methods that record the events of runs.
 
-    The session makes its recorder. Through it, a run cannot reach other sessions.
+    The session makes its recorder. Runs get only this object, so a run cannot reach other sessions.
     """
 
     key: StreamKey
@@ -47,7 +47,7 @@ class RunRecorder:
     redact: Redact
     signals: Signals
     scope: trio.CancelScope
-    """The cancel scope around all runs of the session. It is cancelled when the session fails or is killed."""
+    """The cancel scope around all runs of the session. The scope is cancelled when the session fails or is killed."""
     threads: ToolThreads
     account: UserAccount
     runs: dict[str, Closable] = attrs.Factory(dict[str, "Closable"])
@@ -86,7 +86,7 @@ class RunRecorder:
         """Append an event that opens or closes a run, a tool call or a question. Never wait.
 
         The grammar (the rules for the order of events) must allow the event. ``parent_run_id`` is needed only for the
-        start of a run. For later events of the run it is known.
+        start of a run. For later events the parent is known.
 
         Raise RuntimeError outside of the thread of the session's event loop. If any exception is raised (for example a
         RecursionError), nothing has changed.
@@ -128,7 +128,8 @@ class RunRecorder:
     def close(self, event: str, data: bytes, run_id: str, call_id: str | None = None) -> None:
         """Append an event that closes a run, a tool call or a question. Do nothing if the log has failed.
 
-        After a failure of the log the session ends. It appends the closing event when it is made again from the log.
+        After a failure of the log the session ends. The session appends the closing event when it is made again from
+        the log.
         """
         with suppress(LogUnavailable):
             self.record(event, data, run_id, call_id)
@@ -143,7 +144,7 @@ class RunRecorder:
         return question
 
     def forget_question(self, call_id: str) -> None:
-        """Forget a question, which may be answered or withdrawn already, and no longer count it for the user."""
+        """Forget a question, also if it was answered or withdrawn before. The user then has one open question less."""
         self.questions.pop(call_id, None)
         self.account.questions -= 1
 

@@ -109,7 +109,7 @@ class Run(RunNode):
         self._recorder.signals.send(name, self._recorder.encode(data))
 
     def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
-        """Tell clients whether the agent is typing. Never waits. When the run ends, it is no longer shown as typing."""
+        """Tell clients whether the agent is typing. Never waits. When the run ends, the agent no longer types."""
         if get_ident() != self._stream.thread:
             hop("typing()", self.typing, active)
             return
@@ -117,7 +117,7 @@ class Run(RunNode):
         self._recorder.signals.set_typing(Typist.AGENT, self.id, active=bool(active))
 
     def tool(self, name: str, arguments: Mapping[str, object] | None = None) -> ToolCall:
-        """Record a ``with`` block of the agent's own code as a tool call. Clients see it like any other tool call.
+        """Record a ``with`` block of the agent's own code as a tool call. Clients see an ordinary tool call.
 
         Use it as ``async with run.tool("search", {"q": …}) as call: call.result = …``.
         """

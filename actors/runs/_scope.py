@@ -122,8 +122,8 @@ class RunScope(Generic[AnyRun]):
     def close(self, outcome: Outcome) -> None:
         """Close everything that the run left open, then emit ``agent_completed``. Never wait.
 
-        Raise UnserialisableEvent if the result is not JSON or too large. Do nothing if the run is closed already, for
-        example together with its parent.
+        Raise UnserialisableEvent if the result of the run is not JSON or too large. Do nothing if the run is closed
+        already, for example together with its parent.
         """
         run, recorder = self.run, self._recorder
         if run.closed:

@@ -168,7 +168,7 @@ class _Held:
     depth: int
     """Number of sync tools that wait for this sync tool, each in its own thread."""
     over: bool = False
-    """Whether the function has returned. If it left a task running, calls of that task no longer count as nested."""
+    """Whether the function has returned. Calls of a task that it left running no longer count as nested."""
     turns: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
     def call(self, function: Callable[[], T]) -> T:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class ToolCall:
     """The call of a tool, as a ``with`` block: ``async with run.tool(name, arguments) as call: call.result = …``.
 
-    :meth:`Run.tool` makes it, and it can be entered only once. Entry emits ``tool_executing``. If entry raises, nothing
-    was emitted. Exit always emits ``tool_completed``. Exit never waits, so it cannot be cancelled.
+    :meth:`Run.tool` makes this object, and the block can be entered only once. Entry emits ``tool_executing``. If entry
+    raises, nothing was emitted. Exit always emits ``tool_completed``. Exit never waits, so it cannot be cancelled.
 
     A ``result`` that is not JSON or too large ends the call as ``error`` and raises
     :class:`~actors.UnserialisableEvent`.
@@ -55,11 +55,11 @@ class ToolCall:
         self._entered = self._timed_out = self._begun = False
         self._started = 0.0
         self.id = call_id
-        """Id of the call. It distinguishes several calls of the same tool."""
+        """Id of the call. By the id, several calls of the same tool can be told apart."""
         self.name = name
         """Name of the tool that is called."""
         self.result: Any = None
-        """Result of the call, which clients see in ``tool_completed``. It can be any JSON value."""
+        """Result of the call: any JSON value. Clients see the result in ``tool_completed``."""
 
     async def __aenter__(self) -> Self:
         recorder = self._recorder

@@ -145,7 +145,7 @@ def _exactly(kind: type[Any]) -> _Hook:
 def _only(json: type[Any], make: _Factory) -> _Factory:
     """Return a factory of conversion hooks that accept only a JSON object, or only a JSON array.
 
-    So the string "abc" is not taken as an array of its letters. ``json`` is ``dict`` or ``list``.
+    For example, the string "abc" is not taken as an array of its letters. ``json`` is ``dict`` or ``list``.
     """
 
     def factory(kind: Any, converter: Any) -> _Hook:

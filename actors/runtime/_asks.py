@@ -28,7 +28,7 @@ class Owner(Protocol):
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether the whole actor was cancelled, or only its present incarnation has ended."""
+        """Whether the whole actor was cancelled, or its incarnation (life until the next restart) has ended."""
         ...
 
     def on_all_answered(self) -> None:
@@ -68,7 +68,7 @@ class LateAnswers:
         self.deferred[request] = self.deferred.get(request, 0) + 1
 
     def _keep(self, request: Request) -> None:
-        """Mark a request as answered later, so that the return value of ``receive`` does not answer it."""
+        """Mark a request as answered later, so that the return value of ``receive`` is not its answer."""
         request.kept = True
         request.keeper = self
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Parent(Protocol):
-    """The children of one parent, with the methods that each child calls to report its starts and ends."""
+    """The group of all children of one parent. Each child calls its methods to report starts and ends."""
 
     @property
     def system(self) -> Runtime:
@@ -35,7 +35,7 @@ class Parent(Protocol):
 
     @property
     def cell(self) -> Body | None:
-        """The parent actor; None at the root."""
+        """The parent actor; None if the parent is the system itself."""
         ...
 
     def on_up(self, cell: Body) -> None:

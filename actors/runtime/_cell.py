@@ -158,7 +158,7 @@ class Cell(Waits[Incarnation]):
             del self, task, reason, life
 
     def _delay(self, reason: ExitReason) -> float | None:
-        """Return the seconds until the actor is restarted; None if it is not restarted."""
+        """Return the seconds until the restart of the actor; None if the actor is not restarted."""
         if self.ends_for_good or self.parent is None or is_cancelled():
             return None
         up_since = self.life.up_since if self.life is not None else math.inf

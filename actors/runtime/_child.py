@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Body(Protocol):
-    """A child's actor as the table of children sees it. Only error messages show its state."""
+    """A child's actor as the table of children sees it. The state is used only in error messages."""
 
     @property
     def state(self) -> State:
@@ -36,7 +36,7 @@ class Child(Generic[BodyT]):
     A group restart (of all or several children after one failed) sets this only for a child without an actor.
     """
     is_new: bool = False
-    """Whether the child has never been up. If this is True and the start of the child fails, its entry is dropped."""
+    """Whether the child has never been up. If this is True and the start of the child fails, the entry is dropped."""
     runs: bool = False
     """Whether the child is starting, running or stopping. False while it waits for a restart, and after its end."""
     dismissed: bool = False

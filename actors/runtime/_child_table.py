@@ -55,8 +55,8 @@ ENDED, WITH_GROUP, GAVE_UP = Follow(None), Follow(math.inf), Follow(None, gave_u
 class ChildTable(Generic[BodyT]):
     """The entries for the children of one supervisor, in the order of their start, and the decisions about them.
 
-    With ``keeps``, the specs of children that have ended are kept. Without it, and in every dynamic supervisor, the
-    entry of a child is dropped when the child ends.
+    With ``keeps``, the specs of children that have ended are kept. Without ``keeps``, and in every dynamic supervisor,
+    the entry of a child is dropped when the child ends.
     """
 
     __slots__ = (

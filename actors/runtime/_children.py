@@ -123,7 +123,7 @@ class Children:
         return [child.cell for child in reversed(self.entries()) if child.cell is not None]
 
     def find(self, key: str) -> Cell | None:
-        """Return the actor of the child with the id ``key``; None if it has ended or does not exist."""
+        """Return the actor of the child with the id ``key``; None if the child has ended or does not exist."""
         child = self.table.find(key)
         return None if child is None else child.cell
 
@@ -357,11 +357,11 @@ class GroupTask:
 
 
 def children_of(cell: Target) -> Children | None:
-    """Return the children of an actor; None if it has started no child since its last start, or is not up."""
+    """Return the children of an actor; None if the actor has started no child since its last start, or is not up."""
     children = None if cell.life is None else cell.life.children
     return children if isinstance(children, Children) else None
 
 
 def _draw() -> float:
-    """Return a random number in [0, 1)."""
+    """Return a random number in [0, 1), for the random part of a delay."""
     return random.random()  # noqa: S311  -- spreads restarts, guards nothing

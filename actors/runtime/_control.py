@@ -25,7 +25,7 @@ class ChildCells(Protocol):
         ...
 
     def find(self, key: str) -> Control[Any] | None:
-        """Return the actor of the child with the id ``key``; None if it has ended or does not exist."""
+        """Return the actor of the child with the id ``key``; None if the child has ended or does not exist."""
         ...
 
     def descendants(self) -> Iterator[Control[Any]]:
@@ -117,14 +117,14 @@ class Control(Body, Generic[LifeT]):
     # Called by other code. Each of these raises RecursionError near the end of the stack, and then has changed nothing.
 
     def kill_soon(self) -> None:
-        """End the actor now, even shielded work. Its supervisor decides whether it is restarted."""
+        """End the actor now, even shielded work. The supervisor decides whether the actor is restarted."""
         require_room(STOP_FRAMES)
         self._act(self.kill())
 
     def leave(self, reason: ExitReason) -> None:
         """Stop the actor after its current message, at its own request.
 
-        Its restart type decides whether it is restarted.
+        The restart type of the actor decides whether it is restarted.
         """
         require_room(STOP_FRAMES)
         self._act(self.wish_to_stop(Stop(reason, final=not should_restart(self.spec.restart, reason), own=True)))
@@ -132,8 +132,8 @@ class Control(Body, Generic[LifeT]):
     def stop_soon(self, stop: Stop, seconds: float) -> None:
         """Begin a stop of the actor, and cancel its code after ``seconds``. A final stop also refuses new messages.
 
-        An actor whose ``started()`` has not returned is cancelled now. A later stop cannot soften an earlier one: it
-        can only shorten the time, skip the waiting messages, or make the stop final.
+        An actor whose ``started()`` has not returned is cancelled now. A later stop cannot soften an earlier stop: a
+        later stop can only shorten the time, skip the waiting messages, or make the stop final.
         """
         require_room(STOP_FRAMES)
         self._act(self.ask_to_stop(stop, seconds, trio.current_time()))
@@ -149,7 +149,7 @@ class Control(Body, Generic[LifeT]):
     def note_failure(self, failure: BaseException) -> None:
         """Record that the actor failed: by an exception, or because its children failed too often.
 
-        Limit the time of its end.
+        From now on, the time of the actor's end is limited.
         """
         self._act(self.fail(failure, self.spec.seconds, trio.current_time()))
 

@@ -50,7 +50,7 @@ class Do:
 
 
 LIVING = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
-"""The states in which the actor runs. In the other states it waits for a restart, or has ended."""
+"""The states in which the actor runs. In the other states the actor waits for a restart, or has ended."""
 
 
 class Course:
@@ -67,7 +67,7 @@ class Course:
         """Reason of the actor's permanent end; None before that end."""
         self.stop_asked: Stop | None = None
         self.stop_at = math.inf
-        """Time at which the actor's code is cancelled if it still runs; infinite while the actor need not end."""
+        """Time at which code of the actor that still runs is cancelled; infinite while the actor need not end."""
         self.killed = False
         """Whether the actor was killed since its last start."""
         self.was_up = False
@@ -116,7 +116,7 @@ class Course:
         return do | Do.TIME | Do.WAKE
 
     def wish_to_stop(self, stop: Stop) -> int:
-        """Record that the actor asked for its own stop, unless it is ending already.
+        """Record that the actor asked for its own stop, unless the actor is ending already.
 
         Return the actions that this requires.
         """
@@ -189,7 +189,7 @@ class Course:
         return Failure(own_failure)
 
     def pause(self, delay: float) -> None:
-        """Record that the actor waits ``delay`` seconds for its restart. ``math.inf``: it waits for its supervisor.
+        """Record that the actor waits ``delay`` seconds for its restart. ``math.inf``: until its supervisor starts it.
 
         A halt (the stop before the restart of a group) is then forgotten. A final stop is not forgotten.
         """

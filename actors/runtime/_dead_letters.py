@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Undelivered(enum.StrEnum):
-    """The cause for which a message is a dead letter."""
+    """The cause why a message was not handled and became a dead letter."""
 
     TERMINATED = "terminated"
     """The actor ended before it handled the message."""
@@ -40,7 +40,7 @@ class DeadLetter:
     """Path of the actor to which the message was sent; for a late reply, of the actor that replied."""
     why: Undelivered
     cause: BaseException | None = None
-    """Exception with which the actor failed; None if it did not fail."""
+    """Exception with which the actor failed; None if the actor did not fail."""
 
 
 @attrs.frozen
@@ -121,7 +121,7 @@ class DeadLetters:
 
 
 class DeadLetterOffice:
-    """The counter of a system's dead letters. It also delivers them to the subscribers."""
+    """The object that counts a system's dead letters and delivers them to the subscribers."""
 
     __slots__ = ("_is_open", "_streams", "count")
 

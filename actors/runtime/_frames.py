@@ -33,8 +33,8 @@ def _has_ended(frame: FrameType) -> bool:
     """Return whether the code of the frame has ended.
 
     When the code has ended, the frame itself holds the variables and the code object, and the garbage collector sees
-    them there. Before that, the coroutine holds them or, while the coroutine runs, its thread. A suspended coroutine
-    must not be cleared: Python 3.11 and 3.12 would close it.
+    that. Before the end, the coroutine holds the variables or, while the coroutine runs, its thread. A suspended
+    coroutine must not be cleared: Python 3.11 and 3.12 would close it.
     """
     return any(held is frame.f_code for held in gc.get_referents(frame))
 

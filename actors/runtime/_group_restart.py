@@ -25,7 +25,7 @@ GROUPS = frozenset({Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE})
 
 
 class Phase(enum.Enum):
-    """The stage of a group restart."""
+    """The stage of a group restart: no restart, stopping the members, starting them again."""
 
     NONE = "none"
     HALTING = "halting"
@@ -69,7 +69,7 @@ class GroupRestart(Generic[BodyT]):
         self._down: list[Child[BodyT]] = []
         """Members of the group that must be started again."""
         self._beginning: Child[BodyT] | None = None
-        """The member that is being started."""
+        """The member of the group that is being started now; None if none is."""
         self._not_before = -math.inf
         """Time at which the backoff (the wait before the members are started again) is over."""
         self._is_joint = False

@@ -115,12 +115,12 @@ class Incarnation(MessageLoop):
     def _has_ended_well(self, reason: ExitReason) -> bool:
         """Return whether the actor ended without a failure and needs no clean-up.
 
-        An actor that was stopped during its start can still have children. Then it needs a clean-up.
+        An actor that was stopped during its start can still have children. In that case a clean-up is needed.
         """
         return is_graceful(reason) and (self.cell.was_up or self.children is None)
 
     async def _begin(self, scope: trio.CancelScope) -> Instance:
-        """Make the actor's instance if it is not made yet, run ``started()``, and return the instance."""
+        """Make the actor's instance if there is none yet, run ``started()``, and return the instance."""
         cell = self.cell
         if cell.killed or (cell.stop_asked is not None and not cell.was_up):
             scope.cancel()
@@ -249,7 +249,7 @@ class Incarnation(MessageLoop):
         self.cell.system.home.check()
 
     def crash(self, failure: Exception) -> None:
-        """Make the actor fail with ``failure``, because its children failed too often.
+        """Make the actor fail with ``failure``, because the actor's children failed too often.
 
         Its running code is cancelled when the time that the actor has for a stop is over.
         """

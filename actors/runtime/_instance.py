@@ -23,7 +23,7 @@ LIFE = "life of this actor"
 
 
 class Unhandled:
-    """The type of :data:`UNHANDLED`."""
+    """The type of :data:`UNHANDLED`, which ``receive`` returns for a message that the actor does not know."""
 
     def __repr__(self) -> str:
         return "UNHANDLED"
@@ -62,9 +62,10 @@ class Instance:
 
         The method is cancelled when the actor's ``shutdown`` time is over.
 
-        If the reason is Normal or Shutdown, the nursery is still open, and the method can start children. When it
-        returns, the tasks of the nursery are cancelled, and these children are stopped. After a Failure the nursery is
-        closed, and no child can be started. The method is not run for a killed actor, nor after ``started()`` failed.
+        If the reason is Normal or Shutdown, the nursery is still open, and the method can start children. When the
+        method returns, the tasks of the nursery are cancelled, and these children are stopped. After a Failure the
+        nursery is closed, and no child can be started. The method is not run for a killed actor, nor after
+        ``started()`` failed.
         """
 
 
@@ -77,7 +78,7 @@ class Life(Protocol):
 
     @property
     def actor(self) -> Instance | None:
-        """Instance of the actor's class; None before it is made, and after its end."""
+        """Instance of the actor's class; None before the instance is made, and after its end."""
         ...
 
     @property

@@ -39,8 +39,8 @@ class Failure:
 class Killed:
     """The exit reason of an actor that was ended by force: it was killed, or did not stop in time.
 
-    ``exception`` is the exception that the actor raised while it was ended, if any. It is not the reason of the end:
-    two Killed objects are equal even if their exceptions differ.
+    ``exception`` is the exception that the actor raised while it was ended, if any. This exception is not the reason of
+    the end: two Killed objects are equal even if their exceptions differ.
     """
 
     exception: BaseException | None = attrs.field(default=None, eq=False, repr=shown)
@@ -78,7 +78,7 @@ class Stop:
 
     reason: ExitReason
     own: bool = attrs.field(default=False, kw_only=True)
-    """Whether the actor asked for its own stop. If so, its time limit begins after the current message."""
+    """Whether the actor asked for its own stop. If so, the time limit begins after the current message."""
     drain: bool = False
     """Whether the actor handles the messages that are in its mailbox before it stops."""
     final: bool = True

@@ -95,7 +95,7 @@ class Mailbox:
         self.home = Home() if home is None else home
         """The thread and trio run to which the reader belongs."""
         self.turns = self.home.turns
-        """The iterator :attr:`Home.turns`, which counts calls. It is stored here too because every tell uses it."""
+        """The iterator :attr:`Home.turns`, which counts calls. It is stored here too, since every tell uses it."""
         self._owner = owner
         self._spec = spec
         self._senders: OrderedDict[trio.lowlevel.Task, object] | None = None
@@ -110,7 +110,7 @@ class Mailbox:
         self.accepted = 0
         self.dropped = 0
         self._given_up = 0
-        """Number of asks in the mailbox for which no caller waits. They take no room, and are never the oldest item."""
+        """Number of asks in the mailbox without a waiting caller. They take no room, and are never the oldest item."""
 
     def offer(self, item: object) -> bool:
         """Put an item into the mailbox if there is room. Return whether it was put in. Never waits."""
@@ -128,7 +128,7 @@ class Mailbox:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the mailbox refuses messages although its actor has not ended."""
+        """Whether the mailbox refuses messages although the actor has not ended."""
         return self._refusal is not None and self._refusal[1] is None
 
     @property
@@ -275,7 +275,7 @@ class Mailbox:
         return self._reader is not None and self._reader.custom_sleep_data is self
 
     def wait(self, reader: trio.lowlevel.Task) -> Awaitable[object]:
-        """Return an awaitable by which the actor's task ``reader`` waits until it is woken. It must be awaited at once.
+        """Return an awaitable by which the actor's task ``reader`` waits until it is woken. Await it at once.
 
         If the wait is cancelled, no message was taken.
         """

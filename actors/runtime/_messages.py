@@ -41,7 +41,8 @@ NO_MESSAGE: Final = object()
 def is_overridden(actor: Instance, name: str) -> bool:
     """Return whether the actor's class has overridden the method of that name. Never raises.
 
-    An attribute that raises counts as overridden: the runtime then calls it, it raises again, and the actor fails.
+    An attribute that raises counts as overridden: when the runtime then calls the method, the attribute raises again,
+    and the actor fails.
     """
     try:
         return getattr(getattr(actor, name), "does_nothing", False) is not True
@@ -223,7 +224,7 @@ class MessageLoop(Nurseries):
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether the actor's tasks were all cancelled, or its incarnation (life until a restart) has ended."""
+        """Whether the whole actor was cancelled, or its incarnation (life until the next restart) has ended."""
         return self.over or (self.scope is not None and self.scope.cancel_called)
 
     def on_all_answered(self) -> None:

@@ -73,7 +73,7 @@ class Nurseries:
     def open_nursery(self) -> trio.Nursery | None:
         """Return the nursery of the actor's own tasks. The first call opens it.
 
-        Return None if it cannot be used any more.
+        Return None if the nursery cannot be used any more.
 
         The nursery can be used until ``stopping()`` has returned.
         """
@@ -105,8 +105,8 @@ class Nurseries:
     async def leave_open_ones(self, scope: trio.CancelScope) -> BaseException | None:
         """Close the nurseries and scopes that the actor's code left open inside ``scope``. Return the failure, if any.
 
-        If the code was cancelled, it is no failure that they are open. Then only the exceptions of their tasks are a
-        failure.
+        If the code was cancelled, open nurseries and scopes are no failure. In that case only the exceptions of the
+        nurseries' tasks are a failure.
         """
         left = await leave_open_ones(scope, footing(self.open_count), None)
         return left if members(left) or not is_cancelled() else None

@@ -119,7 +119,7 @@ class Target(Protocol):
         ...
 
     def check_not_own_end(self) -> None:
-        """Raise RuntimeError if the caller is the actor or an actor below it: it would wait for its own end."""
+        """Raise RuntimeError if the caller is the actor or an actor below it: the caller would wait for its own end."""
         ...
 
     def stop_soon(self, stop: Stop, seconds: float) -> None:
@@ -127,7 +127,7 @@ class Target(Protocol):
         ...
 
     def kill_soon(self) -> None:
-        """End the actor now, even shielded work. Its supervisor decides whether it is restarted."""
+        """End the actor now, even shielded work. The supervisor decides whether the actor is restarted."""
         ...
 
     async def gone(self) -> ExitReason:
@@ -148,7 +148,7 @@ class Target(Protocol):
 
 
 class ActorRef:
-    """The handle on an actor. It stays valid over all restarts. ``spawn`` returns it; it has no public constructor.
+    """The handle on an actor. It stays valid over all restarts. ``spawn`` returns the handle.
 
     ``tell`` passes a checkpoint whenever it has to wait. When it need not wait, it passes a checkpoint only on every
     64th call, counted over all actors. When ``tell`` returns, the message was accepted, or dropped by the policy of the
@@ -181,7 +181,7 @@ class ActorRef:
         return self._cell.reason is None
 
     async def tell(self, message: object) -> None:
-        """Put a message into the actor's mailbox. While the mailbox is full, wait, unless its policy says otherwise.
+        """Put a message into the actor's mailbox. While it is full, wait, unless its policy says otherwise.
 
         An actor that other code has asked to stop can still send messages to itself, also from tasks of its nursery.
         These messages are handled if the stop drains the mailbox; otherwise they become dead letters.
@@ -279,7 +279,8 @@ class ActorRef:
         below it have ended. If the actor had ended before the call, this only returns its reason.
 
         Args:
-            drain: Whether the actor first handles the messages in its mailbox. If False, they become dead letters.
+            drain: Whether the actor first handles the messages in its mailbox. If False, these messages become dead
+                letters.
             timeout: Seconds until the actor's code is cancelled, if it still runs. One second later, shielded code is
                 cancelled too. The reason is then Killed. 0 cancels all code at once. None: the ``shutdown`` time of the
                 actor's spec.
@@ -312,8 +313,8 @@ class ActorRef:
     async def terminated(self) -> ExitReason:
         """Wait until the actor has ended permanently (it is not restarted), and return the reason. Safe to cancel.
 
-        Raises RuntimeError if the caller is the task of the actor, or of an actor below it: it would wait for its own
-        end.
+        Raises RuntimeError if the caller is the task of the actor, or of an actor below it: the caller would wait for
+        its own end.
         """
         self._cell.check_not_own_end()
         return await self._cell.gone()

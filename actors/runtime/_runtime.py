@@ -23,7 +23,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.limits: weakref.WeakSet[RestartLimit] = weakref.WeakSet()
-        """Every RestartLimit that supervisors of this system raised. The system recognises its own errors by this set.
+        """Every RestartLimit that supervisors of this system raised. By this set the system recognises these errors.
 
         A RestartLimit of another system is a failure like any other, even if it has the path of a supervisor of this
         system.

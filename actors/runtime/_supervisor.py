@@ -42,7 +42,7 @@ class ChildInfo:
     """The state of one child of a supervisor."""
 
     id: str
-    """Id of the child in the supervisor. It is also the name of the child."""
+    """Id of the child in the supervisor, which is also the name of the child."""
     ref: ActorRef | None
     """Handle of the child; None if the child has ended and only its spec is kept."""
     state: str
@@ -76,7 +76,7 @@ class SupervisorStatistics(ActorStatistics):
     strategy: str
     """Restart strategy: one_for_one, one_for_all, rest_for_one or dynamic. Empty if the supervisor is not up."""
     children_restarted: int
-    """Number of times that the supervisor restarted a child. Its limit of restarts counts each of them."""
+    """Number of times that the supervisor restarted a child. All of these count against the limit of restarts."""
     restarting: int
     """Number of children that have ended and wait for their restart now."""
 
@@ -175,7 +175,7 @@ class SupervisorRef(ActorRef):
         self._children().table.forget(id)
 
     def child(self, id: str) -> ActorRef | None:  # noqa: A002  -- the field's name
-        """Return the handle of a child; None if it has ended, or there is no child of that id."""
+        """Return the handle of a child; None if the child has ended, or if there is no child of that id."""
         cell = self._children().find(id)
         return None if cell is None else cell.ref
 

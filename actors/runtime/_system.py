@@ -168,8 +168,8 @@ class ActorSystem(Runtime):
             A report of each phase.
 
         Raises:
-            RuntimeError: The caller is the task of an actor, or the work of a phase: it would wait for its own end.
-                Nothing has happened then.
+            RuntimeError: The caller is the task of an actor, or the work of a phase: the caller would wait for its own
+                end. The shutdown has not begun.
 
         Cancellation:
             The running phase is ended. The next call, or the end of the ``open_system`` block, continues with the next
@@ -268,7 +268,7 @@ class ActorSystem(Runtime):
             self.nursery.start_soon(self._give_up, name="giving up")
 
     def on_child_ended(self, path: str, reason: ExitReason) -> None:
-        """End the system if a top-level actor exceeded its own limit of restarts: no supervisor above restarts it."""
+        """End the system if a top-level actor exceeded its limit of restarts: it has no supervisor that restarts it."""
         limit = next((each for each in limits_in(reason) if each.path == path and each in self.limits), None)
         if limit is not None:
             self.crash(limit)

@@ -29,7 +29,7 @@ class Owner(Protocol):
         ...
 
     def open_nursery(self) -> trio.Nursery | None:
-        """Return the nursery of the actor's own tasks; None if it is closed and cannot be opened again."""
+        """Return the nursery of the actor's own tasks; None if the nursery is closed permanently."""
         ...
 
     def wake(self) -> None:
@@ -62,7 +62,7 @@ class Timers:
         self._owner = owner
         self._timers: dict[Hashable, Timer] = {}
         self._due: dict[Timer, None] = {}
-        """The due timers, oldest first. Their messages have not been handled yet."""
+        """The due timers with a message that was not handled yet, oldest first."""
 
     def once(self, key: Hashable, message: object, seconds: float) -> None:
         """Send ``message`` to this actor once, after ``seconds`` seconds.
@@ -148,7 +148,7 @@ class Timers:
         return bool(self._due)
 
     def collect(self) -> object:
-        """Return the message of the timer that became due first. Remove the timer unless it repeats."""
+        """Return the message of the timer that became due first. If the timer does not repeat, remove it."""
         timer = next(iter(self._due))
         del self._due[timer]
         if timer.period is None:

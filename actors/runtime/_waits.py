@@ -95,7 +95,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
     # The end
 
     async def stop(self, stop: Stop, seconds: float) -> ExitReason:
-        """Stop the actor, and return the exit reason when nothing of it is left.
+        """Stop the actor, wait until nothing of the actor is left, and return the exit reason.
 
         If this is cancelled, the stop continues.
         """
@@ -113,7 +113,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
         return self.reason
 
     async def halt(self, seconds: float) -> None:
-        """Stop the actor for the restart of its group. Return when it waits to be started again, or has ended."""
+        """Stop the actor for the restart of its group. Return when the actor has stopped, perhaps permanently."""
         if self.reason is not None or (self.held and self.state is State.RESTARTING):
             return
         self._halted = halted = trio.Event()
@@ -135,7 +135,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
     # Waits that would never end
 
     def check_not_own_end(self) -> None:
-        """Raise RuntimeError if this actor, or an actor below it, makes the call: it would wait for its own end.
+        """Raise RuntimeError if this actor or an actor below it makes the call: the caller would wait for its own end.
 
         Raises RuntimeError outside the trio run of the system too.
         """
@@ -187,7 +187,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
         """Return whether other code asked the actor to stop, and the calling task is the actor's own or in its nursery.
 
         This is for stops from outside, which can come at any time. An actor that called ``context.stop()`` itself knows
-        that it accepts no messages.
+        that its mailbox accepts no messages.
         """
         if self.stop_asked is None or self.stop_asked.own:
             return False

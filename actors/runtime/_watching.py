@@ -31,7 +31,7 @@ class Watching:
         self._waiting: deque[Terminated] = deque()
         """Terminated messages that wait to be handled, before all messages of the mailbox.
 
-        Their number is not limited.
+        The number of these messages is not limited.
         """
 
     @property

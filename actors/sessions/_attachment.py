@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Attachment:
-    """A client's connection to a session: a cursor into the session's events, and the session's state when it began.
+    """A client's connection to a session: a cursor into the session's events, and the state at the attach.
 
     The cursor delivers the events after ``latest`` (or after the client's ``resume`` position) to the listener. The
     other fields describe the session at the moment of the attach. End the attachment by :meth:`detach`.
@@ -30,7 +30,7 @@ class Attachment:
     connection: str
     cursor: Cursor
     epoch: str
-    """Id of the session's log. It changes when the log is lost or replaced. See :class:`~actors.Position`."""
+    """Id of the session's log. The id changes when the log is lost or replaced. See :class:`~actors.Position`."""
     oldest: int
     """The lowest seq (event number) in the session's log, or ``latest + 1`` if the log has no events."""
     latest: int
@@ -66,7 +66,7 @@ class Attachment:
         self._sink.post(Typing(self.connection, active))
 
     async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
-        """Return committed events with a seq above ``after``, as JSON lines, and whether there are more.
+        """Return committed events with a seq above ``after``, as JSON lines, and whether there are more events.
 
         Args:
             after: Seq after which the events begin. If the log has dropped the events after that seq, the result begins

@@ -57,7 +57,7 @@ class Closing:
         """Wait until the runs have ended, record the close in the log, and reply to the close commands.
 
         Afterwards :attr:`is_done` is True. If the log fails, return early. This failure also ends the session. When the
-        session is made again from its log, it finishes the close.
+        session is made again from its log, the new session finishes the close.
         """
         recorder = self._recorder
         # Agents are cancelled by now, but may shield themselves. A client that waits for the reply must not wait for

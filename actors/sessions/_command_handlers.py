@@ -29,7 +29,7 @@ _SHOWN = 100
 
 
 class CommandHandlers:
-    """The handlers of one session's commands. A handler replies, or raises CommandRefused. It never waits."""
+    """The handlers of one session's commands. A handler replies, or raises CommandRefused. Handlers never wait."""
 
     __slots__ = ("_memory", "_recorder", "_replies", "_services", "_starts", "closing")
 
@@ -49,7 +49,7 @@ class CommandHandlers:
         self.closing: Closing | None = None
         """The permanent close of the session. None until the first command ``session.close``.
 
-        Once it is set, every other command is refused.
+        When a close has begun, every other command is refused.
         """
 
     def handle(self, command: Command) -> None:

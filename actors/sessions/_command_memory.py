@@ -37,7 +37,7 @@ class CommandMemory:
         return len(self._entries)
 
     def admit(self, command: Command, now: float) -> bool:
-        """Return True if the command is new and must be carried out. Return False if it was sent before.
+        """Return True if the command is new and must be carried out. Return False if the command was sent before.
 
         A command that was sent before gets the same reply as the first time: at once if there is a reply already,
         otherwise when the first sender gets the reply. ``now`` is the time on trio's clock, in seconds.

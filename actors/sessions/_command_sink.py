@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class CommandSink(Protocol):
-    """The receiver of a client's commands: the session itself, or a link to another server that has it."""
+    """The receiver of a client's commands: the session itself, or a link to a server that has the session."""
 
     def post(self, message: Command | Typing) -> None:
         """Put a command or a typing notice into the session's mailbox. Never wait.
@@ -27,7 +27,7 @@ class CommandSink(Protocol):
         ...
 
     def detach(self, connection: str) -> None:
-        """Tell the session that a client's connection has ended, so its user is no longer typing. Never wait.
+        """Tell the session that a client's connection has ended, so the client's user no longer types. Never wait.
 
         This can be called more than once, and also after the session has ended.
         """

@@ -45,7 +45,7 @@ class Command:
     by: str
     """Id of the connection that sent the command."""
     reply: Callable[[CommandReply], object]
-    """Function that is called once with the reply, immediately or later. It must not wait.
+    """Function that is called once with the reply, immediately or later. The function must not wait.
 
     If the function raises, the exception is only logged.
     """

@@ -26,7 +26,7 @@ class Directory(Protocol):
     async def ask(self, key: StreamKey, message: object) -> object:
         """Send a message to the session, and return the session's answer.
 
-        Make the session first if it is not in memory.
+        If the session is not in memory, make it first.
         """
         ...
 

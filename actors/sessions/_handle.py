@@ -89,8 +89,8 @@ class SessionHandle:
     async def close(self) -> None:
         """Close the session permanently, and wait until the log has recorded the close.
 
-        The runs of the session end as ``cancelled``. Its clients are disconnected and do not reconnect. Until retention
-        removes the session from the log, every later call for it raises :class:`~actors.SessionClosed`.
+        The runs of the session end as ``cancelled``. The session's clients are disconnected and do not reconnect. Until
+        retention removes the session from the log, every later call for it raises :class:`~actors.SessionClosed`.
 
         Cancellation: it is not known whether the session was closed.
         """

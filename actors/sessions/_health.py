@@ -21,7 +21,7 @@ class SessionHealth:
     """The faults that were found in one session. A healthy session has no faults."""
 
     overdue: tuple[str, ...]
-    """Ids of runs that still run more than 10 s after their deadline, because their code shields itself."""
+    """Ids of runs that still run more than 10 s after their deadline, because the code of the run shields itself."""
     unowned: tuple[str, ...]
     """Ids of runs and tool calls that are open according to the events, but that no code in this process will close."""
     missing: int

@@ -25,7 +25,7 @@ class Attach:
     resume: Position | None = None
     """Position at which the client stopped reading. None if the client has read nothing yet."""
     from_latest: bool = False
-    """Whether a client without ``resume`` gets only new events. If False, it first gets all old events in the log."""
+    """Whether a client without ``resume`` gets only new events. If False, the client gets old events first."""
 
 
 @attrs.frozen

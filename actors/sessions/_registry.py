@@ -150,9 +150,10 @@ class Sessions:
         return await self._spawner.get_or_spawn(key)
 
     async def ask(self, key: StreamKey, message: object) -> object:
-        """Send a message to a session and return the session's answer. Make the session first if it is not in memory.
+        """Send a message to a session and return the session's answer. If the session is not in memory, make it first.
 
-        If the session is just stopping because it was idle, wait for its end, make it again and ask it then.
+        If the session is just stopping because it was idle, wait for its end, make the session again, and send the
+        message then.
         """
         for attempt in range(_ATTEMPTS):
             ref = await self.get_or_spawn(key)

@@ -42,8 +42,8 @@ class RetentionSweep:
     Args:
         log: The log of all sessions.
         keep: The limits of retention.
-        forget_seconds: Time from a session's newest event until the session is removed from the log. It is removed
-            only if no event is left.
+        forget_seconds: Time from a session's newest event until the session is removed from the log. A session is
+            removed only if no event of it is left.
         reserve: Context manager in which the session cannot be made. It yields False if the session is in memory
             already.
         command_seconds: Time for which commands are remembered.
@@ -89,7 +89,7 @@ class RetentionSweep:
 
         Raises:
             LogUnavailable: The log is not available at all.
-            Exception: Anything that the log raises when it lists its streams.
+            Exception: Anything that the log raises when ``clean`` asks for the list of streams.
 
         Cancellation: some sessions are cleaned, other sessions are not.
         """

@@ -58,7 +58,7 @@ class Place:
         return self.held
 
     def take(self) -> None:
-        """Give this place (this permission) to its run, and wake the task that waits for it.
+        """Give this place (this permission) to its run, and wake the task that waits for the permission.
 
         Only the limiter calls this.
         """

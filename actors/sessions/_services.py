@@ -36,7 +36,7 @@ class SessionServices:
     threads: ToolThreads
     accounts: Accounts
     context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
-    """The context variables with which every run begins. They are copied when the server is made.
+    """The context variables with which every run begins. The variables are copied when the server is made.
 
     So no variable that was set for one user can reach the runs of another user.
     """

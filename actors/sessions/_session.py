@@ -43,7 +43,7 @@ class Session(Actor):
     """One session of one user, as an actor that is built from the session's log.
 
     The actor ends when it crashes, when it is idle, when the session is closed, or when the server ends. The next
-    attach builds it again, unless the session was closed permanently. Its parts are, in this order:
+    attach builds the actor again, unless the session was closed permanently. Its parts are, in this order:
     :class:`SessionTasks`, the recorder, :class:`Replies`, :class:`Starts`, :class:`CommandHandlers`. A part refers only
     to earlier parts, never to the session. So there are no reference cycles, and an ended session is freed at once.
     """
@@ -131,7 +131,7 @@ class Session(Actor):
             reply.send(make_answer() if reply.wanted else None)
 
     async def stopping(self, reason: ExitReason) -> None:
-        """Stop the runs of the session. Wait until they are closed and all events are committed to the log."""
+        """Stop the runs of the session. Wait until the runs are closed and all events are committed to the log."""
         if not self._tasks.is_up:
             return
         recorder = self._recorder
@@ -149,7 +149,8 @@ class Session(Actor):
         """Notify the listeners that the session has ended, and refuse all commands that have no reply.
 
         The spawner calls this when the actor has ended. The listeners are notified first: a client whose connection
-        ends sends its commands again, with the same ids. If the client got the refusal first, it would give up.
+        ends sends its commands again, with the same ids. If the client got the refusal first, the client would give up
+        the command.
         """
         self._tasks.is_up = False
         notify_ended(self._recorder.stream.cursors, reason)
@@ -221,8 +222,8 @@ class Session(Actor):
     async def trim_log(self) -> None:
         """Delete from the log the session's events that exceed the limits of retention. Cancelling this does no harm.
 
-        If the log is unavailable, the next periodic check tries again. Any other failure is logged: it must not prevent
-        the trimming of other sessions.
+        If the log is unavailable, the next periodic check tries again. Any other failure is logged: a failure must not
+        prevent the trimming of other sessions.
         """
         await attempted("the trimming of a session's log", self._trim_log)
 

@@ -139,8 +139,8 @@ class SessionTable:
     def longest_idle(self) -> Entry | None:
         """Return the session that has been idle for the longest time. Return None if no session is known to be idle.
 
-        A search of all sessions is slow, so its result is kept for later calls: each call returns the next idle session
-        of the result. A session that was used since the search is skipped until the next search.
+        A search of all sessions is slow, so the result of a search is kept for later calls: each call returns the next
+        idle session of the result. A session that was used since the search is skipped until the next search.
         """
         if (found := self._next_idle()) is not None:
             return found

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def snapshot(
     services: SessionServices, recorder: RunRecorder, memory: CommandMemory, starts: Starts
 ) -> SessionStatistics:
-    """Return the state of a session, as numbers, and its faults."""
+    """Return numbers that describe a session's state, and the faults that were found in it."""
     key = recorder.key
     return SessionStatistics(
         user=key.user,

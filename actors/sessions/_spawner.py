@@ -33,7 +33,7 @@ logger = logging.getLogger("greenroom.sessions")
 
 
 class SessionSpawner:
-    """Makes the sessions of a server (actors below the session factory), and removes them when they end.
+    """Makes the sessions of a server (actors below the session factory), and removes ended sessions.
 
     Each key has at most one session at a time. A session that is being made or is stopping counts too. A session is not
     made while retention works on its log.
@@ -76,7 +76,7 @@ class SessionSpawner:
 
     @contextmanager
     def reserve(self, key: StreamKey) -> Generator[bool]:
-        """Prevent the making of the session inside the ``with`` block. If it is in memory already, only yield False.
+        """Prevent the making of the session inside the ``with`` block. If the session is in memory, only yield False.
 
         In a block that yields True, retention can work on the session's log undisturbed.
         """
@@ -167,7 +167,7 @@ class SessionSpawner:
         """Stop the session that has been idle longest, if there are too many sessions.
 
         Return whether a session was stopped. Raise ``CommandRefused("overloaded")`` if there are too many sessions and
-        none of them is idle.
+        no session is idle.
         """
         settings = self._services.settings
         if self.table.count(user) >= settings.max_sessions_per_user:
@@ -182,7 +182,7 @@ class SessionSpawner:
         return True
 
     async def _reap(self, entry: Entry) -> None:
-        """Stop an idle session. From now on its mailbox refuses messages, so no message is lost."""
+        """Stop an idle session. From now on the session's mailbox refuses messages, so no message is lost."""
         if entry.ref is not None:
             self.reaped += entry.is_running
             self._on_ended(entry, await entry.ref.stop())

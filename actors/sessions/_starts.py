@@ -42,7 +42,7 @@ class Start:
     value: object
     """The input for the agent, already converted to the type that the agent's function expects."""
     run: Run
-    """The run that is to be started. It has its id already while it waits in the queue."""
+    """The run that is to be started. The run has an id already while it waits in the queue."""
     scope: RunScope[Run]
     place: Place
     since: int
@@ -50,8 +50,8 @@ class Start:
     recorded: trio.Event | None
     """Event that is set when the commit of ``agent_started`` has succeeded or failed. Only then the agent is called.
 
-    It is None if the agent need not wait for the commit: no client can send the start again, or the log is lost with
-    the process anyway.
+    The value is None if the agent need not wait for the commit: no client can send the start again, or the log is lost
+    with the process anyway.
     """
     begun: bool = False
     """Whether the run was started: its event ``agent_started`` was emitted."""

@@ -34,7 +34,7 @@ class LogKeeper(Actor):
         self._committer = committer
 
     async def started(self) -> None:
-        """Open the log. If that fails, this actor fails, and its supervisor starts it again."""
+        """Open the log. If that fails, this actor fails, and the supervisor starts the actor again."""
         await self._log.open()
         self.nursery.start_soon(self._committer.run)
 

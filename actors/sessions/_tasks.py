@@ -25,7 +25,7 @@ class SessionTasks:
         self._nursery = nursery
         self._services = services
         self.is_up = False
-        """Whether the session accepts work. True from the end of its recovery until it stops."""
+        """Whether the session accepts work. True from the end of the recovery until the stop."""
 
     def start_soon(self, function: Any, *args: object) -> None:  # as trio types it
         """Start a task of the session with a copy of the server's context variables."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class QuotaStatistics:
-    """The use of the limits that protect the server and its users from one user, of all users together."""
+    """How far all users together use the limits that protect the server and other users from one user."""
 
     users: int
     """Number of users with an account in memory. An account is small."""
@@ -40,19 +40,19 @@ class UserAccount:
 
     @property
     def is_unused(self) -> bool:
-        """Whether a new account would be the same as this one."""
+        """Whether a new account would be the same as this account."""
         return not self.questions
 
 
 class Accounts:
-    """The accounts of all users that have sessions in memory, and perhaps of some others."""
+    """The accounts of all users that have sessions in memory, and perhaps of some other users."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, UserAccount] = {}
         self._reached = Counter[str]()
 
     def of(self, user: str) -> UserAccount:
-        """Return the account of a user. Make it if it does not exist."""
+        """Return the account of a user. Make the account if it does not exist."""
         account = self._accounts.get(user)
         if account is None:
             account = self._accounts[user] = UserAccount(self._reached)

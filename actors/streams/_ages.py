@@ -27,7 +27,7 @@ Without a limit, a clock that is set again and again would fill the memory.
 def steady_seconds() -> float:
     """Return the time of a clock that is never adjusted, in seconds.
 
-    On Linux it also runs while the machine sleeps.
+    On Linux this clock also runs while the machine sleeps.
     """
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
@@ -35,7 +35,7 @@ def steady_seconds() -> float:
 
 @attrs.define
 class _Era:
-    """A period between two changes of the system's time of day. It ends when the next period begins."""
+    """A period between two changes of the system's time of day. The period ends when the next one begins."""
 
     begin: float
     """Beginning of the period, in seconds of the steady clock."""
@@ -44,15 +44,15 @@ class _Era:
 
 
 class AgeClock:
-    """A clock from which the ages of events are computed. It stays right even if the system's time of day is set.
+    """A clock from which the ages of events are computed. The ages stay right even if the system's time of day is set.
 
     Events carry the time of day, which can be set. Ages are counted on a steady clock, which is never set.
 
-    *Some machines start in 1970 and get the date from the network later. Others are set years forward by mistake, for a
-    minute. With the time of day alone, all events would suddenly be years old and be deleted.*
+    *Some machines start in 1970 and get the date from the network later. Other machines are set years forward by
+    mistake, for a minute. With the time of day alone, all events would suddenly be years old and be deleted.*
 
     Each call of :meth:`now` compares the time of day with the steady clock, and remembers a jump between them. The
-    first time of day is trusted, since there is no earlier one to compare it with.
+    first time of day is trusted, since there is no earlier time to compare it with.
     """
 
     def __init__(self, time_ms: Callable[[], int], steady: Callable[[], float] = steady_seconds) -> None:
@@ -65,8 +65,9 @@ class AgeClock:
         """Return the time (ms since 1970) from which ages are counted if ``seconds`` is the maximum age of an event.
 
         An event is too old if its ``ts`` is more than ``seconds`` before the returned time. The result is the time of
-        day, unless the time of day was set in the last ``seconds``. Then it is ``seconds`` after the lowest time of day
-        that the system showed during that time. So no event that is younger than ``seconds`` counts as too old.
+        day, unless the time of day was set in the last ``seconds``. In that case the result is ``seconds`` after the
+        lowest time of day that the system showed during that time. So no event that is younger than ``seconds`` counts
+        as too old.
         """
         now = self._look()
         if math.isinf(seconds):  # no event is too old

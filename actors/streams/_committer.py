@@ -92,7 +92,7 @@ class Committer:
         self._done_at = self._next_at = 0.0
         self._hurried = False
         self.after_commits: dict[Callable[[], None], None] = {}
-        """Callbacks that are called after each commit, when the sources were notified. They must not wait.
+        """Callbacks that are called after each commit, when the sources were notified. The callbacks must not wait.
 
         A callback that raises is removed.
         """

@@ -158,10 +158,10 @@ class Cursor:
         return lines
 
     def detach(self) -> None:
-        """End the cursor: its listener gets no more notifications, and it can read no more events. Idempotent.
+        """End the cursor: its listener gets no more notifications, and no more events can be read. Idempotent.
 
         The cursor also releases its listener and the session. After the end of its session a cursor gets no
-        notifications, but it can still read the committed events, until it is detached.
+        notifications, but the committed events can still be read through it, until it is detached.
         """
         self._feed.detach(self)
         # An owner may keep a detached cursor, which must not keep the session's ring, megabytes, in memory.
@@ -169,7 +169,7 @@ class Cursor:
 
 
 class _NoListener:
-    """The listener of a detached cursor. It ignores all notifications."""
+    """The listener of a detached cursor: a listener that ignores all notifications."""
 
     def on_events(self) -> None: ...
     def on_signal(self, name: str, data: bytes) -> None: ...
@@ -180,7 +180,7 @@ _NO_LISTENER = _NoListener()
 
 
 class _DetachedFeed:
-    """The feed of a detached cursor. It has no further events."""
+    """The feed of a detached cursor: a feed without further events."""
 
     __slots__ = ("committed_seq",)
 

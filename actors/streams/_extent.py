@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class LogExtent:
     """The range of events that the log keeps of one session, as far as it is known in memory.
 
-    The log is asked only when a limit of retention was perhaps crossed. Between these questions the size of the events
-    is estimated, and never too low. :meth:`trim` gets the exact range.
+    The log is asked only when a limit of retention was perhaps crossed. At other times the size of the events is
+    estimated, and never too low. :meth:`trim` gets the exact range.
     """
 
     __slots__ = ("_ages", "_head", "_key", "_log", "_record", "_retention", "_size", "added", "oldest_ts")

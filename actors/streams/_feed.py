@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class SessionFeed:
     """The reading half of a session's stream: the events in memory, the log, and the attached cursors.
 
-    It implements :class:`~actors.streams._cursor.Feed`. The writing half,
+    This class implements the protocol :class:`~actors.streams._cursor.Feed`. The writing half,
     :class:`~actors.streams._stream.SessionStream`, extends this class. Two separate objects would cost one more call
     for each event.
     """
@@ -57,7 +57,7 @@ class SessionFeed:
         return self._extent.epoch
 
     def attach(self, listener: Listener, position: int) -> Cursor:
-        """Attach a listener and return its cursor, which reads the events after ``position``.
+        """Attach a listener, and return its cursor, by which the events after ``position`` are read.
 
         The caller must detach the cursor in the end.
         """

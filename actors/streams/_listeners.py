@@ -38,7 +38,7 @@ def notify_signal(cursors: dict[Cursor, None], name: str, data: bytes) -> None:
 def notify_ended(cursors: dict[Cursor, None], reason: SessionEnding) -> None:
     """Notify the listeners of all cursors that the session has ended, and empty ``cursors``. This never raises.
 
-    The listener of a cursor that is attached during the call is notified too: otherwise its owner would wait for ever.
+    The listener of a cursor that is attached during the call is notified too: otherwise the owner would wait for ever.
     """
     while cursors:
         cursor = next(iter(cursors))

@@ -31,7 +31,7 @@ class DoneCommand:
     result: JSON
     """The result that the sender of the command got."""
     text: bytes
-    """The command's id, time and result as JSON text, as they are stored."""
+    """The command's id, time and result as JSON text, as the log stores them."""
 
     @classmethod
     def of(cls, command_id: str, ts: int, result: JSON) -> DoneCommand:
@@ -104,7 +104,7 @@ class Record:
     """Lower limit for the ``ts`` of all later events of the session, in ms since 1970."""
     grammar: Grammar
     closed_at: int | None
-    """Time at which the session was closed permanently (ms since 1970); None if it is not closed."""
+    """Time at which the session was closed permanently (ms since 1970); None if the session is not closed."""
     done: tuple[DoneCommand, ...]
 
 
@@ -154,8 +154,8 @@ class RecordWriter:
     def encode(self, ts: int, grammar: Grammar, closed_at: int | None) -> bytes:
         """Return the session's record (its state for the log) as JSON text: the same object until the content changes.
 
-        The ``ts`` in the record is the time of its last change. If it were the ``ts`` of the newest event, the log
-        would have to write the record again with each event.
+        The ``ts`` in the record is the time of the record's last change. If that ``ts`` were the ``ts`` of the newest
+        event, the log would have to write the record again with each event.
         """
         opened = grammar.snapshot()
         # A snapshot is the same object until an item opens or closes.

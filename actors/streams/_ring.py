@@ -15,8 +15,8 @@ class Ring:
     """The newest lines (encoded events) of a session in memory: about ``capacity`` lines and ``room`` bytes.
 
     All uncommitted lines are in memory too. The lines are consecutive by seq, and are in a plain list, since a deque
-    cannot be sliced. The list is cut back to a limit only when it exceeds the limit by a quarter: cutting is slow, and
-    so it happens rarely.
+    cannot be sliced. The list is cut back to a limit only when its length or size exceeds the limit by a quarter,
+    because cutting is slow.
     """
 
     __slots__ = ("_lines", "_most", "_most_bytes", "append", "base", "capacity", "room", "size")

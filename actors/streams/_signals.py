@@ -64,7 +64,7 @@ class Signals:
         return tuple(self._typing)
 
     def set_typing(self, by: Typist, id_: str, *, active: bool) -> None:
-        """Begin or renew the typing of a connection or run if ``active``; otherwise end it.
+        """Begin or renew the typing of a connection or run if ``active``; otherwise end the typing.
 
         A signal is sent to the clients only if the typing begins or ends.
         """
@@ -90,7 +90,7 @@ class Signals:
         return min(times, default=None)
 
     async def expire(self) -> None:
-        """End the typing of each user that does not renew it in time. Return when no user is typing any more."""
+        """End the typing of each user that is not renewed in time. Return when no user is typing any more."""
         self.expiring = True
         try:
             while (when := self.next_expiry()) is not None:

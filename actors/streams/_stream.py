@@ -78,13 +78,13 @@ class StreamLimits:
     window: int
     """Maximum number of uncommitted events. At this number, code that emits waits in :meth:`SessionStream.admit`."""
     command_seconds: float
-    """Time in seconds for which the session remembers a command that it has carried out."""
+    """Time in seconds for which the session remembers a command that was carried out."""
     command_bytes: int = 64 * 1024
     """Maximum size of the commands that the session remembers, in bytes."""
 
 
 class SessionStream(SessionFeed):
-    """The events of one session. Runs append them, and cursors read them.
+    """The events of one session. Runs append events, and cursors read them.
 
     ``on_failure`` is called once, with the error, when the log has failed.
     """
@@ -240,7 +240,7 @@ class SessionStream(SessionFeed):
     # Committing
 
     def when_committed(self, callback: OnCommit) -> None:
-        """Call ``callback`` with None once all events so far are committed, or with the error if they cannot be."""
+        """Call ``callback`` with None once all events so far are committed, or with the error of the commit."""
         if self._failure is not None:
             callback(self._failure)
         elif self.seq == self.committed_seq:
@@ -250,7 +250,7 @@ class SessionStream(SessionFeed):
             self._commit_waits.add(self.seq, callback)
 
     async def synced(self) -> None:
-        """Wait until all events put so far are committed. Raise :class:`~actors.LogError` if they cannot be."""
+        """Wait until all events put so far are committed. Raise :class:`~actors.LogError` if the commit fails."""
         outcome = OneShot["LogError | None"]()
         self.when_committed(outcome.set)
         error = await outcome.wait()
@@ -258,13 +258,13 @@ class SessionStream(SessionFeed):
             raise LogUnavailable("the session's events could not be committed") from error
 
     def record(self) -> bytes:
-        """Return the state that the log keeps in addition to the events, as JSON: the same object until it changes."""
+        """Return the state that the log keeps in addition to the events, as JSON: the same object until a change."""
         return self._record.encode(self.ts, self.grammar, self.closed_at)
 
     def remember_done(self, command_id: str, result: JSON) -> None:
         """Store that a command was carried out. The log stores this in the same commit as the newest event.
 
-        So if the command is sent again after a crash, it is not carried out again.
+        So a command that is sent again after a crash is not carried out again.
         """
         self._record.remember_done(command_id, self.ts, result)
 

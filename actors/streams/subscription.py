@@ -52,8 +52,8 @@ class SubscriptionEnd(StrEnum):
 class Subscription:
     """An async iterator over the committed events of a session, in batches of encoded lines.
 
-    A subscription is the listener of its cursor: attach it to a session, and pass the cursor to :meth:`follow`.
-    One task iterates at a time. The contract:
+    A subscription is the listener of its cursor: attach the subscription to a session, and pass the cursor to
+    :meth:`follow`. One task iterates at a time. The contract:
 
     - Lines (encoded events) come in order of seq, each once, without a gap. A batch is never empty.
     - A batch comes from memory, or from the log if the reader has fallen behind. A slow reader costs no memory.
@@ -159,14 +159,14 @@ class Subscription:
     # The session notifies its listener
 
     def on_events(self) -> None:
-        """Wake the task that iterates over the subscription. The session calls this when it has new events."""
+        """Wake the task that iterates over the subscription. The session calls this after each commit of its events."""
         self._news.wake()
 
     def on_signal(self, name: str, data: bytes) -> None:
         """Ignore a signal of the session. A subclass can override this method."""
 
     def on_ended(self, reason: SessionEnding) -> None:
-        """Store the reason why the session ended. The subscription ends once it has returned all committed events."""
+        """Store the reason why the session ended. The subscription ends when all committed events were returned."""
         self._session_end = SubscriptionEnd(reason)
         self._news.wake()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class GapError(Exception):
     """An event is missing: the event ``seq`` arrived before an earlier event. The client must reconnect and resume.
 
-    The client handles this error itself. It never reaches the application.
+    The client handles this error itself: the application never gets it.
     """
 
 
@@ -58,7 +58,7 @@ class EventBuffer:
     applied: Position | None
     skipping: bool = attrs.field(default=False, init=False)
     missed: bool = attrs.field(default=False, init=False)
-    """Whether events were skipped. If so, the client must reconnect and resume before it can add more events."""
+    """Whether events were skipped. If so, the client must reconnect and resume before the buffer takes more."""
     duplicates: int = attrs.field(default=0, init=False)
     skipped: int = attrs.field(default=0, init=False)
     _entries: deque[_Entry] = attrs.field(factory=deque[_Entry], init=False)

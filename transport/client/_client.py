@@ -160,7 +160,7 @@ class Client:
                 yet, or to repeat the start from another process without starting twice.
 
         Raises:
-            CommandRefused: The server refused the start; its ``code`` says why.
+            CommandRefused: The server refused the start; the error's ``code`` says why.
             ConnectionClosedForGood: The client has ended.
         """
         result = await self._command(CommandName.RUN_START, {"agent": agent, "input": input}, command_id)
@@ -196,7 +196,7 @@ class Client:
 
         Raises:
             CommandRefused: With ``not_waiting`` if the question was answered or withdrawn (``input_withdrawn``) before,
-                and with ``unknown_run`` if the run has ended, which ends its questions too.
+                and with ``unknown_run`` if the run has ended: the questions of a run end with the run.
             ConnectionClosedForGood: The client has ended.
         """
         await self._command(CommandName.INPUT_ANSWER, {"run_id": run_id, "call_id": call_id, "value": value})
@@ -227,15 +227,15 @@ class Client:
         await trio.lowlevel.checkpoint()
 
     def reconnect(self) -> bool:
-        """Begin the next attempt to connect now. Return False if the client is not ``waiting`` for it."""
+        """Begin the next attempt to connect now. Return False if the client is not ``waiting`` for an attempt."""
         return self._follower.reconnect()
 
     async def history(self, after: int, limit: int = MAX_HISTORY) -> History:
         """Return past events with a seq above ``after``, oldest first: as many events as fit into one message.
 
         Args:
-            after: Only events with a higher seq are returned. If the log has deleted the events after it, the result
-                begins at the oldest event that is kept.
+            after: Only events with a higher seq are returned. If the log has deleted the events after that seq, the
+                result begins at the oldest event that is kept.
             limit: Maximum number of events, 1 to 500.
 
         Raises:

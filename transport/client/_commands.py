@@ -60,7 +60,7 @@ class Commands:
 
     limit: int
     clocks: tuple[Callable[[], float], ...] = (awake_or_asleep,)
-    """Clocks that measure the age of a command. If they differ, the largest age counts."""
+    """Clocks that measure the age of a command. If the clocks differ, the largest age counts."""
     frame_bytes: int | None = attrs.field(default=None, init=False)
     """Maximum size of a frame: ``max_frame_bytes`` of the newest welcome. None before the first welcome."""
     memory: float = attrs.field(default=math.inf, init=False)
@@ -99,7 +99,7 @@ class Commands:
     def oldest_history(self) -> str | None:
         """Return the id of the oldest history request that was sent. Return None if there is none.
 
-        An ``error`` frame of the server has no id. It refers to this request.
+        An ``error`` frame of the server has no id. Such a frame is about the oldest history request.
         """
         sent = (id_ for id_, one in self._pending.items() if one.sent and isinstance(one.frame, HistoryFrame))
         return next(sent, None)
@@ -108,7 +108,7 @@ class Commands:
         """Begin a connection. The server accepts frames of ``frame_bytes``, and remembers ids for ``memory`` seconds.
 
         All commands must be sent again. Drop the commands that are too large, and return their ids: the server would
-        close the connection because of them, and the client would not reconnect.
+        close the connection because of large commands, and the client would not reconnect.
         """
         self.frame_bytes, self.memory = frame_bytes, memory
         # A command was encoded when an earlier limit was known, or none: so the new limit is checked here.
@@ -139,7 +139,7 @@ class Commands:
         return dropped
 
     def next_frame(self) -> bytes | None:
-        """Return the first frame that was not sent on this connection, and mark it as sent.
+        """Return the first frame that was not sent on this connection, and mark the frame as sent.
 
         Return None if there is none.
         """

@@ -224,7 +224,7 @@ class ClientCore:
     def _on_error(self, frame: ErrorFrame) -> list[Output]:
         """Refuse the oldest history request with the error in ``frame``.
 
-        An error frame has no id. It cannot be about a command, since a refused command gets a reply.
+        An error frame has no id. The frame cannot be about a command, since a refused command gets a reply.
         """
         self.errors += 1
         id_ = self.commands.oldest_history()

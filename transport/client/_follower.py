@@ -185,7 +185,7 @@ class Follower:
         )
 
     def _deliver(self, outputs: list[Output]) -> None:
-        """Pass the outputs of one message to the tasks that wait for them. Events are in the buffer already."""
+        """Pass the outputs of one message to the waiting tasks. Events are in the buffer already."""
         for output in outputs:
             match output:
                 case Answer(id_, outcome):
@@ -225,8 +225,8 @@ class Follower:
         """Return a token from the application. If there was none in time, return the end of the attempt to connect.
 
         If the callable raises, the client ends, and the tasks that use the client get the exception. If the callable
-        takes too long, it is cancelled, so that an old token cannot arrive late. The next attempt calls the callable
-        again.
+        takes too long, the call is cancelled, so that an old token cannot arrive late. The next attempt calls the
+        callable again.
         """
         if not callable(self._token):
             return self._token, None

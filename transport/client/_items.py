@@ -25,14 +25,14 @@ class Wakeups:
     events: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     signals: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     outgoing: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    """The task that writes waits here. It is woken when it is possible that there is a frame to send."""
+    """The task that writes waits here. The task is woken when there is perhaps a frame to send."""
     room: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    """The task that reads waits here while the buffer is full. It is woken when it is possible that there is room."""
+    """The task that reads waits here while the buffer is full. The task is woken when there is perhaps room."""
     states: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
 
 
 class Items(Generic[T]):
-    """An async iterator over events or signals. When all that have arrived were returned, it waits for more.
+    """An async iterator over events or signals. When all arrived items were returned, the iterator waits for more.
 
     The iterator stops when the application closes the client, and raises when the client has ended by an error. If
     ``anext`` is cancelled, no item is lost. Only one task at a time is allowed to wait, since two tasks would each get

@@ -39,7 +39,7 @@ _CLOSE_SECONDS = 2.0
 _LATE_SECONDS = 1.0
 """Maximum seconds by which a deadline normally fires too late. If it fires even later, the event loop was blocked.
 
-In that case perhaps the server's messages are unread, so its silence does not end the connection.
+In that case perhaps the server's messages are unread, so the server's silence does not end the connection.
 """
 _RECEIVE_BYTES = 64 * 1024
 
@@ -63,7 +63,7 @@ class Interrupt:
         return self.scope
 
     def leave(self) -> None:
-        """Stop the client permanently, and end its present wait."""
+        """Stop the client permanently, and end the wait in which it is now."""
         self.leaving = True
         self.scope.cancel()
 
@@ -75,7 +75,7 @@ class Interrupt:
 
 @attrs.define(eq=False)
 class Link:
-    """One connection of a client. It calls ``deliver`` with the results of each message that arrives."""
+    """One connection of a client. The link calls ``deliver`` with the results of each message that arrives."""
 
     target: Target
     core: ClientCore
@@ -84,7 +84,7 @@ class Link:
     wakeups: Wakeups
     options: Options
     _ended: Ended | ServerBrokeProtocol | None = attrs.field(default=None, init=False)
-    """The end of the connection as the reading task saw it. It has priority over exceptions of other tasks."""
+    """The end of the connection as the reading task saw it. This has priority over exceptions of other tasks."""
     _live_since: float | None = attrs.field(default=None, init=False)
     _upgraded: bool = attrs.field(default=False, init=False)
     _sending: bool = attrs.field(default=False, init=False)
@@ -183,7 +183,7 @@ class Link:
     def _next_frame(self) -> str | None:
         """Return the next frame to send, or None if there is none.
 
-        Before that, answer commands that expired before they could be sent.
+        Before that, answer commands that expired before the client could send them.
         """
         self.deliver(self.core.expire_commands())
         return self.core.next_frame()

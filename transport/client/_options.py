@@ -29,22 +29,22 @@ class Options:
     """The limits and times of one client."""
 
     buffer_events: int
-    """Maximum number of received events that wait for the application. Beyond it, the client stops reading.
+    """Maximum number of received events that wait for the application. Beyond this number, the client stops reading.
 
     The number can be exceeded by one message.
     """
     buffer_bytes: int
-    """Maximum bytes of received events that wait for the application. Beyond it, the client stops reading."""
+    """Maximum bytes of received events that wait for the application. Beyond this number, the client stops reading."""
     max_commands: int
     """Maximum number of commands that wait for a reply. One more command is refused with ``overloaded``."""
     signals: int
-    """Maximum number of signals that wait for the application. Beyond it, the oldest signals are dropped."""
+    """Maximum number of signals that wait for the application. If there are more, the oldest signals are dropped."""
     patience: float
     """Seconds for which the client stops reading while its buffer is full. Then it reads again, but skips events."""
     connect_seconds: float
     """Time limit in seconds of the TCP, TLS and WebSocket handshakes together."""
     token_seconds: float
-    """Time limit in seconds of one call of the token callable. After it the call is cancelled, and made again later."""
+    """Time limit in seconds of one call of the token callable. A longer call is cancelled, and made again later."""
     max_message_size: int
     """Maximum size of a message from the server, in characters. A larger message ends the client.
 

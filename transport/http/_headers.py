@@ -27,9 +27,9 @@ _NO_FORMS = "base-uri 'none'; form-action 'none'"
 class SecurityHeaders:
     """ASGI middleware that adds security headers to every response of an application.
 
-    With these headers the browser shows no page in a frame of another page. It also loads and runs only files of this
-    site, and connects only to this site and its WebSocket. The rule about files and connections is left out for the
-    application's own pages, which can set their own policy in a ``<meta>`` element.
+    With these headers the browser shows no page in a frame of another page. The browser also loads and runs only files
+    of this site, and connects only to this site and its WebSocket. The rule about files and connections is left out for
+    the application's own pages, which can set their own policy in a ``<meta>`` element.
 
     Args:
         app: The application whose responses get the headers.

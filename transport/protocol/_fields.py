@@ -36,7 +36,7 @@ class Fields:
         """Return the value of the field ``name``, or ``default`` if the field is absent or null.
 
         Raise :class:`BadFrame` unless the value's type is exactly ``kind``: for example, true is not an integer. Raise
-        it also for a string that UTF-8 cannot hold, unless ``surrogates`` is True.
+        the same error for a string that UTF-8 cannot hold, unless ``surrogates`` is True.
         """
         value: Any = self.frame.get(name)
         if value is None:

@@ -97,7 +97,7 @@ class Ack:
 class HistoryFrame:
     """A client's request for past events: at most ``limit`` events with a seq above ``after``.
 
-    Both numbers are stored as the client sent them. :attr:`fault` checks whether they are allowed.
+    Both numbers are stored as the client sent them. :attr:`fault` checks whether the numbers are allowed.
     """
 
     id: str
@@ -221,7 +221,7 @@ _PARSERS: Mapping[str, Callable[[Fields], ClientFrame]] = {
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    """Raise ``ValueError`` for NaN and Infinity. They are not JSON, but Python's JSON decoder would accept them."""
+    """Raise ``ValueError`` for NaN and Infinity, which are not JSON. Python's JSON decoder would accept them."""
     raise ValueError(f"{name} is not JSON")
 
 

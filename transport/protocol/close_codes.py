@@ -12,7 +12,7 @@ import attrs
 MAX_REASON_BYTES = 123
 """Maximum size of the reason in a close frame, in bytes.
 
-A close frame carries 125 bytes (RFC 6455, section 5.5). The close code takes two of them, the reason has the rest.
+A close frame carries 125 bytes (RFC 6455, section 5.5). The close code takes two bytes, the reason can have 123.
 """
 _CUT = "…"
 
@@ -94,8 +94,8 @@ def comes_back(code: int) -> bool:
     """Return True if a client should reconnect after its connection was closed with ``code``.
 
     For a code that is not in the table, the range decides. Outside 4000-4999, a client does not reconnect after 1000
-    (normal end) and after the errors up to 1010. It reconnects after 1011 to 1015, which are errors of the server or
-    the network.
+    (normal end) and after the errors up to 1010. A client reconnects after 1011 to 1015, which are errors of the server
+    or the network.
     """
     known = CLOSE_CODES.get(code)
     if known is not None:

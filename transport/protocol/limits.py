@@ -60,7 +60,7 @@ class TokenBucket:
 
 
 class Refusals:
-    """The times of a client's newest refused requests. They show whether the client ignores its rate limit."""
+    """The times of a client's newest refused requests. These times show whether the client ignores its rate limit."""
 
     __slots__ = ("_times",)
 

@@ -63,7 +63,7 @@ class ErrorCode(StrEnum):
 OUTCOME_UNKNOWN = "outcome_unknown"
 """The error code of a command that the client must not send again: perhaps the server has done it already.
 
-The client itself sets this code. It is never sent over the network.
+The client itself sets this code: no server sends it.
 """
 
 

@@ -45,7 +45,7 @@ class ServerMessage(Fields):
 
 
 def decode(message: str | bytes) -> ServerMessage:
-    """Return the fields of a server's message. Raise :class:`BadFrame` if it is not a JSON object with a type."""
+    """Return the fields of a server's message. Raise :class:`BadFrame` for anything but a JSON object with a type."""
     if isinstance(message, bytes):
         raise BadFrame("a binary message")
     try:

@@ -45,8 +45,8 @@ class OpenRun:
 class QueuedStart:
     """A request to start a run that waits in the queue. A client can cancel it by its ``command_id``.
 
-    ``since`` is the time when the wait began, in ms since 1970, by the server's clock. It is None if the wait began
-    while this client was connected.
+    ``since`` is the time when the wait began, in ms since 1970, by the server's clock. ``since`` is None if the wait
+    began while this client was connected.
     """
 
     command_id: str
@@ -149,7 +149,7 @@ class Ping:
 
 @attrs.frozen
 class Goodbye:
-    """The reason why the server closes the connection. The server sends it just before it closes.
+    """The reason why the server closes the connection. The server sends this frame just before the close.
 
     ``retry_ms`` is the delay before the client reconnects; None if the server does not set a delay.
     """
@@ -263,7 +263,7 @@ def reply(answer: Answer) -> bytes:
 
 
 def error(code: str, message: str) -> bytes:
-    """Return an ``error`` frame as JSON. It refuses a valid frame, and the connection stays open."""
+    """Return an ``error`` frame as JSON. The frame refuses a valid request, and the connection stays open."""
     return orjson.dumps({"type": _ERROR, "code": code, "message": message})
 
 

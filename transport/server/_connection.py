@@ -265,7 +265,7 @@ class Connection:
             self.close(close_codes.SLOW_CONSUMER, "nothing could be written for too long")
 
     def on_too_big(self, code: int, reason: str) -> bool:
-        """Note that the WebSocket closes because a message was too large. Return False if it was ending before."""
+        """Note that the WebSocket closes because a message was too large. Return False if already closing."""
         return self._life.note_closed(code, reason)
 
     # Calls of Places, the limit for each user (a Holder)
@@ -281,7 +281,7 @@ class Connection:
         return True
 
     def waits(self) -> bool:
-        """Return whether the client is still there, and its new connection still waits for permission."""
+        """Return whether the client is still connected, and this new connection still waits for permission."""
         return self._life.closing is None and self._wire.is_open
 
     def give_way(self) -> None:

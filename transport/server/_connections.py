@@ -96,7 +96,7 @@ class Connections:
             self._all_gone.unpark_all()
 
     def refuse(self, address: str) -> Reject | None:
-        """Return a refusal if a new connection from ``address`` exceeds a limit. Return None if it is allowed.
+        """Return a refusal if a new connection from ``address`` exceeds a limit. Return None if none is exceeded.
 
         The caller must have called :meth:`add` for the new connection before.
         """

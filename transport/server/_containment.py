@@ -16,7 +16,7 @@ class Contained(Protocol):
     """A part of one connection. A task that serves all connections of the server calls it."""
 
     def on_failed(self, error: BaseException) -> None:
-        """Close the connection, because one of its methods raised ``error``. Must not wait."""
+        """Close the connection, because a method of this part raised ``error``. Must not wait."""
 
 
 @trio.lowlevel.enable_ki_protection

@@ -33,7 +33,8 @@ class Delivery:
     queued, up to a limit.
 
     Only :meth:`send_rest` waits. The other methods can be called after the connection has ended, and then do nothing:
-    perhaps the session or the flusher (the task that writes to all connections) does not know yet that it has ended.
+    perhaps the session or the flusher (the task that writes to all connections) does not know yet that the connection
+    has ended.
     """
 
     __slots__ = (
@@ -84,7 +85,7 @@ class Delivery:
     # Notifications of the session (a Listener)
 
     def on_events(self) -> None:
-        """Note that the session commits new events. At the end of this commit they are sent to the client."""
+        """Note that the session commits new events. At the end of the commit the events are sent to the client."""
         if not self._life.over:
             self._context.flusher.schedule_with_commit(self)
 
@@ -131,7 +132,7 @@ class Delivery:
     # The flusher
 
     def schedule(self) -> None:
-        """Ask the flusher (the task that writes to all connections) to call :meth:`flush` as soon as its task runs."""
+        """Ask the flusher (the task that writes to all connections) to call :meth:`flush` soon."""
         if not self._life.over:
             self._context.flusher.schedule(self)
 
@@ -195,7 +196,7 @@ class Delivery:
     async def send_rest(self) -> None:
         """Send the committed events that are still in memory, as the last events before the connection closes.
 
-        Sends nothing if the client is slow at this moment: the client will get the events after it reconnects.
+        Sends nothing if the client is slow at this moment: the client will get the events after a reconnect.
         """
         cursor = self._cursor
         if cursor is None or self._wire.blocked:

@@ -19,8 +19,8 @@ class Visited(Contained, Protocol):
 class Flusher:
     """The task that makes all connections of a server write their new data.
 
-    It calls :meth:`~Visited.flush` of each connection that is scheduled. All events since a connection's last flush are
-    sent as one message, so messages grow with the load. Events are not delayed: they are written right after their
+    The task calls :meth:`~Visited.flush` of each connection that is scheduled. All events since a connection's last
+    flush are sent as one message, so messages grow with the load. Events are written without delay, right after their
     commit (:meth:`schedule_with_commit`, then :meth:`visit`). All other data is written when trio next runs this task
     (:meth:`schedule`, then :meth:`run`).
     """

@@ -47,7 +47,7 @@ class Heartbeat:
         self._wakeup = trio.Event()
 
     def add(self, connection: Timed, when: float) -> None:
-        """Call ``connection.beat`` at ``when``, on trio's clock, and then at the times that it returns.
+        """Call ``connection.beat`` at ``when``, on trio's clock, and then at each time that ``beat`` returns.
 
         To end the calls, call :meth:`remove`.
         """

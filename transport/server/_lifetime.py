@@ -46,7 +46,7 @@ class Closing:
 
 
 class Lifetime:
-    """The state of one connection: whether and how it is ending, and the tasks that it has started.
+    """The state of one connection: whether and how the connection is ending, and the tasks that it has started.
 
     The parts of a connection (delivery, requests) use this object to end the connection, so that they need no reference
     to the connection itself. Since there is no cycle of references, an ended connection is freed at once.
@@ -59,7 +59,7 @@ class Lifetime:
         self.scope = trio.CancelScope()
         """The scope of the task that reads from the client. The first :meth:`close` cancels it."""
         self.nursery: trio.Nursery
-        """The nursery of the connection's other tasks. It is set when the connection begins to run."""
+        """The nursery of the connection's other tasks. The nursery is set when the connection begins to run."""
         self.closing: Closing | None = None
         """The decision to close the connection, or None.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transport.server._heartbeat import Heartbeat
 
 FORCE_SECONDS = 1.0
-"""Seconds between the cancellation of a ``with`` block and its end by force, if it is shielded from cancellation.
+"""Seconds between the cancellation of a ``with`` block and its end by force, if the block is shielded.
 
 While the block still runs, it is ended by force again each time this number of seconds has passed.
 """
@@ -29,7 +29,7 @@ class Limit:
 
     Args:
         heartbeat: The timer of all connections, which calls :meth:`beat`.
-        time: The clock of the limit. It stands still while the event loop is blocked.
+        time: The clock of the limit, which stands still while the event loop is blocked.
         seconds: The time limit.
     """
 

@@ -30,7 +30,7 @@ class Holder(Protocol):
     def probe(self, on_frame: Callable[[], None]) -> bool:
         """Ping the client now, and call ``on_frame`` when the client's next frame arrives.
 
-        Return False if the client has got no welcome yet: then it need not answer, so its silence shows nothing.
+        Return False if the client has got no welcome yet: such a client need not answer, so silence shows nothing.
         """
         ...
 
@@ -47,8 +47,8 @@ class Places:
 
     A place is the permission for one connection. If no place is free for a new connection, the user's other connections
     are pinged. A connection that stays silent for ``seconds`` is closed, and its place becomes free. This procedure is
-    called a round. All new connections that come during a round wait for its result. They get the free places in the
-    order in which they came.
+    called a round. All new connections that come during a round wait for its result. The new connections get the free
+    places in the order in which they came.
     """
 
     def __init__(self, limit: int, seconds: float, heartbeat: Heartbeat, time: LoopTime) -> None:
@@ -125,9 +125,9 @@ class _Round:
         self._user = user
         self._silent: dict[Holder, None] = {}
         self._waiting: dict[Holder, OneShot[bool]] = {}
-        """The new connections that wait.
+        """The new connections that wait, each with the result that it waits for.
 
-        A connection's value becomes True if it gets a place, and False if it is refused.
+        The value becomes True if the connection gets a place (permission), and False if the connection is refused.
         """
         self._ends = places.time.now() + places.seconds
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.refusals")
 
 PERIOD_SECONDS = 60.0
-"""Minimum number of seconds between two lines about the same reason."""
+"""Minimum number of seconds between two log lines about the same reason."""
 
 # Refusals that also happen where nothing is wrong: a token expires, a phone loses its network. They are no warnings.
 _USUAL = logging.INFO
@@ -34,7 +34,7 @@ _USUAL = logging.INFO
 
 @attrs.frozen
 class _Text:
-    """The words of a reason: the ``code`` that the client gets, and a sentence that may contain names of settings."""
+    """The words of a reason: the ``code`` that the client gets, and a sentence, perhaps with names of settings."""
 
     code: str
     sentence: str
@@ -44,7 +44,7 @@ class _Text:
 class Reason(Enum):
     """The reasons to refuse a client or its command, with their texts.
 
-    There are few, so the counts take little memory, however many clients are refused.
+    There are only a few reasons, so the counts take little memory, however many clients are refused.
     """
 
     ORIGIN = _Text("HTTP 403", "the origin of the page is not in the setting allowed_origins")
@@ -80,7 +80,7 @@ class Reason(Enum):
 
 
 BY_STATUS = {403: Reason.ORIGIN, 404: Reason.PATH, 400: Reason.SUBPROTOCOL}
-"""The reasons to answer an upgrade request with an HTTP error. A full server (503) has more than one."""
+"""The reasons to answer an upgrade request with an HTTP error. Status 503 is not here: it has several reasons."""
 
 BY_CODE = {
     close_codes.TOO_MANY_CONNECTIONS: Reason.USER_FULL,
@@ -97,28 +97,28 @@ BY_CODE = {
 """The reasons to close a connection with a code, at any time."""
 
 DETAILED = {Reason.NOT_AUTHENTICATED, Reason.FORBIDDEN, Reason.BAD_FRAME, Reason.SESSION}
-"""The reasons to close a connection for which the words that the client gets tell more than the reason."""
+"""The reasons for which the text that the client gets says more than the reason itself: that text is logged too."""
 
 BEFORE_WELCOME = {
     close_codes.TOKEN_EXPIRED: Reason.TOKEN_EXPIRED,
     close_codes.SESSION_CLOSED: Reason.SESSION_CLOSED,
 }
-"""The reasons that count before the welcome only. After it they are the usual end of a token or a session."""
+"""The reasons to close a connection that count only before the welcome. Later they are the usual end of a session."""
 
 
 @attrs.define
 class _Count:
     due: float
-    """The time from which the next line may be written."""
+    """The time from which the next log line about this reason can be written."""
     refusals: int = 0
-    """Number of refusals since the last line."""
+    """Number of refusals since the last log line about this reason."""
     newest: str = ""
-    """The detail of the newest of them."""
+    """The detail of the newest refusal since the last log line."""
 
 
 @attrs.frozen
 class Summary:
-    """Refusals that were counted and not written: their reason, their number, and the detail of the newest."""
+    """Refusals that were counted, for one log line: their reason, their number, and the detail of the newest one."""
 
     reason: Reason
     refusals: int
@@ -126,14 +126,17 @@ class Summary:
 
 
 class RefusalCounts:
-    """The refusals of each reason since its last line (pure). ``period`` is the least time between two of its lines."""
+    """The refusals since the last log line about each reason (pure).
+
+    ``period`` is the minimum number of seconds between two log lines about one reason.
+    """
 
     def __init__(self, period: float = PERIOD_SECONDS) -> None:
         self._period = period
         self._counts: dict[Reason, _Count] = {}
 
     def note(self, reason: Reason, detail: str, now: float) -> bool:
-        """Return True if this refusal must be written now. Return False after counting it for a later summary."""
+        """Return True if this refusal must be logged now. Otherwise count it for a later summary, and return False."""
         count = self._counts.get(reason)
         if count is None:
             self._counts[reason] = _Count(now + self._period)
@@ -162,7 +165,7 @@ class RefusalCounts:
 
 
 class RefusalLog:
-    """Writes refusals to the log. The heartbeat calls :meth:`beat` while there are counts."""
+    """Writes refusals to the log. The heartbeat (a timer) calls :meth:`beat` while refusals are counted."""
 
     def __init__(self, settings: Settings, heartbeat: Heartbeat) -> None:
         self._settings = settings
@@ -174,7 +177,7 @@ class RefusalLog:
 
         Args:
             reason: The reason.
-            detail: More about this refusal, which may come from the client. Control characters in it are escaped.
+            detail: More about this refusal. The text can come from the client: its control characters are escaped.
         """
         was_idle = self._counts.next_due is None
         if self._counts.note(reason, detail, trio.current_time()):
@@ -209,13 +212,13 @@ class RefusalLog:
         return self._counts.next_due
 
     def finish(self) -> None:
-        """Write all counts, because the server ends."""
+        """Log the summaries of all counted refusals, because the server ends."""
         self.beat(math.inf)
         self._counts = RefusalCounts()
         self._heartbeat.remove(self)
 
     def on_failed(self, error: BaseException) -> None:
-        """Begin anew, because a call by the heartbeat raised ``error``."""
+        """Forget all counts and begin anew, because a call by the heartbeat raised ``error``."""
         log_failure(logger, "refusals could not be counted", error=error)
         self._counts = RefusalCounts()
 
@@ -228,7 +231,7 @@ class RefusalLog:
 
 
 class _Values(dict[str, object]):
-    """The settings as a mapping, for the texts."""
+    """The settings as a mapping from names to values, to fill in the sentences of reasons."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()

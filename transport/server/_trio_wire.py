@@ -134,8 +134,8 @@ class TrioWire(WriteBuffer):
     def forget(self) -> None:
         """Drop the references to the connection (the owner) and to trio-websocket, which refer to this object.
 
-        The wire and these objects refer to each other. Without this call they would stay in memory until a garbage
-        collection.
+        The wire and these objects refer to each other. Without this call all of them would stay in memory until a
+        garbage collection.
         """
         self._owner = self._websocket = None
 
@@ -152,7 +152,7 @@ class TrioWire(WriteBuffer):
             self._owner.on_stuck()
 
     def on_closed(self) -> None:
-        """Cancel the upgrade if it is still in progress, since no request can come on a closed stream."""
+        """Cancel an upgrade that is still in progress, since no request can come on a closed stream."""
         if self._upgrading is not None:
             self._upgrading.cancel()
 

@@ -78,7 +78,7 @@ class Watchdog:
             )
 
     def ask(self, call_soon: Callable[[Callable[[], None]], None], look: Callable[[], str]) -> None:
-        """Ask the event loop for an answer, and wait for the answer. Log a warning if it takes too long.
+        """Ask the event loop for an answer, and wait for the answer. Log a warning if the answer takes too long.
 
         Args:
             call_soon: Schedules a function to be called in the event loop.

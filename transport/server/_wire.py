@@ -28,7 +28,7 @@ class UpgradeRequest:
     offered: Sequence[str]
     """The subprotocols that the client offers, in the client's order."""
     headers: Mapping[str, str]
-    """The header fields, with names in lower case. If a field is repeated, its last value counts."""
+    """The header fields, with names in lower case. If a field is repeated, the last value counts."""
 
 
 class WireOwner(Protocol):
@@ -55,9 +55,10 @@ class WireOwner(Protocol):
 class Wire(Protocol):
     """A WebSocket that carries the messages of one connection.
 
-    The methods that are not ``async`` never wait. If the peer is gone they do nothing: they never raise a network
-    error. In each ``async`` method, only one task at a time is allowed to wait. If an ``async`` method is cancelled, no
-    message is lost or cut: each written message is sent completely, or not at all if the connection ends before.
+    The methods that are not ``async`` never wait. If the peer is gone, these methods do nothing: a network error is
+    never raised by them. In each ``async`` method, only one task at a time is allowed to wait. If an ``async`` method
+    is cancelled, no message is lost or cut: each written message is sent completely, or not at all if the connection
+    ends before.
     """
 
     gone: ClassVar[tuple[type[Exception], ...]]
@@ -67,7 +68,7 @@ class Wire(Protocol):
     more coroutine in memory for each idle connection.*
     """
     address: str
-    """The network address of the client, without the port. Empty if it is not known."""
+    """The network address of the client, without the port. Empty if the address is not known."""
     blocked: bool
     """Whether the network has not taken all data yet. Events are written only while this is False."""
 
@@ -84,7 +85,7 @@ class Wire(Protocol):
     async def upgrade(self, nursery: trio.Nursery, owner: WireOwner) -> Mapping[str, str] | None:
         """Answer the client's request for a WebSocket as ``owner.on_upgrade`` decides.
 
-        The tasks of this WebSocket run in ``nursery``. It calls ``owner`` until :meth:`forget`.
+        The tasks of this WebSocket run in ``nursery``. Methods of ``owner`` are called until :meth:`forget`.
 
         Returns:
             The headers of the request. None if the request was refused, or the client disconnected before.

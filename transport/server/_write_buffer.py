@@ -32,7 +32,7 @@ class WriteBuffer(trio.abc.Stream):
     ``on_drained`` to ``last_words`` can be overridden by a subclass.
 
     Args:
-        stream: The stream to write to and read from. The buffer owns it and closes it.
+        stream: The stream to write to and read from. The buffer owns the stream and closes it.
         sock: The socket under ``stream``, if there is one. If it is None, only the task writes to the stream.
         slow_seconds: Time in which no data could be sent, after which the peer counts as stuck.
     """
@@ -62,7 +62,7 @@ class WriteBuffer(trio.abc.Stream):
         self.posted: list[bytes] = []
         """Messages that the next :meth:`write` or :meth:`release` sends.
 
-        Small messages cost less if they are sent together.
+        Sending small messages together costs less.
         """
         self._pending = bytearray()
         self._queued = 0
@@ -152,13 +152,13 @@ class WriteBuffer(trio.abc.Stream):
             raise trio.BrokenResourceError
 
     def note_progress(self) -> None:
-        """Note that the peer still reads: bytes were sent, or the peer showed it in another way."""
+        """Note that the peer still reads: bytes were sent, or the peer has acknowledged events."""
         self.progressed_at = loop_time().now()
 
     # The stream under the library
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Write ``data`` for the WebSocket library, and wait until it was sent.
+        """Write ``data`` for the WebSocket library, and wait until ``data`` was sent.
 
         If the call is cancelled, the data is still sent.
         """

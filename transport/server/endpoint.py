@@ -149,11 +149,11 @@ class Endpoint:
         await self.serve_wire(self._trio_wire(stream, sock, address))
 
     async def serve_wire(self, wire: Wire) -> None:
-        """Serve one connection on a wire (any kind of WebSocket) until it ends. Its errors are logged, not raised."""
+        """Serve one connection on a wire (any kind of WebSocket) until it ends. Errors are logged, not raised."""
         await self._connection(wire).run()
 
     async def say_goodbye(self) -> None:
-        """Stop accepting connections, close all open connections with 1001, and wait until they have ended.
+        """Stop accepting connections, close all open connections with 1001, and wait until all have ended.
 
         The operating system then refuses later clients, since the sockets no longer listen. *Otherwise later clients
         would wait in a queue until their time-out, and a load balancer would think that this server works.*
@@ -209,7 +209,7 @@ class Endpoint:
         return TrioWire(stream, sock, address, slow_seconds=slow_seconds, max_message_bytes=max_message_bytes)
 
     def _connection(self, wire: Wire) -> Connection:
-        """Make a new connection, and add it to the open connections. The caller must run it."""
+        """Make a new connection, and add it to the open connections. The caller must run the connection."""
         connection = Connection(self._context, wire)
         self._context.connections.add(connection)
         return connection
