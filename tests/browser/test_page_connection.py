@@ -78,7 +78,8 @@ def test_closed(script_server: ServerProcess, user: BrowserContext, code: int, p
     assert str(code) not in page.inner_text("body")
     expect(page.locator("#question")).to_be_disabled()
     before = page.url
-    notice.get_by_role("button", name=button).click()
+    expect(notice.get_by_role("button", name=button)).to_be_focused()
+    page.keyboard.press("Enter")
     expect_state(page, "live")
     expect(page.locator("#question")).to_be_enabled()
     assert (page.url == before) == (code != 4506)

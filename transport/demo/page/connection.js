@@ -45,6 +45,11 @@ export class ConnectionView {
     this.#put("closed", { label: "Not connected", text, remedy: "reload" });
   }
 
+  /** Move the focus to the way out, for a person whose field for questions is no longer there. */
+  focus() {
+    for (const button of [this.#reload, this.#restart]) if (!button.hidden) button.focus();
+  }
+
   #show() {
     const connection = this.#connection;
     if (!connection) return;

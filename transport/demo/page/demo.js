@@ -98,7 +98,9 @@ function start(config) {
     document.body.classList.toggle("empty", !page.turns.childElementCount);
     page.opening.hidden = page.turns.childElementCount > 0;
     page.stop.hidden = closed || openRuns(snapshot).length + queuedStarts(snapshot).length === 0;
+    const leaves = closed && document.activeElement === page.question;
     page.question.disabled = page.send.disabled = closed;
+    if (leaves) connection.view.focus();
     showTypists(snapshot.typing);
     scrolling.update();
   }
