@@ -33,7 +33,7 @@ def test_reader_is_not_moved(script_server: ServerProcess, open_tab: OpenTab) ->
     tab = open_tab(script_server.url)
     tab.ask(f"{LINES} | ask | {LINES}")
     tab.find(".cue.ask form").wait_for()
-    at_end = "document.documentElement.scrollHeight - innerHeight - scrollY < 80"
+    at_end = "() => document.documentElement.scrollHeight - innerHeight - scrollY < 80"
     tab.page.wait_for_function(at_end)
     expect(tab.find("#latest")).to_be_hidden()
     tab.page.mouse.wheel(0, -400)

@@ -24,14 +24,23 @@ PICTURE = Path(transport.__file__).parent / "demo" / "screenshot.png"
 TAKE_ANEW = os.environ.get("GREENROOM_SCREENSHOT") == "1"
 WIDTH, HEIGHT = 1400, 880
 MOST_BYTES = 250_000
+STAND_STILL = """() => {
+    const bottom = (name) => document.querySelector(name)?.getBoundingClientRect().bottom ?? 0;
+    new MutationObserver(() => {
+        if (bottom(".reply") < bottom("#footer") - 170) return;
+        window.requestAnimationFrame = () => 0;
+        window.stands = true;
+    }).observe(document.getElementById("turns"), { childList: true, subtree: true });
+}"""
+"""A script that stops the page before it scrolls. A page that scrolls makes a torn picture."""
 
 
 def test_picture_of_the_page(demo: ServerProcess, new_user: Callable[..., BrowserContext], tmp_path: Path) -> None:
     """A picture of the page in the middle of an answer shows the question, the answer so far and the events."""
     tab = ConversationPage(new_user(WIDTH, HEIGHT).new_page(), demo.url)
+    tab.page.evaluate(STAND_STILL)
     tab.ask("How do I parse a csv file with a header?")
-    tab.find(".reply .answer .code").nth(1).wait_for()
-    tab.page.evaluate("() => { window.requestAnimationFrame = () => 0; }")  # a page that scrolls makes a torn picture
+    tab.page.wait_for_function("() => window.stands")
     picture = PICTURE if TAKE_ANEW else tmp_path / "screenshot.png"
     tab.page.screenshot(path=picture)
     assert tab.turn().get_attribute("data-status") == "running"
