@@ -128,7 +128,7 @@ async def _check(key: StreamKey, walk: StreamWalk) -> tuple[list[LogFault], int]
 class StreamCheck:
     """The check of one session's events.
 
-    Pass each line of the session to :meth:`take`, from the one with seq ``oldest`` on. Then call :meth:`end`.
+    Pass each line of the session to :meth:`take`, from the line with seq ``oldest`` on. Then call :meth:`end`.
     """
 
     def __init__(self, oldest: int) -> None:

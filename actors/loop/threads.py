@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def wrong_place(name: str) -> RuntimeError:
-    """Return the error for a call from a thread or loop that does not own the session."""
+    """Return the error for a call of ``name`` from a thread or event loop to which the session does not belong."""
     return RuntimeError(
         f"{name} was called outside of the trio loop that runs the session, and did nothing. In a thread that trio "
         "started (a sync tool's is one), await it with trio.from_thread.run(…); from any other thread or loop, hand it "

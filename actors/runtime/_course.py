@@ -56,7 +56,7 @@ LIVING = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 class Course:
     """The state machine of one actor: its state, and the stop that was requested for it.
 
-    This is a base class of the actor's body rather than a part of it: that saves one object for each actor.
+    The object of an actor is an instance of a subclass of this class: that saves one object for each actor.
     """
 
     __slots__ = ("failures", "held", "killed", "reason", "state", "stop_asked", "stop_at", "was_up")

@@ -60,9 +60,9 @@ class AutoShutdown(enum.StrEnum):
     NEVER = "never"
     """The supervisor never ends because children have ended."""
     ANY = "any"
-    """The supervisor ends when the first child ends that its spec marks as significant."""
+    """The supervisor ends when the first child with ``significant`` in its spec has ended."""
     ALL = "all"
-    """The supervisor ends when the last child ends that its spec marks as significant."""
+    """The supervisor ends when the last child with ``significant`` in its spec has ended."""
 
 
 K = TypeVar("K", bound=enum.StrEnum)

@@ -103,8 +103,8 @@ class EventBuffer:
     def add(self, events: list[Any], size: int) -> int:
         """Add the new events of a message of ``size`` characters. Return the number of events that were new.
 
-        Raise :class:`GapError` if an event between two events is missing. The events before the gap are added. Raise
-        :class:`~transport.protocol.client_frames.BadFrame` for a value that is not an event.
+        Raise :class:`GapError` if an event is missing before one of these events. The events before the gap are added.
+        Raise :class:`~transport.protocol.client_frames.BadFrame` for a value that is not an event.
         """
         if self.skipping:
             self.skipped += len(events)

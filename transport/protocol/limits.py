@@ -14,7 +14,7 @@ MAX_HISTORY = 500
 MAX_ID = 128
 """Maximum length of the id of a command or of a history request, in characters."""
 SESSION_NAME = re.compile(r"[A-Za-z0-9._~:-]{1,128}")
-"""The name of a session: 1 to 128 characters that need no escape in a URL."""
+"""Pattern of a session's name: 1 to 128 characters that need no escape in a URL."""
 SESSION_NAME_RULE = "1 to 128 characters of A-Z a-z 0-9 . _ ~ : -"
 """The rule for a session's name in words, for error messages."""
 HEARTBEAT_GRACE_SECONDS = 10.0

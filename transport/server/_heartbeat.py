@@ -73,7 +73,7 @@ class Heartbeat:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Call the connections at their times, until cancelled."""
+        """Call ``beat`` of each connection at the time for which the connection asked, until cancelled."""
         while True:
             self._wakeup = trio.Event()
             due = self._heap[0][0] if self._heap else float("inf")
@@ -82,7 +82,7 @@ class Heartbeat:
             self._beat(trio.current_time())
 
     def _beat(self, now: float) -> None:
-        """Call all connections that are due at ``now``."""
+        """Call ``beat`` of each connection that is due at ``now``."""
         while self._heap and self._heap[0][0] <= now:
             _, number = heapq.heappop(self._heap)
             connection = self._timed.get(number)
