@@ -27,7 +27,7 @@ def resident_bytes() -> int:
 
 
 def memory_limit(server: Server) -> int:
-    """Return the upper limit of the server's memory in bytes, by the sum in the README."""
+    """Return the upper limit of the server's memory in bytes, by the sum in actors/streams/GUIDE.md."""
     settings, sessions, endpoint = (
         server.endpoint.settings,
         server.sessions.statistics(),
@@ -40,7 +40,7 @@ def memory_limit(server: Server) -> int:
 PER_CONNECTION = (1024 + 64 + 64 + 64) * 1024
 """Bytes for each connection: replies and pings, one message of events, signals, received data.
 
-The README explains them in "What it costs in memory".
+actors/streams/GUIDE.md explains them in "What it costs in memory".
 """
 
 

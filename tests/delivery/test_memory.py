@@ -124,7 +124,7 @@ def has_levelled_off(sizes: list[int]) -> bool:
 
 @pytest.mark.timeout(scaled(60, 600))
 async def test_resident_memory_is_bounded(tmp_path: Path) -> None:
-    """Under load, a server's resident memory stops growing, and stays below the limit that the README states."""
+    """Under load, a server's resident memory stops growing, and stays below the limit in actors/streams/GUIDE.md."""
     looks: list[dict[str, Any]] = []
     async with loaded_server(tmp_path) as server, trio.open_nursery() as nursery:
         for number in range(CLIENTS):

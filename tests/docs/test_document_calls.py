@@ -126,6 +126,14 @@ def test_fields_of_a_welcome() -> None:
     assert set(re.findall(r"`(\w+)`", row.split("|")[2])) == set(re.findall(r"(\w+)\??: ", top))
 
 
+def test_every_field_of_a_snapshot() -> None:
+    """The chapter lists every field of a snapshot of store.js, and no other."""
+    store = locate("transport/web/store.js").read_text("utf-8")
+    fields = store[store.index("@typedef {object} Snapshot") : store.index("@typedef {Event | { type: string")]
+    listed = [name for row in WEB.table("State for views") for name in re.findall(r"`(\w+)`", row[0])]
+    assert listed == re.findall(r"@property \{.*\} (\w+)\s", fields)
+
+
 def test_every_call_of_the_script() -> None:
     """The chapter lists every call of a client of greenroom.js, and no other."""
     body = SCRIPT[SCRIPT.index("export class Client ") :]
