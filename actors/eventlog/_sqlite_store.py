@@ -16,7 +16,7 @@ from actors.errors import LogCorrupt, Trimmed
 from actors.eventlog._retention import RetentionWalk, bounded
 from actors.eventlog._rows import checksum, lines_from, split
 from actors.eventlog._sqlite_file import transaction
-from actors.eventlog.base import Head, StreamKey, check_names
+from actors.eventlog.base import Head, StreamKey, UserUsage, check_names
 from actors.events.line import check_numbers, timestamp
 
 if TYPE_CHECKING:
@@ -44,6 +44,15 @@ FROM streams s
 LEFT JOIN batches oldest ON oldest.id = (SELECT id FROM batches WHERE stream = s.id ORDER BY first LIMIT 1)
 LEFT JOIN batches newest ON newest.id = (SELECT id FROM batches WHERE stream = s.id ORDER BY first DESC LIMIT 1)
 WHERE s.user = ? AND s.session = ?
+"""
+
+# The number and the size of a user's streams. It reads two entries of an index for each stream, and no event.
+_USAGE = """
+SELECT count(*), coalesce(sum(coalesce(newest.total - oldest.total + oldest.size, 0) + length(s.state)), 0)
+FROM streams s
+LEFT JOIN batches oldest ON oldest.id = (SELECT id FROM batches WHERE stream = s.id ORDER BY first LIMIT 1)
+LEFT JOIN batches newest ON newest.id = (SELECT id FROM batches WHERE stream = s.id ORDER BY first DESC LIMIT 1)
+WHERE s.user = ?
 """
 
 # The rows from the row that contains :first on.
@@ -137,6 +146,9 @@ class Reader:
         wanted = {"stream": stream.id, "first": after + 1}
         with contextlib.closing(self._connection.execute(_ROWS_FROM, wanted)) as rows:
             return bounded(lines_from(rows, after + 1), limit, size)
+
+    def usage(self, user: str) -> UserUsage:
+        return UserUsage(*self._connection.execute(_USAGE, (user,)).fetchone())
 
     def streams(self) -> list[StreamKey]:
         return sorted(StreamKey(*row) for row in self._connection.execute("SELECT user, session FROM streams"))

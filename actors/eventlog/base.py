@@ -130,6 +130,16 @@ class LogStatistics:
     """
 
 
+@attrs.frozen
+class UserUsage:
+    """The part of a log that belongs to one user."""
+
+    streams: int
+    """Number of the user's streams (sessions)."""
+    size: int
+    """Size of the kept lines and of the states of these streams, in bytes."""
+
+
 class EventLog(ABC):
     """Base class of all event logs: stores of the events of sessions.
 
@@ -228,6 +238,15 @@ class EventLog(ABC):
     @abstractmethod
     async def streams(self) -> Sequence[StreamKey]:
         """Return the keys of all streams in the log, sorted."""
+
+    async def usage(self, user: str) -> UserUsage:
+        """Return the number and the size of a user's streams.
+
+        This default asks for the heads of all these streams. An engine that can sum them up faster replaces it.
+        """
+        heads = [await self.head(key) for key in await self.streams() if key.user == user]
+        found = [head for head in heads if head is not None]
+        return UserUsage(len(found), sum(head.size + len(head.state) for head in found))
 
     @abstractmethod
     async def remove(self, key: StreamKey) -> None:

@@ -14,7 +14,7 @@ import trio
 
 from actors.errors import LogCorrupt, LogUnavailable, Trimmed
 from actors.eventlog._retention import RetentionWalk, bounded
-from actors.eventlog.base import EventLog, Head, LogStatistics, check_names
+from actors.eventlog.base import EventLog, Head, LogStatistics, UserUsage, check_names
 from actors.events.line import check_numbers, timestamp
 
 if TYPE_CHECKING:
@@ -109,13 +109,14 @@ class MemoryLog(EventLog):
 
     def __init__(self) -> None:
         self._streams: dict[StreamKey, _Stream] | None = None
+        self._sessions: dict[str, dict[str, _Stream]] = {}  # the same streams: by user, then by session
         self._commits = self._batches = self._events = self._reads = self._trims = 0
 
     async def open(self) -> None:
         await trio.lowlevel.checkpoint()
         if self._streams is not None:
             raise RuntimeError("the log is open already")
-        self._streams = {}
+        self._streams, self._sessions = {}, {}
         self._commits = self._batches = self._events = self._reads = self._trims = 0
 
     async def close(self) -> None:
@@ -128,7 +129,7 @@ class MemoryLog(EventLog):
         streams = self._opened()
         if key not in streams:
             check_names(key)
-            streams[key] = _Stream()
+            streams[key] = self._sessions.setdefault(key.user, {})[key.session] = _Stream()
         return streams[key].head()
 
     async def head(self, key: StreamKey) -> Head | None:
@@ -185,9 +186,18 @@ class MemoryLog(EventLog):
         await trio.lowlevel.checkpoint()
         return sorted(self._opened())
 
+    async def usage(self, user: str) -> UserUsage:
+        await trio.lowlevel.checkpoint()
+        self._opened()
+        streams = self._sessions.get(user, {}).values()
+        return UserUsage(len(streams), sum(stream.size + len(stream.state) for stream in streams))
+
     async def remove(self, key: StreamKey) -> None:
         await trio.lowlevel.checkpoint()
-        self._opened().pop(key, None)
+        if self._opened().pop(key, None) is not None:
+            del self._sessions[key.user][key.session]
+            if not self._sessions[key.user]:
+                del self._sessions[key.user]
 
     def statistics(self) -> LogStatistics:
         return LogStatistics(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
-    from actors.eventlog.base import Batch, Retention, StreamKey
+    from actors.eventlog.base import Batch, Retention, StreamKey, UserUsage
 
 T = TypeVar("T")
 
@@ -111,6 +111,9 @@ class SqliteLog(EventLog):
 
     async def streams(self) -> Sequence[StreamKey]:
         return await self._read(lambda reader: reader.streams())
+
+    async def usage(self, user: str) -> UserUsage:
+        return await self._read(lambda reader: reader.usage(user))
 
     async def remove(self, key: StreamKey) -> None:
         await self._write(lambda writer: writer.remove(key))

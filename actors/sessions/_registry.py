@@ -69,7 +69,7 @@ class Sessions:
             RunLimiter(settings.runs_per_user, settings.queued_runs_per_user),
             settings.retention,
             ToolThreads(settings.tool_threads_per_user, settings.tool_threads),
-            Accounts(),
+            Accounts(settings.user_limits),
         )
         self._spawner = SessionSpawner(self._services)
         self.cleaner = RetentionSweep(
@@ -79,6 +79,7 @@ class Sessions:
             self._spawner.reserve,
             command_seconds=settings.command_memory_seconds,
             ages=self._services.ages,
+            on_removed=self._services.quota.on_removed,
         )
         """The part that applies retention to the logs of sessions that are not in memory."""
 

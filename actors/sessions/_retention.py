@@ -48,6 +48,7 @@ class RetentionSweep:
             already.
         command_seconds: Time for which commands are remembered.
         ages: The clock for the ages of events and commands.
+        on_removed: Called when a session was removed from the log.
     """
 
     def __init__(  # noqa: PLR0913 - made in one place, by name
@@ -59,6 +60,7 @@ class RetentionSweep:
         *,
         command_seconds: float = 0.0,
         ages: AgeClock | None = None,
+        on_removed: Callable[[StreamKey], None] | None = None,
     ) -> None:
         self._log = log
         self._keep = keep
@@ -66,6 +68,7 @@ class RetentionSweep:
         self._reserve = reserve
         self._command_seconds = command_seconds
         self._ages = ages or AgeClock(now_ms)
+        self._on_removed = on_removed
 
     async def run(self) -> None:
         """Clean the logs again and again, until cancelled. If a cleaning fails, log the failure and try again later."""
@@ -119,6 +122,8 @@ class RetentionSweep:
             # A session may be closed long after its last event. The close is remembered as long as an event would be.
             if now - max(head.touched, record.closed_at or 0) > self._forget_seconds * 1000:
                 await self._log.remove(key)
+                if self._on_removed is not None:
+                    self._on_removed(key)
                 return
         elif self._exceeds(head, now := self._ages.now(self._keep.seconds)):
             await self._log.trim(key, self._keep.beside(len(head.state)), now)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from actors.sessions._session_quota import SessionQuota
 from actors.streams._ages import AgeClock
 from actors.streams._stream import now_ms
 
@@ -54,6 +55,12 @@ class SessionServices:
     """The clock for the ages of events and of remembered commands."""
     draining: bool = False
     """Whether the server is about to end. If so, no run is started."""
+
+    quota: SessionQuota = attrs.field(init=False)
+    """The limit of each user's sessions in the log."""
+
+    def __attrs_post_init__(self) -> None:
+        self.quota = SessionQuota(self.log, self.accounts, self.settings.sessions_per_user)
 
     def start_soon(self, nursery: trio.Nursery, function: Any, *args: object) -> None:  # as trio types it
         """Start a task with a copy of the server's context variables.

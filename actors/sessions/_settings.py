@@ -6,6 +6,7 @@ import attrs
 
 from actors.checks import number_from, whole_from
 from actors.eventlog.base import Retention
+from actors.streams._accounts import UserLimits
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +35,8 @@ class SessionSettings:
     """Maximum number of a user's concurrent runs. Sub-agents do not count."""
     queued_runs_per_user: int = attrs.field(default=20, validator=whole_from(0))
     """Maximum number of a user's queued runs. Further starts are refused as ``overloaded``."""
+    starts_per_minute: int = attrs.field(default=120, validator=whole_from(0))
+    """Runs that a user may start per minute on average, and at once. Beyond it ``rate_limited``; 0 for no limit."""
     tool_threads: int = attrs.field(default=256, validator=whole_from(1))
     """Maximum number of threads for the sync tools of all users. Waiting for a thread counts towards the timeout."""
     tool_threads_per_user: int = attrs.field(default=8, validator=whole_from(1))
@@ -58,8 +61,15 @@ class SessionSettings:
     """Maximum number of sessions in memory."""
     max_sessions_per_user: int = attrs.field(default=100, validator=whole_from(1))
     """Maximum number of one user's sessions in memory."""
+    sessions_per_user: int = attrs.field(default=10_000, validator=whole_from(1))
+    """Maximum number of one user's sessions in the log. Beyond it no new session is made for the user."""
     drain_seconds: float = attrs.field(default=30.0, validator=number_from(0))
     """Time for which runs may go on after the server was asked to stop."""
+
+    @property
+    def user_limits(self) -> UserLimits:
+        """The limits that are counted for each user over all of the user's sessions."""
+        return UserLimits(starts_per_minute=self.starts_per_minute)
 
     @property
     def retention(self) -> Retention:

@@ -99,6 +99,7 @@ class SessionSpawner:
         """
         for entry in self.table:
             self._on_ended(entry, Killed())
+        self._services.accounts.forget_log()
         self._supervisor, self._watch = supervisor, watch
         self.thread = get_ident()
 
@@ -140,15 +141,16 @@ class SessionSpawner:
         entry = Entry(key, Session(key, self._services))
         self.table.add(entry)
         try:
-            ref = await supervisor.start_child(
-                ChildSpec(
-                    f"{quote(key.user, safe='')}:{quote(key.session, safe=':~')}",
-                    # pop() gives the session away: a spec that kept it would be in a cycle that keeps it in memory.
-                    [entry.session].pop,
-                    Restart.TEMPORARY,
-                    mailbox=self._mailbox,
+            async with self._services.quota.making(key):
+                ref = await supervisor.start_child(
+                    ChildSpec(
+                        f"{quote(key.user, safe='')}:{quote(key.session, safe=':~')}",
+                        # pop() gives the session away: a spec that kept it would be in a cycle that keeps it in memory.
+                        [entry.session].pop,
+                        Restart.TEMPORARY,
+                        mailbox=self._mailbox,
+                    )
                 )
-            )
             self.table.set_ref(entry, ref)
             watch(ref)
         except ActorTerminated as error:

@@ -136,14 +136,18 @@ class Starts:
             text: The input as JSON text, for ``agent_started``.
 
         Raises:
-            CommandRefused: Too many runs of the user are queued; the code is ``overloaded``.
+            CommandRefused: Too many runs of the user are queued (``overloaded``), or were started in the last minute
+                (``rate_limited``).
         """
         services = self._services
         run = Run(self._recorder, agent.name)
         seconds = agent.timeout if agent.timeout is not None else services.settings.run_seconds
         command_id = None if command.internal else command.id
         scope = RunScope(run, self._recorder, text, timeout=seconds, command_id=command_id)
+        account = self._recorder.account
+        account.require_start()
         place = services.limiter.enter(self._recorder.key.user)
+        account.count_start()
         # A start that is sent again must not call its agent a second time. Only clients send one again. If the log
         # does not outlive the process, the whole session ends with the process.
         recorded = trio.Event() if services.log.outlives_process and not command.internal else None

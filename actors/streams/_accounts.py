@@ -6,9 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
+
+from actors.errors import CommandRefused
+from actors.streams._allowance import Allowance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Self
 
 
 @attrs.frozen
@@ -26,13 +31,45 @@ class QuotaStatistics:
     """
 
 
+@attrs.frozen(kw_only=True)
+class UserLimits:
+    """The limits of each user. The settings of the same names explain them."""
+
+    starts_per_minute: int = 0
+
+
 @attrs.define(eq=False)
 class UserAccount:
     """The use of the server by one user. All sessions of the user that are in memory share this object."""
 
+    _limits: UserLimits
     _reached: Counter[str]
+    _starts: Allowance | None
     questions: int = attrs.field(default=0, init=False)
     """Number of open questions to the user."""
+    sessions: int | None = attrs.field(default=None, init=False)
+    """Number of the user's sessions in the log. None if it is not known yet."""
+    asking: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    """A lock that is held while the log is asked for the number and the size of the user's sessions."""
+
+    @classmethod
+    def new(cls, limits: UserLimits, reached: Counter[str]) -> Self:
+        """Return a new account. No use has been counted in it."""
+        per_minute = limits.starts_per_minute
+        starts = Allowance(per_minute / 60, per_minute, trio.current_time()) if per_minute else None
+        return cls(limits, reached, starts)
+
+    def require_start(self) -> None:
+        """Raise ``CommandRefused("rate_limited")`` if the user has started too many runs lately."""
+        if self._starts is not None and not self._starts.has(1, trio.current_time()):
+            self.reached("starts_per_minute")
+            message = f"more than {self._limits.starts_per_minute} runs were started in a minute: try again later"
+            raise CommandRefused("rate_limited", message)
+
+    def count_start(self) -> None:
+        """Count one run that the user starts now."""
+        if self._starts is not None:
+            self._starts.use(1, trio.current_time())
 
     def reached(self, setting: str, times: int = 1) -> None:
         """Count that the user has reached the limit ``setting``. The statistics show the number for all users."""
@@ -41,13 +78,14 @@ class UserAccount:
     @property
     def is_unused(self) -> bool:
         """Whether a new account would be the same as this account."""
-        return not self.questions
+        return not self.questions and (self._starts is None or self._starts.is_full(trio.current_time()))
 
 
 class Accounts:
     """The accounts of all users that have sessions in memory, and perhaps of some other users."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: UserLimits) -> None:
+        self._limits = limits
         self._accounts: dict[str, UserAccount] = {}
         self._reached = Counter[str]()
 
@@ -55,8 +93,17 @@ class Accounts:
         """Return the account of a user. Make the account if it does not exist."""
         account = self._accounts.get(user)
         if account is None:
-            account = self._accounts[user] = UserAccount(self._reached)
+            account = self._accounts[user] = UserAccount.new(self._limits, self._reached)
         return account
+
+    def find(self, user: str) -> UserAccount | None:
+        """Return the account of a user. Return None if it is not in memory."""
+        return self._accounts.get(user)
+
+    def forget_log(self) -> None:
+        """Forget everything that was read from the log, since the log was opened again."""
+        for account in self._accounts.values():
+            account.sessions = None
 
     def prune(self, sessions_of: Callable[[str], int]) -> None:
         """Forget the accounts that are not needed. ``sessions_of`` returns the number of a user's sessions in memory.

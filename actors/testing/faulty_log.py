@@ -16,7 +16,7 @@ from actors.eventlog.base import EventLog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actors.eventlog.base import Batch, Head, LogStatistics, Retention, StreamKey
+    from actors.eventlog.base import Batch, Head, LogStatistics, Retention, StreamKey, UserUsage
 
 Operation: TypeAlias = Literal["append", "read"]
 
@@ -92,6 +92,9 @@ class FaultyLog(EventLog):
 
     async def streams(self) -> Sequence[StreamKey]:
         return await self._inner.streams()
+
+    async def usage(self, user: str) -> UserUsage:
+        return await self._inner.usage(user)
 
     async def remove(self, key: StreamKey) -> None:
         await self._inner.remove(key)

@@ -17,7 +17,7 @@ import attrs
 import trio
 
 from actors.errors import LogCorrupt, LogUnavailable, Trimmed
-from actors.eventlog.base import Batch, EventLog, Head, LogStatistics, Retention, StreamKey
+from actors.eventlog.base import Batch, EventLog, Head, LogStatistics, Retention, StreamKey, UserUsage
 from actors.events.line import build_line, envelope
 from actors.events.types import EventType
 from actors.failures import shown
@@ -69,6 +69,23 @@ async def _refused(call: Awaitable[object], *kinds: type[Exception]) -> Exceptio
     except kinds as error:
         return error
     raise AssertionError(f"got {shown(got)}, the contract requires one of {kinds}")
+
+
+async def _check_kept(log: EventLog, count: int) -> None:
+    lines = [event_line(seq, _TS + seq - 1) for seq in range(11 - count, 11)]
+    head = await log.make(_KEY)
+    _same((head.latest, head.size, head.oldest_ts), (10, sum(map(len, lines)), _TS + 10 - count))
+    _same(list(await log.read(_KEY, 10 - count, 99, _ALL)), lines)
+
+
+async def _fill(log: EventLog) -> list[bytes]:
+    """Append ten events, one ms apart, in batches of 1, 2, 3 and 4 and in two commits. Return their lines."""
+    await log.make(_KEY)
+    rows = ((1, 1), (2, 2), (4, 3), (7, 4))
+    batches = [event_batch(_KEY, first, count, b"open", _TS + first - 1) for first, count in rows]
+    await log.append(batches[:2])
+    await log.append(batches[2:])
+    return [line for batch in batches for line in batch.lines]
 
 
 class EventLogContract:
@@ -155,18 +172,18 @@ class EventLogContract:
 
     async def test_trim_by_count(self, log: EventLog) -> None:
         """Check that a trim with a limit on the number of events keeps exactly this number of the newest events."""
-        await self._fill(log)
+        await _fill(log)
         _same((await log.trim(_KEY, Retention(events=10), _TS)).oldest, 1)
         for events in (9, 8, 4, 1):  # 9 and 4 drop whole batches of _fill(), 8 and 1 only a part of a batch
             _same((await log.trim(_KEY, Retention(events=events), _TS)).oldest, 11 - events)
-            await self._check_kept(log, events)
+            await _check_kept(log, events)
 
     async def test_trim_by_bytes(self, log: EventLog) -> None:
         """Check that events of exactly as many bytes as the limit are kept.
 
         If the limit is one byte lower, the oldest event is dropped.
         """
-        lines = await self._fill(log)
+        lines = await _fill(log)
         for oldest in range(1, 11):
             size = sum(map(len, lines[oldest - 1 :]))
             _same((await log.trim(_KEY, Retention(size=size), _TS)).oldest, oldest)
@@ -175,7 +192,7 @@ class EventLogContract:
 
     async def test_trim_by_age(self, log: EventLog) -> None:
         """Check that an event exactly as old as the limit is kept, and that it is dropped a millisecond later."""
-        await self._fill(log)
+        await _fill(log)
         for oldest in range(1, 11):
             now = _TS + oldest - 1 + 60_000
             _same((await log.trim(_KEY, Retention(seconds=60), now)).oldest, oldest)
@@ -184,7 +201,7 @@ class EventLogContract:
 
     async def test_position_and_state_survive_trim(self, log: EventLog) -> None:
         """Check that a stream keeps its epoch, its highest seq and its state when all its events are trimmed."""
-        await self._fill(log)
+        await _fill(log)
         before = await log.make(_KEY)
         head = await log.trim(_KEY, Retention(events=0), _TS)
         _same(head, Head(before.epoch, 11, 10, 0, 0, before.state))
@@ -203,7 +220,7 @@ class EventLogContract:
         made = (await log.make(_OTHER)).touched
         if made <= _TS:
             raise AssertionError(f"touched is {made} for a stream made just now")
-        await self._fill(log)
+        await _fill(log)
         newest = _TS + 9
         _same((await log.make(_KEY)).touched, newest)
         for kept in (3, 0):
@@ -216,7 +233,7 @@ class EventLogContract:
         empty = await log.make(_OTHER)
         await log.mark(_OTHER, b"closed")
         _same(await log.head(_OTHER), attrs.evolve(empty, state=b"closed"))
-        await self._fill(log)
+        await _fill(log)
         before = await log.make(_KEY)
         await log.mark(_KEY, b"closed")
         _same(await log.head(_KEY), attrs.evolve(before, state=b"closed"))
@@ -229,7 +246,7 @@ class EventLogContract:
 
     async def test_read_below_oldest_raises_trimmed(self, log: EventLog) -> None:
         """Check that a read raises ``Trimmed``, and returns no line at all, if its first event was trimmed."""
-        await self._fill(log)
+        await _fill(log)
         await log.trim(_KEY, Retention(events=4), _TS)
         for after in (0, 5):
             error = await _refused(log.read(_KEY, after, 9, _ALL), Trimmed)
@@ -241,7 +258,7 @@ class EventLogContract:
 
         Removing a stream that does not exist does nothing.
         """
-        await self._fill(log)
+        await _fill(log)
         before = await log.make(_KEY)
         await log.remove(_KEY)
         await log.remove(_KEY)
@@ -250,6 +267,19 @@ class EventLogContract:
         after = await log.make(_KEY)
         _same((after.latest, after.epoch != before.epoch), (0, True))
         await log.append([event_batch(_KEY, 1, 1)])
+
+    async def test_usage(self, log: EventLog) -> None:
+        """Check that ``usage`` counts the streams of one user, and the bytes of their kept lines and states."""
+        await log.make(_OTHER)
+        await log.append([event_batch(_OTHER, 1, 2, b"not counted")])
+        size = sum(map(len, await _fill(log))) + len(b"open")
+        _same(await log.usage(_KEY.user), UserUsage(1, size))
+        kept = await log.trim(_KEY, Retention(events=8), _TS)  # it drops a part of a batch
+        await log.make(second := StreamKey(_KEY.user, "s2"))
+        await log.mark(second, b"closed")
+        _same(await log.usage(_KEY.user), UserUsage(2, kept.size + len(b"open" + b"closed")))
+        await log.remove(_KEY)
+        _same(await log.usage(_KEY.user), UserUsage(1, len(b"closed")))
 
     async def test_unknown_stream_raises_key_error(self, log: EventLog) -> None:
         """Check that calls that need a stream raise ``KeyError`` if the stream was never made."""
@@ -303,18 +333,3 @@ class EventLogContract:
         await log.open()
         if not log.outlives_process:
             _same(await log.head(_KEY), None)
-
-    async def _fill(self, log: EventLog) -> list[bytes]:
-        """Append ten events, one ms apart, in batches of 1, 2, 3 and 4 and in two commits. Return their lines."""
-        await log.make(_KEY)
-        rows = ((1, 1), (2, 2), (4, 3), (7, 4))
-        batches = [event_batch(_KEY, first, count, b"open", _TS + first - 1) for first, count in rows]
-        await log.append(batches[:2])
-        await log.append(batches[2:])
-        return [line for batch in batches for line in batch.lines]
-
-    async def _check_kept(self, log: EventLog, count: int) -> None:
-        lines = [event_line(seq, _TS + seq - 1) for seq in range(11 - count, 11)]
-        head = await log.make(_KEY)
-        _same((head.latest, head.size, head.oldest_ts), (10, sum(map(len, lines)), _TS + 10 - count))
-        _same(list(await log.read(_KEY, 10 - count, 99, _ALL)), lines)

@@ -12,14 +12,32 @@ import trio.testing
 from _scale import scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from protocol.wire import greeted_in_memory, memory_client
+from suites.stage import server_with
 
-from actors import Agents, MemoryLog, Run, RunFailed, Sessions, SessionSettings, SupervisorSpec, open_system
+from actors import (
+    Agents,
+    CommandRefused,
+    EventLog,
+    LogUnavailable,
+    MemoryLog,
+    Run,
+    RunFailed,
+    Sessions,
+    SessionSettings,
+    SqliteLog,
+    SupervisorSpec,
+    open_system,
+)
 from actors.spi import Attach, Command
+from actors.streams._allowance import Allowance
+from actors.testing import EventLogContract
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
-    from actors import EventLog
+    from actors import Head, StreamKey
     from actors.spi import CommandReply
 
 
@@ -217,3 +235,203 @@ async def test_accounts_of_users_without_sessions_are_forgotten(autojump_clock: 
         async with (await sessions.get("user-0", "s1")).lease():
             await trio.sleep(20)
             assert sessions.statistics().quotas.users == 1
+
+
+# starts_per_minute
+
+
+async def quick(run: Run) -> None: ...
+
+
+@pytest.mark.parametrize("limit", [1, 7, 120])
+async def test_starts_per_minute(limit: int, autojump_clock: trio.testing.MockClock) -> None:
+    """A user can start ``starts_per_minute`` runs at once, over all sessions. One more is ``rate_limited``.
+
+    Every minute as many more can be started. Other users are not affected.
+    """
+    async with sessions_with(quick, starts_per_minute=limit, runs_per_user=1000) as sessions:
+        for minute in range(3):
+            for number in range(limit):
+                reply = await asked(sessions, "ann", f"s{number % 3}", "run.start", agent="quick")
+                assert reply.code is None
+            assert (await asked(sessions, "ann", "s1", "run.start", agent="quick")).code == "rate_limited"
+            assert reached(sessions, "starts_per_minute") == minute + 1
+            assert (await asked(sessions, "bob", "s1", "run.start", agent="quick")).code is None
+            await trio.sleep(60)
+
+
+async def test_refused_start_takes_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    """A start that is refused for another reason does not count towards ``starts_per_minute``."""
+
+    async def lasts(run: Run) -> None:
+        await trio.sleep(1)
+
+    limits: dict[str, Any] = {"runs_per_user": 1, "queued_runs_per_user": 0, "starts_per_minute": 2}
+    async with sessions_with(lasts, **limits) as sessions:
+        codes = [(await asked(sessions, "ann", "s1", "run.start", agent="lasts")).code for _ in range(3)]
+        assert codes == [None, "overloaded", "overloaded"]
+        await trio.sleep(2)
+        codes = [(await asked(sessions, "ann", "s1", "run.start", agent="lasts")).code for _ in range(2)]
+        assert codes == [None, "rate_limited"]
+
+
+async def test_starts_without_limit(autojump_clock: trio.testing.MockClock) -> None:
+    """With ``starts_per_minute`` 0 there is no limit."""
+    async with sessions_with(quick, starts_per_minute=0, runs_per_user=1000) as sessions:
+        for _ in range(200):
+            await (await sessions.get("ann", "s1")).start("quick")
+        assert not sessions.statistics().quotas.reached
+
+
+async def test_new_session_is_no_new_allowance(autojump_clock: trio.testing.MockClock) -> None:
+    """The starts of a user still count after all sessions of the user have ended, until a minute has passed."""
+    async with sessions_with(quick, starts_per_minute=3, idle_seconds=2) as sessions:
+        for number in range(3):
+            await (await sessions.get("ann", f"s{number}")).start("quick")
+            await (await sessions.get("ann", f"s{number}")).close()
+        await trio.sleep(5)
+        assert (len(sessions.of()), sessions.statistics().quotas.users) == (0, 1)
+        assert (await asked(sessions, "ann", "new", "run.start", agent="quick")).code == "rate_limited"
+        await trio.sleep(65)
+        assert sessions.statistics().quotas.users == 0
+
+
+@settings(max_examples=scaled(100, 2_000))
+@given(
+    rate=st.integers(1, 50),
+    burst=st.integers(1, 50),
+    uses=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 100)), max_size=40),
+)
+def test_allowance_against_a_model(rate: int, burst: int, uses: list[tuple[int, int]]) -> None:
+    """Uses take what was saved and what came meanwhile. A debt is paid exactly when ``wait`` says."""
+    allowance, now, units = Allowance(rate, burst, 0), 0.0, float(burst)
+    for quarters, amount in uses:
+        now += quarters / 4
+        units = min(burst, units + quarters / 4 * rate)
+        assert allowance.has(amount, now) == (units >= amount)
+        allowance.use(amount, now)
+        units -= amount
+        assert allowance.left(now) == pytest.approx(units)
+        wait = allowance.wait(now)
+        assert wait == pytest.approx(max(0, -units / rate))
+        assert allowance.is_full(now) == (units >= burst)
+
+
+# sessions_per_user
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> EventLog:
+    return MemoryLog() if request.param == "memory" else SqliteLog(tmp_path / "log.db")
+
+
+async def refusal(sessions: Sessions, user: str, session: str) -> str:
+    try:
+        await sessions.get(user, session)
+    except CommandRefused as refused:
+        return refused.code
+    return ""
+
+
+async def test_sessions_per_user(log: EventLog) -> None:
+    """A user can have ``sessions_per_user`` sessions in the log. One more is not made, but old ones can be used."""
+    async with sessions_with(log=log, sessions_per_user=3, max_sessions_per_user=1) as sessions:
+        for number in range(3):
+            assert await refusal(sessions, "ann", f"s{number}") == ""
+        assert await refusal(sessions, "ann", "s3") == "overloaded"
+        assert reached(sessions, "sessions_per_user") == 1
+        assert await refusal(sessions, "ann", "s0") == ""
+        assert await refusal(sessions, "bob", "s3") == ""
+        assert await log.streams() == [("ann", "s0"), ("ann", "s1"), ("ann", "s2"), ("bob", "s3")]
+
+
+async def test_sessions_of_earlier_processes_count(tmp_path: Path) -> None:
+    """After a restart, the sessions that the log has still count. A user who has more than the limit can use them."""
+    async with sessions_with(log=SqliteLog(tmp_path / "log.db")) as sessions:
+        for number in range(3):
+            await sessions.get("ann", f"s{number}")
+    async with sessions_with(log=SqliteLog(tmp_path / "log.db"), sessions_per_user=2) as sessions:
+        assert await refusal(sessions, "ann", "s3") == "overloaded"
+        assert [await refusal(sessions, "ann", f"s{number}") for number in range(3)] == [""] * 3
+
+
+async def test_forgotten_session_makes_room(log: EventLog) -> None:
+    """When retention has removed a session from the log, the user can have a new one."""
+    async with sessions_with(log=log, sessions_per_user=2, max_sessions_per_user=1, forget_seconds=0) as sessions:
+        await sessions.get("ann", "s0")
+        await sessions.get("ann", "s1")
+        assert await refusal(sessions, "ann", "s2") == "overloaded"
+        while await log.streams():  # until the clock shows the next millisecond
+            await sessions.cleaner.clean()
+        assert [await refusal(sessions, "ann", f"s{number}") for number in (2, 3, 4)] == ["", "", "overloaded"]
+
+
+async def test_concurrent_new_sessions_stay_within_the_limit(log: EventLog) -> None:
+    """If many new sessions are asked for at once, at most ``sessions_per_user`` of them are made."""
+    codes: list[str] = []
+
+    async with sessions_with(log=log, sessions_per_user=5) as sessions:
+
+        async def ask(number: int) -> None:
+            codes.append(await refusal(sessions, "ann", f"s{number}"))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(ask, number)
+        assert (codes.count(""), codes.count("overloaded"), len(await log.streams())) == (5, 15, 5)
+
+
+class FailingLog(MemoryLog):
+    """A log in which no session can be made while ``fails`` is set."""
+
+    fails = False
+
+    async def make(self, key: StreamKey) -> Head:
+        if self.fails:
+            raise LogUnavailable("told to fail")
+        return await super().make(key)
+
+
+async def test_session_that_failed_does_not_count() -> None:
+    """A session that could not be made does not count towards ``sessions_per_user``."""
+    log = FailingLog()
+    async with sessions_with(log=log, sessions_per_user=1) as sessions:
+        log.fails = True
+        for _ in range(3):
+            with pytest.raises(LogUnavailable):
+                await sessions.get("ann", "s1")
+        log.fails = False
+        assert await refusal(sessions, "ann", "s1") == ""
+
+
+class PlainLog(MemoryLog):
+    """A log that has only the methods that every log must have."""
+
+    usage = EventLog.usage
+
+
+async def test_log_without_usage_is_counted() -> None:
+    """A user's own log need not define ``usage``: the default counts its streams."""
+    async with sessions_with(log=PlainLog(), sessions_per_user=1) as sessions:
+        assert await refusal(sessions, "ann", "s1") == ""
+        assert await refusal(sessions, "ann", "s2") == "overloaded"
+
+
+class TestPlainLog(EventLogContract):
+    """The default of ``usage`` keeps the contract."""
+
+    @pytest.fixture
+    async def log(self) -> AsyncIterator[EventLog]:
+        async with PlainLog() as log:
+            yield log
+
+
+async def test_client_with_too_many_sessions_gets_4005(autojump_clock: trio.testing.MockClock) -> None:
+    """A client that asks for a session beyond ``sessions_per_user`` is closed with 4005, and told the reason."""
+    async with server_with(sessions_per_user=1).running(port=0) as server:
+        async with greeted_in_memory(server, token="ann"), memory_client(server) as one:
+            await one.send("hello", session="s2", token="ann")
+            ended = await one.ended()
+            assert ended.code == 4005
+            assert ended.goodbye is not None
+            assert "1 sessions" in ended.goodbye["reason"]

@@ -1,0 +1,44 @@
+"""An allowance: a rate limit that saves unused units, and that a single use may overdraw (pure)."""
+
+from __future__ import annotations
+
+_TOLERANCE = 1e-9
+"""Part of one unit that may be missing: the units are computed with rounding errors."""
+
+
+class Allowance:
+    """A rate limit: ``rate`` units come each second, and at most ``burst`` are saved.
+
+    A use may take more units than are saved. Then the allowance has a debt, and :meth:`wait` returns how long it takes
+    to pay it. So the average rate holds for uses of any size.
+    """
+
+    __slots__ = ("_at", "_burst", "_rate", "_units")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = self._units = burst
+        self._at = now
+
+    def left(self, now: float) -> float:
+        """Return the number of saved units at ``now`` (in seconds). It is negative while there is a debt."""
+        if now > self._at:
+            self._units = min(self._burst, self._units + (now - self._at) * self._rate)
+            self._at = now
+        return self._units
+
+    def has(self, amount: float, now: float) -> bool:
+        """Return whether at least ``amount`` units are saved."""
+        return self.left(now) >= amount - _TOLERANCE
+
+    def use(self, amount: float, now: float) -> None:
+        """Take ``amount`` units, whether or not that many are saved."""
+        self._units = self.left(now) - amount
+
+    def wait(self, now: float) -> float:
+        """Return the number of seconds after which there is no debt; 0 if there is none now."""
+        return max(0.0, -self.left(now) / self._rate)
+
+    def is_full(self, now: float) -> bool:
+        """Return whether no more units can be saved, as in a new allowance."""
+        return self.has(self._burst, now)
