@@ -81,6 +81,13 @@ class Settings(SessionSettings):
     """Where events are kept: ``memory:`` or ``sqlite:PATH``."""
     max_frame_bytes: int = attrs.field(default=64 * 1024, validator=whole_from(1024))
     """Maximum size of a message from a client: the sum of its fragments."""
+    max_fragments: int = attrs.field(default=1024, validator=whole_from(1))
+    """Maximum number of fragments of a message. A connection may send this number per second, on average."""
+    control_frames_per_second: float = attrs.field(default=100.0, validator=number_from(0.001))
+    """Control frames (WebSocket pings and pongs, ``ack``, ``typing``, ``pong``) that a connection may send per second.
+
+    A connection that sends more is closed.
+    """
     hello_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
     """How long a client may take to send its first message, ``hello``."""
     auth_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))

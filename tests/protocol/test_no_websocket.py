@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-import trio
 from protocol.agents import make_app
-from protocol.manual_socket import open_manual_socket
-from protocol.wire import Client, Ended, wait_for_connections
+from protocol.raw import raw_client
+from protocol.wire import Ended, wait_for_connections
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from transport import Server
 
 MASK = b"\0\0\0\0"
@@ -27,14 +23,6 @@ NO_FRAMES = {
     "a ping in two fragments": (b"\x09\x80" + MASK, 1002),
     "a close code that nobody may send": (b"\x88\x82" + MASK + b"\x03\xed", 1002),
 }
-
-
-@asynccontextmanager
-async def raw_client(server: Server) -> AsyncIterator[tuple[Client, trio.abc.Stream]]:
-    """Open a WebSocket. Return a client on it, and the TCP stream under it."""
-    port = int(server.url.rstrip("/").rpartition(":")[2])
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream, open_manual_socket(stream) as socket:
-        yield Client(socket), stream
 
 
 async def end_after(server: Server, data: bytes, *, greeted: bool) -> Ended:

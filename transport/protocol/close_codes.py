@@ -69,13 +69,13 @@ _FOR_GOOD = (
     (UNSUPPORTED_DATA, "unsupported data", "a binary message"),
     (NOT_UTF_8, "not UTF-8", "a text message that is not UTF-8"),
     (POLICY_VIOLATION, "policy violation", "refused by something between client and server; never sent"),
-    (MESSAGE_TOO_BIG, "frame too big", "a frame over max_frame_bytes"),
+    (MESSAGE_TOO_BIG, "frame too big", "a frame over max_frame_bytes, or over max_fragments"),
     (BAD_FRAME, "bad frame", "not a frame of the protocol, or not allowed at this point"),
     (NOT_AUTHENTICATED, "not authenticated", "anything wrong with the token but its age"),
     (FORBIDDEN, "forbidden", "the user is known and refused"),
     (NO_HELLO, "no hello in time", "no hello within hello_seconds of the upgrade"),
     (TOO_MANY_CONNECTIONS, "too many connections", "for this user"),
-    (FLOODING, "flooding", "the rate limit was ignored"),
+    (FLOODING, "flooding", "a rate limit was ignored"),
     (SESSION_CLOSED, "session closed for good", "attaching again is refused until retention removes it"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -35,6 +36,18 @@ class Reject:
 
     status: int
     body: str
+
+
+def plain_answer(refusal: Reject) -> bytes:
+    """Return the HTTP answer for a refusal, for a request that no library has read. The connection must be closed."""
+    body = refusal.body.encode() + b"\n"
+    head = (
+        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",
+        "Content-Type: text/plain; charset=utf-8",
+        "Connection: close",
+        f"Content-Length: {len(body)}",
+    )
+    return "\r\n".join((*head, "", "")).encode() + body
 
 
 def upgrade(*, path: str, offered: Sequence[str], origin: str | None, allowed: Collection[str]) -> Accept | Reject:

@@ -44,8 +44,8 @@ class TokenBucket:
         self._at = now
         self._lost = lost
 
-    def take(self, now: float, lost: float = 0.0) -> bool:
-        """Take one token. Return False if no token is available, so that the request must be refused."""
+    def take(self, now: float, lost: float = 0.0, count: int = 1) -> bool:
+        """Take ``count`` tokens. Return False, and take none, if fewer are available: the request must be refused."""
         # More than `burst` tokens are there only after a block of the server. They are kept, but no new ones are added.
         if now > self._at:
             self._tokens = max(self._tokens, min(self._burst, self._tokens + (now - self._at) * self._rate))
@@ -53,9 +53,9 @@ class TokenBucket:
         if lost > self._lost:
             self._tokens += (lost - self._lost) * self._rate
             self._lost = lost
-        if self._tokens < 1:
+        if self._tokens < count:
             return False
-        self._tokens -= 1
+        self._tokens -= count
         return True
 
 

@@ -14,9 +14,11 @@ from actors.presentable import is_presentable
 from transport._border import leaves, passed_on
 from transport.auth import Credentials
 from transport.protocol import close_codes, server_frames
-from transport.protocol.client_frames import BadFrame, Hello, Pong
+from transport.protocol.client_frames import Ack, Hello, Pong, TypingFrame
 from transport.protocol.handshake import Conversation
 from transport.server._delivery import Delivery
+from transport.server._frame_limits import FrameLimits
+from transport.server._frames import read_frame
 from transport.server._greeting import admit, answer_upgrade, attach, authenticate, welcome
 from transport.server._lifetime import End, Lifetime
 from transport.server._limit import Limit
@@ -55,6 +57,7 @@ class Connection:
         "_delivery",
         "_greeted",
         "_life",
+        "_limits",
         "_liveness",
         "_requests",
         "_wire",
@@ -67,6 +70,8 @@ class Connection:
         self._life = Lifetime()
         self._delivery = Delivery(context, self._life, wire)
         self._liveness = Liveness(context, self._life, wire)
+        self._limits: FrameLimits | None = None
+        """The rate limits for small frames. None until the client sends one."""
         self._requests: Requests | None = None
         """The handler of the client's requests. None until the first frame after the hello that is not a pong."""
         self.user: User | None = None
@@ -100,22 +105,15 @@ class Connection:
                     if is_presentable(raised):
                         raise
                     # A log may raise anything while a session is made. Trio would show it as the nursery closes.
-                    self._note_end(passed_on(raised))
+                    _note_end(self._life.id, self._wire.gone, passed_on(raised))
                 finally:
                     self._let_go()
                     await self._wire.abort()
                     self._wire.forget()
                     nursery.cancel_scope.cancel()
         except BaseException as raised:  # noqa: BLE001 - the border: nothing of a connection passes
-            self._note_end(passed_on(raised))
+            _note_end(self._life.id, self._wire.gone, passed_on(raised))
             await trio.lowlevel.checkpoint_if_cancelled()
-
-    def _note_end(self, raised: BaseException) -> None:
-        # A wire's library may raise in its own task: trio-websocket does (LocalProtocolError) for a pong in mid-close.
-        if all(is_a(error, (*self._wire.gone, trio.Cancelled)) for error in leaves(raised)):
-            log_line(logger, logging.DEBUG, "connection %s has ended", self._life.id)
-        else:
-            log_failure(logger, "connection %s failed", self._life.id, error=raised)
 
     async def _serve(self) -> None:
         upgraded = False
@@ -189,18 +187,11 @@ class Connection:
     def _frame(self, message: str | bytes, conversation: Conversation) -> ClientFrame:
         """Return the frame in ``message``. Raise ``End`` if the frame is invalid, or not allowed at this point."""
         self._liveness.note_frame()
-        if isinstance(message, bytes):
-            raise End(close_codes.UNSUPPORTED_DATA, "binary messages are not served")
-        # The wire counts characters of a text message, the protocol bytes.
-        limit = self._context.settings.max_frame_bytes
-        if len(message.encode()) > limit:
-            raise End(close_codes.MESSAGE_TOO_BIG, f"a message may have {limit} bytes")
-        try:
-            return conversation.receive(message)
-        except BadFrame as bad:
-            raise End(close_codes.BAD_FRAME, str(bad)) from None
+        return read_frame(message, conversation, self._context.settings.max_frame_bytes)
 
     def _take(self, frame: ClientFrame) -> None:
+        if isinstance(frame, (Ack, Pong, TypingFrame)) and not self.on_frames(1, 0):
+            return
         if isinstance(frame, Pong):
             return
         if self._requests is None:
@@ -264,6 +255,16 @@ class Connection:
         if self._greeted:
             self.close(close_codes.SLOW_CONSUMER, "nothing could be written for too long")
 
+    def on_frames(self, controls: int, fragments: int) -> bool:
+        """Count small frames. If there are too many, end the connection and return False."""
+        if self._limits is None:
+            self._limits = FrameLimits(self._context, self._life)
+        return self._limits.allow(controls, fragments, greeted=self._greeted)
+
+    def on_too_many_fragments(self) -> None:
+        """Close the connection, since a message of the client has too many fragments."""
+        self.close(close_codes.MESSAGE_TOO_BIG, f"a message may have {self._context.settings.max_fragments} fragments")
+
     def on_too_big(self, code: int, reason: str) -> bool:
         """Note that the WebSocket closes because a message was too large. Return False if already closing."""
         return self._life.note_closed(code, reason)
@@ -287,3 +288,11 @@ class Connection:
     def give_way(self) -> None:
         """Close this silent connection, to make room for a newer connection of the same user."""
         self.close(close_codes.HEARTBEAT_LOST, "nothing was heard while a newer connection waited")
+
+
+def _note_end(connection: str, gone: tuple[type[Exception], ...], raised: BaseException) -> None:
+    """Log why a connection has ended. ``gone`` are the exceptions that mean that the peer has left."""
+    if all(is_a(error, (*gone, trio.Cancelled)) for error in leaves(raised)):
+        log_line(logger, logging.DEBUG, "connection %s has ended", connection)
+    else:
+        log_failure(logger, "connection %s failed", connection, error=raised)

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
+from wsproto.utilities import LocalProtocolError
 
 from transport.protocol import close_codes, server_frames
-from transport.protocol.handshake import Reject
+from transport.protocol.frame_scanner import FrameScanner
+from transport.protocol.handshake import Reject, plain_answer
+from transport.protocol.request_head import RequestHead
 from transport.protocol.websocket import close_message, text_message
 from transport.server._wire import UpgradeRequest
 from transport.server._write_buffer import WriteBuffer
@@ -21,11 +24,17 @@ if TYPE_CHECKING:
     from trio_websocket import WebSocketConnection, WebSocketRequest
 
     from transport.server._wire import WireOwner
+    from transport.settings import Settings
 
 LINGER_SECONDS = 2.0
 """Time in seconds for which the peer's bytes are read and discarded after this side has sent a close frame."""
 # Limit of the bytes that are discarded then. *Without it, a peer that never stops sending would keep its connection.*
 _LINGER_BYTES = 4 * 1024 * 1024
+FRAMES_PER_TURN = 16
+"""Number of frames that trio-websocket gets at once. Each takes it about 20 µs, and no other task runs meanwhile."""
+# A read with fewer bytes, all of them inside a frame, counts as a fragment. *A message that comes byte by byte costs as
+# much as one in as many fragments.*
+_SMALL_READ = 64
 # The beginning of trio-websocket's own reason for 1009. A peer that closes with 1009 itself gets its own reason back:
 # the two cases differ by this beginning.
 _TOO_BIG = b"Exceeded maximum message size"
@@ -41,22 +50,45 @@ class TrioWire(WriteBuffer):
     that sending an event takes few function calls. The wire owns ``stream`` and closes it.
     """
 
-    __slots__ = ("_max_bytes", "_open", "_owner", "_upgrading", "_websocket", "address")
+    __slots__ = (
+        "_asked",
+        "_discarding",
+        "_open",
+        "_owner",
+        "_scanner",
+        "_settings",
+        "_upgrading",
+        "_websocket",
+        "address",
+    )
 
-    gone: ClassVar[tuple[type[Exception], ...]] = (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError)
+    # trio-websocket raises the last one in its own task if a ping comes after the close frame of this side.
+    gone: ClassVar[tuple[type[Exception], ...]] = (
+        ConnectionClosed,
+        trio.BrokenResourceError,
+        trio.ClosedResourceError,
+        LocalProtocolError,
+    )
 
     def __init__(
         self,
         stream: trio.abc.Stream,
         sock: socket.socket | None,
         address: str,
-        *,
-        slow_seconds: float,
-        max_message_bytes: int,
+        settings: Settings,
     ) -> None:
-        super().__init__(stream, sock, slow_seconds=slow_seconds)
+        super().__init__(stream, sock, slow_seconds=settings.slow_seconds)
         self.address = address
-        self._max_bytes = max_message_bytes
+        self._settings = settings
+        self._asked = False
+        """Whether the peer's request has arrived."""
+        self._scanner: FrameScanner | None = None
+        """The counter of the peer's frames. None before the upgrade."""
+        self._discarding: int | None = None
+        """Number of bytes that are still read and discarded, before the stream counts as ended.
+
+        None while the peer's bytes are handed on.
+        """
         self._owner: WireOwner | None = None
         self._upgrading: trio.CancelScope | None = None
         """The cancel scope of the upgrade, while the upgrade is in progress."""
@@ -79,10 +111,11 @@ class TrioWire(WriteBuffer):
         self._owner = owner
         with trio.CancelScope() as scope:
             self._upgrading = scope
-            # If the stream is closed before the request came, trio-websocket continues to wait for it: `on_closed` ends
-            # that.
+            if not await self._read_head():
+                return None
+            # If trio-websocket refuses the request by itself, it continues to wait for it: `on_closed` ends that.
             request = await wrap_server_stream(
-                nursery, self, max_message_size=self._max_bytes, receive_buffer_size=None
+                nursery, self, max_message_size=self._settings.max_frame_bytes, receive_buffer_size=None
             )
             asked = UpgradeRequest(request.path, request.proposed_subprotocols, dict(_decoded(request.headers)))
             answer = owner.on_upgrade(asked)
@@ -92,10 +125,30 @@ class TrioWire(WriteBuffer):
             websocket = await request.accept(subprotocol=answer.subprotocol)
             forget_handshake(websocket)
             self._websocket = websocket
+            self._scanner = FrameScanner()
             self._open = True
+            self.resume()
             self._upgrading = None
             return asked.headers
         return None
+
+    async def _read_head(self) -> bool:
+        """Read the head of the request, and keep it for trio-websocket.
+
+        Return False if the peer has left, or has got an answer because its request was wrong.
+        """
+        head = RequestHead()
+        while not head.complete:
+            data = await self.receive_some()
+            if not data:
+                return False
+            if (fault := head.feed(data)) is not None:
+                self.write(plain_answer(Reject(400, fault)))
+                await self.drained()
+                return False
+        self.unread = head.data
+        self._asked = True
+        return True
 
     def receive(self) -> Awaitable[str | bytes]:
         """Return the peer's next message. See :meth:`.Wire.receive`."""
@@ -122,10 +175,9 @@ class TrioWire(WriteBuffer):
 
     async def linger(self) -> None:
         """Read and discard the remaining bytes of the peer. See :meth:`.Wire.linger`."""
-        left = _LINGER_BYTES
+        self._discard()
         with trio.move_on_after(LINGER_SECONDS, shield=True):
-            while left > 0 and (data := await self.receive_some()):
-                left -= len(data)
+            await self.receive_some()
 
     async def abort(self) -> None:
         """Close the stream at once, without a close frame. See :meth:`.Wire.abort`."""
@@ -138,6 +190,50 @@ class TrioWire(WriteBuffer):
         garbage collection.
         """
         self._owner = self._websocket = None
+
+    # The frames that come in
+
+    def part_of(self, data: bytes | bytearray) -> bytes | bytearray | None:
+        """Return the next frames of the peer, at most :data:`FRAMES_PER_TURN`. Keep the rest for the next read.
+
+        Before the upgrade, return the data as it is.
+        """
+        if not data:
+            return data
+        if self._discarding is not None:
+            self._discarding -= len(data)
+            return None if self._discarding > 0 else b""
+        if self._scanner is None:
+            # After the request, nothing is read until it was answered: trio-websocket would take frames for a request.
+            self.paused = self._asked
+            return data
+        end = self._scanner.scan(data, FRAMES_PER_TURN)
+        if not self._allows(self._scanner, end):
+            self._discard()
+            return None
+        if end < len(data):
+            self.unread = bytes(data[end:])
+            return data[:end]
+        return data
+
+    def _allows(self, scanned: FrameScanner, size: int) -> bool:
+        """Report the scanned frames to the owner. Return False if they must not be handed on."""
+        if self._owner is None:
+            return False
+        if scanned.most_fragments > self._settings.max_fragments:
+            self._owner.on_too_many_fragments()
+            return False
+        # In a closing handshake, nothing takes the messages that still come, and nothing else counts them.
+        fragments = scanned.later_fragments if self._open else scanned.data_frames
+        if size < _SMALL_READ and not scanned.begun:
+            fragments += 1
+        return not (scanned.controls or fragments) or self._owner.on_frames(scanned.controls, fragments)
+
+    def _discard(self) -> None:
+        """Hand on no more bytes of the peer. Read and discard a limited number of them."""
+        self.unread = b""
+        if self._discarding is None:
+            self._discarding = _LINGER_BYTES
 
     # Notifications of the write buffer
 
@@ -167,7 +263,7 @@ class TrioWire(WriteBuffer):
         code = close_codes.MESSAGE_TOO_BIG
         if data[2:4] != code.to_bytes(2, "big") or not data.startswith(_TOO_BIG, 4):
             return data
-        reason = f"a message may have {self._max_bytes} bytes"
+        reason = f"a message may have {self._settings.max_frame_bytes} bytes"
         if self._owner is None or not self._owner.on_too_big(code, reason):
             return data
         return text_message(server_frames.goodbye(code, reason)) + data

@@ -44,6 +44,16 @@ class WireOwner(Protocol):
     def on_stuck(self) -> None:
         """Close the connection: no data could be written for ``slow_seconds``, or too much data waits to be written."""
 
+    def on_frames(self, controls: int, fragments: int) -> bool:
+        """Count control frames and fragments of messages that have arrived.
+
+        Return False if the client has sent too many. Then the connection ends, and the wire hands on nothing more.
+        """
+        ...
+
+    def on_too_many_fragments(self) -> None:
+        """Close the connection: a message of the client has too many fragments. The wire hands on nothing more."""
+
     def on_too_big(self, code: int, reason: str) -> bool:
         """Note that the WebSocket closes with ``code``, because a message of the client was too large.
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from actors.loop.clock import loop_time
+from transport.server._read_buffer import ReadBuffer
 
 if TYPE_CHECKING:
     import socket
 
-RECEIVE_BYTES = 64 * 1024
-"""Maximum number of bytes that one read takes from the socket."""
 MAX_QUEUED = 1024 * 1024
 """Maximum bytes that are written while the buffer is blocked. After more bytes, the peer counts as stuck.
 
@@ -22,7 +21,7 @@ These bytes are replies, errors and pings: events and history are not written wh
 _CHUNK = 64 * 1024
 
 
-class WriteBuffer(trio.abc.Stream):
+class WriteBuffer(ReadBuffer):
     """A stream between a WebSocket library and the network. Writing to it never waits.
 
     :meth:`write` sends data at once, as much as the operating system takes. The rest is kept, and a task sends it. The
@@ -38,15 +37,10 @@ class WriteBuffer(trio.abc.Stream):
     """
 
     __slots__ = (
-        "_broken",
         "_drained",
         "_pending",
         "_queued",
-        "_reading",
         "_slow_seconds",
-        "_socket",
-        "_stream",
-        "_unread",
         "blocked",
         "nursery",
         "posted",
@@ -54,8 +48,7 @@ class WriteBuffer(trio.abc.Stream):
     )
 
     def __init__(self, stream: trio.abc.Stream, sock: socket.socket | None, *, slow_seconds: float) -> None:
-        self._stream = stream
-        self._socket = sock
+        super().__init__(stream, sock)
         self._slow_seconds = slow_seconds
         self.nursery: trio.Nursery
         """The nursery of the task that sends. Must be set before the first :meth:`write`."""
@@ -69,10 +62,7 @@ class WriteBuffer(trio.abc.Stream):
         """Number of bytes that were passed to :meth:`write` since the buffer became blocked."""
         self.blocked = False
         """Whether the network has not taken all data yet, so that some data is kept."""
-        self._broken = False
         self._drained: trio.lowlevel.ParkingLot | None = None
-        self._reading = False
-        self._unread: trio.lowlevel.ParkingLot | None = None
         self.progressed_at = loop_time().now()
         """The last time, on the event loop's clock, at which the peer showed that it reads.
 
@@ -169,27 +159,6 @@ class WriteBuffer(trio.abc.Stream):
         """Wait until all data was sent. A stream must have this method, but trio-websocket does not use it."""
         await self.drained()
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Read bytes from the peer. If another task is reading already, wait for it first."""
-        while self._reading:
-            if self._unread is None:
-                self._unread = trio.lowlevel.ParkingLot()
-            await self._unread.park()
-        self._reading = True
-        size = RECEIVE_BYTES if max_bytes is None else max_bytes
-        try:
-            # Every idle connection waits here, in as few coroutines as possible. Trio's own way is five coroutines
-            # deeper, and it also asks the socket twice and yields twice for each message.
-            while self._socket is not None and not self._broken:
-                await trio.lowlevel.wait_readable(self._socket)
-                if (data := _received(self._socket, size)) is not None:
-                    return data
-            return await self._stream.receive_some(size)
-        finally:
-            self._reading = False
-            if self._unread:
-                self._unread.unpark()
-
     async def aclose(self) -> None:
         """Close the stream. Data that was not sent is lost. This can be called more than once."""
         if last_words := self.last_words():
@@ -256,17 +225,3 @@ class WriteBuffer(trio.abc.Stream):
     def _unpark(self) -> None:
         if self._drained is not None:
             self._drained.unpark_all()
-
-
-def _received(sock: socket.socket, size: int) -> bytes | None:
-    """Read the bytes that have arrived. Return None if none have arrived yet, and b"" at the end of the stream.
-
-    Raises:
-        trio.BrokenResourceError: If the connection was lost.
-    """
-    try:
-        return sock.recv(size)
-    except (BlockingIOError, InterruptedError):
-        return None
-    except OSError as error:
-        raise trio.BrokenResourceError(str(error)) from error

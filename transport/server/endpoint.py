@@ -205,8 +205,7 @@ class Endpoint:
                     log_line(logger, logging.INFO, "a connection ended before it was accepted: %s", error)
 
     def _trio_wire(self, stream: trio.abc.Stream, sock: socket.socket | None, address: str) -> TrioWire:
-        slow_seconds, max_message_bytes = self.settings.slow_seconds, self.settings.max_frame_bytes
-        return TrioWire(stream, sock, address, slow_seconds=slow_seconds, max_message_bytes=max_message_bytes)
+        return TrioWire(stream, sock, address, self.settings)
 
     def _connection(self, wire: Wire) -> Connection:
         """Make a new connection, and add it to the open connections. The caller must run the connection."""

@@ -1,0 +1,87 @@
+"""The scanner of frames finds the same frames as the WebSocket library, however the bytes are cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transport.protocol.frame_scanner import FrameScanner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FRAME = st.tuples(st.sampled_from([0, 1, 2, 8, 9, 10]), st.sampled_from([0, 1, 5, 125, 126, 300, 65_535, 65_536]))
+
+
+def encoded(opcode: int, size: int) -> bytes:
+    """Return a masked frame of ``size`` bytes. Its payload looks like headers."""
+    if size < 126:
+        head = bytes([0x80 | opcode, 0x80 | size])
+    elif size < 1 << 16:
+        head = bytes([0x80 | opcode, 0xFE]) + size.to_bytes(2, "big")
+    else:
+        head = bytes([0x80 | opcode, 0xFF]) + size.to_bytes(8, "big")
+    return head + b"mask" + b"\x89" * size
+
+
+@attrs.define
+class Totals:
+    """What a scanner found in all its calls."""
+
+    controls: int = 0
+    data_frames: int = 0
+    later_fragments: int = 0
+    most_fragments: int = 0
+
+
+def scan_all(pieces: Sequence[bytes], frames: int) -> tuple[Totals, list[int]]:
+    """Scan all pieces, ``frames`` frames at a time. Return the totals, and where the calls ended."""
+    scanner, totals, ends, offset = FrameScanner(), Totals(), [0], 0
+    for piece in pieces:
+        at = 0
+        while at < len(piece):
+            taken = scanner.scan(piece[at:], frames)
+            assert taken > 0
+            assert scanner.controls + scanner.data_frames <= frames
+            at += taken
+            ends.append(offset + at)
+            totals.controls += scanner.controls
+            totals.data_frames += scanner.data_frames
+            totals.later_fragments += scanner.later_fragments
+            totals.most_fragments = max(totals.most_fragments, scanner.most_fragments)
+        offset += len(piece)
+    return totals, ends
+
+
+@given(st.lists(FRAME, max_size=12), st.lists(st.integers(0, 400_000), max_size=8), st.integers(1, 5))
+def test_cut_anywhere(kinds: list[tuple[int, int]], cuts: list[int], frames: int) -> None:
+    """Wherever the bytes of frames are cut, the scanner counts each frame once and by its kind."""
+    data = b"".join(encoded(*kind) for kind in kinds)
+    borders = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    totals, ends = scan_all([data[start:end] for start, end in pairwise(borders)], frames)
+    opcodes = [opcode for opcode, _ in kinds]
+    assert totals.controls == sum(opcode in {9, 10} for opcode in opcodes)
+    assert totals.data_frames == sum(opcode in {0, 1, 2} for opcode in opcodes)
+    assert totals.later_fragments == opcodes.count(0)
+    assert ends[-1] == len(data)
+
+
+@given(st.lists(FRAME, min_size=1, max_size=12), st.integers(1, 5))
+def test_frames_stay_whole(kinds: list[tuple[int, int]], frames: int) -> None:
+    """If all bytes are there, each call ends after the given number of frames, at the end of a frame."""
+    lengths = [len(encoded(*kind)) for kind in kinds]
+    _, ends = scan_all([b"".join(encoded(*kind) for kind in kinds)], frames)
+    assert ends[1:] == [sum(lengths[: min(n, len(kinds))]) for n in range(frames, len(kinds) + frames, frames)]
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 9), st.booleans())
+def test_fragments_of_a_message(messages: list[int], frames: int, pings: bool) -> None:
+    """The fragments of the longest message are found, also with pings between them and over several calls."""
+    between = encoded(9, 0) if pings else b""
+    data = b"".join((encoded(1, 1) + between) + (encoded(0, 1) + between) * (length - 1) for length in messages)
+    totals, _ = scan_all([data], frames)
+    assert totals.most_fragments == max(messages)
