@@ -148,6 +148,17 @@ async def too_many_commands(one: Client) -> None:
     await one.socket.aclose()
 
 
+async def many_pongs(one: Client) -> None:
+    await one.hello(token="alice")
+    for _ in range(4):
+        await one.send("pong")
+
+
+async def many_early_pongs(one: Client) -> None:
+    for _ in range(4):
+        await one.socket.pong()  # type: ignore[attr-defined]  # a connection of websockets
+
+
 async def two_runs(one: Client) -> None:
     await one.hello(token="alice")
     for number in range(2):
@@ -157,7 +168,9 @@ async def two_runs(one: Client) -> None:
 
 
 UNPROVED = "the token or other credentials prove no user"
-LONG = "(1009): a message is larger than max_frame_bytes (1024)"
+LONG = "(1009): a message is larger than max_frame_bytes (1024), or has more fragments than max_fragments (1024)"
+FLOOD = "commands_per_second (20), control_frames_per_second (2) or max_fragments (1024) per second"
+EARLY = "(dropped): a client without a welcome sends beyond control_frames_per_second (2) or max_fragments (1024)"
 QUEUE = "runs_per_user (1), queued_runs_per_user (0), mailbox_size (64): '1 runs go on and 0 wait: try again later'"
 CLOSED: list[tuple[Callable[[Client], Any], dict[str, object], str]] = [
     (
@@ -172,6 +185,8 @@ CLOSED: list[tuple[Callable[[Client], Any], dict[str, object], str]] = [
     (lambda one: one.send_text(b"x"), {}, "(1003): a message is binary"),
     (lambda one: one.send_text("x" * 1025), {"max_frame_bytes": 1024}, LONG),
     (lambda one: one.send_text("ü" * 600), {"max_frame_bytes": 1024}, LONG),
+    (many_pongs, {"control_frames_per_second": 2}, f"(4505): the client goes on sending beyond {FLOOD}"),
+    (many_early_pongs, {"control_frames_per_second": 2}, f"{EARLY} per second"),
     (
         too_many_commands,
         {"commands_burst": 2, "commands_per_second": 0.01},

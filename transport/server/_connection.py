@@ -23,6 +23,7 @@ from transport.server._greeting import admit, answer_upgrade, attach, authentica
 from transport.server._lifetime import End, Lifetime
 from transport.server._limit import Limit
 from transport.server._liveness import Liveness
+from transport.server._refusals import Reason
 from transport.server._requests import Requests
 
 if TYPE_CHECKING:
@@ -241,6 +242,10 @@ class Connection:
     def on_upgrade(self, request: UpgradeRequest) -> Accept | Reject:
         """Return the answer to the request for a WebSocket. The number of connections is checked first."""
         return answer_upgrade(self._context, self.address, request)
+
+    def on_bad_request(self, fault: str) -> None:
+        """Note that the wire refuses the request."""
+        self._context.refusals.note(Reason.BAD_REQUEST, fault)
 
     def on_drained(self) -> None:
         """Continue to write, since the network has taken all data."""

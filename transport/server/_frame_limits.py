@@ -8,6 +8,7 @@ import trio
 
 from transport.protocol import close_codes
 from transport.protocol.limits import TokenBucket
+from transport.server._refusals import Reason
 
 if TYPE_CHECKING:
     from transport.server._context import ServerContext
@@ -42,6 +43,7 @@ class FrameLimits:
         if greeted:
             self._life.close(close_codes.FLOODING, "too many control frames or fragments within a second")
         else:
+            self._context.refusals.note(Reason.EARLY_FLOODING)
             self._life.scope.cancel()
         return False
 

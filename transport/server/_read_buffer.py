@@ -23,7 +23,7 @@ class ReadBuffer(trio.abc.Stream):
         sock: The socket under ``stream``, if there is one. Then it is read directly.
     """
 
-    __slots__ = ("_broken", "_reading", "_socket", "_stream", "_waiting", "paused", "unread")
+    __slots__ = ("_broken", "_reading", "_socket", "_stream", "_waiting", "unread")
 
     def __init__(self, stream: trio.abc.Stream, sock: socket.socket | None) -> None:
         self._stream = stream
@@ -32,9 +32,7 @@ class ReadBuffer(trio.abc.Stream):
         """Whether the stream has ended."""
         self._reading = False
         self._waiting: trio.lowlevel.ParkingLot | None = None
-        """The tasks that wait for another task's read, or for the end of a pause."""
-        self.paused = False
-        """Whether reads wait until :meth:`resume`."""
+        """The tasks that wait until another task has read."""
         self.unread = b""
         """Bytes that were read from the network, and that :meth:`part_of` kept for the next read."""
 
@@ -47,7 +45,7 @@ class ReadBuffer(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Read bytes from the peer. If another task is reading already, wait for it first."""
-        while self._reading or self.paused:
+        while self._reading:
             if self._waiting is None:
                 self._waiting = trio.lowlevel.ParkingLot()
             await self._waiting.park()
@@ -74,13 +72,6 @@ class ReadBuffer(trio.abc.Stream):
             self._reading = False
             if self._waiting:
                 self._waiting.unpark()
-
-    def resume(self) -> None:
-        """End a pause: reads go on."""
-        self.paused = False
-        if self._waiting is not None:
-            self._waiting.unpark()
-            self._waiting = None  # an idle connection keeps none
 
 
 def _received(sock: socket.socket, size: int) -> bytes | None:

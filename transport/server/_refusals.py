@@ -59,8 +59,22 @@ class Reason(Enum):
     NO_HELLO = _Text("4503", "no hello came within hello_seconds ({hello_seconds:g} s)")
     BAD_FRAME = _Text("4500", "a message is not a frame of the protocol")
     BINARY = _Text("1003", "a message is binary")
-    TOO_BIG = _Text("1009", "a message is larger than max_frame_bytes ({max_frame_bytes})")
-    FLOODING = _Text("4505", "the client goes on sending beyond commands_per_second ({commands_per_second:g})")
+    TOO_BIG = _Text(
+        "1009",
+        "a message is larger than max_frame_bytes ({max_frame_bytes}), or has more fragments than max_fragments "
+        "({max_fragments})",
+    )
+    FLOODING = _Text(
+        "4505",
+        "the client goes on sending beyond commands_per_second ({commands_per_second:g}), control_frames_per_second "
+        "({control_frames_per_second:g}) or max_fragments ({max_fragments}) per second",
+    )
+    EARLY_FLOODING = _Text(
+        "dropped",
+        "a client without a welcome sends beyond control_frames_per_second ({control_frames_per_second:g}) or "
+        "max_fragments ({max_fragments}) per second",
+    )
+    BAD_REQUEST = _Text("HTTP 400", "the request is not HTTP/1.1 in its plain form")
     RATE = _Text(
         "rate_limited",
         "a request is beyond commands_per_second ({commands_per_second:g}) and commands_burst ({commands_burst})",

@@ -51,7 +51,6 @@ class TrioWire(WriteBuffer):
     """
 
     __slots__ = (
-        "_asked",
         "_discarding",
         "_open",
         "_owner",
@@ -80,8 +79,6 @@ class TrioWire(WriteBuffer):
         super().__init__(stream, sock, slow_seconds=settings.slow_seconds)
         self.address = address
         self._settings = settings
-        self._asked = False
-        """Whether the peer's request has arrived."""
         self._scanner: FrameScanner | None = None
         """The counter of the peer's frames. None before the upgrade."""
         self._discarding: int | None = None
@@ -127,7 +124,6 @@ class TrioWire(WriteBuffer):
             self._websocket = websocket
             self._scanner = FrameScanner()
             self._open = True
-            self.resume()
             self._upgrading = None
             return asked.headers
         return None
@@ -135,19 +131,20 @@ class TrioWire(WriteBuffer):
     async def _read_head(self) -> bool:
         """Read the head of the request, and keep it for trio-websocket.
 
-        Return False if the peer has left, or has got an answer because its request was wrong.
+        Return False if the peer has left, or got an answer because its request was wrong.
         """
+        assert self._owner is not None  # noqa: S101 - called in the upgrade only
         head = RequestHead()
         while not head.complete:
             data = await self.receive_some()
             if not data:
                 return False
             if (fault := head.feed(data)) is not None:
+                self._owner.on_bad_request(fault)
                 self.write(plain_answer(Reject(400, fault)))
                 await self.drained()
                 return False
         self.unread = head.data
-        self._asked = True
         return True
 
     def receive(self) -> Awaitable[str | bytes]:
@@ -204,8 +201,6 @@ class TrioWire(WriteBuffer):
             self._discarding -= len(data)
             return None if self._discarding > 0 else b""
         if self._scanner is None:
-            # After the request, nothing is read until it was answered: trio-websocket would take frames for a request.
-            self.paused = self._asked
             return data
         end = self._scanner.scan(data, FRAMES_PER_TURN)
         if not self._allows(self._scanner, end):

@@ -38,6 +38,9 @@ class WireOwner(Protocol):
         """Return the answer to the client's request for a WebSocket."""
         ...
 
+    def on_bad_request(self, fault: str) -> None:
+        """Note that the wire answers the client's request with HTTP 400, and the fault of the request in words."""
+
     def on_drained(self) -> None:
         """Continue to write, since the network has taken all data."""
 
