@@ -16,7 +16,6 @@ from pathlib import Path
 OWN_NAMES = ("actors", "transport")
 """The names of Greenroom's packages. Both are in the same folder, wherever they are installed."""
 
-
 _PROGRAMS = {"-m", "greenroom"}
 """Names of a program that a person started from a shell: ``python -m transport`` while it imports this package, and
 ``greenroom``. The person is to read one line, and no traceback."""
@@ -38,7 +37,7 @@ def _refuse_shadow() -> None:
     if shadow is None:
         return
     text = f"{shadow} hides a package of Greenroom of the same name: give it another name"
-    if Path(sys.argv[0]).stem in _PROGRAMS:
+    if Path("".join(sys.argv[:1])).stem in _PROGRAMS:
         sys.stderr.write(f"greenroom: {text}\n")
         raise SystemExit(2)
     raise ImportError(text, name="actors", path=shadow)
