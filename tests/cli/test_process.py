@@ -6,10 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
+from websockets.trio.client import connect
+from websockets.typing import Origin, Subprotocol
 
 from actors import SqliteLog, StreamKey
 from actors.testing import event_batch
@@ -25,11 +29,14 @@ KEY = StreamKey("anonymous", "s1")
 
 
 @contextmanager
-def running_command(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+def running_command(
+    folder: Path, *arguments: str, stdout: int = subprocess.PIPE, **variables: str
+) -> Iterator[subprocess.Popen[str]]:
     """Run the command inside the block, and kill it at the end of the block."""
     (folder / "good.py").write_text(APP)
     command = [sys.executable, "-m", "transport", *arguments]
-    running = subprocess.Popen(command, cwd=folder, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    environment = os.environ | variables
+    running = subprocess.Popen(command, cwd=folder, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True)
     try:
         yield running
     finally:
@@ -48,6 +55,65 @@ def test_signal_at_ready(tmp_path: Path, number: signal.Signals) -> None:
         told = f"greenroom: open {pages} in a browser; Ctrl-C ends the server\n"
         assert server.communicate(timeout=PATIENCE) == ("", told)
         assert server.returncode == 0
+
+
+def test_settings_of_a_server(tmp_path: Path) -> None:
+    """A server takes its host and ports from the environment, the settings file and the command line together."""
+    (tmp_path / "greenroom.toml").write_text("http_port = 0\nport = 1")
+    with running_command(tmp_path, "serve", "good:app", "--set", "port=0", GREENROOM_HOST="127.0.0.2") as server:
+        assert server.stdout is not None
+        ready, url, pages = server.stdout.readline().split()
+        assert (ready, url[:15], pages[:17]) == ("ready", "ws://127.0.0.2:", "http://127.0.0.2:")
+
+
+PAGED = """
+from transport import Greenroom
+app = Greenroom(log="memory:", pages="static")
+"""
+
+
+async def test_own_page_may_connect(tmp_path: Path) -> None:
+    """``serve`` serves an app's own pages, and these pages may connect to its endpoint without any setting."""
+    folder = tmp_path / "static"
+    folder.mkdir()
+    (folder / "index.html").write_text("our own page")
+    (tmp_path / "paged.py").write_text(PAGED)
+    with running_command(tmp_path, "serve", "paged:app", "--port", "0", "--http-port", "0") as server:
+        assert server.stdout is not None
+        _, url, pages = (await trio.to_thread.run_sync(server.stdout.readline)).split()
+        assert await trio.to_thread.run_sync(fetched, pages) == b"our own page"
+        async with connect(url, origin=Origin(pages.rstrip("/")), subprotocols=[Subprotocol("greenroom.v1")]) as socket:
+            assert socket.response is not None
+
+
+def fetched(url: str) -> bytes:
+    """Return the content at a URL."""
+    with urllib.request.urlopen(url, timeout=PATIENCE) as response:  # noqa: S310 - the address of our own server
+        content: bytes = response.read()
+    return content
+
+
+BLOCKING = """
+import logging, signal, sys
+from transport import Greenroom
+
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+app = Greenroom(log="memory:")
+before = signal.getsignal(signal.SIGINT)
+app.serve(port=0)
+print(signal.getsignal(signal.SIGINT) is before)
+"""
+
+
+def test_program_goes_on_after_its_server(tmp_path: Path) -> None:
+    """When ``Greenroom.serve`` has returned after a signal, Ctrl-C does in the program what it did before."""
+    (tmp_path / "blocking.py").write_text(BLOCKING)
+    command = [sys.executable, "blocking.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline().startswith("serving at ws://127.0.0.1:")
+        program.send_signal(signal.SIGINT)
+        assert program.communicate(timeout=PATIENCE)[0].splitlines()[-1] == "True"
 
 
 STUBBORN = """
