@@ -1,14 +1,97 @@
-"""Examples run apart from the server. Their output comes back, and nothing else is left."""
+"""Examples run apart from the server, within limits. Their output comes back, and nothing else is left."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from demo.asking import ask, events_of_kind
+from demo.attacking import run_script
+from trio.testing import wait_all_tasks_blocked
 
-from transport.demo.sandbox import CUT, MAX_OUTPUT, run, run_example
+from actors import AgentCompleted, ToolExecuting
+from transport.demo import sandbox
+from transport.demo.app import build_app
+from transport.demo.sandbox import CUT, MAX_OUTPUT, NOT_RUN, PLACES, SCRIPT, Outcome, run, run_example
+from transport.demo.sandboxed import DISK, FILE_SIZE, MEMORY, NO_SANDBOX, OPEN_FILES, PROCESSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FAIL = """
+import sys
+sys.path.insert(0, {folder!r})
+import sandboxed
+real = sandboxed._call
+def call(name, *arguments):
+    if name == {step!r}:
+        raise OSError(f"{{name}}: Operation not permitted")
+    return real(name, *arguments)
+sandboxed._call = call
+sandboxed.MACHINE = {machine!r} or sandboxed.MACHINE
+sys.exit(sandboxed.main())
+"""
+"""A program that is the script of the sandbox on a machine where one step fails."""
+
+
+@pytest.fixture
+def mark() -> str:
+    """Return a text that occurs in the command line of no other process."""
+    return f"mark-{uuid.uuid4()}"
+
+
+def running(mark: str) -> list[int]:
+    """Return the processes of this machine whose command line contains ``mark``."""
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            found += [int(folder.name)] if mark.encode() in (folder / "cmdline").read_bytes() else []
+    return found
+
+
+def child_of(process: int) -> int:
+    """Return the process that this one started."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(process):
+                return int(folder.name)
+    raise LookupError(f"process {process} has no child")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition outside of this process holds."""
+    while not condition():  # noqa: ASYNC110 - nothing tells when
+        await trio.sleep(0.01)
+
+
+def sleeper(mark: str) -> str:
+    """Return code that starts a process with ``mark``, which leaves its session, blocks all signals and never ends."""
+    lines = (
+        "import signal",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())",
+        "print('here', flush=True)",
+        "open('started', 'w').close()",
+        "signal.pause()",
+        f"# {mark}",
+    )
+    return f"""
+import os, signal, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execv(sys.executable, [sys.executable, "-c", {chr(10).join(lines)!r}])
+    os._exit(0)
+os.wait()
+while not os.path.exists("started"):
+    time.sleep(0.01)
+"""
 
 
 async def test_printed_output() -> None:
@@ -30,6 +113,8 @@ async def test_session() -> None:
         ("def (", "SyntaxError"),
         (">>> 1 / 0", "ZeroDivisionError"),
         ("raise SystemExit(3)", ""),
+        (f"raise SystemExit({NO_SANDBOX})", ""),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", ""),
     ],
 )
 async def test_failing_example(code: str, said: str) -> None:
@@ -40,16 +125,28 @@ async def test_failing_example(code: str, said: str) -> None:
     assert "sandboxed" not in outcome.output
 
 
-async def test_clean_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An example has an empty folder and none of the server's environment variables."""
-    monkeypatch.setenv("OPENAI_API_KEY", "not for examples")
-    outcome = await run("import os; print(os.listdir(), 'OPENAI_API_KEY' in os.environ)")
-    assert outcome.output == "[] False"
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import asyncio; print(asyncio.run(asyncio.sleep(0, 'tea')))",
+        "import subprocess, sys; print(subprocess.check_output([sys.executable, '-c', 'print(\"tea\")'], text=True))",
+        "import multiprocessing as m; print(m.get_context('fork').Pool(2).map(str.lower, ['TEA', 'MILK'])[0])",
+        "import ssl, sqlite3, ctypes, zoneinfo; zoneinfo.ZoneInfo('Europe/Paris'); print('tea')",
+        "import getpass, pathlib; pathlib.Path('f').write_text('tea'); print(pathlib.Path('f').read_text())",
+        "import signal; signal.signal(signal.SIGALRM, lambda *_: print('tea')); signal.alarm(1); signal.pause()",
+        "import threading as t; [t.Thread(target=t.Event().wait, args=(0.1,)).start() for _ in range(5)]; print('tea')",
+        "import os; os.umask(0); print('tea' if exit and help else '')",
+    ],
+)
+async def test_ordinary_example(code: str) -> None:
+    """The sandbox has what the standard library needs: loops, processes, threads, extension modules, files, signals."""
+    outcome = await run(code)
+    assert (outcome.status, outcome.output) == ("ok", "tea")
 
 
 async def test_timeout() -> None:
     """An example that takes too long is killed, and its output until then is kept."""
-    outcome = await run("print('before', flush=True)\nwhile True: pass", seconds=0.5)
+    outcome = await run("print('before', flush=True)\nwhile True:\n  try:\n    while True: pass\n  except: pass", 0.8)
     assert (outcome.status, outcome.output) == ("timeout", "before")
 
 
@@ -61,31 +158,165 @@ async def test_endless_output() -> None:
     assert outcome.status == "error"
 
 
-async def test_large_file() -> None:
-    """An example that writes a file above the limit fails."""
-    outcome = await run("open('f', 'wb').write(bytes(2 << 20))")
-    assert outcome.status == "error"
+async def test_largest_file() -> None:
+    """A file may have ``FILE_SIZE`` bytes and no more."""
+    assert (await run(f"with open('f', 'wb') as f: f.write(bytes({FILE_SIZE}))")).status == "ok"
+    assert "File too large" in (await run(f"with open('f', 'wb') as f: f.write(bytes({FILE_SIZE + 1}))")).output
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
-async def test_large_allocation() -> None:
+@pytest.mark.parametrize("after", ["", "; os.unlink(str(n))"])
+async def test_disk(after: str) -> None:
+    """All files together have no more than ``DISK`` bytes, those included that have no name any more."""
+    code = (
+        "import os\nfiles = []\ntry:\n  for n in range(50):\n"
+        f"    files.append(open(str(n), 'wb', buffering=0)){after}; files[n].write(bytes(1 << 20))\n"
+        "except OSError as error: print(n, error)"
+    )
+    written, _, error = (await run(code)).output.partition(" ")
+    assert 0 < int(written) <= DISK >> 20
+    assert "No space left" in error
+
+
+async def test_number_of_files() -> None:
+    """Files without content are limited as well."""
+    assert "No space left" in (await run("for n in range(5000): open(str(n), 'w').close()")).output
+
+
+async def test_memory() -> None:
     """An example that needs memory above the limit gets ``MemoryError``."""
-    assert "MemoryError" in (await run("bytearray(2 << 30)")).output
+    assert (await run(f"bytearray({MEMORY // 2})")).status == "ok"
+    assert "MemoryError" in (await run(f"bytearray({MEMORY})")).output
 
 
-@pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX")
-@pytest.mark.parametrize("cancelled", [False, True])
-async def test_child_processes_are_killed(*, cancelled: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Processes that an example started are killed at its timeout or cancellation."""
-    pipe = tmp_path_factory.mktemp("pipe") / "alive"
-    os.mkfifo(pipe)
-    child = f"import signal\nf = open({str(pipe)!r}, 'w')\nf.write('here')\nf.flush()\nsignal.pause()"
-    code = f"import signal, subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])\nsignal.pause()"
+async def test_fork_bomb() -> None:
+    """An example has no more than ``PROCESSES`` processes, with those of the sandbox."""
+    code = """
+import os, time
+try:
+    for n in range(500):
+        os.fork() or time.sleep(60)
+except OSError as error:
+    print(n, error.strerror)
+"""
+    count, _, error = (await run(code)).output.partition(" ")
+    assert PROCESSES // 2 < int(count) < PROCESSES
+    assert error == "Resource temporarily unavailable"
+
+
+async def test_exponential_fork_bomb() -> None:
+    """An example whose processes all start processes is ended in its time."""
+    assert (await run("import os\nwhile True:\n  try: os.fork()\n  except OSError: pass", 1)).status == "timeout"
+
+
+async def test_threads() -> None:
+    """Threads count as processes."""
+    code = "import threading\nfor _ in range(500): threading.Thread(target=threading.Event().wait, daemon=True).start()"
+    assert "can't start new thread" in (await run(code)).output
+
+
+async def test_open_files() -> None:
+    """A process of an example has no more than ``OPEN_FILES`` open files."""
+    code = """
+files = []
+try:
+    while True:
+        files.append(open('f', 'w'))
+except OSError as error:
+    print(len(files), error.strerror)
+"""
+    assert (await run(code)).output == f"{OPEN_FILES - 3} Too many open files"
+
+
+async def test_places() -> None:
+    """An example waits while all places are taken, and runs when one is free. Its time begins then."""
+    others = [object() for _ in range(int(PLACES.total_tokens))]
+    outcomes: list[Outcome] = []
+
+    async def example() -> None:
+        outcomes.append(await run("print('tea')"))
+
+    for other in others:
+        PLACES.acquire_on_behalf_of_nowait(other)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run, code, 60 if cancelled else 1.0)
-        async with await trio.open_file(pipe, "rb", buffering=0) as reader:
-            assert await reader.read(4) == b"here"
-            if cancelled:
-                nursery.cancel_scope.cancel()
-            with trio.CancelScope(shield=True):
-                assert await reader.read() == b""  # the end: no writer is left
+        nursery.start_soon(example)
+        await wait_all_tasks_blocked()
+        assert PLACES.statistics().tasks_waiting == 1
+        for other in others:
+            PLACES.release_on_behalf_of(other)
+    assert outcomes[0].output == "tea"
+
+
+async def test_processes_end_with_the_example(mark: str) -> None:
+    """A process that an example started, and that left its session, is gone when the example ends."""
+    outcome = await run(sleeper(mark))
+    assert outcome.output == "here"
+    assert running(mark) == []
+
+
+@pytest.mark.parametrize("how", ["timeout", "cancelled", "output"])
+async def test_processes_end_with_the_run(how: str, mark: str) -> None:
+    """All processes of an example are gone when it times out, is cancelled or prints too much."""
+    code = sleeper(mark) + ("\nwhile True: print('x' * 1000)" if how == "output" else "\nsignal.pause()")
+    async with trio.open_nursery() as nursery:
+
+        async def example() -> None:
+            await run(code, 2 if how == "timeout" else 60)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(example)
+        if how == "cancelled":
+            await until(lambda: bool(running(mark)))
+            nursery.cancel_scope.cancel()
+    assert running(mark) == []
+
+
+@pytest.mark.parametrize("killed", ["server", "script"])
+async def test_processes_end_with_the_server(killed: str, mark: str, tmp_path: Path) -> None:
+    """All processes of an example end soon after the server, or the script of the sandbox, is killed."""
+    program = tmp_path / "server.py"  # in a file: its command line must not have the mark
+    code = sleeper(mark) + "signal.pause()"
+    program.write_text(f"import trio; from transport.demo.sandbox import run; trio.run(run, {code!r}, 60)")
+    server = await trio.lowlevel.open_process([sys.executable, str(program)])
+    try:
+        await until(lambda: bool(running(mark)))
+        os.kill(server.pid if killed == "server" else child_of(server.pid), signal.SIGKILL)
+        await until(lambda: not running(mark))
+    finally:
+        server.kill()
+        await server.wait()
+
+
+STEPS = ("unshare", "mount", "pivot_root", "umount2", "syscall", "sethostname", "ioctl", "capset", "prctl")
+
+
+@pytest.mark.parametrize(("step", "machine"), [*((step, "") for step in STEPS), ("", "vax")])
+def test_machine_without_sandbox(step: str, machine: str) -> None:
+    """If one step of the sandbox fails, the code is not run, and the script says why."""
+    program = FAIL.format(folder=str(SCRIPT.parent), step=step, machine=machine)
+    output, status = run_script(program, "print('it ran')")
+    assert status == NO_SANDBOX
+    assert output.startswith("this machine offers no sandbox (")
+    assert (step or machine) in output
+    assert "it ran" not in output
+
+
+async def test_examples_are_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> None:
+    """On a machine without the sandbox the answer says that examples are not run. Only one is tried."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"print('this machine offers no sandbox (unshare: not permitted)')\nraise SystemExit({NO_SANDBOX})"
+    )
+    monkeypatch.setattr(sandbox, "SCRIPT", script)
+    said = "xamples are not run here: this machine offers no sandbox (unshare: not permitted)"
+    outcome = await run("print('tea')")
+    assert (outcome.status, outcome.output) == (NOT_RUN, f"e{said}")
+    events = await ask(build_app(pace=0, cache=cache, environment={}, log="memory:"), "median of a list of numbers")
+    assert f"\n\nE{said}.\n" in events_of_kind(AgentCompleted, events)[-1].result["answer"]
+    assert [event.tool for event in events_of_kind(ToolExecuting, events)].count("run_example") == 1
+
+
+async def test_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system other than Linux no process is started."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(sandbox, "SCRIPT", Path("/nowhere"))
+    assert (await run("print('tea')")).status == NOT_RUN

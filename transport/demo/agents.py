@@ -15,7 +15,7 @@ from transport import Greenroom
 from transport.demo.answer import Finding, compose, nothing_found, pieces, shows_something
 from transport.demo.library import Library
 from transport.demo.model import Model
-from transport.demo.sandbox import run_example
+from transport.demo.sandbox import NOT_RUN, run_example
 
 # The demo is to be watched: pauses of this many seconds make the stream look as if a model wrote it.
 PACE = 0.03
@@ -98,10 +98,10 @@ class Demo:
         return sorted(findings, key=lambda finding: (-finding["score"], finding["symbol"]))
 
     async def _example(self, run: Run, best: Finding) -> str:
-        """Return the first example that runs and prints something, with its output. Return "" if there is none."""
+        """Return the first example that prints something, with its output; else "", or why examples are not run."""
         for session in (await self.library.examples(best["module"], best["name"]))[:EXAMPLES_TRIED]:
             done = await self._try(run, run_example, code=session)
-            if done and done["status"] == "ok" and shows_something(done["output"]):
+            if done and (done["status"] == NOT_RUN or (done["status"] == "ok" and shows_something(done["output"]))):
                 return str(done["output"])
         return ""
 

@@ -5,6 +5,7 @@ import re
 from typing import Any, TypeAlias
 
 from transport.demo.index import words
+from transport.demo.sandbox import NOT_RUN
 
 Finding: TypeAlias = dict[str, Any]
 """A hit of the tool ``search``. The two best of a module also have the ``source`` from the tool ``read_source``."""
@@ -28,7 +29,7 @@ def compose(best: Finding, example: str, others: list[Finding]) -> str:
 
     Args:
         best: The finding that fits best.
-        example: An example with its real output, or an empty string if no example runs.
+        example: An example with its real output, or an empty string, or why examples are not run.
         others: Further findings, for "See also".
     """
     parts = [f"{NOT_SURE} `{best['symbol']}`."] if best["covered"] < SURE else []
@@ -36,7 +37,9 @@ def compose(best: Finding, example: str, others: list[Finding]) -> str:
     if best["kind"] != "module":
         parts.append(_fenced("python", best["symbol"].removeprefix("builtins.") + best["signature"]))
     parts.append(best["summary"] or "It has no docstring; its source says what it does.")
-    if example:
+    if example.startswith(NOT_RUN):
+        parts.append(f"E{example[1:]}.")
+    elif example:
         parts.append("### Example\n\nI ran this just now:\n\n" + _fenced("pycon", example))
     elif best["kind"] != "module":
         parts.append("I have no example that runs by itself for this one.")

@@ -1,8 +1,7 @@
-"""``run_example``: run a short piece of Python apart from the server, for a limited time.
+"""``run_example``: run a short piece of Python that nobody trusts, where it can reach nothing of the server.
 
-The code runs in a process of its own with ``-I`` (no user site, no ``PYTHON…`` variables), an empty environment, an
-empty folder, and limits on CPU time, memory, files and output. The limits stop accidents, not attacks: the process has
-the user and the network of the server. A server for strangers runs examples in a container.
+The code runs in namespaces of its own, without rights and with limits (see ``sandboxed.py``). That needs Linux, and a
+system that lets this user make namespaces. On any other machine no code runs, and the outcome says so.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,22 +18,30 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from transport.demo.sandboxed import HOME, NO_SANDBOX
+
 if TYPE_CHECKING:
     from actors import JSON
 
 SECONDS = 5.0
 MAX_OUTPUT = 8_000
 CUT = "\n… (output cut)"
-_PIPE_SECONDS = 0.2
-"""Time limit to read the rest of the output after the example ended: its child process may keep the pipe open."""
-_SCRIPT = Path(__file__).with_name("sandboxed.py")
+NOT_RUN = "examples are not run here"
+"""The status of an example that was not run because this machine lacks a part of the sandbox."""
+_KILL_SECONDS = 2.0
+_PYTHON = str(Path(sys.executable).resolve())  # that of a virtual environment is a link
+SCRIPT = Path(__file__).with_name("sandboxed.py")
+_ENVIRONMENT = {"HOME": HOME, "TMPDIR": HOME, "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "1"}
+PLACES = trio.CapacityLimiter(2)
+"""The places for examples that run at the same time, of all users. An example without a place waits for one."""
 
 
 @attrs.frozen
 class Outcome:
     """The outcome of an example.
 
-    ``status`` is ``ok``, ``timeout`` or ``error``: the example raised, or exceeded a limit (of output, for example).
+    ``status`` is ``ok``, ``timeout``, ``error`` (the example raised, or exceeded a limit), or ``NOT_RUN``: then
+    ``output`` says why.
     """
 
     status: str
@@ -48,79 +55,63 @@ async def run(code: str, seconds: float = SECONDS) -> Outcome:
     An example that fails is an outcome, not an exception. Raises OSError if no process can be started.
 
     Cancellation:
-        The process and all processes that it started are killed.
+        All processes of the example are killed. None is left when this function ends.
     """
-    started = trio.current_time()
+    if sys.platform != "linux":
+        return Outcome(NOT_RUN, f"{NOT_RUN}: this machine offers no sandbox: it needs Linux", 0.0)
     output, exit_code = bytearray(), None
-    with tempfile.TemporaryDirectory(prefix="greenroom-example-", ignore_cleanup_errors=True) as folder:
+    async with PLACES:
+        started = trio.current_time()
         with trio.move_on_after(seconds):
-            exit_code = await _run_process(code, seconds, folder, output)
-    text = output[:MAX_OUTPUT].decode("utf-8", "replace").replace(folder, ".")
-    cut = CUT if len(output) > MAX_OUTPUT else ""
-    status = "timeout" if exit_code is None else "error" if exit_code else "ok"
-    return Outcome(status, text.rstrip() + cut, trio.current_time() - started)
+            exit_code = await _run_process(code.encode("utf-8", "replace"), seconds, output)
+    text = output[:MAX_OUTPUT].decode("utf-8", "replace").rstrip() + (CUT if len(output) > MAX_OUTPUT else "")
+    took = trio.current_time() - started
+    if exit_code == NO_SANDBOX:
+        return Outcome(NOT_RUN, f"{NOT_RUN}: {text}", took)
+    return Outcome("timeout" if exit_code is None else "error" if exit_code else "ok", text, took)
 
 
 async def run_example(code: str) -> dict[str, JSON]:
-    """Run a short piece of Python: :func:`run` as a tool. The result has ``status``, ``output`` and ``seconds``."""
+    """Run a short piece of Python in the sandbox. The result has ``status``, ``output`` and ``seconds``."""
     outcome = await run(code)
     return {"status": outcome.status, "output": outcome.output, "seconds": round(outcome.seconds, 3)}
 
 
-async def _run_process(code: str, seconds: float, folder: str, output: bytearray) -> int | None:
-    """Run the process until it ends or its output is too long. Store the output in ``output``, also when cancelled."""
-    kept = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}  # Windows needs it
+async def _run_process(code: bytes, seconds: float, output: bytearray) -> int:
+    """Run the script until it ends or its output is too long. Store the output in ``output``, also when cancelled."""
     async with trio.open_nursery() as nursery:
         start = partial(
             trio.run_process,
-            [sys.executable, "-I", "-X", "utf8", "-u", str(_SCRIPT), str(int(seconds) + 1)],
-            stdin=code.encode("utf-8", "replace"),
+            [_PYTHON, "-I", "-S", "-X", "utf8", "-u", str(SCRIPT), str(int(seconds) + 1), str(len(code))],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
-            cwd=folder,
-            # Nothing of the server's environment: its keys are in there.
-            env={"HOME": folder, "TMPDIR": folder, "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", **kept},
+            cwd="/",
+            env=_ENVIRONMENT,  # nothing of the server's environment: its keys are in there
             start_new_session=True,
-            deliver_cancel=_kill,
+            deliver_cancel=_end,
         )
         process: trio.Process = await nursery.start(start)
-        try:
-            await _read(process, output)
-        finally:
-            _kill_group(process)
-    return process.returncode
-
-
-async def _read(process: trio.Process, output: bytearray) -> None:
-    """Read the output until the example itself has ended, or the output is too long."""
-    pipe = process.stdout
-    if pipe is None:
-        raise RuntimeError("the process has no output pipe")
-    async with trio.open_nursery() as nursery:
-
-        async def limit_reading() -> None:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("the process has no pipes")
+        async with process.stdin, process.stdout:
+            with suppress(trio.BrokenResourceError):  # it ended before it read its input: its output says why
+                await process.stdin.send_all(code)
+            async for chunk in process.stdout:
+                output += chunk
+                if len(output) > MAX_OUTPUT:
+                    nursery.start_soon(_end, process)
+                    break
             await process.wait()
-            nursery.cancel_scope.deadline = trio.current_time() + _PIPE_SECONDS
-
-        nursery.start_soon(limit_reading)
-        async for chunk in pipe:
-            output += chunk
-            if len(output) > MAX_OUTPUT:
-                break
-        nursery.cancel_scope.cancel()
+    return process.returncode or 0
 
 
-async def _kill(process: trio.Process) -> None:
-    _kill_group(process)
-
-
-def _kill_group(process: trio.Process) -> None:
-    """Kill the process and all processes that it started, if they are still there."""
-    if os.name == "posix":
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            return
-    else:
-        process.kill()
+async def _end(process: trio.Process) -> None:
+    """End the example: the script kills its processes when its input ends. If it does not, it is killed as well."""
+    if process.stdin is not None:
+        await process.stdin.aclose()
+    with trio.move_on_after(_KILL_SECONDS):
+        await process.wait()
+        return
+    os.killpg(process.pid, signal.SIGKILL)
