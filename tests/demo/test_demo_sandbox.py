@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -22,9 +22,17 @@ from transport.demo.app import build_app
 from transport.demo.sandbox import CUT, MAX_OUTPUT, NOT_RUN, PLACES, SCRIPT, Outcome, run, run_example
 from transport.demo.sandboxed import DISK, FILE_SIZE, MEMORY, NO_SANDBOX, OPEN_FILES, PROCESSES
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
+SERVER = """
+import subprocess, sys
+code = sys.stdin.read()
+command = [sys.executable, "-I", "-S", sys.argv[1], "60", str(len(code))]
+with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, text=True) as script:
+    print(script.pid, flush=True)
+    script.stdin.write(code)
+    script.stdin.flush()
+    script.wait()
+"""
+"""A program that starts the script as the server does, and leaves the output to its own parent."""
 FAIL = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -56,41 +64,26 @@ def running(mark: str) -> list[int]:
     return found
 
 
-def child_of(process: int) -> int:
-    """Return the process that this one started."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(process):
-                return int(folder.name)
-    raise LookupError(f"process {process} has no child")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until a condition outside of this process holds."""
-    while not condition():  # noqa: ASYNC110 - nothing tells when
-        await trio.sleep(0.01)
-
-
 def sleeper(mark: str) -> str:
     """Return code that starts a process with ``mark``, which leaves its session, blocks all signals and never ends."""
     lines = (
         "import signal",
         "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())",
         "print('here', flush=True)",
-        "open('started', 'w').close()",
+        "open('started', 'w').close()",  # a named pipe: opens when it is read
         "signal.pause()",
         f"# {mark}",
     )
     return f"""
-import os, signal, sys, time
+import os, signal, sys
+os.mkfifo("started")
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         os.execv(sys.executable, [sys.executable, "-c", {chr(10).join(lines)!r}])
     os._exit(0)
 os.wait()
-while not os.path.exists("started"):
-    time.sleep(0.01)
+open("started").read()
 """
 
 
@@ -128,12 +121,12 @@ async def test_failing_example(code: str, said: str) -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "import asyncio; print(asyncio.run(asyncio.sleep(0, 'tea')))",
+        "import asyncio; print(asyncio.run(asyncio.to_thread(str, 'tea')))",
         "import subprocess, sys; print(subprocess.check_output([sys.executable, '-c', 'print(\"tea\")'], text=True))",
         "import multiprocessing as m; print(m.get_context('fork').Pool(2).map(str.lower, ['TEA', 'MILK'])[0])",
         "import ssl, sqlite3, ctypes, zoneinfo; zoneinfo.ZoneInfo('Europe/Paris'); print('tea')",
         "import getpass, pathlib; pathlib.Path('f').write_text('tea'); print(pathlib.Path('f').read_text())",
-        "import signal; signal.signal(signal.SIGALRM, lambda *_: print('tea')); signal.alarm(1); signal.pause()",
+        "import signal; signal.signal(signal.SIGALRM, lambda *_: print('tea')); signal.raise_signal(14)",
         "import threading as t; [t.Thread(target=t.Event().wait, args=(0.1,)).start() for _ in range(5)]; print('tea')",
         "import os; os.umask(0); print('tea' if exit and help else '')",
     ],
@@ -191,10 +184,10 @@ async def test_memory() -> None:
 async def test_fork_bomb() -> None:
     """An example has no more than ``PROCESSES`` processes, with those of the sandbox."""
     code = """
-import os, time
+import os, signal
 try:
     for n in range(500):
-        os.fork() or time.sleep(60)
+        os.fork() or signal.pause()
 except OSError as error:
     print(n, error.strerror)
 """
@@ -257,33 +250,27 @@ async def test_processes_end_with_the_example(mark: str) -> None:
 async def test_processes_end_with_the_run(how: str, mark: str) -> None:
     """All processes of an example are gone when it times out, is cancelled or prints too much."""
     code = sleeper(mark) + ("\nwhile True: print('x' * 1000)" if how == "output" else "\nsignal.pause()")
-    async with trio.open_nursery() as nursery:
-
-        async def example() -> None:
-            await run(code, 2 if how == "timeout" else 60)
-            nursery.cancel_scope.cancel()
-
-        nursery.start_soon(example)
-        if how == "cancelled":
-            await until(lambda: bool(running(mark)))
-            nursery.cancel_scope.cancel()
+    with trio.move_on_after(2 if how == "cancelled" else 60):
+        outcome = await run(code, 2 if how == "timeout" else 60)
+        assert outcome.output.startswith("here")
     assert running(mark) == []
 
 
 @pytest.mark.parametrize("killed", ["server", "script"])
-async def test_processes_end_with_the_server(killed: str, mark: str, tmp_path: Path) -> None:
-    """All processes of an example end soon after the server, or the script of the sandbox, is killed."""
-    program = tmp_path / "server.py"  # in a file: its command line must not have the mark
-    code = sleeper(mark) + "signal.pause()"
-    program.write_text(f"import trio; from transport.demo.sandbox import run; trio.run(run, {code!r}, 60)")
-    server = await trio.lowlevel.open_process([sys.executable, str(program)])
-    try:
-        await until(lambda: bool(running(mark)))
-        os.kill(server.pid if killed == "server" else child_of(server.pid), signal.SIGKILL)
-        await until(lambda: not running(mark))
-    finally:
-        server.kill()
-        await server.wait()
+def test_processes_end_with_the_server(killed: str, mark: str) -> None:
+    """All processes of an example end if the server, or the script of the sandbox, is killed: none holds the output."""
+    command = [sys.executable, "-c", SERVER, str(SCRIPT)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(sleeper(mark) + "signal.pause()")
+        server.stdin.close()
+        script = int(server.stdout.readline())
+        assert server.stdout.readline() == "here\n"
+        assert len(running(mark)) == 1
+        os.kill(server.pid if killed == "server" else script, signal.SIGKILL)
+        assert server.stdout.read() == ""
+    assert running(mark) == []
 
 
 STEPS = ("unshare", "mount", "pivot_root", "umount2", "syscall", "sethostname", "ioctl", "capset", "prctl")

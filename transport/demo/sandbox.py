@@ -1,4 +1,4 @@
-"""``run_example``: run a short piece of Python that nobody trusts, where it can reach nothing of the server.
+"""``run_example``: run a short piece of untrusted Python, which reaches nothing of the server.
 
 The code runs in namespaces of its own, without rights and with limits (see ``sandboxed.py``). That needs Linux, and a
 system that lets this user make namespaces. On any other machine no code runs, and the outcome says so.

@@ -1,4 +1,4 @@
-"""The script of ``run_example``: ``python -I -S sandboxed.py SECONDS BYTES``. It runs Python code that nobody trusts.
+"""The script of ``run_example``: ``python -I -S sandboxed.py SECONDS BYTES``. It runs untrusted Python code.
 
 It reads BYTES of code from its input, enters new namespaces of Linux (users, mounts, processes, network, IPC), gives up
 its rights and runs the code as ``__main__``. Code that starts with ``>>>`` is a session: it is echoed, and the value of
@@ -26,12 +26,13 @@ NO_SANDBOX = 3
 # Limits of an example: bytes of address space of a process, bytes of a file and of all files, open files of a process,
 # and the number of processes and threads. A Python takes 30 MiB of addresses, each of its threads 8 MiB for a stack.
 MEMORY, FILE_SIZE, DISK, OPEN_FILES, PROCESSES = 128 << 20, 1 << 20, 8 << 20, 64, 16
-NOBODY, HOME = 65534, "/home"
+UNPRIVILEGED, HOME = 65534, "/home"
+PLACE = "/tmp"  # noqa: S108 - any folder that is on every system: nothing is written into it
 MACHINE = os.uname().machine if sys.platform == "linux" else sys.platform
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 TEXTS = {
-    "/etc/passwd": f"example:x:{NOBODY}:{NOBODY}::{HOME}:\n",
-    "/etc/group": f"example:x:{NOBODY}:\n",
+    "/etc/passwd": f"example:x:{UNPRIVILEGED}:{UNPRIVILEGED}::{HOME}:\n",
+    "/etc/group": f"example:x:{UNPRIVILEGED}:\n",
     "/etc/hosts": "127.0.0.1 localhost\n",
 }
 # Numbers from the headers of Linux: CLONE_NEW…, then MS_… and MNT_DETACH, MOUNT_ATTR_…, PR_SET_….
@@ -101,7 +102,7 @@ def _call(name: str, *arguments: object) -> int:
 
 
 def _enter_namespaces() -> None:
-    """Enter new namespaces, with all rights inside. The user is the same inside; root may also become nobody."""
+    """Enter new namespaces, with all rights inside. The user keeps its number there, and root may take another."""
     if MACHINE not in CALLS:
         raise OSError(f"no list of system calls for {MACHINE}")
     _write("/proc/self/oom_score_adj", "1000")  # if the machine has no memory left, the kernel ends the example first
@@ -115,7 +116,7 @@ def _enter_namespaces() -> None:
             if not root:
                 _write(f"/proc/{process}/setgroups", "deny")
             for name, own in (("uid_map", os.geteuid()), ("gid_map", os.getegid())):
-                _write(f"/proc/{process}/{name}", f"{own} {own} 1\n" + root * f"{NOBODY} {NOBODY} 1\n")
+                _write(f"/proc/{process}/{name}", f"{own} {own} 1\n" + root * f"{UNPRIVILEGED} {UNPRIVILEGED} 1\n")
         except OSError:
             os._exit(1)
         os._exit(0)
@@ -143,20 +144,20 @@ def _build_root() -> None:
     """Make a small file system in memory the root of this process: libraries to read, and an empty folder to write."""
     import site  # only for the places of installed packages, which an example does not see
 
-    os.umask(0o022)  # nobody must be able to enter the folders
+    os.umask(0o022)  # another user than root must be able to enter the folders
     sources = {path: os.path.realpath(path) for path in _shown()}
     _call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
-    _mount_memory("/tmp", 0, f"size={DISK},nr_inodes=1000,mode=755")  # noqa: S108 - this folder is on every system
-    for folder in ("/tmp/outside", "/tmp/box"):  # noqa: S108
-        os.mkdir(folder)
-    _call("pivot_root", b"/tmp", b"/tmp/outside")
+    _mount_memory(PLACE, 0, f"size={DISK},nr_inodes=1000,mode=755")
+    os.mkdir(f"{PLACE}/outside")
+    os.mkdir(f"{PLACE}/box")
+    _call("pivot_root", PLACE.encode(), f"{PLACE}/outside".encode())
     for path, source in sources.items():
         _show(f"/outside{source}", f"/box{path}", devices=path in DEVICES)
     for folder in filter(os.path.isdir, (f"/box{path}" for path in site.getsitepackages())):
         _mount_memory(folder, READ_ONLY, "nr_inodes=1")
-    for folder in (HOME, "/dev/shm", "/etc"):  # noqa: S108
+    for folder in (HOME, "/etc", "/dev/shm"):  # noqa: S108 - in the new root
         os.makedirs(f"/box{folder}", exist_ok=True)
-        os.chmod(f"/box{folder}", 0o777)  # noqa: S103 - for nobody
+        os.chmod(f"/box{folder}", 0o777)  # noqa: S103 - the example has another user than root
     for path, text in TEXTS.items():
         _write(f"/box{path}", text)
     _call("umount2", b"/outside", DETACH)
@@ -179,13 +180,13 @@ def _show(source: str, path: str, *, devices: bool) -> None:
 
 
 def _give_up_rights(seconds: int) -> None:
-    """Give up every right and limit what is left, for this process and all that it starts."""
+    """Give up all rights and set the limits, of this process and of its future children."""
     import resource  # not there on every system
 
     if os.geteuid() == 0:
         os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
+        os.setresgid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED)
+        os.setresuid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED)
     _call("capset", struct.pack("=Ii", 0x20080522, 0), bytes(24))
     _call("prctl", NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     _call("prctl", DUMPABLE, 0, 0, 0, 0)  # the code cannot trace process 1, and end what that does
