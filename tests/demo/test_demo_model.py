@@ -134,6 +134,16 @@ async def test_results_are_in_order(cache: Path) -> None:
     assert events_of_kind(AgentCompleted, events)[-1].status == "ok"
 
 
+async def test_code_of_a_model(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that a model sends runs in the sandbox: it finds no key, no file of the server and not the server itself."""
+    monkeypatch.setenv("OPENAI_API_KEY", "k1")
+    asked = f"import os; print('OPENAI_API_KEY' in os.environ, os.path.exists({str(cache)!r}), os.getpid())"
+    call = tool_call_deltas(0, "t1", "run_example", json.dumps({"code": asked}))
+    async with model_server(call, ANSWER) as server:
+        await ask_model(cache, server)
+    assert json.loads(server.requests[1]["messages"][-1]["content"])["output"] == "False False 2"
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "said"),
     [
@@ -142,6 +152,8 @@ async def test_results_are_in_order(cache: Path) -> None:
         ("search", "{not json", "JSONDecodeError"),
         ("search", '{"quarry": "csv"}', "TypeError"),
         ("search", '["csv"]', "TypeError"),
+        ("run_example", '{"code": "1", "seconds": 600}', "TypeError"),
+        ("run_example", '{"code": "1", "timeout": 600}', "TypeError"),
     ],
 )
 async def test_failing_tool_call(cache: Path, tool: str, arguments: str, said: str) -> None:

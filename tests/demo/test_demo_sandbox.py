@@ -18,9 +18,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from actors import AgentCompleted, ToolExecuting
 from transport.demo import sandbox
-from transport.demo.app import build_app
 from transport.demo.sandbox import CUT, MAX_OUTPUT, NOT_RUN, PLACES, SCRIPT, Outcome, run, run_example
 from transport.demo.sandboxed import DISK, FILE_SIZE, MEMORY, NO_SANDBOX, OPEN_FILES, PROCESSES
+from transport.demo.serving import build_app
 
 SERVER = """
 import subprocess, sys
@@ -297,7 +297,7 @@ async def test_examples_are_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     said = "xamples are not run here: this machine offers no sandbox (unshare: not permitted)"
     outcome = await run("print('tea')")
     assert (outcome.status, outcome.output) == (NOT_RUN, f"e{said}")
-    events = await ask(build_app(pace=0, cache=cache, environment={}, log="memory:"), "median of a list of numbers")
+    events = await ask(build_app(pace=0, cache=cache, log="memory:"), "median of a list of numbers")
     assert f"\n\nE{said}.\n" in events_of_kind(AgentCompleted, events)[-1].result["answer"]
     assert [event.tool for event in events_of_kind(ToolExecuting, events)].count("run_example") == 1
 
