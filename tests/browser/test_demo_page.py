@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser.pages import SLOWEST, ConversationPage
@@ -161,6 +161,14 @@ def test_new_conversation(demo: ServerProcess, open_tab: OpenTab) -> None:
     expect(tab.find(".question")).to_have_text("zzzz qqqq")
 
 
+def open_runs(events: list[dict[str, Any]]) -> set[str]:
+    """Return the runs that have started and not ended."""
+    started, ended = (
+        {e["run_id"] for e in events if e["type"] == kind} for kind in ("agent_started", "agent_completed")
+    )
+    return started - ended
+
+
 def test_killed_server(demo: ServerProcess, open_tab: OpenTab) -> None:
     """If the server is killed, the page keeps all its events and shows open runs as interrupted. New questions work."""
     tab = open_tab(demo.url)
@@ -178,7 +186,8 @@ def test_killed_server(demo: ServerProcess, open_tab: OpenTab) -> None:
     tab.assert_each_event_once_in_order()
     assert tab.find('[data-status="running"]').count() == 0
     expect(tab.turn().locator(".ending")).to_contain_text("Interrupted")
-    assert tab.find('.cue.run[data-status="interrupted"]').count() > 0
+    interrupted = {cue.get_attribute("data-run") for cue in tab.find('.cue.run[data-status="interrupted"]').all()}
+    assert interrupted <= open_runs(before)  # on a slow machine all sub-agents may have ended before the kill
     tab.ask(QUESTION)
     tab.expect_status("ok")
     tab.assert_each_event_once_in_order()
