@@ -64,6 +64,7 @@ def test_settings_of_a_server(tmp_path: Path) -> None:
         assert server.stdout is not None
         ready, url, pages = server.stdout.readline().split()
         assert (ready, url[:15], pages[:17]) == ("ready", "ws://127.0.0.2:", "http://127.0.0.2:")
+        assert url != "ws://127.0.0.2:1/"
 
 
 PAGED = """

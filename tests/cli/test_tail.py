@@ -11,7 +11,6 @@ from protocol.agents import auth_by_name, make_app
 from protocol.wire import client, greeted
 
 from transport.cli import main
-from transport.cli._terminal import openable
 from transport.cli.tail import follow
 from transport.errors import ConnectionClosedForGood
 
@@ -82,20 +81,6 @@ async def test_refused_tail(capsys: pytest.CaptureFixture[str], arguments: list[
         status = await trio.to_thread.run_sync(main, ["tail", "s1", "--url", server.url, *arguments])
         assert status == 2
         assert capsys.readouterr().err.splitlines()[-1] == f"greenroom: refused by {server.url}: {said}"
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("ws://0.0.0.0:8765/", "ws://127.0.0.1:8765/"),
-        ("http://[::]:8766/", "http://[::1]:8766/"),
-        ("ws://localhost:8765/", "ws://localhost:8765/"),
-        ("ws://[::1]:8765/", "ws://[::1]:8765/"),
-    ],
-)
-def test_address_of_every_interface_can_be_opened(url: str, expected: str) -> None:
-    """An address that stands for every interface of the machine is told as one that a program can open."""
-    assert openable(url) == expected
 
 
 def test_tail_finds_the_server_of_its_folder(
