@@ -8,14 +8,13 @@ from actors import GreenroomError, Trimmed
 from actors.spi import SessionEnding
 from transport.protocol import close_codes, server_frames
 from transport.protocol.limits import MAX_BATCH_EVENTS
-from transport.protocol.names import ErrorCode
-from transport.server._refusals import Reason
 from transport.server._signal_queue import SignalQueue
 
 if TYPE_CHECKING:
     from actors.spi import CommandReply, Cursor
     from transport.server._context import ServerContext
     from transport.server._lifetime import Lifetime
+    from transport.server._refusals import Reason
     from transport.server._wire import Wire
 
 _ENDINGS = {
@@ -105,14 +104,19 @@ class Delivery:
 
     # Requests
 
-    def reply(self, reply: CommandReply) -> None:
-        """Send the reply to a command with the next data. Never raises: an error ends only this connection."""
+    def reply(self, reply: CommandReply, refusal: Reason | None = None) -> None:
+        """Send the reply to a command with the next data. Never raises: an error ends only this connection.
+
+        Args:
+            reply: The reply.
+            refusal: The reason, if it is known, why the command is refused. Else the reply's code decides it.
+        """
         if self._life.over or self._life.closing is not None:
             return
         try:
             # While the server ends, all commands are refused as overloaded, and no limit is to blame.
-            if reply.code == ErrorCode.OVERLOADED and not self._context.connections.going_away:
-                self._context.refusals.note(Reason.COMMAND, reply.message)
+            if reply.code is not None and not self._context.connections.going_away:
+                self._context.refusals.note_reply(reply.code, reply.message, refusal)
             self._wire.post(server_frames.reply(reply))
             self._replied = True
             self._context.flusher.schedule(self)

@@ -18,6 +18,7 @@ import trio
 
 from actors.failures import log_failure, log_line, shown
 from transport.protocol import close_codes
+from transport.protocol.names import ErrorCode
 
 if TYPE_CHECKING:
     from transport.server._heartbeat import Heartbeat
@@ -79,11 +80,12 @@ class Reason(Enum):
         "rate_limited",
         "a request is beyond commands_per_second ({commands_per_second:g}) and commands_burst ({commands_burst})",
     )
+    STARTS = _Text("rate_limited", "a start of a run is beyond starts_per_minute ({starts_per_minute}) of its user")
     SLOW = _Text("4001", "the client read nothing for slow_seconds ({slow_seconds:g} s), or too little", _USUAL)
     SESSION = _Text(
         "4005",
         "the session cannot be opened; settings: max_sessions ({max_sessions}), "
-        "max_sessions_per_user ({max_sessions_per_user})",
+        "max_sessions_per_user ({max_sessions_per_user}), sessions_per_user ({sessions_per_user})",
     )
     SESSION_CLOSED = _Text("4506", "the session was closed permanently", _USUAL)
     COMMAND = _Text(
@@ -109,6 +111,9 @@ BY_CODE = {
     close_codes.OVERLOADED: Reason.SESSION,
 }
 """The reasons to close a connection with a code, at any time."""
+
+BY_ERROR: dict[str, Reason] = {ErrorCode.OVERLOADED: Reason.COMMAND, ErrorCode.RATE_LIMITED: Reason.STARTS}
+"""The reasons for a session to refuse a command with an error code. Other codes are faults of the command itself."""
 
 DETAILED = {Reason.NOT_AUTHENTICATED, Reason.FORBIDDEN, Reason.BAD_FRAME, Reason.SESSION}
 """The reasons for which the text that the client gets says more than the reason itself: that text is logged too."""
@@ -218,6 +223,19 @@ class RefusalLog:
             reason = BEFORE_WELCOME.get(code)
         if reason is not None:
             self.note(reason, detail if reason in DETAILED else "")
+
+    def note_reply(self, code: str, message: str, reason: Reason | None) -> None:
+        """Note that a command is refused with an error code.
+
+        Args:
+            code: The error code.
+            message: The text that the client gets.
+            reason: The reason, if it is known. Else the error code decides it, and the text is logged too.
+        """
+        if reason is not None:
+            self.note(reason)
+        elif (by_code := BY_ERROR.get(code)) is not None:
+            self.note(by_code, message if by_code is Reason.COMMAND else "")
 
     def beat(self, now: float) -> float | None:
         """Write the summaries that are due, and return the time of the next call."""

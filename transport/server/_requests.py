@@ -86,13 +86,13 @@ class Requests:
         # at once.
         if self._bucket.take(now, lost):
             return True
-        self._context.refusals.note(Reason.RATE)
         message = f"more than {settings.commands_per_second:g} a second"
         # Typing and history have no reply frame.
         if command_id is None:
+            self._context.refusals.note(Reason.RATE)
             self._wire.send(server_frames.error(ErrorCode.RATE_LIMITED, message))
         else:
-            self._delivery.reply(CommandReply(command_id, code=ErrorCode.RATE_LIMITED, message=message))
+            self._delivery.reply(CommandReply(command_id, code=ErrorCode.RATE_LIMITED, message=message), Reason.RATE)
         if self._refusals is None:
             self._refusals = Refusals()
         if self._refusals.flooding(now):
