@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BASH = "/bin/bash"
+OWN_PROGRAMS = Path(sys.executable).parent
+"""The folder of programs of the environment in which the tests run."""
 PATIENCE = 50
 """Seconds that a command may take."""
 PORTS = {"PORT": "8765", "HTTP_PORT": "8766"}
@@ -62,17 +64,16 @@ def matches(expected: list[str], printed: list[str]) -> bool:
 class Terminal:
     """A folder with the files of a document, and the servers that run in it."""
 
-    def __init__(self, folder: Path, path: str, ports: dict[str, str]) -> None:
+    def __init__(self, folder: Path, path: str, ports: dict[str, str], programs: Path) -> None:
         self._folder = folder
         self.ports = ports
         self._servers: list[subprocess.Popen[str]] = []
         self._status = 0
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GREENROOM_")}
-        own = str(Path(sys.executable).parent)
         # The folder is on no path of Python's own: a program that is run from it finds its neighbours, as for a reader.
         self._environment = {
             **environment,
-            "PATH": f"{own}{os.pathsep}{environment['PATH']}",
+            "PATH": f"{programs}{os.pathsep}{environment['PATH']}",
             "PYTHONUNBUFFERED": "1",
             **{f"GREENROOM_{name}": ports[port] for name, port in PORTS.items()},
         }
@@ -110,7 +111,7 @@ class Terminal:
         if step.command == "echo $?":
             return [str(self._status)]
         if step.is_server:
-            return self._serve(step)
+            return self.serve(step)
         if step.output[-1:] == (CTRL_C,):
             return self._interrupt(step)
         done = subprocess.run(
@@ -151,7 +152,8 @@ class Terminal:
         finally:
             watch.cancel()
 
-    def _serve(self, step: Step) -> list[str]:
+    def serve(self, step: Step) -> list[str]:
+        """Start a server, and return its first lines, as many as the step expects."""
         return self._lines(self._start(step), len(step.output))
 
     def _interrupt(self, step: Step) -> list[str]:
@@ -183,11 +185,17 @@ class Terminal:
 
 
 @contextmanager
-def terminal(folder: Path, path: str) -> Iterator[Terminal]:
-    """Open a terminal in a new folder with every file of a document. Its servers end with the block."""
+def terminal(folder: Path, path: str, programs: Path = OWN_PROGRAMS) -> Iterator[Terminal]:
+    """Open a terminal in a new folder with every file of a document. Its servers end with the block.
+
+    Args:
+        folder: The folder.
+        path: The document.
+        programs: The folder with the programs ``python`` and ``greenroom``.
+    """
     with held_port() as first, held_port() as second:
         free = (str(number_of(first)), str(number_of(second)))
-        own = Terminal(folder, path, dict(zip(PORTS.values(), free, strict=True)))
+        own = Terminal(folder, path, dict(zip(PORTS.values(), free, strict=True)), programs)
         try:
             yield own
             own.close()

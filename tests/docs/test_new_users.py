@@ -1,0 +1,78 @@
+"""The paths of new users, from the documents alone, in an environment with the wheel and the extras that they name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from _requires import require
+from _wheel import build_wheel, make_environment
+from browser.quiet import QUIET
+from docs.documents import blocks, document
+from docs.shell import PORTS, Step, terminal
+from docs.visits import visit
+from playwright.sync_api import expect, sync_playwright
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from _wheel import Environment
+    from docs.shell import Terminal
+
+
+pytestmark = pytest.mark.timeout(200)  # each path starts several processes, and the demo builds its index
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """An environment with the wheel and the extra ``demo``, which has the extras ``http`` and ``jwt``."""
+    wheel = build_wheel(tmp_path_factory.mktemp("wheel"))
+    return make_environment(tmp_path_factory.mktemp("environment"), wheel, "demo")
+
+
+def run_section(own: Terminal, path: str, section: str) -> None:
+    """Carry out the terminal sessions of a section."""
+    found = [block for block in document(path).blocks if (block.section, block.language) == (section, "console")]
+    assert found
+    for block in found:
+        own.run(block)
+
+
+def test_see_the_demo(environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo answers a question in a browser."""
+    path = require("chromium")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with terminal(tmp_path, "README.md", environment.folder / "bin") as own:
+        own.serve(Step("greenroom demo", ("ready",)))
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+            page = browser.new_page()
+            page.goto(f"http://127.0.0.1:{own.ports[PORTS['HTTP_PORT']]}/")
+            page.get_by_role("textbox").fill("How do I parse a csv file with a header?")
+            page.keyboard.press("Enter")
+            expect(page.locator(".answer").last).to_contain_text("csv.DictReader", timeout=60_000)
+            browser.close()
+
+
+def test_serve_the_example(environment: Environment, tmp_path: Path) -> None:
+    """The README's 20 lines serve its page and its client in Python."""
+    (block,) = (each for each in blocks("html") if each.document == "README.md")
+    (tmp_path / "page-and-client").mkdir()
+    (tmp_path / "page").mkdir()
+    with terminal(tmp_path / "page-and-client", "README.md", environment.folder / "bin") as own:
+        run_section(own, "README.md", block.section)
+    with terminal(tmp_path / "page", "README.md", environment.folder / "bin") as own:
+        visit(own, block)
+
+
+def test_serve_with_tokens(environment: Environment, tmp_path: Path) -> None:
+    """The chapter's server and page with tokens work."""
+    (block,) = (each for each in blocks("html") if each.document == "transport/cli/GUIDE.md")
+    with terminal(tmp_path, block.document, environment.folder / "bin") as own:
+        visit(own, block)
+
+
+def test_read_a_log(environment: Environment, tmp_path: Path) -> None:
+    """A log is followed, verified, exported and copied as the chapter shows."""
+    with terminal(tmp_path, "transport/cli/GUIDE.md", environment.folder / "bin") as own:
+        run_section(own, "transport/cli/GUIDE.md", "Start and stop")
