@@ -130,6 +130,8 @@ class CommandHandlers:
         text = command.args.get("text")
         if not isinstance(text, str):
             raise CommandRefused("bad_args", "text must be a string")
+        # The session must not wait here: it would carry out no other command meanwhile.
+        self._recorder.account.require_rate()
         self._recorder.stream.put(envelope(UserMessage.type, None), self._encode({"text": text}))
         self._replies.send_when_done(command, {"seq": self._recorder.stream.seq})
 

@@ -12,6 +12,7 @@ from actors.events.grammar import interrupted
 from actors.runs._recorder import RunRecorder
 from actors.sessions._command_memory import CommandMemory
 from actors.sessions._commands import CommandReply
+from actors.streams._limited import LimitedStream
 from actors.streams._signals import Signals
 from actors.streams._stream import SessionStream, StreamLimits
 
@@ -76,7 +77,8 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
     """Open the stream of the session, and return a recorder for it. New events follow the newest event in the log."""
     settings = services.settings
     head = await services.log.make(key)
-    stream = SessionStream(
+    account = services.accounts.of(key.user)
+    stream = (SessionStream if account.rate is None else LimitedStream)(
         key,
         head,
         log=services.log,
@@ -92,6 +94,8 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
         ages=services.ages,
         on_failure=tasks.on_log_failed,
     )
+    if isinstance(stream, LimitedStream) and account.rate is not None:
+        stream.limit_by(account.rate)
     signals = Signals(stream.cursors, settings.typing_seconds)
     return RunRecorder(
         key,
@@ -102,7 +106,7 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
         signals,
         scope,
         services.threads,
-        services.accounts.of(key.user),
+        account,
     )
 
 

@@ -31,12 +31,15 @@ if TYPE_CHECKING:
 
     from actors.eventlog.base import StreamKey
     from actors.runs._recorder import RunRecorder
+    from actors.runtime._actor import Reply
     from actors.runtime._lifecycle import ExitReason
     from actors.sessions._closing import Closing
     from actors.sessions._command_memory import CommandMemory
     from actors.sessions._services import SessionServices
     from actors.sessions._statistics import SessionStatistics
     from actors.streams._cursor import SessionEnding
+    from actors.streams._emit_rate import EmitRate
+    from actors.streams._stream import SessionStream
 
 
 class Session(Actor):
@@ -92,7 +95,7 @@ class Session(Actor):
                 case Typing():
                     self._show_typing(message)
                 case Emit():
-                    await self._answer(self._emit, message)
+                    await self._answer_emit(message)
                 case _:
                     return await super().receive(message)
         finally:
@@ -129,6 +132,13 @@ class Session(Actor):
         else:
             reply = self.context.defer()
             reply.send(make_answer() if reply.wanted else None)
+
+    async def _answer_emit(self, emit: Emit) -> None:
+        rate = self._recorder.account.rate
+        if rate is None or self._handlers.closing is not None:
+            await self._answer(self._emit, emit)
+        else:
+            _emit_within(rate, self._recorder.stream, emit, self.context.defer(), self._tasks)
 
     async def stopping(self, reason: ExitReason) -> None:
         """Stop the runs of the session. Wait until the runs are closed and all events are committed to the log."""
@@ -278,3 +288,20 @@ class Session(Actor):
         if self._recorder.stream.put(envelope(Custom.type, None), emit.data):
             await self._recorder.stream.admit()
         return lambda: None
+
+
+def _emit_within(rate: EmitRate, stream: SessionStream, emit: Emit, reply: Reply, tasks: SessionTasks) -> None:
+    """Emit an event of the application, and answer its caller when the user is within the limits per second again."""
+    try:
+        stream.put(envelope(Custom.type, None), emit.data)
+    except LogError as error:
+        reply.fail(error)
+    else:
+        # A task of its own: the session must carry out commands while the caller waits.
+        tasks.start_soon(_reply_after, rate, rate.due(), reply)
+
+
+async def _reply_after(rate: EmitRate, due: tuple[float, str], reply: Reply) -> None:
+    """Answer the caller of an emit when its user is within the limits per second again."""
+    await rate.sleep(*due)
+    reply.send(None)

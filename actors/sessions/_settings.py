@@ -37,6 +37,10 @@ class SessionSettings:
     """Maximum number of a user's queued runs. Further starts are refused as ``overloaded``."""
     starts_per_minute: int = attrs.field(default=120, validator=whole_from(0))
     """Runs that a user may start per minute on average, and at once. Beyond it ``rate_limited``; 0 for no limit."""
+    events_per_second: float = attrs.field(default=0.0, validator=number_from(0))
+    """Events that a user's runs may emit per second on average, and at once. Beyond it emits wait; 0 for no limit."""
+    bytes_per_second: float = attrs.field(default=0.0, validator=number_from(0))
+    """Maximum bytes of these events per second, and at once. Beyond it emits wait; 0 for no limit."""
     tool_threads: int = attrs.field(default=256, validator=whole_from(1))
     """Maximum number of threads for the sync tools of all users. Waiting for a thread counts towards the timeout."""
     tool_threads_per_user: int = attrs.field(default=8, validator=whole_from(1))
@@ -69,7 +73,11 @@ class SessionSettings:
     @property
     def user_limits(self) -> UserLimits:
         """The limits that are counted for each user over all of the user's sessions."""
-        return UserLimits(starts_per_minute=self.starts_per_minute)
+        return UserLimits(
+            starts_per_minute=self.starts_per_minute,
+            events_per_second=self.events_per_second,
+            bytes_per_second=self.bytes_per_second,
+        )
 
     @property
     def retention(self) -> Retention:

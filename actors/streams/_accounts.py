@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,6 +11,7 @@ import trio
 
 from actors.errors import CommandRefused
 from actors.streams._allowance import Allowance
+from actors.streams._emit_rate import EmitRate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +26,8 @@ class QuotaStatistics:
     """Number of users with an account in memory. An account is small."""
     questions: int
     """Number of open questions that agents have asked their users."""
+    waiting: int
+    """Number of emits that wait, since their user emits too many events or bytes per second."""
     reached: Mapping[str, int]
     """How often each limit was reached since the start of the server, by the name of its setting.
 
@@ -36,6 +40,8 @@ class UserLimits:
     """The limits of each user. The settings of the same names explain them."""
 
     starts_per_minute: int = 0
+    events_per_second: float = 0.0
+    bytes_per_second: float = 0.0
 
 
 @attrs.define(eq=False)
@@ -47,6 +53,8 @@ class UserAccount:
     _starts: Allowance | None
     questions: int = attrs.field(default=0, init=False)
     """Number of open questions to the user."""
+    rate: EmitRate | None = attrs.field(default=None, init=False)
+    """The limit of the user's events and bytes per second. None if there is none."""
     sessions: int | None = attrs.field(default=None, init=False)
     """Number of the user's sessions in the log. None if it is not known yet."""
     asking: trio.Lock = attrs.field(factory=trio.Lock, init=False)
@@ -57,7 +65,10 @@ class UserAccount:
         """Return a new account. No use has been counted in it."""
         per_minute = limits.starts_per_minute
         starts = Allowance(per_minute / 60, per_minute, trio.current_time()) if per_minute else None
-        return cls(limits, reached, starts)
+        account = cls(limits, reached, starts)
+        if limits.events_per_second or limits.bytes_per_second:
+            account.rate = EmitRate(limits.events_per_second, limits.bytes_per_second, partial(_count, reached))
+        return account
 
     def require_start(self) -> None:
         """Raise ``CommandRefused("rate_limited")`` if the user has started too many runs lately."""
@@ -65,6 +76,13 @@ class UserAccount:
             self.reached("starts_per_minute")
             message = f"more than {self._limits.starts_per_minute} runs were started in a minute: try again later"
             raise CommandRefused("rate_limited", message)
+
+    def require_rate(self) -> None:
+        """Raise ``CommandRefused("rate_limited")`` if the user has emitted too many events or bytes lately."""
+        name = "" if self.rate is None else self.rate.exceeded()
+        if name:
+            self.reached(name)
+            raise CommandRefused("rate_limited", f"the user has exceeded {name}: try again later")
 
     def count_start(self) -> None:
         """Count one run that the user starts now."""
@@ -78,7 +96,8 @@ class UserAccount:
     @property
     def is_unused(self) -> bool:
         """Whether a new account would be the same as this account."""
-        return not self.questions and (self._starts is None or self._starts.is_full(trio.current_time()))
+        has_starts = self._starts is None or self._starts.is_full(trio.current_time())
+        return has_starts and not self.questions and (self.rate is None or self.rate.is_full())
 
 
 class Accounts:
@@ -119,5 +138,11 @@ class Accounts:
         return QuotaStatistics(
             users=len(self._accounts),
             questions=sum(account.questions for account in self._accounts.values()),
+            waiting=sum(each.rate.waiting for each in self._accounts.values() if each.rate is not None),
             reached=dict(self._reached),
         )
+
+
+def _count(reached: Counter[str], setting: str) -> None:
+    # Not the account's own method: the account would be in a reference cycle with its rate.
+    reached[setting] += 1

@@ -30,6 +30,10 @@ from transport.protocol.server_frames import Welcome
 
 SPEC = (Path(transport.__file__).parent / "protocol" / "SPEC.md").read_text("utf-8")
 NOT_IN_SPEC = {
+    "host": "a client knows the address that it connects to",
+    "port": "a client knows the address that it connects to",
+    "http_port": "the pages, under Connection",
+    "log": "where the server keeps the events",
     "ring_events": "a cache",
     "ring_bytes": "a cache",
     "emit_window": "between an agent and the log",

@@ -1,0 +1,85 @@
+"""The limit of the events and bytes that one user emits per second, over all of the user's sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from actors.streams._allowance import Allowance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class EmitRate:
+    """The limit of one user's events and bytes per second. Unused parts are saved for one second.
+
+    An event is emitted at once, and may exceed the limit. Then its emitter waits until the user is within the limit
+    again. The emitters of one user wait for different times, in the order of their events, so each of them gets its
+    turn. Other users do not wait.
+
+    Args:
+        events: Maximum number of events per second; 0 for no limit.
+        size: Maximum size of these events in bytes per second; 0 for no limit.
+        on_reached: Called with the name of the setting each time an emitter has to wait.
+    """
+
+    __slots__ = ("_allowances", "_events", "_on_reached", "_size", "waiting")
+
+    def __init__(self, events: float, size: float, on_reached: Callable[[str], None]) -> None:
+        now = trio.current_time()
+        self._events = Allowance(events, max(1.0, events), now) if events else None
+        self._size = Allowance(size, size, now) if size else None
+        pairs = (("events_per_second", self._events), ("bytes_per_second", self._size))
+        self._allowances = tuple((name, each) for name, each in pairs if each is not None)
+        self._on_reached = on_reached
+        self.waiting = 0
+        """Number of emitters that wait now."""
+
+    def counting(self, append: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """Return a function that counts a line (an encoded event), and then calls ``append`` with it."""
+
+        # No method: a stream that had a bound method of itself would be in a reference cycle.
+        def count_and_append(line: bytes) -> None:
+            now = trio.current_time()
+            if self._events is not None:
+                self._events.use(1, now)
+            if self._size is not None:
+                self._size.use(len(line), now)
+            append(line)
+
+        return count_and_append
+
+    def exceeded(self) -> str:
+        """Return the name of the setting that the user exceeds the most, or an empty string if there is none."""
+        return self.due()[1]
+
+    async def wait(self) -> None:
+        """Wait until the user is within the limit again. No checkpoint if the user is within it.
+
+        Cancellation: the events that were counted are emitted all the same.
+        """
+        await self.sleep(*self.due())
+
+    async def sleep(self, seconds: float, name: str) -> None:
+        """Wait as long as :meth:`due` returned, for a caller that could not wait at that moment."""
+        if not name:
+            return
+        self._on_reached(name)
+        self.waiting += 1
+        try:
+            await trio.sleep(seconds)
+        finally:
+            self.waiting -= 1
+
+    def due(self) -> tuple[float, str]:
+        """Return the seconds until the user is within both limits, and the name of the setting that takes longer."""
+        now = trio.current_time()
+        seconds, name = max((each.wait(now), name) for name, each in self._allowances)
+        return (seconds, name) if seconds else (0.0, "")
+
+    def is_full(self) -> bool:
+        """Return whether a new limit would be the same as this one."""
+        now = trio.current_time()
+        return all(each.is_full(now) for _, each in self._allowances)
