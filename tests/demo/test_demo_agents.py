@@ -206,4 +206,4 @@ async def test_example_output_is_real(app: Greenroom, index: Index) -> None:
     (call,) = [event for event in events_of_kind(ToolExecuting, events) if event.tool == "run_example"]
     again = await run_example(call.arguments["code"])
     assert f"```pycon\n{again['output']}\n```" in events_of_kind(AgentCompleted, events)[-1].result["answer"]
-    assert index.find("statistics", "median") is not None
+    assert index.find("statistics.median") is not None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from transport.demo.entry import Entry
+    from transport.demo.index import Entry
 
 SHOP = '''"""Sells tea."""
 import os, random
@@ -56,14 +56,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def entries_of(*modules: str) -> dict[str, Entry]:
     """Return the entries of these modules, by their whole name."""
-    return {entry.symbol: entry for entry in extract(modules)}
+    return {entry["symbol"]: entry for entry in extract(modules)}
 
 
 def test_entries_of_a_module(folder: Path) -> None:
     """Each public name of a module has its kind, its signature without ``self``, its docstring and its lines."""
     (folder / "teashop.py").write_text(SHOP)
     found = entries_of("teashop")
-    assert {symbol: (entry.kind, entry.signature) for symbol, entry in found.items()} == {
+    assert {symbol: (entry["kind"], entry["signature"]) for symbol, entry in found.items()} == {
         "teashop": ("module", ""),
         "teashop.brew": ("function", "(leaves, *, minutes=3, kind=…) -> str"),
         "teashop.pour": ("function", "(cup)"),
@@ -76,8 +76,8 @@ def test_entries_of_a_module(folder: Path) -> None:
         "teashop.Spilled": ("exception", ""),
     }
     brew, cup = found["teashop.brew"], found["teashop.Cup"]
-    assert (brew.file, brew.line, brew.end_line, brew.described()["at"]) == ("teashop.py", 4, 6, "teashop.py:4")
-    assert (cup.doc, cup.line, cup.end_line) == ("A cup of a size.", 9, 19)
+    assert (brew["file"], brew["line"], brew["end_line"], brew["at"]) == ("teashop.py", 4, 6, "teashop.py:4")
+    assert (cup["doc"], cup["line"], cup["end_line"]) == ("A cup of a size.", 9, 19)
 
 
 def test_shortest_path(folder: Path) -> None:
@@ -99,7 +99,7 @@ def test_shortest_path(folder: Path) -> None:
         "teahouse.coins",
         "teahouse.late",
     }
-    assert found["teahouse.Tea"].file == "teahouse/_tea.py"
+    assert found["teahouse.Tea"]["file"] == "teahouse/_tea.py"
 
 
 def test_modules_that_are_left_out(folder: Path) -> None:
@@ -118,16 +118,16 @@ def test_module_without_all(folder: Path) -> None:
 def test_names_in_c() -> None:
     """Names written in C have entries without a file, and the signature that their docstring begins with."""
     found = entries_of("builtins", "math", "time", "os")
-    assert found["math.sqrt"].described()["at"] == "math (built in, written in C)"
-    assert found["time.sleep"].summary.startswith("Delay execution")
-    assert found["builtins.str.split"].signature == "(sep=None, maxsplit=-1)"
-    assert found["builtins.dict.fromkeys"].kind == "class method"
-    assert found["builtins.dict.pop"].summary.startswith("If the key is not found")
-    assert found["os.path.join"].file == "posixpath.py"
+    assert found["math.sqrt"]["at"] == "math (built in, written in C)"
+    assert found["time.sleep"]["summary"].startswith("Delay execution")
+    assert found["builtins.str.split"]["signature"] == "(sep=None, maxsplit=-1)"
+    assert found["builtins.dict.fromkeys"]["kind"] == "class method"
+    assert found["builtins.dict.pop"]["summary"].startswith("If the key is not found")
+    assert found["os.path.join"]["file"] == "posixpath.py"
     assert "os.getcwd" in found
 
 
 def test_bound_method_as_function() -> None:
     """A function that is a method of a hidden object, such as ``random.choice``, has the place of the method."""
     choice = entries_of("random")["random.choice"]
-    assert (choice.kind, choice.file, choice.signature) == ("function", "random.py", "(seq)")
+    assert (choice["kind"], choice["file"], choice["signature"]) == ("function", "random.py", "(seq)")

@@ -12,9 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transport.demo.answer import SURE
-from transport.demo.entry import Entry
-from transport.demo.examples import USES
-from transport.demo.index import MAX_WORDS, Index, variants, words, write
+from transport.demo.index import MAX_WORDS, USES, Entry, Index, variants, words, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,28 +63,27 @@ def test_limit_and_order(index: Index, question: str, limit: int) -> None:
 
 def test_uses_are_names(index: Index) -> None:
     """Each name with hand-written uses is in the index."""
-    known = {f"{module}.{name}" for module in modules_with_uses() for name in index.names(module)}
-    assert sorted(USES.keys() - known) == []
+    assert [symbol for symbol in USES if index.find(symbol) is None] == []
 
 
 def test_name_weighs_more_than_text(tmp_path: Path) -> None:
     """A word in the name counts more than the same word in the docstring."""
-    named = Entry("a", "pour", "function", doc="Something with a cup.")
-    described = Entry("b", "fill", "function", doc="Something.\n\nPour a cup.")
+    named = entry("a", "pour", "Something with a cup.")
+    described = entry("b", "fill", "Something.\n\nPour a cup.")
     assert symbols(index_of(tmp_path, described, named), "pour", 2) == ["a.pour", "b.fill"]
 
 
 def test_typed_word_weighs_more_than_synonym(tmp_path: Path) -> None:
     """An entry that has the word of the question comes before an entry that has only a synonym."""
-    typed = Entry("b", "fill", "function", doc="Something with a folder.")
-    synonym = Entry("a", "pour", "function", doc="Something with a directory.")
+    typed = entry("b", "fill", "Something with a folder.")
+    synonym = entry("a", "pour", "Something with a directory.")
     assert symbols(index_of(tmp_path, synonym, typed), "folder", 2) == ["b.fill", "a.pour"]
 
 
 def test_more_words_weigh_more(tmp_path: Path) -> None:
     """An entry that has all words of the question comes before an entry that has one of them several times."""
-    both = Entry("b", "fill", "function", doc="Pour the milk, then wait a while before it is ready.")
-    one = Entry("a", "pour", "function", doc="Pour, pour.")
+    both = entry("b", "fill", "Pour the milk, then wait a while before it is ready.")
+    one = entry("a", "pour", "Pour, pour.")
     hits = index_of(tmp_path, one, both).search("pour milk")
     assert [hit["symbol"] for hit in hits] == ["b.fill", "a.pour"]
     assert hits[0]["covered"] == 1
@@ -96,7 +93,7 @@ def test_more_words_weigh_more(tmp_path: Path) -> None:
 
 def test_docstring_alone_is_not_sure(tmp_path: Path) -> None:
     """A word that only the docstring has, and not its first sentence, does not count as covered."""
-    (hit,) = index_of(tmp_path, Entry("a", "fill", "function", doc="Something.\n\nPour a cup.")).search("pour")
+    (hit,) = index_of(tmp_path, entry("a", "fill", "Something.\n\nPour a cup.")).search("pour")
     assert (hit["covered"], hit["matched"]) == (0, ["pour"])
 
 
@@ -153,15 +150,15 @@ def test_number_of_words(text: str) -> None:
 
 def index_of(folder: Path, *entries: Entry) -> Index:
     """Return an index of these entries, and of others that no search here finds."""
-    unrelated = (Entry("c", f"name{number}", "function", doc="Nothing.") for number in range(8))
+    unrelated = (entry("c", f"name{number}", "Nothing.") for number in range(8))
     write([*entries, *unrelated], folder / "small.sqlite")
     return Index(folder / "small.sqlite")
 
 
-def modules_with_uses() -> set[str]:
-    """Return the modules that the names with uses are in."""
-    parts = [symbol.split(".") for symbol in USES]
-    return {".".join(each[:end]) for each in parts for end in range(1, len(each))}
+def entry(module: str, name: str, doc: str) -> Entry:
+    """Return the entry of a function."""
+    texts = {"doc": doc, "summary": doc.partition("\n")[0]}
+    return {"symbol": f"{module}.{name}", "module": module, "name": name, "kind": "function", **texts}
 
 
 def symbols(index: Index, question: str, limit: int) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from transport.demo.index import SESSIONS, write
 from transport.demo.library import IndexFailed, Library, cache_folder, without_docstring
 
 if TYPE_CHECKING:
@@ -22,21 +23,24 @@ async def test_index_is_kept(cache: Path) -> None:
     assert first.path.stat().st_mtime_ns == before
 
 
+@pytest.mark.usefixtures("quick_build")
 async def test_broken_index(tmp_path: Path) -> None:
     """A damaged index file is built again, and no temporary file is left."""
-    library = Library(tmp_path)
+    library = Library(tmp_path / "cache")
+    library.path.parent.mkdir()
     library.path.write_bytes(b"not an index")
     library.start()
     library.start()
-    assert (await library.index()).find("csv", "DictReader") is not None
-    assert [entry.name for entry in await trio.Path(tmp_path).iterdir()] == [library.path.name]
+    assert (await library.index()).find("csv.DictReader") is not None
+    assert [entry.name for entry in await trio.Path(library.path.parent).iterdir()] == [library.path.name]
 
 
+@pytest.mark.usefixtures("quick_build")
 def test_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """If the cache folder cannot be written, a warning names it, and the index is built into a temporary folder."""
     (tmp_path / "file").write_text("in the way")
     library = Library(tmp_path / "file")
-    assert library.load().find("csv", "DictReader") is not None
+    assert library.load().find("csv.DictReader") is not None
     assert not library.path.is_relative_to(tmp_path)
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("greenroom.demo", "WARNING")
@@ -117,6 +121,26 @@ def test_docstring_is_removed(source: str, shown: str) -> None:
     assert "".join(without_docstring(source.splitlines(keepends=True))) == shown
 
 
-async def test_unknown_name_has_no_examples(library: Library) -> None:
+def test_unknown_name_has_no_examples(library: Library) -> None:
     """An unknown name has no examples."""
-    assert await library.examples("csv", "Nothing") == []
+    assert library.examples("csv", "Nothing") == []
+
+
+def test_order_of_examples(library: Library) -> None:
+    """A name's own session comes first, then that of its class."""
+    sessions = [SESSIONS["zipfile.ZipFile.extractall"], SESSIONS["zipfile.ZipFile"]]
+    assert library.examples("zipfile", "ZipFile.extractall") == sessions
+    assert library.examples("zipfile", "ZipFile.close") == sessions[1:]
+
+
+async def test_build_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a build that failed, the next question builds the index again."""
+    library = Library(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("transport.demo.library.BUILD_SECONDS", 0.01)
+        with pytest.raises(IndexFailed):
+            await library.index()
+    assert not library.ready
+    write([], library.path)
+    assert (await library.index()).size == 0
+    assert library.ready

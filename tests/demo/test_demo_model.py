@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,7 +19,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from actors import AgentCompleted, AgentOutput, ConfigError, Event, ToolCompleted, ToolExecuting
-from transport.demo.model import MAX_ROUNDS, Model, spec_of
+from transport.demo.library import Library
+from transport.demo.model import MAX_ROUNDS, TOLD, Model
+from transport.demo.sandbox import run_example
 from transport.demo.serving import build_app
 
 if TYPE_CHECKING:
@@ -216,16 +219,14 @@ def test_missing_openai(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_described_tools() -> None:
-    """The model is told the parameters of a tool, with their types, and the required ones."""
-
-    async def brew(leaves: str, minutes: int = 3, cup: str | None = None) -> None:
-        """Make tea."""
-
-    function = spec_of(brew)["function"]
-    assert (function["name"], function["description"]) == ("brew", "Make tea.")
-    assert function["parameters"]["required"] == ["leaves"]
-    types = {name: schema["type"] for name, schema in function["parameters"]["properties"].items()}
-    assert types == {"leaves": "string", "minutes": "integer", "cup": "string"}
+    """The model is told each tool with the parameters that the tool has, and which of them are required."""
+    told = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOLD["tools"]}
+    for tool in (Library.search, Library.read_source, run_example):
+        parameters = [each for each in inspect.signature(tool).parameters.values() if each.name != "self"]
+        assert list(told[tool.__name__]["properties"]) == [each.name for each in parameters]
+        needed = {each.name for each in parameters if each.default is each.empty}
+        assert needed <= set(told[tool.__name__]["required"])
+    assert len(told) == 3
 
 
 def test_key_is_not_in_repr() -> None:

@@ -1,7 +1,6 @@
 """*Ask the standard library*: an agent that answers from the Python it runs on, without a model and without a network.
 
-It searches, sends a sub-agent into each of the best modules at the same time, reads the source, runs an example and
-answers with the real output. It is written as any user of Greenroom would write it, with public names only.
+It is written as any user of Greenroom would write it, with public names only.
 """
 
 from collections.abc import Callable
@@ -12,16 +11,15 @@ import trio
 
 from actors import JSON, Run
 from transport import Greenroom
-from transport.demo.answer import Finding, compose, nothing_found, pieces, shows_something
+from transport.demo.answer import compose, nothing_found, pieces, shows_something
+from transport.demo.index import Entry
 from transport.demo.library import Library
 from transport.demo.model import Model
 from transport.demo.sandbox import NOT_RUN, run_example
 
-# The demo is to be watched: pauses of this many seconds make the stream look as if a model wrote it.
-PACE = 0.03
-MODULES, READ_PER_MODULE, EXAMPLES_TRIED, OTHERS = 3, 2, 4, 4
-WORTH_A_LOOK = 0.45
-"""Findings with a score below this share of the best finding's score are not mentioned."""
+PACE = 0.03  # seconds: the demo is to be watched, and the stream looks as if a model wrote it
+MODULES, READ_PER_MODULE, OTHERS = 3, 2, 4
+WORTH_A_LOOK = 0.45  # findings with a score below this share of the best finding's score are not mentioned
 TOOL_SECONDS, RUN_SECONDS = 15.0, 120.0
 SEARCH_FAILED = "I am sorry: I could not search the standard library just now. Please ask again.\n"
 
@@ -57,7 +55,7 @@ class Demo:
         A tool or sub-agent that fails is reported in a thought, and the answer continues without its result.
         """
         await self._think(run, f"What in the standard library has to do with: {question}")
-        found: dict[str, Any] | None = await self._try(run, self.library.search, query=question, limit=10)
+        found = await self._try(run, self.library.search, query=question, limit=10)
         if found is None:
             return await self._stream(run, SEARCH_FAILED, [])
         findings = await self._investigate_all(run, found["modules"][:MODULES], question) if found["modules"] else []
@@ -71,20 +69,19 @@ class Demo:
     async def investigate(self, run: Run, lead: Lead) -> list[JSON]:
         """Return the functions and classes in ``lead.module`` that answer the question, best first."""
         await self._think(run, f"Looking into {lead.module}")
-        search = {"query": lead.question, "limit": 4, "module": lead.module}
-        found: dict[str, Any] | None = await self._try(run, self.library.search, **search)
-        hits: list[Finding] = found["hits"] if found else []
+        found = await self._try(run, self.library.search, query=lead.question, limit=4, module=lead.module)
+        hits: list[Entry] = found["hits"] if found else []
         for hit in hits[:READ_PER_MODULE]:
             source = await self._try(run, self.library.read_source, module=lead.module, name=hit["name"])
             hit["source"] = source["source"] if source else ""
-        verdict = f"{hits[0]['symbol']} has to do with {', '.join(hits[0]['matched'])}" if hits else "Nothing"
-        await self._think(run, f"{lead.module}: {verdict}")
+        verdicts = [f"{hit['symbol']} has to do with {', '.join(hit['matched'])}" for hit in hits]
+        await self._think(run, verdicts[0] if verdicts else f"Nothing in {lead.module}")
         return [*hits]
 
-    async def _investigate_all(self, run: Run, modules: list[str], question: str) -> list[Finding]:
+    async def _investigate_all(self, run: Run, modules: list[str], question: str) -> list[Entry]:
         """Run one sub-agent for each module, all at once. Return their findings, best first."""
         await self._think(run, f"The likeliest places: {', '.join(modules)}. I send a sub-agent into each.")
-        findings: list[Finding] = []
+        findings: list[Entry] = []
 
         async def investigate(module: str) -> None:
             try:
@@ -97,21 +94,20 @@ class Demo:
                 nursery.start_soon(investigate, module)
         return sorted(findings, key=lambda finding: (-finding["score"], finding["symbol"]))
 
-    async def _example(self, run: Run, best: Finding) -> str:
+    async def _example(self, run: Run, best: Entry) -> str:
         """Return the first example that prints something, with its output; else "", or why examples are not run."""
-        for session in (await self.library.examples(best["module"], best["name"]))[:EXAMPLES_TRIED]:
+        for session in self.library.examples(best["module"], best["name"]):
             done = await self._try(run, run_example, code=session)
             if done and (done["status"] == NOT_RUN or (done["status"] == "ok" and shows_something(done["output"]))):
                 return str(done["output"])
         return ""
 
-    async def _stream(self, run: Run, text: str, findings: list[Finding]) -> dict[str, JSON]:
+    async def _stream(self, run: Run, text: str, findings: list[Entry]) -> dict[str, JSON]:
         for piece in pieces(text):
             await run.output(piece)
             await trio.sleep(self.pace)
         modules: list[JSON] = [*dict.fromkeys(finding["module"] for finding in findings)]
-        sources: list[JSON] = [finding["at"] for finding in findings[: OTHERS + 1]]
-        symbol = findings[0]["symbol"] if findings else None
+        symbol, sources = findings[0]["symbol"] if findings else None, [each["at"] for each in findings[: OTHERS + 1]]
         return {"answer": text, "symbol": symbol, "modules": modules, "sources": sources}
 
     async def _think(self, run: Run, text: str) -> None:
@@ -124,7 +120,6 @@ class Demo:
             return await run.call_tool(tool, timeout=TOOL_SECONDS, **arguments)
         except Exception as error:  # noqa: BLE001 - any failure of a tool: the answer continues without it
             await run.thinking(f"That did not work ({type(error).__name__}: {error}). I continue without it.")
-            return None
 
 
 def register(app: Greenroom, demo: Demo) -> None:

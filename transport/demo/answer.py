@@ -1,20 +1,13 @@
-"""Findings as an answer in Markdown, and the answer in the small pieces in which it is streamed."""
+"""Entrys as an answer in Markdown, and the answer in the small pieces in which it is streamed."""
 
 import platform
 import re
-from typing import Any, TypeAlias
 
-from transport.demo.index import words
+from transport.demo.index import Entry, words
 from transport.demo.sandbox import NOT_RUN
 
-Finding: TypeAlias = dict[str, Any]
-"""A hit of the tool ``search``. The two best of a module also have the ``source`` from the tool ``read_source``."""
-
-MAX_SOURCE_LINES = 16
-MAX_MENTION = 160
-SURE = 0.6
-"""Share of the question that the best finding must cover. Below this share, the answer says that it is not sure."""
-
+MAX_SOURCE_LINES, MAX_MENTION = 16, 160
+SURE = 0.6  # the share of the question that the best finding must cover, or else the answer says that it is not sure
 NOT_SURE = "I am not sure: the standard library may have nothing for this. The closest that I found is"
 
 
@@ -24,7 +17,7 @@ def shows_something(output: str) -> bool:
     return any(results) and not re.search(r" at 0x[0-9a-f]+>", output)
 
 
-def compose(best: Finding, example: str, others: list[Finding]) -> str:
+def compose(best: Entry, example: str, others: list[Entry]) -> str:
     """Return the whole answer.
 
     Args:
@@ -68,7 +61,7 @@ def pieces(text: str) -> list[str]:
     return re.findall(r"\s*\S+(?:[^\S\n]+\S+){0,2}[^\S\n]*\n*|\s+", text)
 
 
-def _mention(finding: Finding) -> str:
+def _mention(finding: Entry) -> str:
     """Return one line: the name, and the first sentence of its summary."""
     first = re.split(r"(?<=[.!?]) ", finding["summary"], maxsplit=1)[0]
     said = first if len(first) <= MAX_MENTION else f"{first[: MAX_MENTION - 1]}…"

@@ -18,18 +18,9 @@ from pathlib import Path
 from types import ClassMethodDescriptorType, GetSetDescriptorType, ModuleType
 from typing import Any
 
-from transport.demo.entry import STDLIB, Entry
-from transport.demo.examples import USES
-from transport.demo.index import write
+from transport.demo.index import SKIPPED, STDLIB, USES, Entry, write
 
-_SKIPPED = """
-    antigravity this turtle turtledemo idlelib lib2to3 test tests ensurepip pydoc_data encodings distutils msilib
-    nt ntpath posix posixpath genericpath sre_compile sre_constants sre_parse nturl2path
-"""
-SKIPPED = frozenset(_SKIPPED.split())
-"""Modules that are left out: they do something when they are imported, or are not for the library's users."""
-
-_Attribute = (property, cached_property, GetSetDescriptorType)
+_Attribute: tuple[type[Any], ...] = (property, cached_property, GetSetDescriptorType)
 
 
 def extract(names: Iterable[str] = sys.stdlib_module_names) -> Iterator[Entry]:
@@ -40,7 +31,7 @@ def extract(names: Iterable[str] = sys.stdlib_module_names) -> Iterator[Entry]:
     homes: dict[int, str] = {}
     for module in sorted(_modules(names), key=lambda module: (module.__name__.count("."), module.__name__)):
         path = "os.path" if module.__name__ in ("posixpath", "ntpath") else module.__name__
-        yield Entry(path, "", "module", "", inspect.getdoc(module) or "", *_place(module))
+        yield _entry(path, "", "module", module)
         for name, value in _members(module):
             if homes.setdefault(id(value), path) == path:
                 yield from _entries(path, name, value)
@@ -50,18 +41,12 @@ def _modules(names: Iterable[str]) -> Iterator[ModuleType]:
     """Import modules and their submodules. A module that cannot be imported is left out: it is for another system."""
     for name in names:
         last = name.rpartition(".")[2]
-        module = None if last in SKIPPED or last.startswith("_") else _imported(name)
-        if module is not None:
-            yield module
-            yield from [module.path] if name == "os" else []
-            parts = pkgutil.iter_modules(getattr(module, "__path__", ()))
-            yield from _modules(f"{name}.{part.name}" for part in parts)
-
-
-def _imported(name: str) -> ModuleType | None:
-    with suppress(Exception):
-        return importlib.import_module(name)
-    return None
+        if last not in SKIPPED and not last.startswith("_"):
+            with suppress(Exception):
+                module = importlib.import_module(name)
+                yield from (module, module.path) if name == "os" else (module,)
+                parts = pkgutil.iter_modules(getattr(module, "__path__", ()))
+                yield from _modules(f"{name}.{part.name}" for part in parts)
 
 
 def _members(module: ModuleType) -> Iterator[tuple[str, Any]]:
@@ -84,11 +69,9 @@ def _entries(module: str, name: str, value: Any) -> Iterator[Entry]:
     is_exception = issubclass(value, BaseException)
     yield _entry(module, name, "exception" if is_exception else "class", value)
     for member, raw in () if is_exception else vars(value).items():
-        if member.startswith("_"):
-            continue
-        if isinstance(raw, _Attribute):
+        if isinstance(raw, _Attribute) and not member.startswith("_"):
             yield _entry(module, f"{name}.{member}", "attribute", raw)
-        elif inspect.isroutine(raw):
+        elif inspect.isroutine(raw) and not member.startswith("_"):
             of_class = isinstance(raw, classmethod | staticmethod | ClassMethodDescriptorType)
             yield _entry(module, f"{name}.{member}", "class method" if of_class else "method", getattr(value, member))
 
@@ -99,8 +82,20 @@ def _entry(module: str, name: str, kind: str, value: Any) -> Entry:
         # A class inherits the docstring of its base class, which is wrong for it. Its constructor may have its own.
         own, init = vars(value).get("__doc__"), vars(value).get("__init__")
         doc = inspect.cleandoc(own if isinstance(own, str) else getattr(init, "__doc__", None) or "")
-    signature = _signature(name.rpartition(".")[2], value, doc) if callable(value) else ""
-    return Entry(module, name, kind, signature, doc, *_place(value))
+    last = name.rpartition(".")[2]
+    file, line, end_line = _place(value)
+    at = f"{file}:{line}" if file else f"{module} (built in, written in C)"
+    described: Entry = {"signature": _signature(last, value, doc) if callable(value) else "", "doc": doc[:4_000]}
+    described |= {"summary": _summary(last, doc), "at": at, "file": file, "line": line, "end_line": end_line}
+    symbol = f"{module}.{name}" if name else module
+    return {"symbol": symbol, "module": module, "name": name, "kind": kind, **described}
+
+
+def _summary(name: str, doc: str) -> str:
+    """Return the first paragraph of prose in a docstring, on one line. Functions in C begin with a signature."""
+    paragraphs = [" ".join(part.split())[:400] for part in doc.strip().split("\n\n")]
+    not_prose = re.compile(rf"(\w+ = )?(\w+\.)?{re.escape(name)}\(|>>>")
+    return next((part for part in paragraphs if not not_prose.match(part)), paragraphs[0])
 
 
 def _signature(name: str, value: Any, doc: str) -> str:

@@ -1,54 +1,62 @@
 """The search index of the standard library: one SQLite file, which SQLite's full-text search (FTS5) searches.
 
-Each word of a question is searched for itself, with its synonyms. FTS5 gives each match a score (BM25) with a weight
-for each column. The score of an entry is the sum over all words of the question, times the share of the question that
-the entry covers. A rare word is a larger share than a frequent one.
+FTS5 gives each word of a question, and its synonyms, a score for each entry (BM25), with a weight for each column. The
+score of an entry is their sum, times the share of the question that it covers. A rare word is a larger share.
 """
 
 import heapq
+import json
 import math
 import re
 import sqlite3
+import sysconfig
 import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import attrs
+DATA, STDLIB = Path(__file__).with_name("data"), Path(sysconfig.get_path("stdlib"))
+_USES = re.findall(
+    r"^\[(.*)\] (.*)\n((?:(?:>>>|\.\.\.).*\n)*)", (DATA / "uses.txt").read_text(encoding="utf-8"), re.MULTILINE
+)
+USES: dict[str, str] = {symbol: uses for symbol, uses, _ in _USES}
+"""The uses of the most popular names, in the words of a question."""
+SESSIONS: dict[str, str] = {symbol: session for symbol, _, session in _USES if session}
+"""Example sessions (``>>> …``) of the most popular names, without output: ``run_example`` shows the real one."""
 
-from transport.demo.entry import DATA, Entry
-from transport.demo.examples import USES
-
-FORMAT = 3
-"""Number of the file format. It is increased when the stored columns change; then an older index is built anew."""
+FORMAT = 4  # increased when what is stored changes: then an older index is built anew
 
 # Tuned by the questions in tests/demo/questions.py: a name and its uses say more than a docstring, and a question is
 # answered by a function more often than by a method or an exception.
 COLUMN_WEIGHTS = {"name": 6, "module": 2, "uses": 8, "summary": 4, "doc": 1}
 KIND_WEIGHTS = {"module": 0.7, "exception": 0.6, "method": 0.6, "class method": 0.7, "attribute": 0.6}
 SYNONYM_WEIGHT = 0.7
-MAX_WORDS = 24
-"""Maximum number of words of a question that are searched. Further words are ignored."""
-MAX_DOC = 1_000
-"""Number of characters of a docstring that are searched, because FTS5 lowers the scores of long texts."""
+MAX_WORDS, MAX_DOC = 24, 1_000  # words of a question, and characters of a docstring: FTS5 scores long texts lower
 
 _WORDS: dict[str, Any] = tomllib.loads((DATA / "words.toml").read_text(encoding="utf-8"))
 STOP_WORDS, POPULAR = frozenset(_WORDS["stop_words"].split()), frozenset(_WORDS["popular"].split())
-UNPOPULAR = tuple(_WORDS["unpopular"].split())
+UNPOPULAR, SKIPPED = tuple(_WORDS["unpopular"].split()), frozenset(_WORDS["skipped"].split())
 
 _SCHEMA = f"""
 PRAGMA user_version = {FORMAT};
-CREATE TABLE entry (module, name, kind, signature, doc, file, line, end_line, weight);
-CREATE INDEX by_name ON entry (module, name);
+CREATE TABLE entry (symbol, module, weight, json);
+CREATE INDEX by_symbol ON entry (symbol);
 CREATE VIRTUAL TABLE text USING fts5({", ".join(COLUMN_WEIGHTS)}, content='', tokenize='porter unicode61');
 """
 # The last column is 0 for an entry that has the word in its docstring only.
 _MATCHES = f"""
 SELECT rowid, -bm25(text, {", ".join(map(str, COLUMN_WEIGHTS.values()))}), bm25(text, 1, 1, 1, 1, 0) < 0
 FROM text WHERE text MATCH ?"""  # noqa: S608 - constants
-_INSERT = f"INSERT INTO text (rowid, {', '.join(COLUMN_WEIGHTS)}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
-_ENTRY = "SELECT module, name, kind, signature, doc, file, line, end_line FROM entry WHERE "
+
+Entry: TypeAlias = dict[str, Any]
+"""The knowledge about one name, as JSON.
+
+Its fields are ``symbol`` (the whole dotted name), ``module``, ``name`` (in the module), ``kind``, ``signature``,
+``doc``, ``summary`` (the first paragraph of ``doc``), ``file``, ``line``, ``end_line`` and ``at`` (``file:line``).
+"""
+Matches: TypeAlias = dict[int, tuple[float, float]]
+"""The entries that have a word, by number: the score, and the weight (0 for a word in the docstring only)."""
 
 
 def write(entries: Iterable[Entry], path: Path) -> None:
@@ -56,19 +64,20 @@ def write(entries: Iterable[Entry], path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.executescript(_SCHEMA)
         for number, entry in enumerate(entries, 1):
-            row = (*attrs.astuple(entry), _weight(entry))
-            database.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            name, uses = entry.name or entry.module, USES.get(entry.symbol, "")
-            texts = (f"{name} {_split(name)}", entry.module, uses, _split(entry.summary), _split(entry.doc[:MAX_DOC]))
-            database.execute(_INSERT, (number, *texts))
+            row = (entry["symbol"], entry["module"], _weight(entry), json.dumps(entry))
+            database.execute("INSERT INTO entry VALUES (?, ?, ?, ?)", row)
+            name, uses = entry["name"] or entry["module"], USES.get(entry["symbol"], "")
+            texts = (_split(entry["summary"]), _split(entry["doc"][:MAX_DOC]))
+            insert = "INSERT INTO text (rowid, name, module, uses, summary, doc) VALUES (?, ?, ?, ?, ?, ?)"
+            database.execute(insert, (number, f"{name} {_split(name)}", entry["module"], uses, *texts))
 
 
 def _weight(entry: Entry) -> float:
     """Return the factor of an entry for every question, by its kind and by the popularity of its module."""
-    popular = 0.7 if entry.module.startswith(UNPOPULAR) else 1.2 if entry.module in POPULAR else 1.0
-    if entry.symbol in USES:
-        return popular
-    return popular * KIND_WEIGHTS.get(entry.kind, 1.0) * (0.8 if entry.doc else 0.6)
+    module = entry["module"]
+    popular = 0.7 if module.startswith(UNPOPULAR) else 1.2 if module in POPULAR else 1.0
+    other = KIND_WEIGHTS.get(entry["kind"], 1.0) * (0.8 if entry["doc"] else 0.6)
+    return popular if entry["symbol"] in USES else popular * other
 
 
 def _split(text: str) -> str:
@@ -95,40 +104,41 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with closing(self._open()) as database:
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version != FORMAT:
-                raise sqlite3.DatabaseError(f"{path} is not an index of format {FORMAT}")
-            (self.size,) = database.execute("SELECT count(*) FROM entry").fetchone()
+        if self._rows("PRAGMA user_version") != [(FORMAT,)]:
+            raise sqlite3.DatabaseError(f"{path} is not an index of format {FORMAT}")
+        ((self.size,),) = self._rows("SELECT count(*) FROM entry")
 
-    def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return database.execute(query, values).fetchall()
 
-    def search(self, question: str, limit: int = 10, module: str | None = None) -> list[dict[str, Any]]:
+    def search(self, question: str, limit: int = 10, module: str | None = None) -> list[Entry]:
         """Return the entries that answer ``question`` best, best first, of one ``module`` if it is given.
 
-        Each is an :meth:`Entry.described <transport.demo.entry.Entry.described>` with three more fields: ``score``;
-        ``covered``, the share of the question, from 0 to 1, that occurs in more than the docstring of the entry; and
-        ``matched``, the words of the question that the entry has.
+        They have no docstring, but ``score``, ``matched`` (words of the question) and ``covered``: the share of the
+        question, from 0 to 1, that is in more than the docstring.
         """
-        with closing(self._open()) as database:
-            found = {word: _matches(database, word) for word in words(question)}
-            of_module = "SELECT rowid, weight FROM entry WHERE module = ifnull(?, module)"
-            ranked = self._ranked(found, dict(database.execute(of_module, (module,))))
-            return [
-                {
-                    **Entry(*database.execute(f"{_ENTRY} rowid = ?", (-number,)).fetchone()).described(),
-                    "score": round(score, 2),
-                    "covered": round(covered, 2),
-                    "matched": matched,
-                }
-                for score, number, covered, matched in heapq.nlargest(max(limit, 0), ranked)
-            ]
+        found = {word: self._matches(word) for word in words(question)}
+        weights = self._rows("SELECT rowid, weight FROM entry WHERE module = ifnull(?, module)", module)
+        best = heapq.nlargest(max(limit, 0), self._ranked(found, dict(weights)))
+        return [
+            json.loads(text) | {"score": round(score, 2), "covered": round(covered, 2), "matched": matched}
+            for score, number, covered, matched in best
+            for (text,) in self._rows("SELECT json_remove(json, '$.doc') FROM entry WHERE rowid = ?", -number)
+        ]
+
+    def _matches(self, word: str) -> Matches:
+        found: Matches = {}
+        for variant, weight in variants(word).items():
+            for number, score, strong in self._rows(_MATCHES, f'"{variant}"'):
+                best = found.get(number, (0.0, 0.0))
+                found[number] = (max(best[0], weight * score), max(best[1], weight * strong))
+        return found
 
     def _ranked(
-        self, found: dict[str, dict[int, tuple[float, float]]], weights: dict[int, float]
+        self, found: dict[str, Matches], weights: dict[int, float]
     ) -> Iterator[tuple[float, int, float, list[str]]]:
-        """Yield score, negative number, coverage and matched words of each entry that is in ``weights``."""
+        """Yield score, negative number, covered share and matched words of each entry that is in ``weights``."""
         rarity = {word: math.log(1 + self.size / (1 + len(matches))) for word, matches in found.items()}
         for number in weights.keys() & set[int]().union(*found.values()):
             matches = {word: matches[number] for word, matches in found.items() if number in matches}
@@ -136,27 +146,15 @@ class Index:
             score = sum(score for score, _ in matches.values()) * (0.1 + covered) * weights[number]
             yield score, -number, covered, list(matches)
 
-    def find(self, module: str, name: str) -> Entry | None:
-        """Return the entry of a name, or None."""
-        with closing(self._open()) as database:
-            row = database.execute(f"{_ENTRY} module = ? AND name = ?", (module, name)).fetchone()
-        return Entry(*row) if row else None
+    def find(self, symbol: str) -> Entry | None:
+        """Return the entry of a name such as ``csv.DictReader``, with its docstring; or None."""
+        return next(
+            (json.loads(text) for (text,) in self._rows("SELECT json FROM entry WHERE symbol = ?", symbol)), None
+        )
 
     def names(self, module: str) -> list[str]:
         """Return all names in ``module``, with dots for names in classes."""
-        query = "SELECT name FROM entry WHERE module = ? AND name != '' ORDER BY name"
-        with closing(self._open()) as database:
-            return [name for (name,) in database.execute(query, (module,))]
-
-
-def _matches(database: sqlite3.Connection, word: str) -> dict[int, tuple[float, float]]:
-    """Return the entries that have ``word`` or a synonym, by number: the best score, and the weight of the best match.
-
-    The weight is 0 for an entry that has the word in its docstring only.
-    """
-    found: dict[int, tuple[float, float]] = {}
-    for variant, weight in variants(word).items():
-        for number, score, strong in database.execute(_MATCHES, (f'"{variant}"',)):
-            best = found.get(number, (0.0, 0.0))
-            found[number] = (max(best[0], weight * score), max(best[1], weight * strong))
-    return found
+        return [
+            symbol.removeprefix(f"{module}.")
+            for (symbol,) in self._rows("SELECT symbol FROM entry WHERE module = ?", module)
+        ]

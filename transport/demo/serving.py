@@ -26,14 +26,8 @@ SUGGESTIONS = (
 )
 
 
-def build_app(
-    *, pace: float = PACE, cache: Path | None = None, model: Model | None = None, **keywords: Any
-) -> Greenroom:
-    """Return a Greenroom with the agents of the demo, and begin to load or build the index.
-
-    ``pace`` and ``model`` are those of :class:`~transport.demo.agents.Demo`, ``cache`` is the folder of the index, and
-    the ``keywords`` are those of :class:`~transport.Greenroom`.
-    """
+def build_app(cache: Path | None = None, model: Model | None = None, pace: float = PACE, **keywords: Any) -> Greenroom:
+    """Return a Greenroom with the agents of the demo, and begin to load or build the index in the folder ``cache``."""
     app, library = Greenroom(**keywords), Library(cache)
     library.start()
     register(app, Demo(library, pace, model))
@@ -47,9 +41,6 @@ async def serve_demo(reporter: Reporter, given: Sequence[Given] = (), model: str
         reporter: Gets a report once the demo can be used, and when its end begins.
         given: Settings of the command line.
         model: The name of the model that answers, or an empty string for answers from the index alone.
-
-    Raises:
-        ConfigError: The model lacks its key or its extra.
     """
     answering = Model.from_environment(model) if model else None
     log = next((str(each.value) for each in reversed(given) if each.name == "log"), DEFAULT_LOG)
@@ -61,10 +52,7 @@ async def serve_demo(reporter: Reporter, given: Sequence[Given] = (), model: str
 
 
 def signing_key(log: str) -> str:
-    """Return the key that signs visitors' tokens. The key is kept in a file beside the log.
-
-    So a visitor stays the same user after a restart. For a log in memory the key is new each time, like its sessions.
-    """
+    """Return the key that signs visitors' tokens. It is kept beside the log: visitors stay the same after a restart."""
     scheme, _, path = log.partition(":")
     if scheme != "sqlite":
         return secrets.token_hex(32)
