@@ -167,6 +167,7 @@ async def two_runs(one: Client) -> None:
     await one.socket.aclose()
 
 
+UNOPENED = "(4005): the session cannot be opened; settings:"
 UNPROVED = "the token or other credentials prove no user"
 LONG = "(1009): a message is larger than max_frame_bytes (1024), or has more fragments than max_fragments (1024)"
 FLOOD = "commands_per_second (20), control_frames_per_second (2) or max_fragments (1024) per second"
@@ -226,11 +227,11 @@ async def test_refused_client_is_logged(
         ("max_connections_per_user", "(4504): the user has max_connections_per_user (1)"),
         (
             "max_sessions",
-            "(4005): the session cannot be opened; settings: max_sessions (1), max_sessions_per_user (100)",
+            f"{UNOPENED} max_sessions (1), max_sessions_per_user (100), sessions_per_user (10000)",
         ),
         (
             "sessions_per_user",
-            "(4005): the session cannot be opened; settings: max_sessions (10000), max_sessions_per_user (100), sess",
+            f"{UNOPENED} max_sessions (10000), max_sessions_per_user (100), sessions_per_user (1): 'the user has 1",
         ),
     ],
 )
