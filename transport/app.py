@@ -140,6 +140,11 @@ class Greenroom:
         return self._agents.names()
 
     @property
+    def log(self) -> str | EventLog:
+        """The event log of the next server: a log object that the app was made with, or the URL in the settings."""
+        return self._log or self.settings.log
+
+    @property
     def sessions(self) -> AppSessions:
         """Sessions of the running server: ``await app.sessions.get(user, session)``."""
         return AppSessions(self)
@@ -180,7 +185,7 @@ class Greenroom:
         own: BaseException | None = None
         try:
             with listening(host, port) as listeners:
-                async with self._open(listeners, host, log or self._log or self.settings.log, origins) as server:
+                async with self._open(listeners, host, log or self.log, origins) as server:
                     self._server = server
                     try:
                         yield server

@@ -60,6 +60,27 @@ def test_keywords_of_an_app(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["port"] == (9000, "GREENROOM_PORT")
 
 
+def test_log_object_of_an_app(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If the app has a log object of its own, its class is shown. A log of the command line takes its place."""
+    (folder / "log_app.py").write_text("from actors import MemoryLog\nfrom transport import Greenroom\n")
+    with (folder / "log_app.py").open("a") as app:
+        app.write("app = Greenroom(log=MemoryLog())\n")
+    for arguments, expected in (
+        ([], ("<MemoryLog>", "keyword")),
+        (["--set", "log=sqlite:x.db"], ("sqlite:x.db", "--set")),
+    ):
+        lines = map(json.loads, printed(capsys, "log_app:app", "--json", *arguments).splitlines())
+        assert [(line["value"], line["source"]) for line in lines if line["name"] == "log"] == [expected]
+
+
+@pytest.mark.usefixtures("folder")
+def test_infinite_time_is_no_null(capsys: pytest.CaptureFixture[str]) -> None:
+    """A time without an end is shown as ``inf``, in the table and in JSON, where null stands for no value."""
+    lines = map(json.loads, printed(capsys, "--json", "--set", "retain_seconds=inf").splitlines())
+    assert [line["value"] for line in lines if line["name"] == "retain_seconds"] == ["inf"]
+    assert "retain_seconds               inf " in printed(capsys, "--set", "retain_seconds=inf")
+
+
 @pytest.mark.usefixtures("folder")
 def test_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     """For people the settings are a table. Its columns begin at the same place, and no value is cut."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, cast
 
 import attrs
 import orjson
 
+from actors import EventLog
+from actors.failures import class_name
+from transport._sources import KEYWORD
 from transport.cli._apps import load_app
 from transport.cli._options import add_settings_option, settings_in
 from transport.settings import DEFAULTS, Settings
@@ -52,18 +56,30 @@ def add_to(add_parser: AddParser) -> None:
 def _settings(options: argparse.Namespace) -> None:
     given = settings_in(options)
     if options.app is None:
-        settings = Settings.load().overridden(given)
+        found = lines_of(Settings.load().overridden(given))
     else:
         app = load_app(options.app)
         app.override(given)
-        settings = app.settings
-    found = [Line(name, getattr(settings, name), settings.source(name), default) for name, default in DEFAULTS.items()]
+        found = lines_of(app.settings, app.log)
     for text in map(_json, found) if options.json else _table(found):
         print(text)
 
 
+def lines_of(settings: Settings, log: str | EventLog | None = None) -> list[Line]:
+    """Return all settings as lines. If ``log`` is a log object, its class takes the place of the setting ``log``."""
+    found: list[Line] = []
+    for name, default in DEFAULTS.items():
+        value, source = getattr(settings, name), settings.source(name)
+        if name == "log" and isinstance(log, EventLog):
+            value, source = f"<{class_name(log)}>", KEYWORD
+        found.append(Line(name, value, source, default))
+    return found
+
+
 def _json(line: Line) -> str:
-    return orjson.dumps(attrs.asdict(line)).decode()
+    # JSON has no infinity: orjson would write null, which stands for no value at all.
+    plain = {name: str(value) if value == math.inf else value for name, value in attrs.asdict(line).items()}
+    return orjson.dumps(plain).decode()
 
 
 def _table(found: Sequence[Line]) -> list[str]:
