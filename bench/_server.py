@@ -98,7 +98,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--log", default="memory:")
     options = parser.parse_args()
-    limits = {"max_connections": MOST, "max_connections_per_address": MOST, "max_sessions": MOST, "drain_seconds": 1}
+    limits = {
+        "max_connections": MOST,
+        "max_connections_per_address": MOST,
+        "handshakes_per_second": MOST,
+        "handshakes_per_address_per_second": MOST,
+        "max_sessions": MOST,
+        "drain_seconds": 1,
+    }
     app = Greenroom(log=options.log, auth=who, settings=limits)
     app.agent(load)
     app.agent(custom)

@@ -131,7 +131,7 @@ async def idle(request: pytest.FixtureRequest, tmp_path: Path) -> Held:
 
 async def measure(log: str, few: int = FEW, many: int = MANY) -> Held:
     """Return the difference between ``few`` sessions and ``many``, divided by the number of sessions."""
-    limits = {"max_connections_per_address": MANY, "ping_seconds": 1e6}
+    limits = {"max_connections_per_address": MANY, "handshakes_per_address_per_second": MANY, "ping_seconds": 1e6}
     clients: list[socket.socket] = []
     async with Greenroom(log=log, auth=authenticate, settings=limits).running(port=0) as server:
         port = int(server.url.rstrip("/").rpartition(":")[2])

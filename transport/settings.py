@@ -110,6 +110,10 @@ class Settings(SessionSettings):
     """When a user at the limit opens a new connection: how long older ones may be silent before they are closed."""
     max_connections_per_address: int = attrs.field(default=256, validator=whole_from(1))
     """Maximum number of connections from one address."""
+    handshakes_per_second: float = attrs.field(default=1000.0, validator=number_from(0.001))
+    """New connections per second. Any more are closed at once."""
+    handshakes_per_address_per_second: float = attrs.field(default=50.0, validator=number_from(0.001))
+    """New connections per second from one address. Any more are closed at once."""
     allowed_origins: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_all_strings)
     """Origins of pages that may connect; None for the pages that this server serves itself."""
     redact_keys: tuple[str, ...] = attrs.field(default=DEFAULT_SECRET_KEYS, converter=_strings, validator=_all_strings)

@@ -70,6 +70,8 @@ async def main(folder: str, users: int) -> None:
         retain_events=5_000,
         slow_seconds=2,
         max_connections_per_address=100_000,
+        handshakes_per_second=100_000,
+        handshakes_per_address_per_second=100_000,
         idle_seconds=4,
     )
     async with app.running(port=0) as server, trio.open_nursery() as nursery:

@@ -31,7 +31,12 @@ REQUIRED = ("agent_started", "agent_thinking", "tool_executing", "tool_completed
 STATUSES = {"ok", "error", "timeout", "cancelled", "interrupted"}
 CONNECTING = 32
 """Limit of concurrent upgrades. Many clients are connected at once, but need not connect within one second."""
-CROWDED = {"max_connections_per_address": 10_000, "max_sessions": 10_000, "starts_per_minute": 0}
+CROWDED = {
+    "max_connections_per_address": 10_000,
+    "handshakes_per_address_per_second": 10_000,
+    "max_sessions": 10_000,
+    "starts_per_minute": 0,
+}
 
 
 def server_with(

@@ -209,6 +209,10 @@ class Connection:
         """
         self._life.close(code, reason)
 
+    def drop(self) -> None:
+        """Close the socket without an answer. Never waits."""
+        self._life.scope.cancel()
+
     async def _say_goodbye(self) -> None:
         closing = self._life.closing
         if closing is None:
@@ -241,7 +245,7 @@ class Connection:
 
     def on_upgrade(self, request: UpgradeRequest) -> Accept | Reject:
         """Return the answer to the request for a WebSocket. The number of connections is checked first."""
-        return answer_upgrade(self._context, self.address, request)
+        return answer_upgrade(self._context, self, request)
 
     def on_bad_request(self, fault: str) -> None:
         """Note that the wire refuses the request."""

@@ -10,6 +10,7 @@ from transport.protocol import close_codes
 from transport.protocol.handshake import Reject
 from transport.server._places import Holder, Places
 from transport.server._refusals import Reason
+from transport.server._silent import SilentConnections
 
 if TYPE_CHECKING:
     from actors.loop.clock import LoopTime
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 # Number of connections that a shutdown closes together, and the pause before the next ones. *If all were closed at the
 # same time, all would reconnect at the same time, to the other servers behind the same load balancer.*
 _GOODBYE_BATCH, _GOODBYE_SECONDS = 100, 0.05
+MAX_WITHOUT_ROOM = 64
+"""Number of connections beyond a limit that may wait for their requests, to be answered with 503.
+
+With more, the oldest of them are dropped without an answer.
+"""
+_WORDS = {Reason.SERVER_FULL: "too many connections", Reason.ADDRESS_FULL: "too many connections from this address"}
 
 
 class Counted(Holder, Protocol):
@@ -42,6 +49,9 @@ class Counted(Holder, Protocol):
     def close(self, code: int, reason: str) -> None:
         """Close the connection with ``code``. Never waits."""
 
+    def drop(self) -> None:
+        """Close the socket without an answer. Never waits."""
+
 
 class Connections:
     """All open connections of one endpoint, and the limits on their number.
@@ -57,6 +67,10 @@ class Connections:
         """The limit on the connections of each user."""
         self._open: dict[Counted, None] = {}
         self._by_address: dict[str, int] = {}
+        self._silent = SilentConnections()
+        """The connections with room that have sent no complete request yet."""
+        self._without_room: dict[Counted, None] = {}
+        """The connections that were beyond a limit when they came, and count against none."""
         self._all_gone = trio.lowlevel.ParkingLot()
         self.going_away = False
         """Whether the server is shutting down, so that no more connections are accepted."""
@@ -64,6 +78,8 @@ class Connections:
         """Number of connections accepted since the start."""
         self.refused = 0
         """Number of connections refused because there were too many."""
+        self.silent_dropped = 0
+        """Number of connections dropped before their request, to make room for newer ones."""
         self.signals_dropped = 0
         """Number of signals that were dropped because too many waited for a slow client."""
 
@@ -77,38 +93,90 @@ class Connections:
         return sum(connection.waiting_bytes for connection in self._open)
 
     def add(self, connection: Counted) -> None:
-        """Add a connection. The caller must call :meth:`remove` later."""
+        """Add a connection. The caller must call :meth:`remove` later.
+
+        If a limit is reached, the oldest connections that have sent no request are dropped to make room. If there are
+        none, this connection gets no room: :meth:`refuse` will refuse its request.
+        """
+        self._make_room(connection.address)
         self._open[connection] = None
-        self._by_address[connection.address] = self._by_address.get(connection.address, 0) + 1
         self.accepted += 1
+        if self._full(connection.address) is None:
+            self._give_room(connection)
+            return
+        self._without_room[connection] = None
+        if len(self._without_room) > MAX_WITHOUT_ROOM:
+            self._drop(next(iter(self._without_room)))
 
     def remove(self, connection: Counted) -> None:
-        """Remove a connection that has ended, so that it no longer counts against any limit."""
-        self._open.pop(connection, None)
-        address = connection.address
-        self._by_address[address] -= 1
-        # No entry stays for an address without connections: there is no end to addresses.
-        if not self._by_address[address]:
-            del self._by_address[address]
+        """Remove a connection that has ended, so that it no longer counts against any limit.
+
+        Do nothing if it was removed already.
+        """
+        if connection not in self._open:
+            return
+        del self._open[connection]
+        self._silent.discard(connection)
+        if connection in self._without_room:
+            del self._without_room[connection]
+        else:
+            self._take_room(connection.address)
         if connection.user is not None:
             self.places.free(connection.user.id, connection)
         if not self._open:
             self._all_gone.unpark_all()
 
-    def refuse(self, address: str) -> Reject | None:
-        """Return a refusal if a new connection from ``address`` exceeds a limit. Return None if none is exceeded.
+    def refuse(self, connection: Counted) -> Reject | None:
+        """Return a refusal if a connection, whose request has come, is beyond a limit. Return None if it is allowed.
 
-        The caller must have called :meth:`add` for the new connection before.
+        From now on the connection is not dropped to make room.
         """
+        self._silent.discard(connection)
         if self.going_away:
             return self._refused("the server is going away")
-        if len(self._open) > self._settings.max_connections:
-            self._refusals.note(Reason.SERVER_FULL)
-            return self._refused("too many connections")
-        if self._by_address.get(address, 0) > self._settings.max_connections_per_address:
-            self._refusals.note(Reason.ADDRESS_FULL)
-            return self._refused("too many connections from this address")
+        if connection not in self._without_room:
+            return None
+        full = self._full(connection.address)
+        if full is None:  # another connection has ended meanwhile
+            del self._without_room[connection]
+            self._give_room(connection)
+            self._silent.discard(connection)
+            return None
+        self._refusals.note(full)
+        return self._refused(_WORDS[full])
+
+    def _full(self, address: str) -> Reason | None:
+        """Return the limit that leaves no room for a new connection from ``address``. Return None if there is room."""
+        if self._by_address.get(address, 0) >= self._settings.max_connections_per_address:
+            return Reason.ADDRESS_FULL
+        if len(self._open) - len(self._without_room) >= self._settings.max_connections:
+            return Reason.SERVER_FULL
         return None
+
+    def _make_room(self, address: str) -> None:
+        """Drop the oldest silent connections until there is room for one from ``address``, or none is left."""
+        while (full := self._full(address)) is not None:
+            oldest = self._silent.oldest(address if full is Reason.ADDRESS_FULL else None)
+            if oldest is None:
+                return
+            self._drop(oldest)
+
+    def _give_room(self, connection: Counted) -> None:
+        self._by_address[connection.address] = self._by_address.get(connection.address, 0) + 1
+        self._silent.add(connection)
+
+    def _take_room(self, address: str) -> None:
+        self._by_address[address] -= 1
+        # No entry stays for an address without connections: there is no end to addresses.
+        if not self._by_address[address]:
+            del self._by_address[address]
+
+    def _drop(self, connection: Counted) -> None:
+        # It is removed now, and not by its own task later: the next connection is counted before that task runs.
+        self.remove(connection)
+        self.silent_dropped += 1
+        self._refusals.note(Reason.SILENT)
+        connection.drop()
 
     def _refused(self, reason: str) -> Reject:
         self.refused += 1

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from transport.settings import Settings
 
 
-def answer_upgrade(context: ServerContext, address: str, request: UpgradeRequest) -> Accept | Reject:
-    """Return the answer to an upgrade request from ``address``. The number of connections is checked first."""
-    if (full := context.connections.refuse(address)) is not None:
+def answer_upgrade(context: ServerContext, connection: Counted, request: UpgradeRequest) -> Accept | Reject:
+    """Return the answer to the upgrade request of ``connection``. The number of connections is checked first."""
+    if (full := context.connections.refuse(connection)) is not None:
         return full
     origin = request.headers.get("origin")
     answer = upgrade(path=request.path, offered=request.offered, origin=origin, allowed=context.allowed_origins)

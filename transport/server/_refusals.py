@@ -75,6 +75,16 @@ class Reason(Enum):
         "a client without a welcome sends beyond control_frames_per_second ({control_frames_per_second:g}) or "
         "max_fragments ({max_fragments}) per second",
     )
+    HANDSHAKES = _Text(
+        "dropped",
+        "connections come faster than handshakes_per_second ({handshakes_per_second:g}), or from one address faster "
+        "than handshakes_per_address_per_second ({handshakes_per_address_per_second:g})",
+    )
+    SILENT = _Text(
+        "dropped",
+        "a connection that sent no request made room for a newer one; settings: max_connections ({max_connections}), "
+        "max_connections_per_address ({max_connections_per_address})",
+    )
     BAD_REQUEST = _Text("HTTP 400", "the request is not HTTP/1.1 in its plain form")
     RATE = _Text(
         "rate_limited",

@@ -19,8 +19,9 @@ from transport.server._connection import Connection
 from transport.server._connections import Connections
 from transport.server._context import ServerContext
 from transport.server._flusher import Flusher
+from transport.server._handshake_rates import HandshakeRates
 from transport.server._heartbeat import Heartbeat
-from transport.server._refusals import RefusalLog
+from transport.server._refusals import Reason, RefusalLog
 from transport.server._trio_wire import TrioWire
 from transport.server._watchdog import Watchdog
 
@@ -59,6 +60,10 @@ class EndpointStatistics:
     """Number of connections accepted since the start."""
     refused: int
     """Number of connections refused since the start because there were too many."""
+    too_fast: int
+    """Number of connections closed at once since the start because they came too fast."""
+    silent_dropped: int
+    """Number of connections closed before their request, to make room for newer connections."""
     flusher_rounds: int
     """Number of rounds of the flusher, the task that writes new data to the connections, all of them in one round."""
     flusher_visits: int
@@ -108,6 +113,8 @@ class Endpoint:
             heartbeat=heartbeat,
             time=time,
         )
+        self._rates = HandshakeRates(settings, time)
+        self._too_fast = 0
         self._watchdog = Watchdog(time, settings.loop_stall_seconds)
         self._listeners = listeners
         self._accepting: trio.CancelScope | None = None
@@ -177,6 +184,8 @@ class Endpoint:
             users=len(connections.places),
             accepted=connections.accepted,
             refused=connections.refused,
+            too_fast=self._too_fast,
+            silent_dropped=connections.silent_dropped,
             flusher_rounds=flusher.rounds,
             flusher_visits=flusher.visits,
             waiting_bytes=connections.waiting_bytes,
@@ -191,6 +200,9 @@ class Endpoint:
             try:
                 for _ in range(_ACCEPTS_PER_TURN):
                     sock, address = listener.accept()
+                    if not self._rates.allow(str(address[0])):
+                        self._drop(sock)
+                        continue
                     wire = self._trio_wire(_prepared(sock), sock, str(address[0]))
                     # The connection's own coroutine is the task: each coroutine above it would be held for as long.
                     nursery.start_soon(self._connection(wire).run)
@@ -203,6 +215,11 @@ class Endpoint:
                     await trio.sleep(_OUT_OF_FILES_SECONDS)
                 else:
                     log_line(logger, logging.INFO, "a connection ended before it was accepted: %s", error)
+
+    def _drop(self, sock: socket.socket) -> None:
+        sock.close()
+        self._too_fast += 1
+        self._context.refusals.note(Reason.HANDSHAKES)
 
     def _trio_wire(self, stream: trio.abc.Stream, sock: socket.socket | None, address: str) -> TrioWire:
         return TrioWire(stream, sock, address, self.settings)

@@ -1,0 +1,59 @@
+"""The limits on new connections per second: of all clients together, and of each address."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import trio
+
+from transport.protocol.limits import TokenBucket
+
+if TYPE_CHECKING:
+    from actors.loop.clock import LoopTime
+    from transport.settings import Settings
+
+
+class HandshakeRates:
+    """The rate limits on new connections. Tokens are saved for one second.
+
+    An address that opened no connection for a second has all its tokens again, so nothing is kept for it. The number of
+    addresses that are kept is therefore about ``handshakes_per_second`` at most.
+    """
+
+    def __init__(self, settings: Settings, time: LoopTime) -> None:
+        self._settings = settings
+        self._time = time
+        self._all: TokenBucket | None = None
+        self._by_address: OrderedDict[str, tuple[TokenBucket, float]] = OrderedDict()
+        """The bucket of each address, and the time of its newest connection. The oldest time comes first."""
+
+    def __len__(self) -> int:
+        """Return the number of addresses that are kept."""
+        return len(self._by_address)
+
+    def allow(self, address: str) -> bool:
+        """Count a new connection from ``address``. Return False if it must be closed at once."""
+        now, lost = trio.current_time(), self._time.lost
+        self._forget(now)
+        known, _ = self._by_address.pop(address, (None, 0.0))
+        bucket = known or _bucket(self._settings.handshakes_per_address_per_second, now, lost)
+        if self._all is None:
+            self._all = _bucket(self._settings.handshakes_per_second, now, lost)
+        # The address comes first: one that is beyond its limit takes nothing from the others.
+        allowed = bucket.take(now, lost) and self._all.take(now, lost)
+        # A new address that the limit of all refuses is not kept: there is no end to addresses.
+        if allowed or known is not None:
+            self._by_address[address] = (bucket, now)
+        return allowed
+
+    def _forget(self, now: float) -> None:
+        while self._by_address:
+            address, (_, newest) = next(iter(self._by_address.items()))
+            if newest + 1 > now:
+                return
+            del self._by_address[address]
+
+
+def _bucket(rate: float, now: float, lost: float) -> TokenBucket:
+    return TokenBucket(rate, max(1.0, rate), now, lost)

@@ -1,0 +1,47 @@
+"""The connections that have sent no request yet. When room is short, the oldest of them is the first to go."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Generic, Protocol, TypeVar
+
+
+class Addressed(Protocol):
+    """A connection with a network address."""
+
+    @property
+    def address(self) -> str:
+        """Network address of the client."""
+        ...
+
+
+C = TypeVar("C", bound=Addressed)
+
+
+class SilentConnections(Generic[C]):
+    """Connections in the order in which they came, of all addresses and of each."""
+
+    def __init__(self) -> None:
+        # Ordered dicts, since their first entry is found at once after many others before it were deleted.
+        self._all: OrderedDict[C, None] = OrderedDict()
+        self._by_address: dict[str, OrderedDict[C, None]] = {}
+
+    def add(self, connection: C) -> None:
+        """Add a connection as the newest."""
+        self._all[connection] = None
+        self._by_address.setdefault(connection.address, OrderedDict())[connection] = None
+
+    def discard(self, connection: C) -> None:
+        """Remove a connection. Do nothing if it is not there."""
+        if connection not in self._all:
+            return
+        del self._all[connection]
+        of_address = self._by_address[connection.address]
+        del of_address[connection]
+        if not of_address:
+            del self._by_address[connection.address]
+
+    def oldest(self, address: str | None = None) -> C | None:
+        """Return the oldest connection, of one address if it is given. Return None if there is none."""
+        found = self._all if address is None else self._by_address.get(address, ())
+        return next(iter(found), None)
