@@ -222,3 +222,33 @@ async def test_client_that_leaves_before_its_request(sent: bytes, autojump_clock
             await ours.aclose()
         assert trio.current_time() < 1
         assert server.endpoint.statistics().connections == 0
+
+
+def address_of(server: Any) -> tuple[str, int]:
+    """Return the host and port of a server."""
+    host, port = server.url.removeprefix("ws://").rstrip("/").split(":")
+    return host, int(port)
+
+
+async def test_silent_connections_make_room() -> None:
+    """Connections that send nothing take no room: at the limit, the oldest of them is closed for a new client."""
+    async with make_app(max_connections=2).running(port=0) as server:
+        silent = [await trio.open_tcp_stream(*address_of(server)) for _ in range(2)]
+        await wait_for_connections(server, 2)
+        async with greeted(server):
+            with trio.fail_after(10):
+                assert await silent[0].receive_some() == b""
+            statistics = server.endpoint.statistics()
+            assert (statistics.connections, statistics.silent_dropped, statistics.refused) == (2, 1, 0)
+        for stream in silent:
+            await stream.aclose()
+        await wait_for_connections(server)
+
+
+async def test_connections_that_come_too_fast() -> None:
+    """Connections beyond the limit per second are closed at once, without an answer."""
+    async with make_app(handshakes_per_address_per_second=0.001).running(port=0) as server:
+        async with greeted(server):
+            assert await request(server, "GET / HTTP/1.1") == b""
+            statistics = server.endpoint.statistics()
+            assert (statistics.connections, statistics.accepted, statistics.too_fast) == (1, 1, 1)

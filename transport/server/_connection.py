@@ -21,7 +21,7 @@ from transport.server._frame_limits import FrameLimits
 from transport.server._frames import read_frame
 from transport.server._greeting import admit, answer_upgrade, attach, authenticate, welcome
 from transport.server._lifetime import End, Lifetime
-from transport.server._limit import Limit
+from transport.server._limit import within
 from transport.server._liveness import Liveness
 from transport.server._refusals import Reason
 from transport.server._requests import Requests
@@ -121,7 +121,7 @@ class Connection:
         try:
             with self._life.scope:
                 headers: Mapping[str, str] | None = None
-                with self._within(UPGRADE_SECONDS):
+                with within(self._context, UPGRADE_SECONDS):
                     headers = await self._wire.upgrade(self._life.nursery, self)
                 if headers is not None:
                     upgraded = True
@@ -138,9 +138,6 @@ class Connection:
         if upgraded:
             with trio.move_on_after(CLOSE_SECONDS, shield=True):
                 await self._say_goodbye()
-
-    def _within(self, seconds: float) -> Limit:
-        return Limit(self._context.heartbeat, self._context.time, seconds)
 
     # The greeting
 
@@ -168,7 +165,7 @@ class Connection:
         return True
 
     async def _await_hello(self, conversation: Conversation) -> Hello:
-        with self._within(self._context.settings.hello_seconds):
+        with within(self._context, self._context.settings.hello_seconds):
             hello = self._frame(await self._wire.receive(), conversation)
             assert isinstance(hello, Hello)  # noqa: S101 - the conversation lets nothing else through
             return hello

@@ -67,7 +67,7 @@ class Connections:
         """The limit on the connections of each user."""
         self._open: dict[Counted, None] = {}
         self._by_address: dict[str, int] = {}
-        self._silent = SilentConnections()
+        self._silent = SilentConnections[Counted]()
         """The connections with room that have sent no complete request yet."""
         self._without_room: dict[Counted, None] = {}
         """The connections that were beyond a limit when they came, and count against none."""
@@ -99,10 +99,12 @@ class Connections:
         none, this connection gets no room: :meth:`refuse` will refuse its request.
         """
         self._make_room(connection.address)
+        has_room = self._full(connection.address) is None
         self._open[connection] = None
         self.accepted += 1
-        if self._full(connection.address) is None:
+        if has_room:
             self._give_room(connection)
+            self._silent.add(connection)
             return
         self._without_room[connection] = None
         if len(self._without_room) > MAX_WITHOUT_ROOM:
@@ -127,7 +129,7 @@ class Connections:
             self._all_gone.unpark_all()
 
     def refuse(self, connection: Counted) -> Reject | None:
-        """Return a refusal if a connection, whose request has come, is beyond a limit. Return None if it is allowed.
+        """Return a refusal if a connection is beyond a limit, and None if it is allowed. Called when its request came.
 
         From now on the connection is not dropped to make room.
         """
@@ -140,7 +142,6 @@ class Connections:
         if full is None:  # another connection has ended meanwhile
             del self._without_room[connection]
             self._give_room(connection)
-            self._silent.discard(connection)
             return None
         self._refusals.note(full)
         return self._refused(_WORDS[full])
@@ -163,7 +164,6 @@ class Connections:
 
     def _give_room(self, connection: Counted) -> None:
         self._by_address[connection.address] = self._by_address.get(connection.address, 0) + 1
-        self._silent.add(connection)
 
     def _take_room(self, address: str) -> None:
         self._by_address[address] -= 1

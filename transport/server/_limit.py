@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from actors.loop.clock import LoopTime
+    from transport.server._context import ServerContext
     from transport.server._heartbeat import Heartbeat
 
 FORCE_SECONDS = 1.0
@@ -67,3 +68,8 @@ class Limit:
         """Cancel the ``with`` block, because the heartbeat failed with ``error``: no later check would end it."""
         del error
         self._scope.cancel()
+
+
+def within(context: ServerContext, seconds: float) -> Limit:
+    """Return a time limit that the heartbeat of this server keeps."""
+    return Limit(context.heartbeat, context.time, seconds)

@@ -1,0 +1,136 @@
+"""Room for new connections: the limits at accept, and the silent connections that make room."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import attrs
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.loop.clock import LoopTime
+from transport import Settings
+from transport.server._connections import MAX_WITHOUT_ROOM, Connections
+from transport.server._heartbeat import Heartbeat
+from transport.server._refusals import RefusalLog
+
+if TYPE_CHECKING:
+    from transport.server._connections import Counted
+
+
+@attrs.define(eq=False)
+class Fake:
+    """A connection that only knows its address, and whether it was dropped."""
+
+    address: str = "a"
+    dropped: bool = False
+    user: None = None
+
+    def drop(self) -> None:
+        """Note the drop."""
+        self.dropped = True
+
+
+class Room:
+    """Connections with small limits, on which fake connections come, speak and leave."""
+
+    def __init__(self, in_all: int, per_address: int) -> None:
+        settings = Settings(max_connections=in_all, max_connections_per_address=per_address)
+        heartbeat = Heartbeat()
+        self.connections = Connections(settings, heartbeat, LoopTime(lambda: 0.0), RefusalLog(settings, heartbeat))
+
+    def come(self, address: str = "a") -> Fake:
+        """Accept a connection."""
+        fake = Fake(address)
+        self.connections.add(cast("Counted", fake))
+        return fake
+
+    def speaks(self, fake: Fake) -> int:
+        """Let the request of a connection arrive. Return the status of the answer."""
+        refusal = self.connections.refuse(cast("Counted", fake))
+        return 101 if refusal is None else refusal.status
+
+    def leave(self, fake: Fake) -> None:
+        """End a connection."""
+        self.connections.remove(cast("Counted", fake))
+
+
+async def test_oldest_silent_connection_makes_room() -> None:
+    """At the limit in all, a new connection has room: the oldest connection without a request is dropped."""
+    room = Room(3, 10)
+    spoken, first, second = room.come("a"), room.come("b"), room.come("c")
+    assert room.speaks(spoken) == 101
+    new = room.come("d")
+    assert [one.dropped for one in (spoken, first, second, new)] == [False, True, False, False]
+    assert room.speaks(new) == 101
+    assert (len(room.connections), room.connections.silent_dropped) == (3, 1)
+
+
+async def test_address_at_its_limit_drops_its_own() -> None:
+    """At the limit of an address, only a silent connection of this address is dropped."""
+    room = Room(10, 2)
+    other, first, second = room.come("b"), room.come("a"), room.come("a")
+    room.come("a")
+    assert [one.dropped for one in (other, first, second)] == [False, True, False]
+
+
+async def test_no_silent_connection_is_left() -> None:
+    """If all connections have sent their requests, a new one is refused with 503, and none is dropped."""
+    for in_all, per_address in ((2, 10), (10, 2)):
+        room = Room(in_all, per_address)
+        old = [room.come(), room.come()]
+        assert [room.speaks(one) for one in old] == [101, 101]
+        new = room.come()
+        assert room.speaks(new) == 503
+        assert not any(one.dropped for one in (*old, new))
+        room.leave(new)
+        room.leave(old[0])
+        assert room.speaks(room.come()) == 101
+
+
+async def test_room_that_becomes_free_before_the_request() -> None:
+    """A connection that had no room when it came is accepted if there is room when its request arrives."""
+    room = Room(1, 10)
+    old = room.come()
+    assert room.speaks(old) == 101
+    new = room.come()
+    room.leave(old)
+    assert room.speaks(new) == 101
+    assert room.speaks(room.come()) == 503
+
+
+async def test_connections_without_room_are_few() -> None:
+    """Of the silent connections beyond a limit only the newest are kept, to be told the reason."""
+    room = Room(1, 1000)
+    assert room.speaks(room.come()) == 101
+    beyond = [room.come() for _ in range(MAX_WITHOUT_ROOM + 3)]
+    assert [one.dropped for one in beyond] == [True] * 3 + [False] * MAX_WITHOUT_ROOM
+    assert len(room.connections) == 1 + MAX_WITHOUT_ROOM
+
+
+@given(st.lists(st.tuples(st.sampled_from(["come", "speak", "leave"]), st.sampled_from("abc"), st.integers(0, 30))))
+def test_limits_always_hold(steps: list[tuple[str, str, int]]) -> None:
+    """Whatever connections do, those with an accepted request are within both limits, and none of them is dropped."""
+    trio.run(check, steps)
+
+
+async def check(steps: list[tuple[str, str, int]]) -> None:
+    """Take the steps, and check the limits after each."""
+    room, living, accepted = Room(4, 2), list[Fake](), set[Fake]()
+    for step, address, number in steps:
+        if step == "come":
+            living.append(room.come(address))
+        elif living:
+            one = living[number % len(living)]
+            if step == "leave":
+                room.leave(one)
+                living.remove(one)
+                accepted.discard(one)
+            elif one not in accepted and room.speaks(one) == 101:
+                accepted.add(one)
+        assert not any(one.dropped for one in accepted)
+        living = [one for one in living if not one.dropped]
+        assert len(room.connections) == len(living)
+        assert len(accepted) <= 4
+        assert all(sum(one.address == each for one in accepted) <= 2 for each in "abc")

@@ -1,0 +1,60 @@
+"""The limits on new connections per second: of one address, of all, and the addresses that are kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from actors.loop.clock import LoopTime
+from transport import Settings
+from transport.server._handshake_rates import HandshakeRates
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+def rates(in_all: float, per_address: float) -> HandshakeRates:
+    """Return limits of new connections."""
+    settings = Settings(handshakes_per_second=in_all, handshakes_per_address_per_second=per_address)
+    return HandshakeRates(settings, LoopTime())
+
+
+async def test_one_address(autojump_clock: MockClock) -> None:
+    """An address may open its number of connections at once, and as many in each second. Others are not concerned."""
+    limits = rates(1000, 3)
+    assert [limits.allow("a") for _ in range(4)] == [True, True, True, False]
+    assert limits.allow("b")
+    await trio.sleep(0.5)
+    assert [limits.allow("a") for _ in range(2)] == [True, False]
+
+
+async def test_all_addresses(autojump_clock: MockClock) -> None:
+    """All addresses together have a limit, too."""
+    limits = rates(4, 3)
+    assert [limits.allow(address) for address in "abcdef"] == [True] * 4 + [False] * 2
+    await trio.sleep(0.25)
+    assert [limits.allow(address) for address in "gh"] == [True, False]
+
+
+async def test_address_beyond_its_limit_takes_nothing_from_others(autojump_clock: MockClock) -> None:
+    """The refused connections of one address do not count against the limit of all."""
+    limits = rates(4, 1)
+    for _ in range(100):
+        limits.allow("a")
+    assert [limits.allow(address) for address in "bcde"] == [True, True, True, False]
+
+
+async def test_kept_addresses(autojump_clock: MockClock) -> None:
+    """An address without a connection for a second is forgotten. One that goes on trying is kept, with its limit."""
+    limits = rates(50, 1)
+    for number in range(200):
+        limits.allow(str(number))
+    assert len(limits) == 50
+    await trio.sleep(1)
+    limits.allow("a")
+    assert len(limits) == 1
+    for _ in range(8):
+        await trio.sleep(0.75)
+        assert not (limits.allow("a") and limits.allow("a"))
+    assert len(limits) == 1
