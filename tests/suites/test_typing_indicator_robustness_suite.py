@@ -564,7 +564,7 @@ async def test_blocked_tab_gets_newest_states(
 
 async def test_typing_is_not_an_event(autojump_clock: trio.testing.MockClock) -> None:
     """Typing is not an event: it is not in the log, has no seq, and does not move a client's position."""
-    async with typing_server(commands_burst=10_000).running(port=0) as server:
+    async with typing_server(commands_burst=10_000, control_frames_per_second=10_000).running(port=0) as server:
         async with greeted_in_memory(server, token="ada") as one, greeted_in_memory(server, token="ada") as watcher:
             for number in range(30):
                 await one.send("typing", active=True)
