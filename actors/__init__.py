@@ -282,7 +282,7 @@ _NAMES_OF_SPI = frozenset(
 
 
 def __getattr__(name: str) -> object:
-    """Return the object ``name`` of :mod:`actors.spi`. Earlier versions had the names of that module here."""
+    """Return the object ``name`` of :mod:`actors.spi`. In earlier versions this module had the names of ``spi``."""
     if name in _NAMES_OF_SPI:
         return getattr(import_module("actors.spi"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -98,7 +98,7 @@ class MessageUnhandled(ActorError):
 
 
 class DeathPact(ActorError):
-    """A watched actor ended, and the watching actor did not handle its ``Terminated`` message, and so fails."""
+    """A watched actor ended. The watching actor fails, because it did not handle the ``Terminated`` message."""
 
 
 class StashFull(ActorError):
@@ -139,7 +139,7 @@ class GrammarError(EventError):
 
 
 class RunClosed(EventError):
-    """The run or call has already ended: its closing event is emitted, and no event of it can follow."""
+    """The run or tool call has already ended. It has emitted its closing event, and can emit no more events."""
 
 
 class RunError(GreenroomError):

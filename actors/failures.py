@@ -73,7 +73,7 @@ def class_name(value: object) -> str:
 
 
 def text_of(value: object, limit: int = MAX_TEXT) -> str:
-    """Return ``str(value)`` as valid Unicode, cut at ``limit`` characters, or "" if that raises. Never raises."""
+    """Return ``str(value)`` as valid Unicode, cut at ``limit`` characters; "" if ``str`` raises. Never raises."""
     return _cut(_formatted(str, value), limit)
 
 
@@ -129,8 +129,8 @@ def members(error: BaseException) -> tuple[BaseException, ...]:
 def without(error: BaseException, kind: type[BaseException]) -> BaseException | None:
     """Return the exception without any exception of the type ``kind`` in it; None if nothing is left. Never raises.
 
-    Exceptions are removed from a group at any depth. If a group cannot be split, because its class does not allow it or
-    because it is too deep, the result is a plain group of its other leaves.
+    Exceptions are removed from a group at any depth. Some groups cannot be split: their class does not allow a split,
+    or they are too deep. For such a group, the result is a plain group of the remaining leaves.
     """
     if is_a(error, kind):
         return None
@@ -167,7 +167,7 @@ def led_to(error: BaseException) -> tuple[BaseException | None, BaseException | 
 
 
 def built_in(error: BaseException, name: str) -> object:
-    """Return an attribute that every exception has. A class that overrides the attribute has no influence on this."""
+    """Return the built-in value of an attribute that every exception has, even if its class overrides the attribute."""
     return BaseException.__dict__[name].__get__(error)
 
 
@@ -204,8 +204,9 @@ def log_failure(
 ) -> None:
     """Log ``message % args`` with the traceback of ``error``. Never raises.
 
-    Handlers of the standard library can raise a ``RecursionError``, and any exception of a formatter or filter that is
-    no ``Exception``. If the exception or a handler makes a traceback impossible, the line has as much text as possible.
+    A handler of the standard library can raise a ``RecursionError``. It also lets an exception of a formatter or filter
+    pass, unless that exception is an ``Exception``. If no traceback can be logged, the line has as much text as
+    possible.
 
     Args:
         logger: The logger.
@@ -256,7 +257,7 @@ def is_plain(error: BaseException) -> bool:
 def _logged(
     logger: logging.Logger, level: int, message: str, *args: object, exc_info: BaseException | None = None
 ) -> bool:
-    """Log one line. Return False if that raised."""
+    """Log one line. Return False if the logging raised an exception."""
     try:
         logger.log(level, message, *args, exc_info=exc_info, stacklevel=3)
     except BaseException:  # noqa: BLE001 - a failing handler must not fail the code that logs
@@ -276,7 +277,7 @@ def _tracebacks(error: BaseException) -> str:
 
 
 def _related(error: BaseException) -> tuple[BaseException, ...]:
-    """Return the members of the exception and its cause, or its context if it has no cause."""
+    """Return the members of the exception, then its cause. If there is no cause, return its context instead."""
     before = _before(error)
     return members(error) if before is None else (*members(error), before)
 

@@ -29,8 +29,8 @@ MAX_HELD = 50
 def is_presentable(error: BaseException) -> bool:
     """Return whether trio can handle the exception: its ``repr`` is cheap and does not raise.
 
-    The same is checked for every exception inside this ``repr``. Also, ``__class__`` must be the exception's type, and
-    its traceback must be accessible, because trio removes frames from the traceback.
+    Every exception that appears in this ``repr`` must pass the same check. Also, the ``__class__`` of an exception must
+    be its type, and its traceback must be accessible, because trio removes frames from the traceback.
     """
     count, level = 0, [error]
     for _ in range(MAX_DEPTH):
@@ -44,8 +44,9 @@ def is_presentable(error: BaseException) -> bool:
 def presentable(error: BaseException) -> BaseException:
     """Return the exception if trio can handle it (see :func:`is_presentable`), else a replacement. Never raises.
 
-    The same ``except`` clauses catch the replacement. A group that is too deep or too large becomes one flat group of
-    its leaves. Any other exception becomes an instance of a subclass that shows its class name and its text.
+    An ``except`` clause that catches the exception catches the replacement too. A group that is too deep or too large
+    becomes one flat group of its leaves. Any other exception becomes an instance of a subclass that shows its class
+    name and its text.
     """
     if is_presentable(error):
         return error

@@ -113,8 +113,8 @@ _catching = False
 def _stop_catching() -> None:
     """Stop catching signals in a forked child, so that SIGTERM ends the child. Pools of worker processes need that.
 
-    A child also inherits the file descriptor by which a signal wakes the event loop. This function removes it from the
-    child: *before, a signal to the child woke the event loop of its parent*.
+    A child also inherits the file descriptor by which a signal wakes the event loop. This function makes the child
+    forget the descriptor. *Before, a signal to the child woke the event loop of its parent.*
     """
     if _catching:
         signal.set_wakeup_fd(-1)

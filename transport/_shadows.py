@@ -17,8 +17,10 @@ OWN_NAMES = ("actors", "transport")
 """The names of Greenroom's packages. Both are in the same folder, wherever they are installed."""
 
 _PROGRAMS = {"-m", "greenroom"}
-"""Names of a program that a person started from a shell: ``python -m transport`` while it imports this package, and
-``greenroom``. The person is to read one line, and no traceback."""
+"""Names in ``sys.argv`` of a program that a person has started from a shell. The person gets one line, no traceback.
+
+``-m`` is the name while ``python -m transport`` imports this package.
+"""
 
 
 def shadow_of_actors() -> str | None:

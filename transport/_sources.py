@@ -24,7 +24,7 @@ DEFAULT, KEYWORD, ASSIGNMENT = "default", "keyword", "--set"
 """Names of sources: no source, the application's own code, the option of the command line."""
 
 _SIMILAR = 0.75
-"""Least similarity of a name that is suggested. The 0.6 of ``difflib`` suggests ``pong_seconds`` for ``nonsense``."""
+"""Minimum similarity of a suggested name. The 0.6 of ``difflib`` suggests ``pong_seconds`` for ``nonsense``."""
 
 Defaults: TypeAlias = "Mapping[str, object]"
 """The names of all settings, with their defaults. The type of a default decides how a text is read."""

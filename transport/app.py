@@ -57,8 +57,8 @@ class Greenroom:
             loopback addresses.
         settings: A :class:`~transport.Settings` or a mapping of names to values. These values override the environment
             and ``greenroom.toml``.
-        redact: More keys whose values are removed from tool arguments; or a function that takes the arguments and
-            returns them without secrets. A function replaces the search for keys.
+        redact: More keys of secrets: their values are removed from tool arguments. Or a function that takes the
+            arguments and returns them without secrets. A function replaces the search for keys.
         pages: A folder with the application's own pages, which ``greenroom serve`` serves instead of its page for
             developers. The pages load the client for browsers as ``/greenroom.js``. The path is relative to the current
             folder, and must not be that folder itself.

@@ -54,7 +54,7 @@ def checked_user(user: object) -> User:
 
     Raises:
         TypeError: If ``user`` is not a :class:`User`.
-        ValueError: If ``user`` is an instance of a subclass that did not check its values, and a value is invalid.
+        ValueError: If a value in ``user`` is invalid. A subclass of :class:`User` can let such a value pass.
     """
     if not isinstance(user, User):
         raise TypeError(f"auth must return a User, not {type(user).__name__}")
@@ -223,7 +223,7 @@ def _time(value: Any) -> float:
 
     Raises:
         ValueError: If ``value`` is infinite, NaN, a string or a bool.
-        TypeError: If ``value`` has any other type that is not a number.
+        TypeError: If ``value`` is anything else that is not a number.
     """
     if isinstance(value, (bool, str)) or not math.isfinite(value):
         raise ValueError("exp must be a number")
@@ -231,7 +231,7 @@ def _time(value: Any) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason of a refusal for the client: the JWT library's message, which never contains the token."""
+    """Return the reason that a refused client gets: the JWT library's message, which never contains the token."""
     return text_of(error)[:80]
 
 

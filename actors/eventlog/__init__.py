@@ -29,8 +29,8 @@ def open_log(url: str, *, read_only: bool = False) -> EventLog:
 
     Args:
         url: ``memory:``, ``sqlite:PATH`` or ``sqlite:PATH?synchronous=FULL``. With ``FULL`` every commit is written to
-            the disk before it counts. With ``NORMAL``, the default, the operating system decides when.
-        read_only: Only read the log and never change it, even while a server has it open. Not for ``memory:``.
+            the disk before it succeeds. With ``NORMAL``, the default, the operating system decides when.
+        read_only: Open the log for reading only. A server can have the log open meanwhile. Not for ``memory:``.
 
     Raises:
         ConfigError: The URL does not name a log.

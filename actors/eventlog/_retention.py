@@ -45,7 +45,10 @@ class RetentionWalk:
 
     @classmethod
     def of(cls, keep: Retention, now: int, count: int, size: int) -> RetentionWalk:
-        """Return a search for a stream of ``count`` lines with ``size`` bytes together, at ``now`` (ms since 1970)."""
+        """Return a search for a stream of ``count`` lines with ``size`` bytes together.
+
+        ``now`` is the time of the search, in ms since 1970.
+        """
         return cls(keep, now - keep.seconds * 1000, count, size)
 
     def settled(self, oldest_ts: int) -> bool:

@@ -120,9 +120,10 @@ def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database
 
 
 def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    """Open the log file at ``path`` only to read it, also while a server has it open. Nothing in the file changes.
+    """Open the log file at ``path`` for reading only. Nothing in the file changes.
 
-    A log of an older layout is read through views of the newest layout. Raises the errors of :func:`open_database`.
+    A server can have the file open meanwhile. A log of an older layout is read through views of the newest layout.
+    Raises the errors of :func:`open_database`.
     """
     if not path.is_file():
         raise LogUnavailable(f"{path}: there is no such log")
@@ -337,10 +338,10 @@ def _set_up(connection: sqlite3.Connection, path: Path, synchronous: str, versio
 
 
 def _renew_epochs(connection: sqlite3.Connection, path: Path) -> None:
-    """Give every stream a new epoch if the machine crashed when the last appends were perhaps not yet on the disk.
+    """Give every stream a new epoch (random id) if a crash of the machine has perhaps lost the last appends.
 
-    Perhaps the newest events are lost, and new events get the numbers of the lost events. A client that has seen the
-    lost events notices the new epoch and begins anew.
+    After a loss, new events get the numbers of the lost events. A client that has seen the lost events notices the new
+    epoch and begins anew.
     """
     boot = _value(connection, "SELECT boot FROM risk")
     if boot in ("", _boot()):

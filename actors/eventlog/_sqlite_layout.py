@@ -27,10 +27,10 @@ Clients do not repeat an older start.
 
 
 def remember_starts(connection: sqlite3.Connection) -> None:
-    """Add the recent starts of runs in each stream to the commands that the stream's state lists as done.
+    """Add the recent starts of runs to the list of done commands in the state of their stream.
 
-    Up to schema 2 a restarted server searched the events for recent starts. Since schema 3 a restarted server reads
-    only the state.
+    A command in this list is not carried out again. Up to schema 2 a restarted server searched the events for recent
+    starts. Since schema 3 a restarted server reads only the state.
     """
     since = time.time_ns() // 1_000_000 - int(RECENT_SECONDS * 1000)
     for stream, state in connection.execute("SELECT id, state FROM streams").fetchall():
@@ -134,7 +134,10 @@ STEPS: tuple[tuple[Step, ...], ...] = (
         "ALTER TABLE streams ADD COLUMN checksum INTEGER",
     ),
 )
-"""The migration steps from each layout to the next: ``STEPS[n]`` leads from layout n to n + 1. A new file takes all."""
+"""The migration steps from each layout to the next: ``STEPS[n]`` leads from layout n to n + 1.
+
+A new file goes through all steps.
+"""
 
 SCHEMA = len(STEPS)
 """The number of the newest layout. This version reads all layouts up to this number, and writes only this layout."""

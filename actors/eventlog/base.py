@@ -159,7 +159,7 @@ class EventLog(ABC):
     """
 
     outlives_process: bool = True
-    """Whether the log still has its events after the process ends. False only for a log that is lost at its close.
+    """Whether the log still has its events after the process ends. False only if closing the log loses its events.
 
     If True, a run that a client started calls its agent only after ``agent_started`` is committed. So if the process
     crashes before the commit, the agent was not called. If it crashes later, the log has the start, and the server
@@ -211,7 +211,10 @@ class EventLog(ABC):
 
     @abstractmethod
     async def mark(self, key: StreamKey, state: bytes) -> None:
-        """Replace the stream's state (its writer's opaque bytes) without an event, as durably as an append."""
+        """Replace the stream's state, without an event. The new state is as durable as an append.
+
+        The state is bytes that only the stream's writer understands.
+        """
 
     @abstractmethod
     async def read(self, key: StreamKey, after: int, limit: int, size: int) -> Sequence[bytes]:
@@ -242,7 +245,7 @@ class EventLog(ABC):
     async def usage(self, user: str) -> UserUsage:
         """Return the number and the size of a user's streams.
 
-        This default asks for the heads of all these streams. An engine that can sum them up faster replaces it.
+        This default method reads the head of each of these streams. An engine with a faster way overrides the method.
         """
         heads = [await self.head(key) for key in await self.streams() if key.user == user]
         found = [head for head in heads if head is not None]

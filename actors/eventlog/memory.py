@@ -100,9 +100,9 @@ class _Stream:
 class MemoryLog(EventLog):
     """An event log in memory. When the log is closed, all events are lost.
 
-    The log keeps the line objects that the caller passes, without a copy. :meth:`append` never lets other tasks run, so
-    that clients get events without a wait. A caller that appends in a loop must therefore pass checkpoints itself. An
-    append costs about as much as extending a list.
+    The log keeps the line objects that the caller passes, without a copy. :meth:`append` never lets other tasks run. So
+    clients get events without a wait, but a caller that appends in a loop must pass checkpoints itself. An append costs
+    about as much as extending a list.
     """
 
     outlives_process = False

@@ -208,7 +208,7 @@ class StreamCheck:
                 self._known.add((kind, event.call_id))
 
     def _presume(self, event: Event) -> None:
-        """Treat the run, tool call or question of an event as open, if its opening event was perhaps trimmed."""
+        """Open the run, tool call or question that an event belongs to, if the opening event was perhaps trimmed."""
         if event.parent_run_id is not None:
             self._presume_run(event.parent_run_id, None)
         if event.run_id is not None and event.type != EventType.AGENT_STARTED:

@@ -120,7 +120,7 @@ def too_deep(text: bytes) -> bool:
 def _unstructured(value: Any) -> object:
     """Convert a value that orjson cannot encode into a form that orjson can encode, and return this form.
 
-    orjson calls this for each datetime and each instance of an attrs class or dataclass, also for those inside others.
+    orjson calls this for each datetime, and for each instance of an attrs class or dataclass, at any depth.
     """
     if type(value) in _MOMENTS:
         return orjson.Fragment(orjson.dumps(_with_fixed_offset(value)))
@@ -132,8 +132,9 @@ def _unstructured(value: Any) -> object:
 def _with_fixed_offset(moment: object) -> object:
     """Return a datetime with the same offset from UTC, but with a time zone of the standard library.
 
-    If the datetime's own time zone raises an exception, this function raises the exception. *orjson asks a time zone
-    for its offset without checking for an exception: the whole process ended.* Any other value is returned unchanged.
+    A value that is not a datetime, or that has no time zone, is returned unchanged. If the datetime's own time zone
+    raises an exception, this function raises the exception. *orjson asks a time zone for its offset without checking
+    for an exception: the whole process ended.*
     """
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         return moment

@@ -108,9 +108,9 @@ class Grammar:
         name: str = "",
         ts: int = 0,
     ) -> None:
-        """Check that an event of type ``event`` is allowed next, and open or close the item of the event.
+        """Check that an event of type ``event`` is allowed next, and update the open runs, tool calls and questions.
 
-        Raise :class:`GrammarError`, and change nothing, if the event breaks a rule.
+        If the event breaks a rule, raise :class:`GrammarError` and change nothing.
         """
         match event:
             case EventType.AGENT_STARTED:
@@ -158,7 +158,7 @@ class Grammar:
         return tuple(Closing(_CLOSING_TYPES[item.kind], item) for item in items if item.kind in _CLOSING_TYPES)
 
     def snapshot(self) -> bytes:
-        """Return the open runs, calls and questions as JSON text. The result is kept until one opens or closes."""
+        """Return the open runs, tool calls and questions as JSON text: the same object until they change."""
         # The same object while nothing changes: its identity shows cheaply that the state need not be written.
         if self._text is None:
             self._text = orjson.dumps(

@@ -78,8 +78,8 @@ def redact_keys(keys: Iterable[str] = DEFAULT_SECRET_KEYS) -> Redact:
     searched and returned as JSON. In the text of a failure, JSON, ``key=value`` and ``key: value`` are found too.
 
     Args:
-        keys: The words that name a secret. An underscore in a word matches a hyphen or nothing too: ``private_key``
-            matches ``Private-Key`` and ``privateKey``.
+        keys: The words that name a secret. In place of an underscore, a key can have a hyphen or no character: the word
+            ``private_key`` also matches ``Private-Key`` and ``privateKey``.
     """
     return _Redactor.of(keys).redact
 
@@ -87,7 +87,7 @@ def redact_keys(keys: Iterable[str] = DEFAULT_SECRET_KEYS) -> Redact:
 def redact_text(redact: Redact, text: str) -> str:
     """Return the text of a failure without secrets, as ``redact`` returns it.
 
-    If ``redact`` raises or returns something else, return :data:`WITHHELD` instead of the text. This never raises.
+    If ``redact`` raises, or returns no dict with a string ``message``, return :data:`WITHHELD`. This never raises.
     """
     try:
         redacted = cast("Mapping[str, object]", redact({"message": FailureText(text)}))["message"]

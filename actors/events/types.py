@@ -135,7 +135,7 @@ class AgentThinking(Event):
 
 @attrs.frozen(kw_only=True)
 class AgentOutput(Event):
-    """A piece of the text that an agent answers. Concatenate the pieces of one run to get the whole answer."""
+    """A piece of an agent's answer. Concatenate the pieces of one run to get the whole answer."""
 
     type: ClassVar[str] = EventType.AGENT_OUTPUT.value
     text: str
@@ -221,7 +221,7 @@ class UserMessage(Event):
 
 @attrs.frozen(kw_only=True)
 class Custom(Event):
-    """An event that the application defines, of a run or, if ``run_id`` is None, of the session itself."""
+    """An event that the application defines. It belongs to a run. If ``run_id`` is None, it belongs to the session."""
 
     type: ClassVar[str] = EventType.CUSTOM.value
     name: str

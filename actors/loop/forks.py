@@ -111,7 +111,7 @@ def _descriptors() -> list[int]:
 
 
 def _is_kept(descriptor: int, files: set[tuple[int, int]], ports: set[int]) -> bool:
-    """Return whether a descriptor belongs to the parent alone: it is in ``files``, or a socket of ``ports``."""
+    """Return whether a descriptor is the parent's own: a file in ``files``, or a socket on a port in ``ports``."""
     found = os.fstat(descriptor)
     if not stat.S_ISSOCK(found.st_mode):
         return (found.st_dev, found.st_ino) in files

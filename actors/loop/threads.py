@@ -67,8 +67,9 @@ def interrupts_deferred() -> Generator[None]:
     """Delay Ctrl-C inside the ``with`` block: KeyboardInterrupt is raised only at a checkpoint of trio's main task.
 
     Without this, trio raises KeyboardInterrupt in the code that happens to run. If that is an agent's code, the agent's
-    run ends and the process continues. Nothing changes in a loop outside of the process's main thread, where Ctrl-C
-    never raises, nor if other code handles the signal. After the block the signal is handled as before.
+    run ends and the process continues. If other code handles the signal, this block changes nothing. The same is true
+    outside of the process's main thread: a loop there never gets a Ctrl-C. After the block the signal is handled as
+    before.
     """
     inner = _trios_handler()
     if inner is None:
@@ -109,5 +110,5 @@ def _trios_handler() -> Callable[[int, Any], object] | None:
 def _nothing() -> None:
     """Do nothing. The loop wakes when this function is scheduled.
 
-    If the loop has ended, scheduling it raises an error.
+    If the loop has ended, the attempt to schedule this function raises an error.
     """

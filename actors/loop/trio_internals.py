@@ -56,7 +56,7 @@ def is_cancelled() -> bool:
 
 
 def cancel_with_force(scope: trio.CancelScope) -> None:
-    """Cancel the scope, and remove the shield of every scope inside it, in all its tasks.
+    """Cancel the scope. Remove the shields of all scopes inside it, in every task.
 
     Without this, a task that stays in a shielded scope could never be ended. A scope that is shielded after this call
     keeps its shield, so the caller must repeat the call.
@@ -93,8 +93,8 @@ class NotingNursery(_Unsealed, trio.Nursery):  # type: ignore[misc]  # pyright: 
     """A nursery that passes the exceptions of its tasks to the owner of the nursery instead of raising them.
 
     Trio's own nursery formats the exception of a task outside of all tasks. There, an exception whose text raises an
-    error would end the whole run. If a task fails before ``task_status.started()``, ``start`` raises its exception, as
-    in any nursery.
+    error would end the whole run. If a task fails before ``task_status.started()``, the call of ``start`` raises the
+    task's exception, as in any nursery.
     """
 
     owner: Owner
@@ -139,11 +139,11 @@ async def _begin(
 def open_inside(
     task: trio.lowlevel.Task, scope: trio.CancelScope, place: int, owner: Owner | None = None
 ) -> trio.Nursery:
-    """Open a nursery directly inside a scope that the task has entered, even if it entered other scopes later.
+    """Open a nursery directly inside a scope that the task has entered. The task can have entered more scopes since.
 
-    The nursery ends with that scope. Before the task leaves the scope, it leaves all scopes and nurseries that it
-    entered later, and awaits :func:`close_nursery`. *Most actors never use their nursery, and opening it is half of the
-    cost of a task's start and end: so it is opened late.*
+    The nursery ends with ``scope``. Before the task leaves ``scope``, the task must leave all scopes and nurseries that
+    it entered later, and await :func:`close_nursery`. *Most actors never use their nursery. Opening a nursery is half
+    of the cost of a task's start and end, so the nursery is opened late.*
 
     Args:
         task: The task that entered the scope.
@@ -170,8 +170,8 @@ def open_inside(
 def open_around(task: trio.lowlevel.Task) -> trio.Nursery:
     """Open a nursery around all scopes and nurseries that the task has entered. Close it by :func:`close_around`.
 
-    The nursery is cancelled by its own scope, and by the scopes outside of the task. A scope that the task has entered
-    does not cancel it.
+    The nursery is cancelled by its own scope, and by the scopes outside of the task. The scopes that the task has
+    entered do not cancel the nursery.
     """
     parent: Any = task.parent_nursery
     scope: Any = trio.CancelScope()
@@ -208,12 +208,13 @@ async def close_around(nursery: trio.Nursery) -> None:
 # Protection from Ctrl-C
 
 INTERRUPT_HANDLER = "trio._core._ki"
-"""Name of trio's module with the signal handler that raises KeyboardInterrupt. Only a real Ctrl-C is raised in it."""
+"""Name of trio's module with the SIGINT handler. A KeyboardInterrupt from this module is always a real Ctrl-C."""
 
 
 def protect_from_interrupts(task: trio.lowlevel.Task) -> None:
-    """Prevent a real Ctrl-C from raising in this task, and in tasks started below it while Protection is installed.
+    """Prevent a real Ctrl-C from raising in this task.
 
+    While the instrument :class:`Protection` is installed, tasks that are started below this task are protected too.
     Trio then raises KeyboardInterrupt in its main task. If Ctrl-C raised in an actor's code, that would look like a
     failure of the actor.
     """
@@ -221,10 +222,10 @@ def protect_from_interrupts(task: trio.lowlevel.Task) -> None:
 
 
 class Protection(trio.abc.Instrument):
-    """A trio instrument that protects each new task from Ctrl-C if the task of its nursery is protected."""
+    """A trio instrument that protects a new task from Ctrl-C, if the task that opened the nursery is protected."""
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        """Protect a new task if the task of its nursery is protected."""
+        """Protect a new task if the task that opened its nursery is protected."""
         nursery = task.parent_nursery
         if nursery is not None and cast("Any", nursery.parent_task)._ki_protected:
             protect_from_interrupts(task)
@@ -247,7 +248,7 @@ def place_of(task: trio.lowlevel.Task) -> object:
 
 
 def require_place(task: Any, place: object) -> None:
-    """Raise RuntimeError if the task has not left a scope that it entered after :func:`place_of` returned ``place``."""
+    """Raise RuntimeError if the task has left a scope open since :func:`place_of` returned ``place``."""
     if task._cancel_status is not place:
         raise RuntimeError(LEFT_OPEN)
 
@@ -263,10 +264,10 @@ def footing(nurseries: int | None = None) -> Footing:
 
 
 def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
-    """Return whether the task is still inside a scope or nursery that it entered in ``scope`` since ``before``.
+    """Return whether a task has left a scope or nursery open inside ``scope``.
 
-    ``before`` is an earlier Footing of that task: its number, and how many nurseries it had open. Return False in any
-    other task, because another task has nothing to leave there. Return False outside of trio.
+    ``before`` is the Footing of the task when it entered ``scope``: the task's number, and the number of nurseries that
+    it had open. Return False if another task makes the call, and outside of trio.
     """
     try:
         task: Any = trio.lowlevel.current_task()
@@ -340,9 +341,9 @@ def _failures(error: BaseException | None) -> tuple[BaseException, ...]:
 def _leave(nursery: trio.Nursery, error: BaseException | None) -> Awaitable[BaseException | None]:
     """Leave a nursery. Raise RuntimeError in any task but the nursery's own, and while a nursery inside it is open.
 
-    When a generator is dropped, trio closes it in a separate task. If the nursery were left there, trio would wake the
-    task that entered the nursery, wherever that task waits and even after its end. Then the whole loop would end with
-    TrioInternalError.
+    When a generator is dropped, trio closes the generator in a separate task. If that task left the nursery, trio would
+    wake the task that entered the nursery, wherever the latter waits, and even after its end. Then the whole loop would
+    end with TrioInternalError.
     """
     opened: Any = nursery
     entered_by: Any = opened._parent_task

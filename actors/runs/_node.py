@@ -234,7 +234,10 @@ class RunNode:
             raise RunFailed(self.id, name, "error", "overloaded", many)
 
     async def ready_to_ask(self) -> None:
-        """Wait as :meth:`ready`, and raise :class:`~actors.RunFailed` if the user has too many open questions."""
+        """Wait until the session can take the event that opens a question; see :meth:`ready`.
+
+        Raise :class:`~actors.RunFailed` if the user has too many open questions.
+        """
         await self.ready()
         limit, account = self._recorder.settings.open_questions_per_user, self._recorder.account
         if account.questions >= limit:

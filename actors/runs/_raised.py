@@ -27,12 +27,12 @@ def has_cancelled(error: BaseException) -> bool:
 
 
 def settled(error: BaseException) -> BaseException:
-    """Return ``error``, or a replacement that is safe to raise, for the end of a call of an agent or a tool.
+    """Return the exception of an agent or a tool, or a replacement that is safe to raise.
 
-    Each nursery through which an exception passes wraps it in one more group, and splits it by recursion. Trio also
-    formats the ``repr`` of the exception outside of any task, where an error ends the whole event loop. So an exception
-    that is deeply nested, huge or unprintable is replaced. A group that contains only cancellations is replaced by one
-    of them.
+    Each nursery through which an exception passes wraps the exception in one more group, and splits the group by
+    recursion. Trio also formats the ``repr`` of the exception outside of any task, where an error ends the whole event
+    loop. So an exception that is deeply nested, huge or unprintable is replaced. A group that contains only
+    cancellations is replaced by one of them.
     """
     cancelled = next((leaf for leaf in leaves(error) if is_a(leaf, trio.Cancelled)), None)
     if cancelled is None:

@@ -55,7 +55,7 @@ class RunRecorder:
     questions: dict[str, Question] = attrs.Factory(dict[str, "Question"])
     """The questions that have no answer yet, by call id (a call id identifies a question or a tool call)."""
     stopping: bool = False
-    """Whether the session was asked to stop. If the session fails or is killed without that, this stays False."""
+    """Whether the session was asked to stop. A failure or a kill of the session does not set this."""
 
     @property
     def cancelled_as(self) -> Status:
@@ -120,7 +120,7 @@ class RunRecorder:
         return orjson.dumps({**fields, **ending})
 
     def _redacted(self, status: Status, error: dict[str, JSON]) -> dict[str, JSON]:
-        """Return the error in the form for clients: without secrets, if its message comes from foreign code."""
+        """Return the error as clients get it. Remove the secrets from a message that comes from foreign code."""
         if status is not Status.ERROR:
             return error
         return {**error, "message": redact_text(self.redact, str(error.get("message", "")))}

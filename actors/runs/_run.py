@@ -35,8 +35,8 @@ class Run(RunNode):
 
     An emit (a method that emits an event) is usually a plain call into the session, without a task switch. Every 16
     events an emit passes a checkpoint. While 64 events of the session are not yet committed to the log, an emit waits.
-    The value is encoded before the emit returns, so later changes to the value are not sent. If an emit is cancelled,
-    its event is emitted anyway.
+    The argument of an emit is encoded before the emit returns, so later changes to the argument are not sent. If an
+    emit is cancelled, its event is emitted anyway.
 
     Every emit raises :class:`~actors.RunClosed` if the run has ended, :class:`~actors.UnserialisableEvent` for a value
     that is not JSON, and :class:`~actors.LogUnavailable` if the log has failed.
@@ -159,8 +159,9 @@ class Run(RunNode):
             input: Input for the sub-agent, any JSON value.
 
         Raises:
-            RunFailed: The sub-agent ended with a status other than ``ok``; the cause is its exception. Or it was not
-                started: too many runs are above it (``too_deep``), or are open in the whole tree (``overloaded``).
+            RunFailed: The sub-agent ended with a status other than ``ok``; the cause is its exception. Or the sub-agent
+                could not start: too many runs are above it (``too_deep``) or are open in the whole tree
+                (``overloaded``).
             CommandRefused: There is no such agent, or it does not accept the input.
         """
         require_task(self._stream.thread, "call_agent()")
@@ -225,7 +226,7 @@ class Run(RunNode):
 
         Cancellation:
             The question is withdrawn (``input_withdrawn``). If the whole run is stopping, the end of the run closes the
-            question instead. A later answer is refused, usually as ``not_waiting``, as after a timeout.
+            question instead. Later answers are refused, usually as ``not_waiting``. The same is true after a timeout.
         """
         waiting = trio.move_on_after(float("inf") if timeout is None else timeout)  # first: it checks `timeout`
         require_task(self._stream.thread, "ask_user()")

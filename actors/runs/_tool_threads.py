@@ -71,7 +71,7 @@ class ToolThreads:
 
     @staticmethod
     def depth() -> int:
-        """Return how many sync tools, each in its own thread, wait until the calling code returns."""
+        """Return the number of sync tools that wait for the return of the calling code, each in its own thread."""
         held = _HELD.get()
         return 0 if held is None or held.over else held.depth + 1
 
@@ -119,7 +119,7 @@ class ToolThreads:
 
 @attrs.frozen(eq=False)
 class _Place:
-    """The limiter that is passed to trio for one call. It applies both limits.
+    """The limiter that is passed to trio for one call. It applies the user's limit and the limit of all users.
 
     Trio releases this limiter when the thread is done.
     """
@@ -168,7 +168,7 @@ class _Held:
     depth: int
     """Number of sync tools that wait for this sync tool, each in its own thread."""
     over: bool = False
-    """Whether the function has returned. Calls of a task that it left running no longer count as nested."""
+    """Whether the function has returned. If so, calls from a task that the function left running are not nested."""
     turns: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
     def call(self, function: Callable[[], T]) -> T:

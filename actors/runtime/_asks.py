@@ -68,14 +68,14 @@ class LateAnswers:
         self.deferred[request] = self.deferred.get(request, 0) + 1
 
     def _keep(self, request: Request) -> None:
-        """Mark a request as answered later, so that the return value of ``receive`` is not its answer."""
+        """Mark a request: its answer comes later, so the return value of ``receive`` is not the answer."""
         request.kept = True
         request.keeper = self
 
     def forget(self, request: Request) -> None:
         """Remove a request from the deferred requests (asks that the actor answers later).
 
-        If it was the last deferred request, notify the owner: a stop that waits for all answers can then continue.
+        After the last deferred request, notify the owner: a stop that waits for all answers can then continue.
         """
         if self.deferred.pop(request, None) is not None and not self.deferred:
             self._owner.on_all_answered()

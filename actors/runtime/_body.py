@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Parent(Protocol):
-    """The group of all children of one parent. Each child calls its methods to report starts and ends."""
+    """The group of all children of one parent. A child calls the group's methods to report its start and its end."""
 
     @property
     def system(self) -> Runtime:
@@ -43,10 +43,10 @@ class Parent(Protocol):
         ...
 
     def on_exit(self, cell: Body, reason: ExitReason, seconds: float) -> float | None:
-        """Receive the notice that the child has ended, ``seconds`` after it came up. Return the delay of its restart.
+        """Receive the notice that a child has ended. Return the delay of the child's restart, in seconds.
 
-        The delay is in seconds. None means that the child is not restarted. ``math.inf`` means that a later call starts
-        the child again, together with other children.
+        The child was up for ``seconds``. None means that the child is not restarted. ``math.inf`` means that a later
+        call starts the child again, together with other children.
         """
         ...
 

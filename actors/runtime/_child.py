@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Body(Protocol):
-    """A child's actor as the table of children sees it. The state is used only in error messages."""
+    """The part of a child's actor that the table of children uses. The state is used only in error messages."""
 
     @property
     def state(self) -> State:

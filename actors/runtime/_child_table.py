@@ -81,7 +81,7 @@ class ChildTable(Generic[BodyT]):
         self.closed = False
         """Whether no child can be started any more, because the supervisor is ending."""
         self.planned = 0
-        """Number of significant children (their end can end the supervisor) in the spec that were not started yet."""
+        """Number of significant children in the spec without a start so far. Their end can end the supervisor."""
         self._entries: dict[str, Child[BodyT]] = {}
         self._keeps = keeps and spec.strategy is not Strategy.DYNAMIC
         self._window = Window(spec.max_restarts, spec.max_seconds)
@@ -89,7 +89,7 @@ class ChildTable(Generic[BodyT]):
         if spec.strategy in GROUPS:
             self._group = GroupRestart(spec.strategy, self._entries)
         self._awaits_start = False
-        """Whether the last significant child ended while another started. If that start fails, the supervisor ends."""
+        """Whether the last significant child ended during another one's start. If that start fails, all must end."""
 
     # Entries
 
@@ -109,7 +109,7 @@ class ChildTable(Generic[BodyT]):
         return self._entries.get(key)
 
     def has(self, child: Child[BodyT]) -> bool:
-        """Return whether this entry is still in the table: neither dropped nor replaced by an entry with its id."""
+        """Return whether this entry is still in the table: neither dropped, nor replaced by an entry of the same id."""
         return self._entries.get(child.spec.id) is child
 
     # Calls to the supervisor
@@ -126,10 +126,7 @@ class ChildTable(Generic[BodyT]):
         return child
 
     def claim(self, key: str) -> Child[BodyT]:
-        """Reserve the entry of an ended child for ``restart_child``, and return it.
-
-        Raises ChildNotFound, ChildRunning.
-        """
+        """Reserve and return the entry of an ended child, for ``restart_child``. Raises ChildNotFound, ChildRunning."""
         child = self.entry(key)
         self._check_down(child)
         child.claimed, child.dismissed, child.left_out = True, False, False
@@ -272,7 +269,11 @@ class ChildTable(Generic[BodyT]):
         return self._is_last(by_itself=by_itself)
 
     def _is_last(self, *, by_itself: bool) -> bool:
-        """Return whether no significant child is left, after a child has ended (``by_itself``) or failed to start."""
+        """Return whether the supervisor must end, because its last significant child has ended by itself.
+
+        ``by_itself`` is True if the child that ended now had been up, and no caller had asked for its end. While
+        another significant child is being started, the answer is no. If that start fails, the earlier end counts.
+        """
         others = [child for child in self._entries.values() if child.spec.significant]
         if any(child.cell is not None and not child.is_new for child in others):
             return False
@@ -294,7 +295,7 @@ class ChildTable(Generic[BodyT]):
         return self._group is not None and self._group.is_running
 
     def interrupts(self, child: Child[BodyT]) -> bool:
-        """Return whether the failure of a child makes it useless to finish the current step of a group restart."""
+        """Return whether the failure of a child must cut the current step of a group restart short."""
         return self._group is not None and self._group.interrupts(child)
 
     def next_step(self, now: float) -> Halt[BodyT] | Wait | Begin[BodyT] | None:

@@ -229,10 +229,10 @@ class Children:
             self.table.came_up(child)
 
     def on_exit(self, cell: Body, reason: ExitReason, seconds: float) -> float | None:
-        """Record that a child has ended, ``seconds`` after it came up. Return the delay of its restart.
+        """Record that a child has ended. Return the delay of the child's restart, in seconds.
 
-        The delay is in seconds. None: the child is not restarted. ``math.inf``: the restart of its group starts the
-        child again.
+        The child was up for ``seconds``. None: the child is not restarted. ``math.inf``: the restart of its group
+        starts the child again.
         """
         child = self._child(cell)
         if child is None:
@@ -338,7 +338,7 @@ class GroupTask:
             self._children.table.halted(child)
 
     async def _begin(self, child: Child[Cell]) -> None:
-        """Start a member of the group again. If it fails, its exception is logged, and the group is restarted again."""
+        """Start a member of the group again. If the start fails, log the exception, and restart the group once more."""
         children, cell = self._children, child.cell
         try:
             if cell is None:

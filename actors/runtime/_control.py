@@ -72,7 +72,7 @@ LifeT = TypeVar("LifeT", bound=Life)
 
 
 class Control(Body, Generic[LifeT]):
-    """The methods that end one actor. Other actors and its own incarnation call them.
+    """The methods that end one actor. Other actors call these methods, and so does the actor's own incarnation.
 
     :class:`~actors.runtime._course.Course` decides which actions an event requires; this class carries them out.
     """

@@ -56,7 +56,7 @@ LIVING = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 class Course:
     """The state machine of one actor: its state, and the stop that was requested for it.
 
-    The object of an actor is an instance of a subclass of this class: that saves one object for each actor.
+    The runtime's object for an actor inherits from this class. So an actor needs no second object for its state.
     """
 
     __slots__ = ("failures", "held", "killed", "reason", "state", "stop_asked", "stop_at", "was_up")
@@ -67,7 +67,7 @@ class Course:
         """Reason of the actor's permanent end; None before that end."""
         self.stop_asked: Stop | None = None
         self.stop_at = math.inf
-        """Time at which code of the actor that still runs is cancelled; infinite while the actor need not end."""
+        """Time limit of the actor's end: its running code is cancelled then. Infinite while the actor need not end."""
         self.killed = False
         """Whether the actor was killed since its last start."""
         self.was_up = False

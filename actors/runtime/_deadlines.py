@@ -11,7 +11,7 @@ from actors.failures import without
 from actors.loop.trio_internals import is_cancelled
 
 GRACE = 1.0
-"""Seconds between the cancellation of an actor that must stop and a second cancellation that ends shielded code too."""
+"""Seconds between two cancellations of an actor that must stop. The second one ends shielded code too."""
 
 
 def own_failure(name: str, raised: BaseException) -> BaseException | None:

@@ -111,9 +111,10 @@ class GroupRestart(Generic[BodyT]):
         self._down = [each for each in self._entries.values() if each in group]
 
     def interrupts(self, child: Child[BodyT]) -> bool:
-        """Return whether the failure of a child makes it useless to finish the current step of the restart.
+        """Return whether the failure of a child must cut the current step of the restart short.
 
-        The answer is yes if the step is the start of a later child: perhaps that child waits for the child that failed.
+        The answer is no if the step is the start of the failed child itself, or of an earlier child. A later child
+        perhaps waits for the failed child, so the start of a later child is cut short.
         """
         beginning = self._beginning
         if beginning is None or beginning is child:

@@ -206,7 +206,7 @@ class Incarnation(MessageLoop):
         return reason
 
     def _may_run_stopping(self, reason: ExitReason) -> bool:
-        """Return whether ``stopping()`` must run now: after a failure of an actor that was up, and only once."""
+        """Return whether ``stopping()`` must run now: it has not run yet, and an actor that was up has failed."""
         return isinstance(reason, Failure) and self.cell.was_up and not self.stopping_begun
 
     async def leave_children(self) -> None:
@@ -251,7 +251,7 @@ class Incarnation(MessageLoop):
     def crash(self, failure: Exception) -> None:
         """Make the actor fail with ``failure``, because the actor's children failed too often.
 
-        Its running code is cancelled when the time that the actor has for a stop is over.
+        The actor has the same time to end as for a stop. After that time, its running code is cancelled.
         """
         if self.cell.stop_asked is None:
             self.cell.note_failure(failure)

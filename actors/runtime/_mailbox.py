@@ -275,7 +275,7 @@ class Mailbox:
         return self._reader is not None and self._reader.custom_sleep_data is self
 
     def wait(self, reader: trio.lowlevel.Task) -> Awaitable[object]:
-        """Return an awaitable by which the actor's task ``reader`` waits until it is woken. Await it at once.
+        """Return an awaitable that waits until :meth:`wake`. The actor's task ``reader`` must await it at once.
 
         If the wait is cancelled, no message was taken.
         """

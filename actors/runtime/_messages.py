@@ -87,9 +87,9 @@ class MessageLoop(Nurseries):
     async def handle_messages(self, actor: Instance, scope: trio.CancelScope | None) -> ExitReason | None:
         """Handle messages until the actor must stop, and return the reason.
 
-        An ask must be handled inside a cancel scope, which is cancelled when the caller of the ask gives up. So this
-        returns None, and must be called again with a new scope, in two cases: ``scope`` is None and the next message is
-        an ask, or the caller of an ask gave up and so cancelled ``scope``.
+        An ask must be handled inside a cancel scope, which is cancelled when the caller of the ask gives up. If a new
+        scope is needed, this returns None, and must be called again with that scope. There are two such cases: the next
+        message is an ask and ``scope`` is None, or the caller of an ask gave up and so cancelled ``scope``.
         """
         cell = self.cell
         mailbox, task = cell.mailbox, cell.task
@@ -131,7 +131,7 @@ class MessageLoop(Nurseries):
         return reason
 
     async def _answer(self, actor: Instance, request: Request, scope: trio.CancelScope) -> bool:
-        """Handle the next ask in the mailbox. Return True if its caller gave up, which has cancelled ``scope``."""
+        """Handle the next ask in the mailbox. Return True if the ask's caller gave up, and so cancelled ``scope``."""
         self.current = self.cell.mailbox.take()
         request.keeper, request.kept = None, False
         request.scope = scope
@@ -155,7 +155,7 @@ class MessageLoop(Nurseries):
         return self.asks is not None and bool(self.asks.deferred)
 
     def end_given_up(self, scope: trio.CancelScope) -> None:
-        """Count the ask that was handled in ``scope``, if its caller gave up, which cancelled the scope."""
+        """Count the ask that was handled in ``scope``, if the ask's caller gave up and so cancelled ``scope``."""
         if scope.cancel_called:
             self.cell.handled += 1
             self.current = NO_MESSAGE
@@ -193,9 +193,10 @@ class MessageLoop(Nurseries):
         return None
 
     def _is_turn_of_data(self) -> bool:
-        """Return whether the mailbox has a message, and no mailbox message was handled since the last timer message.
+        """Return whether the next message must come from the mailbox, not from a timer.
 
-        If so, the next message is from the mailbox: timers cannot keep the mailbox waiting for ever.
+        The answer is yes if a message waits in the mailbox, and if the last message was from a timer. So timers cannot
+        keep the mailbox waiting for ever.
         """
         return bool(self.cell.mailbox.items) and self._handled_at_tick == self.cell.handled
 
@@ -230,7 +231,7 @@ class MessageLoop(Nurseries):
     def on_all_answered(self) -> None:
         """Free the table of deferred asks, which is empty now.
 
-        If a stop waited for the last of these answers, it continues.
+        If a stop waited for the last of these answers, the stop continues.
         """
         if self.asks is not None and not self.asks.stash:
             self.asks = None  # an actor that defers now and then is to hold nothing for it while it is idle

@@ -68,7 +68,7 @@ class Watcher(Protocol):
 
 
 class Target(Protocol):
-    """The actor behind a ref, as its ref and its watchers use it."""
+    """The part of an actor that its refs and its watchers use."""
 
     @property
     def spec(self) -> ChildSpec:
@@ -111,7 +111,7 @@ class Target(Protocol):
         ...
 
     def tells_itself(self) -> bool:
-        """Return whether the calling task belongs to this actor, and other code has asked this actor to stop."""
+        """Return True only if the caller is a task of this actor and other code has asked this actor to stop."""
         ...
 
     def check_not_awaited(self) -> None:
@@ -181,7 +181,7 @@ class ActorRef:
         return self._cell.reason is None
 
     async def tell(self, message: object) -> None:
-        """Put a message into the actor's mailbox. While it is full, wait, unless its policy says otherwise.
+        """Put a message into the actor's mailbox. If the mailbox is full, wait, or do as its overflow policy says.
 
         An actor that other code has asked to stop can still send messages to itself, also from tasks of its nursery.
         These messages are handled if the stop drains the mailbox; otherwise they become dead letters.
@@ -286,9 +286,9 @@ class ActorRef:
                 actor's spec.
 
         Raises:
-            RuntimeError: The caller is the task of the actor, or of an actor below it, which would wait for its own
-                end. In these tasks, call ``context.stop()``. A task in the nursery of one of these actors gets no
-                error: it is cancelled in this call.
+            RuntimeError: The caller is the task of the actor, or of an actor below it. Such a task would wait for its
+                own end: call ``context.stop()`` there. A task in the nursery of one of these actors gets no error, but
+                is cancelled in this call.
 
         Cancellation:
             The stop continues.

@@ -55,7 +55,7 @@ class Strategy(enum.StrEnum):
 
 
 class AutoShutdown(enum.StrEnum):
-    """The rule by which a supervisor ends after its significant children. A child's spec marks it as significant."""
+    """The rule that decides when ended children end their supervisor. Only children with ``significant`` count."""
 
     NEVER = "never"
     """The supervisor never ends because children have ended."""

@@ -105,9 +105,9 @@ class ActorSystem(Runtime):
     ) -> SupervisorRef:
         """Start a supervisor at the top of the tree, and return its handle when all its children have started.
 
-        If this call raises or is cancelled, the children that were started are stopped, and nothing is left. When the
-        supervisor exceeds its limit of restarts and ``restart`` does not restart it, the :func:`open_system` block
-        raises that RestartLimit.
+        If this call raises or is cancelled, the children that were started are stopped, and nothing is left. If the
+        supervisor exceeds its limit of restarts later, ``restart`` decides whether the supervisor is restarted. Without
+        a restart, the :func:`open_system` block raises the RestartLimit.
 
         Args:
             spec: The spec of the supervisor.
@@ -220,7 +220,7 @@ class ActorSystem(Runtime):
         return f"{kind}-{next(self._numbers)}"
 
     async def start_below(self, life: Incarnation | None, spec: ChildSpec) -> ActorRef:
-        """Start a child of the actor with the incarnation (life) ``life``; if that is None, a top-level actor."""
+        """Start a child of the actor with the incarnation ``life``. If ``life`` is None, start a top-level actor."""
         if life is None:
             return await self._root.start(spec)
         children = life.children
@@ -268,7 +268,7 @@ class ActorSystem(Runtime):
             self.nursery.start_soon(self._give_up, name="giving up")
 
     def on_child_ended(self, path: str, reason: ExitReason) -> None:
-        """End the system if a top-level actor exceeded its limit of restarts: it has no supervisor that restarts it."""
+        """End the system if a top-level actor exceeded its limit of restarts: no supervisor is there to restart it."""
         limit = next((each for each in limits_in(reason) if each.path == path and each in self.limits), None)
         if limit is not None:
             self.crash(limit)

@@ -157,6 +157,6 @@ class Timers:
 
 
 def next_beat(due: float, period: float, now: float) -> float:
-    """Return the first time of a periodic timer that is after ``due`` and later than ``now``. Skip missed times."""
+    """Return the next due time of a periodic timer: the first one after both ``due`` and ``now``."""
     beat = due + period  # exact as long as the actor keeps up: the beats do not drift
     return beat if beat > now else now + period - math.fmod(now - due, period)

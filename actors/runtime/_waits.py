@@ -155,7 +155,9 @@ class Waits(Control[LifeT], Generic[LifeT]):
         return () if life is None or life.children is None else life.children.descendants()
 
     def check_not_awaited(self) -> None:
-        """Raise RuntimeError if this actor waits, directly or not, for the start of the calling actor: a deadlock.
+        """Raise RuntimeError if this actor waits, directly or through others, for the start of the calling actor.
+
+        Such a call would be a deadlock.
 
         The calling task is recognised because the tasks of children run in a nursery of their parent's task, under the
         names of the children.
@@ -175,7 +177,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
             raise RuntimeError(f"{self.path} waits until {starting.path} has started, which waits for {self.path}")
 
     def _started_in(self, task: trio.lowlevel.Task) -> Waits[Any] | None:
-        """Return the child that runs in ``task``, if this actor's own task waits for its start; else None."""
+        """Return the child that runs in ``task``, if this actor's own task waits for that child's start; else None."""
         life = self.life
         child = None if life is None or life.children is None else life.children.find(task.name)
         if not isinstance(child, Waits) or child.task is not task or self.task is None:
@@ -184,10 +186,10 @@ class Waits(Control[LifeT], Generic[LifeT]):
         return waiting if waiting._starter is self.task else None
 
     def tells_itself(self) -> bool:
-        """Return whether other code asked the actor to stop, and the calling task is the actor's own or in its nursery.
+        """Return True only if the caller is a task of this actor and other code has asked this actor to stop.
 
-        This is for stops from outside, which can come at any time. An actor that called ``context.stop()`` itself knows
-        that its mailbox accepts no messages.
+        The actor's tasks are its own task and the tasks of its nursery. Stops from other code can come at any time. An
+        actor that called ``context.stop()`` itself knows that its mailbox accepts no messages.
         """
         if self.stop_asked is None or self.stop_asked.own:
             return False

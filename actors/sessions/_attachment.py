@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Attachment:
-    """A client's connection to a session: a cursor into the session's events, and the state at the attach.
+    """A client's connection to a session: a cursor into the session's events, and the session's state at the beginning.
 
-    The cursor delivers the events after ``latest`` (or after the client's ``resume`` position) to the listener. The
-    other fields describe the session at the moment of the attach. End the attachment by :meth:`detach`.
+    The client reads events through the cursor. The other fields describe the session at the moment when the client
+    attached. End the attachment by :meth:`detach`.
     """
 
     _sink: CommandSink = attrs.field(alias="sink")

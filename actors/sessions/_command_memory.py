@@ -20,7 +20,8 @@ class CommandMemory:
 
     This memory detects commands that are sent again. A command is forgotten ``seconds`` after its reply. If the ids and
     replies together exceed ``room`` bytes, the oldest replies are forgotten earlier. A command that has no reply yet is
-    never forgotten. ``on_full`` is called each time when replies are forgotten earlier, with the name of the setting.
+    never forgotten. Each time when replies are forgotten earlier, ``on_full`` is called with the name of the setting
+    that limits the bytes.
     """
 
     __slots__ = ("_entries", "_on_full", "_room", "_seconds", "size")

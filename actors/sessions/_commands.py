@@ -52,8 +52,8 @@ class Command:
     internal: bool = False
     """Whether the server's own code sent the command. If so, its reply is not remembered, and no event has its id.
 
-    Clients see the id only while the command is a queued ``run.start``: a signal shows the id, and clients can cancel
-    the start by it.
+    Clients see the id only while the command is a queued ``run.start``. A signal shows the id, and clients can cancel
+    the queued start by this id.
     """
     encoded_input: bytes | None = None
     """The input of a ``run.start`` as JSON text, if the sender has encoded it already.

@@ -38,7 +38,7 @@ class Typing:
 
 @attrs.frozen
 class Queued:
-    """A request to start a run that waits in the queue, as clients see it."""
+    """A queued request to start a run, with the fields that clients see."""
 
     command_id: str
     """Id of the command that asked for the run. A client can cancel the request by this id."""
@@ -49,7 +49,7 @@ class Queued:
 
 @attrs.frozen
 class Emit:
-    """A message to the session: emit a ``custom`` event of the application that belongs to no run."""
+    """A message to the session: emit a ``custom`` event of the application. The event belongs to no run."""
 
     data: bytes
     """The data of the event as JSON text."""

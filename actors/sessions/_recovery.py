@@ -37,9 +37,9 @@ def memory_for(key: StreamKey, services: SessionServices) -> CommandMemory:
 async def recover(
     key: StreamKey, services: SessionServices, memory: CommandMemory, tasks: SessionTasks, scope: trio.CancelScope
 ) -> RunRecorder:
-    """Make the recorder of a session from the session's log, when the session is started.
+    """Make the recorder of a starting session from the session's log.
 
-    Close the runs that were open when the session last ended, and remember the commands that it had carried out.
+    Close the runs that were open when the session last ended. Remember the commands that the session had carried out.
 
     Args:
         key: User and name of the session.
@@ -111,7 +111,7 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
 
 
 def _close_interrupted(recorder: RunRecorder, services: SessionServices) -> None:
-    """Emit the closing events of runs and tool calls that were left open, as ``interrupted``, the innermost first.
+    """Emit closing events with the status ``interrupted`` for all open runs and tool calls, the innermost first.
 
     The duration of a run or call is counted up to the last committed event. Nothing is known of the time after this
     event.

@@ -109,7 +109,7 @@ class Sessions:
             SessionClosed: The session was closed permanently.
             LogError: The session's log failed.
 
-        Cancellation: if the session was being made, it is not made.
+        Cancellation: if this call was making the session, the session is not made.
         """
         key = StreamKey(user, session)
         await self.get_or_spawn(key)

@@ -44,8 +44,8 @@ class RetentionSweep:
         keep: The limits of retention.
         forget_seconds: Time from a session's newest event until the session is removed from the log. A session is
             removed only if no event of it is left.
-        reserve: Context manager in which the session cannot be made. It yields False if the session is in memory
-            already.
+        reserve: Function that returns a context manager for a session's key. Inside its block this session cannot be
+            made. The context manager yields False if the session is in memory already.
         command_seconds: Time for which commands are remembered.
         ages: The clock for the ages of events and commands.
         on_removed: Called when a session was removed from the log.

@@ -158,9 +158,9 @@ class Session(Actor):
     def notify_ended(self, reason: SessionEnding) -> None:
         """Notify the listeners that the session has ended, and refuse all commands that have no reply.
 
-        The spawner calls this when the actor has ended. The listeners are notified first: a client whose connection
-        ends sends its commands again, with the same ids. If the client got the refusal first, the client would give up
-        the command.
+        The spawner, which makes the sessions, calls this when the actor has ended. The listeners are notified first, so
+        their connections end. A client then connects again, and sends its commands again with the same ids. If the
+        client got the refusal first, the client would give up the command.
         """
         self._tasks.is_up = False
         notify_ended(self._recorder.stream.cursors, reason)

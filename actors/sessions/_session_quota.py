@@ -29,7 +29,7 @@ class SessionQuota:
 
     @asynccontextmanager
     async def making(self, key: StreamKey) -> AsyncGenerator[None]:
-        """Count a session that the block makes, if the log does not have it yet.
+        """Count the session that the ``async with`` block makes, unless the log has this session already.
 
         If the block raises, the session does not count.
 

@@ -32,9 +32,9 @@ logger = logging.getLogger("greenroom.sessions")
 
 @attrs.define(eq=False)
 class Start:
-    """An accepted request to start a run. It exists from the command until the end of the run.
+    """An accepted request to start a run. This object exists from the command until the end of the run.
 
-    The run's task owns it.
+    The task that executes the run owns the object.
     """
 
     command_id: str
@@ -71,10 +71,11 @@ class Start:
         return self.begun and self.recorded is not None and not self.recorded.is_set()
 
     async def may_call(self) -> None:
-        """Wait until the agent's function can be called without the risk that a repeated start calls it twice.
+        """Wait until the agent's function can be called.
 
-        If a client could send the start again, wait until ``agent_started`` is committed to the log. Otherwise return
-        at once, without a checkpoint. Raises Cancelled if the run is stopped meanwhile, or if the commit fails.
+        If a client could send the start again after a crash, wait until ``agent_started`` is committed to the log: a
+        start in the log is not carried out a second time. Otherwise return at once, without a checkpoint. Raises
+        Cancelled if the run is stopped meanwhile, or if the commit fails.
         """
         if self.recorded is not None:
             await self.recorded.wait()
@@ -94,8 +95,8 @@ class Start:
 class Starts:
     """The accepted requests to start a run in one session, called starts.
 
-    Each start has a task that waits until the user's limit allows the run, and then executes the run. While it waits,
-    the start is queued: all attached clients see it, and can cancel it until its run begins.
+    Each start has a task. The task waits until the user's limit allows the run, and then executes the run. During this
+    wait the start is queued: all attached clients see the start, and can cancel it until the run begins.
     """
 
     __slots__ = ("_recorder", "_replies", "_services", "_starts", "_tasks", "active_at")
@@ -232,9 +233,9 @@ class Starts:
             let_go_of_frames(error)
 
     def _show_queued(self, start: Start, *, waiting: bool) -> None:
-        """Signal to all clients that a request to start a run begins or stops waiting in the queue.
+        """Signal to all clients that a start waits in the queue now (``waiting``), or waits no longer.
 
-        Do nothing for a request that never had to wait.
+        Do nothing for a start that never had to wait.
         """
         if start.place.waited:
             data = {"command_id": start.command_id, "agent": start.agent.name, "waiting": waiting}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SWEEPS_PER_IDLE = 4
 """Number of searches for idle sessions within ``idle_seconds``, the time after which an idle session is stopped.
 
-With 4, an idle session leaves memory at most a quarter of that time late.
+With 4, the stop of an idle session comes at most a quarter of ``idle_seconds`` too late.
 """
 
 

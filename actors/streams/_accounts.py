@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class QuotaStatistics:
-    """How far all users together use the limits that protect the server and other users from one user."""
+    """The use of the limits that protect the server and its users from one user. All users are counted together."""
 
     users: int
     """Number of users with an account in memory. An account is small."""

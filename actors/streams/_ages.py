@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 JUMP_SECONDS = 5.0
-"""Maximum change of the difference between the time of day and the steady clock that counts as normal, in seconds.
+"""Largest normal change of the difference between the time of day and the steady clock, in seconds.
 
 A small change comes from inaccuracies and corrections of a clock. A larger change is a jump: the time of day was set.
 """

@@ -16,7 +16,7 @@ OnCommit: TypeAlias = "Callable[[LogError | None], object]"
 
 
 class CommitWaits:
-    """The callbacks of one stream that wait until certain events are committed, in order of seq."""
+    """The callbacks of one stream that wait for the commit of certain events, in the order of these events."""
 
     __slots__ = ("pending",)
 
@@ -29,7 +29,7 @@ class CommitWaits:
         self.pending.append((seq, callback))
 
     def resolve(self, until: int, outcome: LogError | None) -> bool:
-        """Call the callbacks that wait for events up to ``until`` with ``outcome``, and remove them.
+        """Remove the callbacks that wait for the commit of events up to ``until``. Pass ``outcome`` to each of them.
 
         Return False if one of the callbacks raised.
         """

@@ -220,7 +220,8 @@ class Committer:
     async def _commit_apart(self, taken: list[tuple[Source, Batch]], error: LogError) -> None:
         """Try to commit each batch (the events of one source) alone, after a commit of all batches together has failed.
 
-        A single batch was already tried alone: its source gets ``error`` and ends.
+        If there is only one batch, the failed commit was that batch alone. Then the batch's source gets ``error`` and
+        ends.
         """
         if len(taken) == 1:
             report("the commit of a session's events", error)
@@ -245,7 +246,7 @@ def _forget_frames(error: BaseException) -> None:
 
     The frames in a traceback would keep the source in memory.
 
-    *Without this, each session whose log had failed stayed in memory until a garbage collection.*
+    *Without this, a session stayed in memory after a failure of its log, until a garbage collection.*
     """
     waiting, seen = [error], set[int]()
     while waiting:
@@ -257,9 +258,9 @@ def _forget_frames(error: BaseException) -> None:
 
 
 def _end(source: Source, error: BaseException) -> None:
-    """End a source that raised when its events were taken, or when it was notified of their commit.
+    """End a source that raised ``error``, when its events were taken or when it was notified of their commit.
 
-    The source gets a new error and not the exception itself, whose traceback would keep the source in memory.
+    The source gets a new error, not ``error`` itself: the traceback of ``error`` would keep the source in memory.
     """
     report("a session's commit", error)
     refusal = LogUnavailable(f"the session's commit failed: {shown(error)}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def notify_events(cursors: dict[Cursor, None]) -> None:
     """Notify the listeners of all cursors that new events are committed. This never raises.
 
-    A listener whose cursor is attached or detached during the call is not notified.
+    A listener is not notified if its cursor is attached or detached during the call.
     """
     # A try statement and not contained(), which would be one more call for each listener at every commit.
     for cursor in tuple(cursors):

@@ -122,7 +122,7 @@ def encode_record(ts: int, opened: bytes, closed_at: int | None, done: DoneComma
 def decode_record(state: bytes) -> Record:
     """Return the record (a session's state) that was encoded as ``state``. An empty ``state`` belongs to a new session.
 
-    Raise :class:`~actors.LogCorrupt` if ``state`` is anything else.
+    Raise :class:`~actors.LogCorrupt` if ``state`` is neither empty nor an encoded record.
     """
     if not state:
         return Record(0, Grammar(), None, ())

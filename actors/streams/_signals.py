@@ -37,8 +37,8 @@ class Signals:
     """The signals of one session: short messages to the attached clients, which are not numbered and never replayed.
 
     This also keeps the state of typing, which is sent as signals. The typing of a client's user ends after ``hold``
-    seconds unless it is renewed. An agent's typing ends with its run at the latest. While a client's user types, one
-    task runs :meth:`expire`.
+    seconds, unless the client renews the typing. An agent's typing ends with its run at the latest. While a client's
+    user types, one task runs :meth:`expire`.
     """
 
     __slots__ = ("_hold", "_typing", "cursors", "expiring")
@@ -82,7 +82,7 @@ class Signals:
             self.send("typing", orjson.dumps({"by": by, "id": id_, "active": active}))
 
     def next_expiry(self) -> float | None:
-        """Return the earliest time at which the typing of a user ends, unless it is renewed.
+        """Return the earliest time at which a user's typing ends. A renewal of the typing moves this time.
 
         Return None if no user is typing. The typing of an agent does not expire.
         """
@@ -90,7 +90,7 @@ class Signals:
         return min(times, default=None)
 
     async def expire(self) -> None:
-        """End the typing of each user that is not renewed in time. Return when no user is typing any more."""
+        """End each typing of a user when it was not renewed in time. Return when no user is typing any more."""
         self.expiring = True
         try:
             while (when := self.next_expiry()) is not None:

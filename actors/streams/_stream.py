@@ -172,8 +172,8 @@ class SessionStream(SessionFeed):
 
         Return True if the emitter must await :meth:`admit` before it continues: too many events are uncommitted, or
         other tasks must run. ``envelope`` comes from :mod:`actors.events.line`, ``data`` from
-        :mod:`actors.events.encoding`. ``end`` is the end of the line, and also of the data if ``data`` is incomplete.
-        ``at`` is the event's ``ts``, if the caller has just called :meth:`now` and stores that time elsewhere too.
+        :mod:`actors.events.encoding`. ``end`` is the end of the line, with the rest of incomplete ``data``. ``at`` is
+        the event's ``ts``, if the caller has just called :meth:`now` and stores that time elsewhere too.
 
         Raise :class:`~actors.LogUnavailable` after the log has failed, RuntimeError outside of the thread of the
         session's loop, and RecursionError if the stack is full: agents call this at any depth.
@@ -216,7 +216,7 @@ class SessionStream(SessionFeed):
         self._stamp, self._next_ts, self.ts = STAMP % ts, (ts + 1) / 1000, ts
 
     def _set_pause(self, seq: int) -> None:
-        """Set the next seq at which an emitter must pause: a multiple of 16, or the last uncommitted one allowed."""
+        """Set the next seq at which an emitter must pause: a multiple of 16, or the seq that fills the window."""
         full = max(seq + 1, self.committed_seq + self._window)
         self._pause_at = min(seq - seq % FAIRNESS + FAIRNESS, full)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class ResumeDecision:
-    """The decision where a client that attaches begins to read, and whether it must drop the events that it has."""
+    """The decision for an attaching client: its first event to read, and whether it must drop its old events."""
 
     after: int
     """Seq after which the client begins to read events."""
@@ -25,7 +25,7 @@ class ResumeDecision:
 
 
 def decide(*, epoch: str, oldest: int, latest: int, resume: Position | None, from_latest: bool) -> ResumeDecision:
-    """Decide where a client that attaches begins to read, and whether it must drop the events that it has.
+    """Choose the first event that an attaching client reads. Decide whether the client must drop its old events.
 
     The epoch (random id of the log) is compared first: a position in another log means nothing in this log. A client at
     the newest event recovers even if everything was trimmed. If an event after the client's position is missing, the

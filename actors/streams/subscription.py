@@ -80,7 +80,7 @@ class Subscription:
 
     @property
     def position(self) -> int:
-        """Seq of the last event that the subscription returned. To continue later, attach a new one at this seq."""
+        """Seq of the last event that the subscription returned. A new subscription can continue at this seq."""
         return self._require_cursor().position
 
     def follow(self, cursor: Cursor) -> Self:

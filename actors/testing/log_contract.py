@@ -245,7 +245,7 @@ class EventLogContract:
         _same((await log.make(_KEY)).state, b"new")
 
     async def test_read_below_oldest_raises_trimmed(self, log: EventLog) -> None:
-        """Check that a read raises ``Trimmed``, and returns no line at all, if its first event was trimmed."""
+        """Check that a read raises ``Trimmed`` and returns no line, if the first requested event was trimmed."""
         await _fill(log)
         await log.trim(_KEY, Retention(events=4), _TS)
         for after in (0, 5):

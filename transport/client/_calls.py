@@ -23,7 +23,7 @@ class Calls:
         self._outcomes: dict[str, OneShot[object]] = {}
 
     async def ask(self, frame: Question) -> Any:
-        """Send the request ``frame``, wait for the answer, and return the result. Raise an exception if it is refused.
+        """Send the request ``frame``, wait for its answer, return the result. If the server refuses, raise an error.
 
         While the client is offline, the frame waits for the next connection. If the call is cancelled before the frame
         was sent, the frame is withdrawn. If the call is cancelled later, perhaps the server still does the command. The

@@ -156,8 +156,9 @@ class Client:
         Args:
             agent: Name of the agent.
             input: Any JSON value that the agent accepts.
-            command_id: Id of this command, 1 to 128 characters. Give one to be able to cancel a start that has no reply
-                yet, or to repeat the start from another process without starting twice.
+            command_id: Id of this command, 1 to 128 characters; by default a random id. With an id of its own, the
+                application can cancel the start before its reply comes. The application can also repeat the start from
+                another process, and the run still starts only once.
 
         Raises:
             CommandRefused: The server refused the start; the error's ``code`` says why.
@@ -278,7 +279,7 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
     open_stream: StreamFactory | None = None,
     rng: Random | None = None,
 ) -> AsyncGenerator[Client]:
-    """Follow ``session`` at ``url`` inside the ``async with`` block, which begins before a connection exists.
+    """Follow ``session`` at ``url`` inside the ``async with`` block. The block begins before a connection exists.
 
     Args:
         url, session: The server's URL (``ws://…`` or ``wss://…``), and the session's name. ``ssl_context`` is for

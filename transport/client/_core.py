@@ -73,7 +73,7 @@ class Answer:
 
 
 Output: TypeAlias = Welcome | Answer | Signal
-"""A result of a server's message that the caller must pass on to a waiting task. Events go into the buffer instead."""
+"""Type of the results of a server's message, for waiting tasks. Events go into the buffer instead."""
 
 
 @attrs.define
@@ -119,7 +119,7 @@ class ClientCore:
 
     @property
     def ping_ms(self) -> int:
-        """Interval of the server's pings in ms: from the newest welcome, or the default before the first."""
+        """Interval of the server's pings in ms: from the newest welcome, or the default before any welcome."""
         return self.welcome.ping_ms if self.welcome is not None else DEFAULT_PING_MS
 
     # Frames to send
@@ -152,7 +152,7 @@ class ClientCore:
             self._attempt.typing_due = active
 
     def expire_commands(self) -> list[Output]:
-        """Answer the commands that must not be sent again with ``OutcomeUnknown``.
+        """Return an ``OutcomeUnknown`` answer for each command that must not be sent again.
 
         Call this before each call of :meth:`next_frame`, and regularly while the client is offline.
         """
@@ -161,7 +161,7 @@ class ClientCore:
     # Messages that arrive
 
     def on_message(self, message: str | bytes) -> list[Output]:
-        """Process one message of the server. Return the outputs, which the caller passes on to waiting tasks.
+        """Process one message of the server. Return its outputs, for the tasks that wait for them.
 
         Raise :class:`~transport.client._buffer.GapError` if an event is missing, and
         :class:`~transport.errors.ServerBrokeProtocol` for anything that the protocol does not allow.

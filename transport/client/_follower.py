@@ -147,7 +147,7 @@ class Follower:
     # The task
 
     async def _run(self) -> None:
-        """Connect, read and reconnect, until the application closes the client or the client must not reconnect."""
+        """Connect, read and reconnect. Return when the application closes the client, or an error ends the client."""
         token: str | None = None
         fetch = True
         while self.ending.error is None and not self._interrupt.leaving:

@@ -25,9 +25,9 @@ class Wakeups:
     events: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     signals: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     outgoing: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    """The task that writes waits here. The task is woken when there is perhaps a frame to send."""
+    """The writing task waits here. This task is woken when there is perhaps a frame to send."""
     room: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    """The task that reads waits here while the buffer is full. The task is woken when there is perhaps room."""
+    """The reading task waits here while the buffer is full. This task is woken when there is perhaps room."""
     states: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
 
 

@@ -84,7 +84,7 @@ class Link:
     wakeups: Wakeups
     options: Options
     _ended: Ended | ServerBrokeProtocol | None = attrs.field(default=None, init=False)
-    """The end of the connection as the reading task saw it. This has priority over exceptions of other tasks."""
+    """The end of the connection that the reading task has seen. It has priority over exceptions of other tasks."""
     _live_since: float | None = attrs.field(default=None, init=False)
     _upgraded: bool = attrs.field(default=False, init=False)
     _sending: bool = attrs.field(default=False, init=False)

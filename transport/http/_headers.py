@@ -32,7 +32,7 @@ class SecurityHeaders:
     the application's own pages, which can set their own policy in a ``<meta>`` element.
 
     Args:
-        app: The application whose responses get the headers.
+        app: The application. Its responses get the headers.
         ws_url: The address of the WebSocket endpoint.
         own: Whether the pages are the application's own.
     """

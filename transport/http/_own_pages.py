@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 _SHOWN = {".", ".well-known"}
-"""Names with a first dot that are served: the folder itself, and ``.well-known`` (RFC 8615)."""
+"""The only served names that begin with a dot: the folder itself, and ``.well-known`` (RFC 8615)."""
 
 
 class OwnPages(StaticFiles):

@@ -54,7 +54,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
             page needs no token.
         title: The heading of the page.
         suggestions: Questions that the page offers.
-        model: The model that answers, "" if the agent answers without a model, None if the page does not tell.
+        model: Name of the agent's model. "" if the agent answers without a model. None if the page shows no model.
         folder: A folder with the application's own pages, served instead of the page for developers.
     """
     visitors = Visitors(issue_token, read_token) if issue_token and read_token else None

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 class PageOptions:
     """The options of the demo page: its agent, its title, its suggested questions, and the tokens of its visitors.
 
-    ``model`` is the model that answers, "" if the agent answers without a model, None if the page does not tell.
+    ``model`` is the name of the agent's model. It is "" if the agent answers without a model, and None if the page
+    shows no model.
     """
 
     agent: str = ""

@@ -17,7 +17,7 @@ _CONTINUATION, _CLOSE, _PING, _PONG = 0, 8, 9, 10
 
 
 class FrameScanner:
-    """A reader of frame headers. It takes the bytes of one connection in order, cut anywhere.
+    """A reader of frame headers. It takes the bytes of one connection in order, in pieces of any size.
 
     The attributes count the frames that began in the last call of :meth:`scan`.
     """
@@ -47,15 +47,15 @@ class FrameScanner:
         self.later_fragments = 0
         """Number of frames that continue a message."""
         self.most_fragments = 0
-        """Number of fragments of the message that had most of them. Its fragments in earlier calls count, too."""
+        """Largest number of fragments of one message. The message's fragments in earlier calls count, too."""
         self._fragments = 0
         """Number of fragments of the current message so far."""
 
     def scan(self, data: bytes | bytearray, frames: int) -> int:
-        """Look at the next bytes, until ``frames`` frames have begun in them and the last of these has ended.
+        """Read the headers in the next bytes. Stop at the end of the ``frames``-th new frame, or of ``data``.
 
         Returns:
-            The number of bytes looked at. The next call must continue directly after them.
+            The number of bytes that were read. The next call must continue directly after these bytes.
         """
         self.begun = self.controls = self.data_frames = self.later_fragments = self.most_fragments = 0
         at, size = 0, len(data)

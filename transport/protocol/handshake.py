@@ -39,7 +39,7 @@ class Reject:
 
 
 def plain_answer(refusal: Reject) -> bytes:
-    """Return the HTTP answer for a refusal, for a request that no library has read. The connection must be closed."""
+    """Return the HTTP answer to a refused request, as bytes to send without a library. Close the connection then."""
     body = refusal.body.encode() + b"\n"
     head = (
         f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",

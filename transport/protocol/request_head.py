@@ -55,7 +55,7 @@ class RequestHead:
         return self._fault() if self.complete else None
 
     def _fault(self) -> str | None:
-        """Return the reason why the complete head is refused. Return None if it is allowed."""
+        """Return the reason why the complete head is refused. Return None if the head is allowed."""
         if len(self.data) > self._end + len(_END):
             return "nothing may follow the request before its answer"
         first, *lines = self.data[: self._end].split(b"\r\n")
@@ -84,7 +84,7 @@ def _fault_of(headers: list[tuple[bytes, bytes]]) -> str | None:
 
 
 def _is_host(host: bytes) -> bool:
-    """Return whether the library can read this host: it raises an exception for one with an impossible label."""
+    """Return whether the HTTP library can read this host. The library raises an exception for an impossible label."""
     try:
         host.decode("idna")
     except UnicodeError:
@@ -93,7 +93,7 @@ def _is_host(host: bytes) -> bool:
 
 
 def _is_key(key: bytes) -> bool:
-    """Return whether this is a key as RFC 6455 has it (section 4.1, number 7)."""
+    """Return whether the key has the form that RFC 6455 requires (section 4.1, number 7)."""
     try:
         return len(binascii.a2b_base64(key, strict_mode=True)) == _KEY_BYTES
     except binascii.Error:

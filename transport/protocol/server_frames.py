@@ -43,7 +43,7 @@ class OpenRun:
 
 @attrs.frozen
 class QueuedStart:
-    """A request to start a run that waits in the queue. A client can cancel it by its ``command_id``.
+    """A queued request to start a run. A client can cancel the request by its ``command_id``.
 
     ``since`` is the time when the wait began, in ms since 1970, by the server's clock. ``since`` is None if the wait
     began while this client was connected.

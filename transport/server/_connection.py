@@ -48,7 +48,7 @@ class Connection:
     """A client's connection, served by :meth:`run`. Other tasks call the other public methods, which never wait.
 
     There can be very many connections, most of them idle, so each connection must be small. An object that only some
-    connections need is made when it is needed. An object that is needed only until the welcome is then freed.
+    connections need is made when it is needed. Objects that only the handshake needs are freed after the welcome.
     """
 
     __slots__ = (
@@ -72,9 +72,9 @@ class Connection:
         self._delivery = Delivery(context, self._life, wire)
         self._liveness = Liveness(context, self._life, wire)
         self._limits: FrameLimits | None = None
-        """The rate limits for small frames. None until the client sends one."""
+        """The rate limits for small frames. None until the first small frame."""
         self._requests: Requests | None = None
-        """The handler of the client's requests. None until the first frame after the hello that is not a pong."""
+        """The handler of the client's requests. None until the first request: a frame after the hello, but no pong."""
         self.user: User | None = None
         """The authenticated user. None until the limit on the user's connections has allowed this connection."""
         self._attachment: Attachment | None = None
@@ -272,7 +272,7 @@ class Connection:
         self.close(close_codes.MESSAGE_TOO_BIG, f"a message may have {self._context.settings.max_fragments} fragments")
 
     def on_too_big(self, code: int, reason: str) -> bool:
-        """Note that the WebSocket closes because a message was too large. Return False if already closing."""
+        """Note that the WebSocket closes because of a too large message. Return False if another close has begun."""
         return self._life.note_closed(code, reason)
 
     # Calls of Places, the limit for each user (a Holder)
@@ -288,7 +288,7 @@ class Connection:
         return True
 
     def waits(self) -> bool:
-        """Return whether the client is still connected, and this new connection still waits for permission."""
+        """Return whether the client of this new connection is still there, so that the connection can use a place."""
         return self._life.closing is None and self._wire.is_open
 
     def give_way(self) -> None:

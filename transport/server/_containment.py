@@ -13,7 +13,7 @@ logger = logging.getLogger("greenroom.connections")
 
 
 class Contained(Protocol):
-    """A part of one connection. A task that serves all connections of the server calls it."""
+    """A part of one connection. Its methods are called by a task that serves all connections of the server."""
 
     def on_failed(self, error: BaseException) -> None:
         """Close the connection, because a method of this part raised ``error``. Must not wait."""

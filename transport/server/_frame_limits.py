@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class FrameLimits:
     """The rate limits for the small frames of one connection.
 
-    Tokens are saved for one second of control frames, and for two messages with ``max_fragments`` fragments.
+    A client can send at once the control frames of one second, and two messages with ``max_fragments`` fragments each.
     """
 
     __slots__ = ("_context", "_controls", "_fragments", "_life")
@@ -36,7 +36,8 @@ class FrameLimits:
         Args:
             controls: Number of pings and pongs of WebSocket, and of frames ``ack``, ``typing`` and ``pong``.
             fragments: Number of frames that continue a message.
-            greeted: Whether the client got its welcome. Without it, it gets no goodbye: a flood needs no token then.
+            greeted: Whether the client got its welcome. Before the welcome, the connection ends without a goodbye: any
+                stranger can send such a flood, because no token is needed for it.
         """
         if self._allow_controls(controls) and self._allow_fragments(fragments):
             return True

@@ -38,7 +38,7 @@ class Holder(Protocol):
         """Close this silent connection, to make room for a newer connection of the same user."""
 
     def waits(self) -> bool:
-        """Return whether this new connection still has a client and waits for a place (permission to connect)."""
+        """Return whether the client of this new connection is still there. Otherwise a place would be useless."""
         ...
 
 
@@ -78,7 +78,7 @@ class Places:
         return await self._round(user).wait(holder)
 
     def free(self, user: str, holder: Holder) -> None:
-        """Take the place (permission) from a connection that has ended, and give it to the first that waits.
+        """Take the place (permission) from an ended connection, and give it to the first waiting connection.
 
         Does nothing if the connection has no place.
         """
@@ -172,12 +172,12 @@ class _Round:
         return None
 
     def on_failed(self, error: BaseException) -> None:
-        """End this search, because it raised ``error``. New connections that still wait are refused."""
+        """End this round, because its :meth:`beat` raised ``error``. New connections that still wait are refused."""
         log_failure(logger, "connections of user %s could not be asked to give way", shown(self._user), error=error)
         self._finish()
 
     def on_freed(self, holder: Holder, holders: dict[Holder, None]) -> None:
-        """Give the place (permission) of ``holder``, which has ended, to the first waiting connection, if any."""
+        """Give the place (permission) of the ended connection ``holder`` to the first waiting connection, if any."""
         self._silent.pop(holder, None)
         self._dismiss_gone()
         if self._waiting:

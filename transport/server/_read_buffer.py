@@ -39,7 +39,8 @@ class ReadBuffer(trio.abc.Stream):
     def part_of(self, data: bytes | bytearray) -> bytes | bytearray | None:
         """Return the part of the peer's ``data`` to hand on now, and keep the rest in :attr:`unread`.
 
-        A subclass may cut the data. No data means the end of the stream. Return None to read again.
+        Here this is all of the data, but a subclass may cut the data. Empty ``data`` means the end of the stream. If a
+        subclass returns None, more data is read first.
         """
         return data
 

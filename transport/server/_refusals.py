@@ -126,7 +126,7 @@ BY_ERROR: dict[str, Reason] = {ErrorCode.OVERLOADED: Reason.COMMAND, ErrorCode.R
 """The reasons for a session to refuse a command with an error code. Other codes are faults of the command itself."""
 
 DETAILED = {Reason.NOT_AUTHENTICATED, Reason.FORBIDDEN, Reason.BAD_FRAME, Reason.SESSION}
-"""The reasons for which the text that the client gets says more than the reason itself: that text is logged too."""
+"""The reasons for which the client gets a text with more details. This text is logged too."""
 
 BEFORE_WELCOME = {
     close_codes.TOKEN_EXPIRED: Reason.TOKEN_EXPIRED,
@@ -155,7 +155,7 @@ class Summary:
 
 
 class RefusalCounts:
-    """The refusals since the last log line about each reason (pure).
+    """A counter of the refusals since the last log line about each reason. It does not write to the log.
 
     ``period`` is the minimum number of seconds between two log lines about one reason.
     """

@@ -31,7 +31,7 @@ LINGER_SECONDS = 2.0
 # Limit of the bytes that are discarded then. *Without it, a peer that never stops sending would keep its connection.*
 _LINGER_BYTES = 4 * 1024 * 1024
 FRAMES_PER_TURN = 16
-"""Number of frames that trio-websocket gets at once. Each takes it about 20 µs, and no other task runs meanwhile."""
+"""Number of frames that trio-websocket gets at once. A frame takes about 20 µs, and no other task runs meanwhile."""
 # A read with fewer bytes, all of them inside a frame, counts as a fragment. *A message that comes byte by byte costs as
 # much as one in as many fragments.*
 _SMALL_READ = 64
@@ -131,7 +131,7 @@ class TrioWire(WriteBuffer):
     async def _read_head(self) -> bool:
         """Read the head of the request, and keep it for trio-websocket.
 
-        Return False if the peer has left, or got an answer because its request was wrong.
+        Return False if the peer has left. If the request is wrong, answer the request with HTTP 400 and return False.
         """
         assert self._owner is not None  # noqa: S101 - called in the upgrade only
         head = RequestHead()

@@ -39,7 +39,7 @@ class WireOwner(Protocol):
         ...
 
     def on_bad_request(self, fault: str) -> None:
-        """Note that the wire answers the client's request with HTTP 400, and the fault of the request in words."""
+        """Note that the wire refuses the client's request with HTTP 400. ``fault`` is the reason in words."""
 
     def on_drained(self) -> None:
         """Continue to write, since the network has taken all data."""

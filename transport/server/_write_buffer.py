@@ -33,7 +33,7 @@ class WriteBuffer(ReadBuffer):
     Args:
         stream: The stream to write to and read from. The buffer owns the stream and closes it.
         sock: The socket under ``stream``, if there is one. If it is None, only the task writes to the stream.
-        slow_seconds: Time in which no data could be sent, after which the peer counts as stuck.
+        slow_seconds: Time after which the peer counts as stuck, if no data could be sent in this time.
     """
 
     __slots__ = (
@@ -91,7 +91,7 @@ class WriteBuffer(ReadBuffer):
         return data
 
     def last_words(self) -> bytes:
-        """Return the bytes to write just before the stream is closed: none here, but a subclass can have some."""
+        """Return the bytes to write just before the stream is closed. Here there are none; a subclass can have some."""
         return b""
 
     # Writing

@@ -232,7 +232,10 @@ class Endpoint:
 
 
 def _prepared(sock: socket.socket) -> trio.SocketStream:
-    """Return an accepted socket as a stream, with its options set. After a failure, close it and raise ``OSError``."""
+    """Set the options of an accepted socket, and return it as a stream. After a failure, close the socket.
+
+    A failure is raised as ``OSError``.
+    """
     try:
         sock.settimeout(0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
