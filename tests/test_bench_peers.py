@@ -112,7 +112,7 @@ def test_burst_load() -> None:
 
 
 def test_goals_are_measured() -> None:
-    """Every goal names only servers and figures that the benchmark measures."""
+    """The goals of the benchmark name only servers and figures that the benchmark measures."""
     names = {server.name for server in SERVERS}
     columns = (*_peer_tables.BURST, *_peer_tables.PACED, *_peer_tables.TAIL)
     assert {aim.server for aim in AIMS} | {aim.peer for aim in AIMS if aim.peer} <= names

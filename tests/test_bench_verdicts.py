@@ -93,13 +93,19 @@ def test_older() -> None:
 
 @pytest.mark.parametrize(("busy", "said"), [(0.9, "was not the limit"), (0.91, "it was the limit, not the server")])
 def test_busy_generator(busy: float, said: str) -> None:
-    """The note says whether the load generator was so busy that it, and not the server, limited the result."""
+    """If the load generator was busy more than 90 % of the time, the report says that it was the limit, not the server.
+
+    Otherwise the report says that the generator was not the limit.
+    """
     assert said in _verdicts.note_on_generator([0.1, busy])
 
 
 @pytest.mark.parametrize(("files", "fitting"), [(20_100, 20_000), (20_099, 19_999), (1024, 924), (3, 1)])
 def test_sessions_that_fit(files: int, fitting: int) -> None:
-    """The number of sessions is reduced so that the process keeps some open files for other uses."""
+    """If the process may not open enough files, the benchmark uses fewer sessions, so that 100 files stay free.
+
+    It always uses at least one session.
+    """
     assert _verdicts.sessions_that_fit(20_000, files) == fitting
 
 

@@ -28,7 +28,10 @@ def test_part_of_a_sample(stack: str, part: str) -> None:
 
 
 def test_shares() -> None:
-    """The shares of the parts are relative to all samples, including samples that belong to no known part."""
+    """The share of a part is its number of samples divided by the number of all samples.
+
+    Samples that belong to no known part are counted too, as ``REST``.
+    """
     found = where.shares([f"{RUN};Committer.run (c.py:1) 3", f"{RUN} 1"])
     assert found == {"commit": 0.75, where.REST: 0.25}
 

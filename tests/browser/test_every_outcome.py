@@ -86,7 +86,10 @@ def test_question_to_the_user(script_server: ServerProcess, open_tab: OpenTab) -
 
 
 def test_withdrawn_question(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """If an agent's question times out or its run is stopped, its form disappears, and stays away after a refresh."""
+    """If a question of an agent times out or its run is stopped, the page removes the form for the answer.
+
+    The form is also absent after a refresh.
+    """
     tab = open_tab(script_server.url)
     tab.ask("ask in vain")
     withdrawn = tab.find('.cue.ask[data-status="timeout"]')

@@ -46,7 +46,10 @@ def expect_state(page: Page, state: str) -> None:
 
 
 def test_try_now(script_server: ServerProcess, user: BrowserContext) -> None:
-    """A page that waits shows why, counts down, and connects at once when "Try now" is pressed."""
+    """While the page waits to reconnect, it shows the reason and a countdown to the next attempt.
+
+    The button "Try now" reconnects at once.
+    """
     page = scripted_page(user, script_server.url, {"code": 4005, "retry_ms": A_LONG_TIME_MS})
     expect_state(page, "waiting")
     expect(page.locator("#notice-text")).to_contain_text("too much to do")
@@ -69,7 +72,10 @@ def test_try_now(script_server: ServerProcess, user: BrowserContext) -> None:
     ],
 )
 def test_closed(script_server: ServerProcess, user: BrowserContext, code: int, part: str, button: str) -> None:
-    """A connection that does not come back says what happened, takes no question, and offers the way out."""
+    """If the connection is closed permanently, the page shows the reason in words, and the question field is disabled.
+
+    A button (for example "Reload the page") makes the page work again.
+    """
     page = scripted_page(user, script_server.url, {"code": code})
     expect_state(page, "closed")
     notice = page.locator("#notice")
@@ -108,7 +114,10 @@ def test_settings_that_cannot_be_read(script_server: ServerProcess, user: Browse
     [("gpt-5-mini", "Model: gpt-5-mini"), (None, "No model: answers come from the index"), (..., "Agent: player")],
 )
 def test_model(script_server: ServerProcess, user: BrowserContext, model: object, text: str) -> None:
-    """The page says which model answers, or that none does, or, if the server does not say, which agent."""
+    """The page shows the model that writes the answers, or says that no model is used.
+
+    If the server does not send this, the page shows the name of the agent.
+    """
     config = {"ws_url": script_server.ws_url, "agent": "player", "title": "", "suggestions": ["How?"]}
     page = user.new_page()
     page.route("**/config", lambda route: route.fulfill(json=config | ({} if model is ... else {"model": model})))

@@ -64,7 +64,10 @@ def test_events_follow_the_newest(script_server: ServerProcess, open_tab: OpenTa
 
 
 def test_phone(script_server: ServerProcess, new_user: NewUser) -> None:
-    """On a phone the events are folded, with the newest one in their title. A question of the agent is in sight."""
+    """On a phone the list of events is folded: only its title is visible, with the newest event.
+
+    A question of the agent is visible nevertheless. If the user unfolds the list, it stays open.
+    """
     tab = ConversationPage(new_user(390, 780).new_page(), script_server.url)
     tab.ask("think | ask")
     expect(tab.find(".cue.ask")).to_be_visible()
@@ -124,7 +127,10 @@ def test_escape_stops(script_server: ServerProcess, open_tab: OpenTab) -> None:
 
 
 def test_screen_reader(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """A live region has the answer when it is complete, and every control has a name."""
+    """When an answer is complete, it is written into the live region, which a screen reader reads aloud.
+
+    Every button, field and link has a name for the screen reader. An old answer is not read again after a refresh.
+    """
     tab = open_tab(script_server.url)
     tab.ask("the whole answer | ask")
     tab.find(".cue.ask form").wait_for()

@@ -86,7 +86,7 @@ def test_bad_assignment(folder: Path, command: tuple[str, ...], assignment: str,
 
 
 def test_model_without_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``demo --model`` without a key and a server is refused with one line, and leaves no file behind."""
+    """If neither a key nor a server is set in the environment, ``demo --model`` prints one line and makes no file."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     line = refusal(folder, "demo", "--model", "local")

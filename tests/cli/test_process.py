@@ -136,7 +136,10 @@ async def stubborn(run):
     ids=lambda number: number.name,
 )
 def test_second_signal_ends_at_once(tmp_path: Path, first: signal.Signals, second: signal.Signals) -> None:
-    """The first signal names the runs that the server waits for. The second ends it, though a run goes on."""
+    """After the first signal, the server prints the runs that it waits for. A second signal ends the server at once.
+
+    This holds even if a run continues.
+    """
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     arguments = ("serve", "stubborn:app", "--port", "0", "--http-port", "0", "--set", "drain_seconds=1000")
     with running_command(tmp_path, *arguments) as server:
@@ -196,7 +199,10 @@ trio.run(say)
 
 
 async def test_closed_output(tmp_path: Path) -> None:
-    """If the reader of its output is gone, ``export`` ends without a message, with the exit status of SIGPIPE."""
+    """If the program that reads the output of ``export`` has ended, ``export`` prints no error.
+
+    Its exit status shows SIGPIPE.
+    """
     async with SqliteLog(tmp_path / "log.db") as log:
         await log.make(KEY)
         await log.append([event_batch(KEY, 1, 3)])

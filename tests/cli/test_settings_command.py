@@ -38,7 +38,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 @pytest.mark.usefixtures("folder")
 def test_each_setting_has_its_source(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every setting is printed as JSON, with its value, source and default."""
+    """``settings --json`` prints one line of JSON for each setting, with its value, source and default."""
     lines = [json.loads(line) for line in printed(capsys, "--json", "--set", "ping_seconds=4").splitlines()]
     assert [line["name"] for line in lines] == list(NAMES)
     found: dict[str, Any] = {line["name"]: (line["value"], line["source"]) for line in lines}
@@ -52,7 +52,10 @@ def test_each_setting_has_its_source(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.usefixtures("folder")
 def test_keywords_of_an_app(capsys: pytest.CaptureFixture[str]) -> None:
-    """If the command gets an app, it also shows the settings that the code passes to ``Greenroom(settings=…)``."""
+    """If ``settings`` gets the name of an app, it also shows the values that the app sets in its code.
+
+    An app sets them as keywords of ``Greenroom(settings=…)``.
+    """
     lines = [json.loads(line) for line in printed(capsys, "settings_app:app", "--json").splitlines()]
     found: dict[str, Any] = {line["name"]: (line["value"], line["source"]) for line in lines}
     assert found["ring_events"] == (7, "keyword")
@@ -83,7 +86,7 @@ def test_infinite_time_is_no_null(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
-    """For people the settings are a table. Its columns begin at the same place, and no value is cut."""
+    """Without ``--json``, ``settings`` prints a table. Its columns are aligned, and no value is cut."""
     title, *lines = printed(capsys, "settings_app:app").splitlines()
     assert title.split() == ["setting", "value", "source", "default"]
     assert [line.split()[0] for line in lines] == list(NAMES)

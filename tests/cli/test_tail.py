@@ -48,7 +48,7 @@ async def test_tail_prints_events(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_tail_tells_its_state(capsys: pytest.CaptureFixture[str], own_port: int) -> None:
-    """``tail`` tells on stderr that it connects, why it is not connected, and what it waits for."""
+    """``tail`` prints on stderr that it connects, why it is not connected, and, when it is connected, its session."""
     url = f"ws://127.0.0.1:{own_port}/"
     told = ""
     with trio.fail_after(30):
@@ -86,7 +86,10 @@ async def test_refused_tail(capsys: pytest.CaptureFixture[str], arguments: list[
 def test_tail_finds_the_server_of_its_folder(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without ``--url``, ``tail`` connects to the host and port of the settings. A part of a text is escaped."""
+    """Without ``--url``, ``tail`` connects to the host and port of the settings.
+
+    If the server refuses it, control characters in the reason are printed escaped.
+    """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "greenroom.toml").write_text('host = "0.0.0.0"\nport = 1')
     urls: list[str] = []

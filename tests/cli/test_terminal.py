@@ -17,7 +17,10 @@ from transport.cli._terminal import TerminalReporter, openable, say
     ],
 )
 def test_address_of_every_interface_can_be_opened(url: str, expected: str) -> None:
-    """An address that stands for every interface of the machine is told as one that a program can open."""
+    """In a URL that is printed, an address that means "every interface" is replaced by a loopback address.
+
+    A client can connect to the loopback address. Other URLs are not changed.
+    """
     assert openable(url) == expected
 
 

@@ -113,7 +113,7 @@ def test_server_without_extras(bare: Environment, folder: Path) -> None:
 
 
 def test_server_with_pages(with_http: Environment, folder: Path) -> None:
-    """With the extra ``http`` ``serve`` serves the pages too, and names their address."""
+    """If the extra ``http`` is installed, ``serve`` also serves the pages, and prints their address."""
     with serving(with_http, folder) as (_, pages), urllib.request.urlopen(pages, timeout=PATIENCE) as page:  # noqa: S310 - our own address
         assert page.status == 200
         assert b"<html" in page.read()

@@ -113,9 +113,9 @@ async def test_client_resumes_after_network_failures(autojump_clock: MockClock) 
 
 @pytest.mark.parametrize("code", [1000, 1003, 1008, 1009, 4500, 4501, 4502, 4503, 4504, 4505, 4506, 4999])
 async def test_client_ends_after_a_final_code(code: int, autojump_clock: MockClock) -> None:
-    """After a final close code, the iterator first returns the events that had arrived.
+    """After a final close code, the iterator first returns the events that had arrived, and then raises.
 
-    Then it raises, as commands do.
+    A command that waits for its reply, and every later command, raises the same exception.
     """
 
     async def script(peer: Peer) -> None:
@@ -177,7 +177,10 @@ async def test_reconnect_delays(autojump_clock: MockClock) -> None:
 
 
 async def test_reconnect_ends_the_delay(autojump_clock: MockClock) -> None:
-    """``reconnect`` ends the delay before the next attempt, also one of the server. Else it returns False."""
+    """``reconnect`` ends the delay before the next attempt, even a delay that the server has set, and returns True.
+
+    If the client is not in such a delay, ``reconnect`` does nothing and returns False.
+    """
 
     async def first(peer: Peer) -> None:
         await peer.welcome()

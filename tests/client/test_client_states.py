@@ -79,7 +79,7 @@ async def test_refused_upgrade_is_the_last_failure(status: int, autojump_clock: 
 
 
 async def test_reason_without_a_text(autojump_clock: trio.testing.MockClock) -> None:
-    """A close without a reason is told as such."""
+    """If the server closes a connection without a reason, the client's last failure says "no reason given"."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome()

@@ -218,7 +218,10 @@ TestModel = Model.TestCase
 
 
 def test_order_of_frames() -> None:
-    """The client first sends its hello. Until the welcome it sends only pongs, then commands, and then typing."""
+    """After its hello, the client sends only pongs until the welcome arrives.
+
+    After the welcome, it first sends the waiting commands, and then its state of typing.
+    """
     core = make_core()
     core.commands.submit(CommandFrame("c1", "message.send", {"text": "x"}))
     core.on_opened(None)

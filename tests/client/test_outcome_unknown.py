@@ -181,7 +181,10 @@ def test_invalid_memory_is_refused(value: object) -> None:
 
 
 def test_largest_time_counts() -> None:
-    """If the clocks of a stopwatch disagree, the largest time counts, so a clock that stood still has no effect."""
+    """A stopwatch measures with two clocks and returns the larger time.
+
+    So a clock that stood still, for example while the machine slept, has no effect.
+    """
     one, other = ManualClock(), ManualClock()
     watch = Stopwatch(one, other)
     one.now += 5
@@ -333,7 +336,10 @@ async def test_hanging_token_callable(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("token", [7, b"bytes", "\ud800"])
 async def test_token_that_is_not_text(token: Any, autojump_clock: MockClock) -> None:
-    """A wrong token from a callable ends the client with TokenUnavailable. A wrong fixed token raises at the call."""
+    """If the token callable returns a value that is not valid text, the client ends with TokenUnavailable.
+
+    If such a value is passed as a fixed token, ``connect`` raises ValueError.
+    """
     async with scripted() as server, server.connect(token=lambda: token) as client:
         with pytest.raises(TokenUnavailable, match="no string"):
             await anext(client.events())

@@ -336,7 +336,7 @@ async def test_permanent_supervisor_restarts_after_auto_shutdown() -> None:
 async def test_child_calls_by_id() -> None:
     """A child can be started, terminated, restarted and deleted by its id.
 
-    A call that does not fit its state is refused.
+    A call that is impossible in the present state of the child, such as deleting a running child, raises an error.
     """
     async with open_system() as system:
         world = World()

@@ -67,8 +67,8 @@ async def read_until(client: Client, seen: list[Any], seq: int) -> None:
 async def test_background_tab(freeze: str, ring: int, autojump_clock: trio.testing.MockClock) -> None:
     """A tab that did not read for five minutes gets every event without a reset when it reads again.
 
-    A frozen page reconnects at most once. If only the application does not read, its client may reconnect once for each
-    half of its buffer that it fetches.
+    If the whole page was frozen, it reconnects at most once. If only the application did not read, the client gets the
+    events in parts of half a buffer, and may reconnect once for each part.
     """
     awake = [trio.Event()]
     awake[0].set()

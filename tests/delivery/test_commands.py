@@ -58,7 +58,7 @@ async def test_repeated_message(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("room", "first_is_known"), [(4_000, True), (3_000, False)])
 async def test_restart_with_too_many_commands(tmp_path: Path, room: int, *, first_is_known: bool) -> None:
-    """After a restart the server still knows those newest commands that fit into ``command_memory_bytes``.
+    """After a restart the server still knows the newest commands, as many as fit into ``command_memory_bytes``.
 
     An older command is executed again if it is repeated.
     """

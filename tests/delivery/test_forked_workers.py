@@ -116,7 +116,10 @@ def log_files(pid: int) -> list[str]:
 
 
 def test_killed_server_with_forked_workers(tmp_path: Path) -> None:
-    """A new server can use the ports and the log of a killed server, although a worker forked from that still runs."""
+    """A new server can use the ports and the log of a killed server, even if a worker of the killed server still runs.
+
+    The worker is a forked process.
+    """
     worker = 0
     holders = held_port(), held_port()
     ws, http = map(number_of, holders)

@@ -132,7 +132,10 @@ def hello(row: Row, epoch: str, *, strict: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("ring", [2, 1024])
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 async def test_resume_table(log: EventLog, row: Row, ring: int) -> None:
-    """A client's hello gets the welcome, the reset and the replayed events that its row in the table states."""
+    """The log and the client's hello decide the welcome, the reset and the old events that the client gets.
+
+    The table of this test has a row for each case.
+    """
     async with server_with_row(log, row, ring) as (server, epoch):
         async with greeted(server, **hello(row, epoch, strict=False)) as one:
             oldest = row.events - min(row.events, row.kept) + 1

@@ -46,7 +46,7 @@ def app(cache: Path) -> Greenroom:
 
 
 async def test_answer_is_complete(app: Greenroom) -> None:
-    """An answer has the name, its source, and the output of an example that ran."""
+    """The demo's answer has the name of the best hit, its source code, and the output of an example that ran."""
     events = await ask(app, CSV)
     done = events_of_kind(AgentCompleted, events)[-1]
     assert done.status == "ok"
@@ -98,7 +98,7 @@ async def test_question_without_hits(app: Greenroom) -> None:
 
 
 async def test_first_question_waits_for_the_index(library: Library) -> None:
-    """Only during the first question of a library is the user told that the index is still being read."""
+    """If the index must first be read, the user is told so during the first question, and not during the second."""
     first = await ask(server_with_demo(Demo(library, pace=0)), CSV)
     second = await ask(server_with_demo(Demo(library, pace=0)), CSV)
     assert "still reading" in events_of_kind(AgentThinking, first)[0].text
@@ -181,19 +181,19 @@ async def test_failing_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_sure_answer(app: Greenroom) -> None:
-    """An answer that covers the question does not say that it is not sure."""
+    """If the best hit fits the question well, the answer does not begin with "I am not sure"."""
     done = events_of_kind(AgentCompleted, await ask(app, CSV))[-1]
     assert NOT_SURE not in done.result["answer"]
 
 
 async def test_answer_that_is_not_sure(app: Greenroom) -> None:
-    """If the closest name covers little of the question, the answer begins with the words that it is not sure."""
+    """If the best hit has only few words of the question, the answer begins with "I am not sure"."""
     done = events_of_kind(AgentCompleted, await ask(app, "train a neural network"))[-1]
     assert done.result["answer"].startswith(f"{NOT_SURE} `{done.result['symbol']}`.")
 
 
 async def test_environment_changes_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key and a server in the environment change nothing as long as no model is asked for."""
+    """Without ``--model`` the demo ignores a key and a server in the environment, and answers from its index."""
     monkeypatch.setenv("OPENAI_API_KEY", "k1")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     done = events_of_kind(AgentCompleted, await ask(build_app(pace=0, cache=cache, log="memory:"), CSV))[-1]

@@ -128,6 +128,9 @@ def test_names_in_c() -> None:
 
 
 def test_bound_method_as_function() -> None:
-    """A function that is a method of a hidden object, such as ``random.choice``, has the place of the method."""
+    """``random.choice`` and similar functions are methods of a hidden object.
+
+    The index gives the file and the signature of such a method.
+    """
     choice = entries_of("random")["random.choice"]
     assert (choice["kind"], choice["file"], choice["signature"]) == ("function", "random.py", "(seq)")

@@ -23,7 +23,7 @@ TOGETHER = 16
     ],
 )
 def test_shows_something(output: str, *, shows: bool) -> None:
-    """Output is worth showing if it has more than prompts, echoed lines and addresses of objects."""
+    """An output is worth showing if it has more than prompts and lines of code, and no address of an object."""
     assert shows_something(output) is shows
 
 

@@ -25,7 +25,7 @@ def test_right_name_is_first(index: Index, question: str) -> None:
 
 
 def test_answers_are_sure(index: Index) -> None:
-    """Each question of the table gets a sure answer: the best hit covers enough of the question."""
+    """For each question in the test's tables, the best hit has enough words of the question to count as sure."""
     assert [question for question in DETAILED | SHORT if not is_sure(index, question)] == []
 
 
@@ -54,7 +54,10 @@ def test_query_syntax_is_text(index: Index, question: str) -> None:
 
 @given(question=st.text(max_size=60), limit=st.integers(-1, 5))
 def test_limit_and_order(index: Index, question: str, limit: int) -> None:
-    """A search for any text returns at most ``limit`` hits, the highest score first, each covering 0 to 1 of it."""
+    """A search for any text returns at most ``limit`` hits, ordered by their score from high to low.
+
+    The value ``covered`` of each hit, its share of the question, is from 0 to 1.
+    """
     hits = index.search(question, limit)
     assert len(hits) <= max(limit, 0)
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
@@ -62,7 +65,7 @@ def test_limit_and_order(index: Index, question: str, limit: int) -> None:
 
 
 def test_uses_are_names(index: Index) -> None:
-    """Each name with hand-written uses is in the index."""
+    """Each name for which the code has a hand-written description of its uses is in the index."""
     assert [symbol for symbol in USES if index.find(symbol) is None] == []
 
 
@@ -92,7 +95,10 @@ def test_more_words_weigh_more(tmp_path: Path) -> None:
 
 
 def test_docstring_alone_is_not_sure(tmp_path: Path) -> None:
-    """A word that only the docstring has, and not its first sentence, does not count as covered."""
+    """If a word of the question is only in the later text of a docstring, the word does not count for ``covered``.
+
+    ``covered`` is the share of the question that a hit fits.
+    """
     (hit,) = index_of(tmp_path, entry("a", "fill", "Something.\n\nPour a cup.")).search("pour")
     assert (hit["covered"], hit["matched"]) == (0, ["pour"])
 
@@ -134,7 +140,10 @@ def test_doer() -> None:
 
 
 def test_synonyms() -> None:
-    """A word has the synonyms of its singular, each with a lower weight than the word itself."""
+    """A plural word also finds the synonyms of its singular: ``folders`` finds ``directory``.
+
+    Each synonym has a lower weight than the word of the question.
+    """
     found = variants("folders")
     assert {"directory", "dir"} <= set(found)
     assert max(found, key=lambda word: found[word]) == "folders"

@@ -196,7 +196,10 @@ KEY = {"OPENAI_API_KEY": "k1"}
 
 
 def test_model_from_environment() -> None:
-    """The name is given, the key and the server come from the environment. One of these two is enough."""
+    """The caller gives the name of the model. The key and the server are read from the environment.
+
+    If only one of the two is set, this is enough.
+    """
     assert Model.from_environment("local", KEY) == Model("local", "", "k1")
     url = {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
     assert Model.from_environment("local", url) == Model("local", "http://127.0.0.1:1/v1")

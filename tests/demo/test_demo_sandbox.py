@@ -93,7 +93,7 @@ async def test_printed_output() -> None:
 
 
 async def test_session() -> None:
-    """The output of a session has its prompts and the real results."""
+    """If an example has ``>>>`` prompts, its output has the same prompts, and after them the real results."""
     outcome = await run(">>> x = 20\n>>> for i in range(2):\n...     x += i\n...\n>>> x * 2\n99\n")
     assert outcome.output == ">>> x = 20\n>>> for i in range(2):\n...     x += i\n>>> x * 2\n42"
     assert outcome.status == "ok"
@@ -159,7 +159,10 @@ async def test_largest_file() -> None:
 
 @pytest.mark.parametrize("after", ["", "; os.unlink(str(n))"])
 async def test_disk(after: str) -> None:
-    """All files together have no more than ``DISK`` bytes, those included that have no name any more."""
+    """All files of an example together have at most ``DISK`` bytes.
+
+    An open file that was already deleted counts too.
+    """
     code = (
         "import os\nfiles = []\ntry:\n  for n in range(50):\n"
         f"    files.append(open(str(n), 'wb', buffering=0)){after}; files[n].write(bytes(1 << 20))\n"
@@ -171,7 +174,7 @@ async def test_disk(after: str) -> None:
 
 
 async def test_number_of_files() -> None:
-    """Files without content are limited as well."""
+    """The number of files is limited too, even if the files are empty: a further file raises "No space left"."""
     assert "No space left" in (await run("for n in range(5000): open(str(n), 'w').close()")).output
 
 
@@ -182,7 +185,7 @@ async def test_memory() -> None:
 
 
 async def test_fork_bomb() -> None:
-    """An example has no more than ``PROCESSES`` processes, with those of the sandbox."""
+    """An example can have at most ``PROCESSES`` processes, including the processes of the sandbox itself."""
     code = """
 import os, signal
 try:
@@ -197,7 +200,7 @@ except OSError as error:
 
 
 async def test_exponential_fork_bomb() -> None:
-    """An example whose processes all start processes is ended in its time."""
+    """If all processes of an example start further processes without end, the example still ends with a timeout."""
     assert (await run("import os\nwhile True:\n  try: os.fork()\n  except OSError: pass", 1)).status == "timeout"
 
 
@@ -221,7 +224,10 @@ except OSError as error:
 
 
 async def test_places() -> None:
-    """An example waits while all places are taken, and runs when one is free. Its time begins then."""
+    """If the allowed number of examples already runs, a further example waits until one of them has ended.
+
+    The time limit of an example begins when the example begins to run.
+    """
     others = [object() for _ in range(int(PLACES.total_tokens))]
     outcomes: list[Outcome] = []
 
@@ -240,7 +246,7 @@ async def test_places() -> None:
 
 
 async def test_processes_end_with_the_example(mark: str) -> None:
-    """A process that an example started, and that left its session, is gone when the example ends."""
+    """When an example ends, all processes that it started are gone, even a process in a new process session."""
     outcome = await run(sleeper(mark))
     assert outcome.output == "here"
     assert running(mark) == []
@@ -258,7 +264,10 @@ async def test_processes_end_with_the_run(how: str, mark: str) -> None:
 
 @pytest.mark.parametrize("killed", ["server", "script"])
 def test_processes_end_with_the_server(killed: str, mark: str) -> None:
-    """All processes of an example end if the server, or the script of the sandbox, is killed: none holds the output."""
+    """If the server or the sandbox's script is killed, all processes of an example end.
+
+    None of them keeps the output pipe open.
+    """
     command = [sys.executable, "-c", SERVER, str(SCRIPT)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
@@ -288,7 +297,10 @@ def test_machine_without_sandbox(step: str, machine: str) -> None:
 
 
 async def test_examples_are_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> None:
-    """On a machine without the sandbox the answer says that examples are not run. Only one is tried."""
+    """On a machine without the sandbox the answer says that examples are not run.
+
+    After the first failure the demo does not try a second example.
+    """
     script = tmp_path / "script.py"
     script.write_text(
         f"print('this machine offers no sandbox (unshare: not permitted)')\nraise SystemExit({NO_SANDBOX})"
@@ -303,7 +315,7 @@ async def test_examples_are_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 async def test_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a system other than Linux no process is started."""
+    """On a system other than Linux, examples are not run, and the script of the sandbox is not started."""
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(sandbox, "SCRIPT", Path("/nowhere"))
     assert (await run("print('tea')")).status == NOT_RUN

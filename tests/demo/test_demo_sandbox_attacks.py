@@ -54,7 +54,7 @@ async def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_files(attacked: Attack, tmp_path: Path) -> None:
-    """No file that the server may read can be opened: by its name, over a link, or from outside of the root."""
+    """An example cannot open any file of the server: not by its path, not over a link, not by a path with ``..``."""
     (tmp_path / "demo.key").write_text("secret")
     secrets = [
         tmp_path / "demo.key",
@@ -143,7 +143,10 @@ def test_processes(attacked: Attack) -> None:
 
 
 def test_own_group(attacked: Attack) -> None:
-    """A signal to its own process group reaches only the example: what is outside reports its end."""
+    """If an example kills its own process group, only the example ends.
+
+    The processes outside of the sandbox continue, and report its end.
+    """
     assert attacked("import os, signal\nos.kill(0, signal.SIGKILL)") == ("", 1)
 
 
@@ -174,7 +177,7 @@ def test_servers_ports(attacked: Attack, family: str) -> None:
 
 
 def test_network(attacked: Attack) -> None:
-    """An example has a loopback of its own and nothing else: no address is reachable, and no name is known."""
+    """An example has its own loopback network and no other: it can reach no other address, and resolve no host name."""
     code = """
 import socket
 with socket.create_server(("localhost", 0)) as server, socket.create_connection(server.getsockname()) as client:
@@ -216,19 +219,22 @@ ESCAPES = (
 
 @pytest.mark.parametrize("call", ESCAPES)
 def test_escapes(attacked: Attack, call: str) -> None:
-    """System calls that lead out of the sandbox are not permitted, or their root does not exist."""
+    """System calls that could leave the sandbox fail, because they are not permitted or because root does not exist."""
     output, _ = attacked(f"{LIBRARY}{SHOW}show({call})")
     assert output.endswith((" Operation not permitted", "id Invalid argument"))
 
 
 def test_other_namespaces(attacked: Attack) -> None:
-    """An example can enter no other namespace: it finds no file of one, and a process of its own leads nowhere."""
+    """An example cannot enter another namespace: it finds no namespace file of another process.
+
+    The call ``setns`` for the first process of its own sandbox is not permitted.
+    """
     code = "print(os.path.exists('/proc/1/ns'))\nshow('setns', os.pidfd_open(1), 0x20000000)"
     assert attacked(LIBRARY + SHOW + code)[0] == "False\nsetns Operation not permitted"
 
 
 def test_refused_calls(attacked: Attack) -> None:
-    """System calls for keys, for memory that no limit counts, and into the kernel are refused."""
+    """System calls that use kernel keys, memory without a limit, or inner parts of the kernel are not permitted."""
     calls = sandboxed.CALLS[sandboxed.MACHINE][2:]
     output, _ = attacked(f"{LIBRARY}{SHOW}for number in {calls}: show('syscall', number, 0, 0, 0, 0, 0, 0)")
     assert output.splitlines() == ["syscall Operation not permitted"] * len(calls)
@@ -274,7 +280,7 @@ async def test_nothing_is_left() -> None:
 
 
 def test_own_time() -> None:
-    """The script ends an example that takes too long even if the server does nothing."""
+    """The sandbox's script ends an example that takes too long, even if the server does nothing."""
     assert run_script(SCRIPT.read_text(), "import signal; signal.pause()", seconds=1) == ("", 1)
 
 

@@ -37,7 +37,7 @@ def names(rows: list[list[str]]) -> list[str]:
 
 
 def test_every_call_of_a_run() -> None:
-    """The chapter lists every call of ``Run``, and no other."""
+    """The chapter actors/runs/GUIDE.md lists every method and attribute of ``Run``, and no other."""
     listed = called(RUNS.section("Every call"), "run")
     assert public(Run) <= listed
     assert [name for name in called(RUNS.text, "run") if not hasattr(Run, name)] == []
@@ -47,18 +47,18 @@ def test_every_call_of_a_run() -> None:
 
 
 def test_every_call_of_a_handle() -> None:
-    """The chapter names every call of a session's handle."""
+    """The chapter actors/runs/GUIDE.md names every method of a session's handle."""
     assert public(SessionHandle) - {"user", "session"} <= set(re.findall(r"[`.](\w+)", RUNS.prose))
 
 
 def test_every_call_of_the_client() -> None:
-    """The chapter lists every call of the Python client, and no other."""
+    """The chapter actors/streams/GUIDE.md lists every method of the Python client, and no other."""
     table = STREAMS.section("The Python client")
     assert called(table, "client") == public(Client)
 
 
 def test_every_option_of_the_client() -> None:
-    """The chapter lists every option of ``connect`` with its default."""
+    """The chapter actors/streams/GUIDE.md lists every option of ``connect`` with its default."""
     parameters = inspect.signature(connect).parameters
     expected = {name: each.default for name, each in parameters.items() if name not in {"url", "session"}}
     rows = [line for line in STREAMS.section("The Python client").splitlines() if line.startswith("| `")]
@@ -76,14 +76,17 @@ def test_every_option_of_the_client() -> None:
     ("owner", "cls"), [("context", Context), ("ref", ActorRef), ("system", ActorSystem), ("self", Actor)]
 )
 def test_calls_of_the_runtime_exist(owner: str, cls: type) -> None:
-    """Every call of the runtime that the chapter names exists."""
+    """Every method of the runtime's classes that the chapter actors/runtime/GUIDE.md names exists."""
     found = called(RUNTIME.prose, owner)
     assert found
     assert [name for name in found if not hasattr(cls, name)] == []
 
 
 def test_every_call_of_the_runtime() -> None:
-    """The chapter names every call for an actor and of a supervisor."""
+    """The chapter actors/runtime/GUIDE.md names every method of an actor and of its context.
+
+    It also names the methods for the children of a supervisor.
+    """
     text = RUNTIME.section("Every call")
     named = set(re.findall(r"[`.](\w+)", text))
     assert public(Context) | public(Actor) <= named | {"receive"}
@@ -101,14 +104,14 @@ def typedef(name: str) -> str:
 
 
 def test_every_option_of_the_script() -> None:
-    """The chapter lists every option of greenroom.js, and no other."""
+    """The chapter transport/web/GUIDE.md lists every option of greenroom.js, and no other."""
     options = SCRIPT[SCRIPT.index("@typedef {object} Options") :]
     options = options[: options.index("*/")]
     assert set(names(WEB.table("Options"))) == set(re.findall(r"@property \{.*\} \[?(\w+)\]?\s", options))
 
 
 def test_every_event_of_the_script() -> None:
-    """The chapter lists every event of greenroom.js, and no other."""
+    """The chapter transport/web/GUIDE.md lists every event of greenroom.js, and no other."""
     rows = [line for line in WEB.section("Events of the client").splitlines() if line.startswith("| `")]
     first = [re.findall(r"`(\w+)`", row)[0] for row in rows]
     details = re.findall(
@@ -120,14 +123,14 @@ def test_every_event_of_the_script() -> None:
 
 
 def test_fields_of_a_welcome() -> None:
-    """The chapter lists every field of a welcome."""
+    """The chapter transport/web/GUIDE.md lists every field of a welcome."""
     (row,) = (line for line in WEB.text.splitlines() if line.startswith("| `welcome`"))
     top = re.sub(r"\{[^{}]*\}", "", typedef("Welcome"))
     assert set(re.findall(r"`(\w+)`", row.split("|")[2])) == set(re.findall(r"(\w+)\??: ", top))
 
 
 def test_every_field_of_a_snapshot() -> None:
-    """The chapter lists every field of a snapshot of store.js, and no other."""
+    """The chapter transport/web/GUIDE.md lists every field of a snapshot of store.js, and no other."""
     store = locate("transport/web/store.js").read_text("utf-8")
     fields = store[store.index("@typedef {object} Snapshot") : store.index("@typedef {Event | { type: string")]
     listed = [name for row in WEB.table("State for views") for name in re.findall(r"`(\w+)`", row[0])]
@@ -135,7 +138,7 @@ def test_every_field_of_a_snapshot() -> None:
 
 
 def test_every_call_of_the_script() -> None:
-    """The chapter lists every call of a client of greenroom.js, and no other."""
+    """The chapter transport/web/GUIDE.md lists every method of a client of greenroom.js, and no other."""
     body = SCRIPT[SCRIPT.index("export class Client ") :]
     body = body[: body.index("\n}\n")]
     methods = set(re.findall(r"^  (?:async |get )?([a-z]\w*)\(.*\) \{$", body, re.MULTILINE))

@@ -66,7 +66,7 @@ PROGRAMS = {"make": check_make, "pip": check_pip, "greenroom": check_greenroom, 
 
 @pytest.mark.parametrize(("place", "line"), commands())
 def test_commands_exist(place: str, line: str) -> None:
-    """A command that no test runs is of a known program, with a target, extra, file and options that exist."""
+    """For each command of a document that no test runs, its program, target, extra, file and options exist."""
     program, *words = shlex.split(line)
     PROGRAMS[program](words)
 
@@ -104,7 +104,7 @@ def test_every_extra_is_described() -> None:
 
 
 def test_sessions_use_known_programs() -> None:
-    """A terminal session uses only programs that a reader has, or gets with Greenroom."""
+    """A terminal session in a document uses only programs that every reader has, or that come with Greenroom."""
     known = {"greenroom", "python", "node", "cp", "echo"}
     found = {
         re.sub(r"^(\w+=\S+ )*", "", step.command).split()[0]

@@ -105,7 +105,10 @@ def test_length_of_the_readme() -> None:
 
 
 def test_readme_leads_to_every_chapter() -> None:
-    """The README links to each chapter, and the page of each room links to the chapter of the room."""
+    """The README links to each chapter.
+
+    In each folder with a chapter (GUIDE.md), the README.md of the folder links to this chapter.
+    """
     linked = set(links("README.md"))
     chapters = [guide.path for guide in guides() if guide.path != "README.md"]
     assert [path for path in chapters if path not in linked] == []

@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 @pytest.mark.timeout(200)  # a page needs a server and a browser, and the machine may be busy
 @pytest.mark.parametrize("block", blocks("html"), ids=lambda block: block.place)
 def test_page(block: Block, tmp_path: Path) -> None:
-    """A page in a document is served by the app of its section, and does what a visitor expects."""
+    """Each HTML page in a document works in a browser, when the app of the same section serves it."""
     with terminal(tmp_path, block.document) as own:
         visit(own, block)

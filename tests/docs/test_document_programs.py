@@ -33,7 +33,7 @@ def before(block: Block) -> Block:
 @pytest.mark.timeout(300)  # a section starts about five processes, and the machine may be busy
 @pytest.mark.parametrize(("path", "section"), sections(), ids=lambda value: value.removesuffix("/GUIDE.md"))
 def test_programs_of_a_section(path: str, section: str, tmp_path: Path) -> None:
-    """The programs and sessions of a section print what the document shows."""
+    """When the programs and terminal sessions of a document are run, they print the output that the document shows."""
     with terminal(tmp_path, path) as own:
         for block in document(path).blocks:
             if block.section != section:
@@ -46,34 +46,43 @@ def test_programs_of_a_section(path: str, section: str, tmp_path: Path) -> None:
 
 
 def test_each_block_is_of_a_language_that_tests_check() -> None:
-    """A document has no block in a language that no test runs."""
+    """Each block of a document is in a language that the tests know, so no block stays unchecked."""
     strange = [block.place for guide in guides() for block in guide.blocks if block.language not in CHECKED]
     assert strange == []
 
 
 def test_each_code_block_is_a_file() -> None:
-    """A block of code has the name of its file in its first line, once in a document, so that tests can run it."""
+    """The first line of each code block names its file, so that tests can run the block.
+
+    No two blocks of one document have the same file name.
+    """
     named = [(block.document, block.name) for block in blocks(*FILES)]
     assert [block.place for block in blocks(*FILES) if not block.name] == []
     assert len(set(named)) == len(named)
 
 
 def test_each_output_follows_its_program() -> None:
-    """A block of output is directly below the Python program that prints it, and a session shows at least a command."""
+    """Directly above each block of output is the Python program that prints it.
+
+    A terminal session begins with a command.
+    """
     lost = [block.place for block in blocks("text") if before(block).language != "python"]
     lost += [block.place for block in blocks("console") if not block.text.startswith("$ ")]
     assert lost == []
 
 
 def test_output_is_compared() -> None:
-    """No expected output is such that any output would fit."""
+    """No expected output of a document is only ``…``, since any output would match it."""
     shown = [list(step.output) for block in blocks("console") for step in steps(block.text)]
     shown += [block.text.splitlines() for block in blocks("text")]
     assert [lines for lines in shown if lines and set("".join(lines)) == {"…"}] == []
 
 
 def test_each_program_is_run() -> None:
-    """A program in Python or JavaScript is followed by its output, is named in a session, or is used by one that is."""
+    """Each Python or JavaScript program in a document is used there, so that a test runs it.
+
+    Its output follows, or a command of a terminal session names it, or another program uses it.
+    """
     idle: list[str] = []
     for block in blocks("python", "js"):
         every = document(block.document).blocks

@@ -48,14 +48,14 @@ def shown(name: str, value: float | str | tuple[str, ...] | None) -> str:
 
 
 def test_settings_table() -> None:
-    """The chapter has exactly the table of settings that is generated from the code."""
+    """The chapter transport/cli/GUIDE.md has exactly the table of settings that is generated from the code."""
     table = settings_table()
     assert len(table) == len(NAMES) + 2
     assert "\n".join(table) in GUIDE.text
 
 
 def test_limits_are_settings() -> None:
-    """Each limit that the chapter describes is a setting."""
+    """Each limit in the table "At the limits" of transport/cli/GUIDE.md is a setting."""
     named = [name for row in GUIDE.table("At the limits") for name in re.findall(r"`(\w+)`", row[0])]
     assert len(named) > 10
     assert set(named) <= set(NAMES)

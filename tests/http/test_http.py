@@ -134,7 +134,10 @@ async def test_files_have_a_type_and_an_etag(site: Site, path: str, kind: str) -
 
 @pytest.mark.parametrize("path", ["/README.md", "/package.json", "/greenroom.js/README.md"])
 async def test_other_files_of_the_library_are_404(site: Site, path: str) -> None:
-    """Of the folder of the client, only the modules for pages are served: a request for another file gets 404."""
+    """The server serves only the JavaScript files of the client's folder.
+
+    A request for any other file of this folder gets 404.
+    """
     assert (await site.get(path)).status == 404
 
 
@@ -178,7 +181,10 @@ async def test_config(nursery: trio.Nursery) -> None:
     ("model", "told"), [("gpt-5-mini", {"model": "gpt-5-mini"}), ("", {"model": None}), (None, {})]
 )
 async def test_model_in_config(model: str | None, told: dict[str, Any], nursery: trio.Nursery) -> None:
-    """``/config`` names the model, has null if the agent answers without a model, and nothing if it is not told."""
+    """``/config`` has the name of the model, or null if the agent answers without a model.
+
+    If the server was not given a model, ``/config`` has no field for it.
+    """
     site = await open_site(nursery, model=model)
     config = (await site.get("/config")).json
     assert {name: value for name, value in config.items() if name == "model"} == told
@@ -209,7 +215,10 @@ async def test_cookie_identifies_the_browser(site: Site) -> None:
 
 
 async def test_cookie_attributes(site: Site) -> None:
-    """The cookie is hidden from scripts, is not sent by other sites, and lives over 100 times longer than a token."""
+    """Scripts cannot read the browser's cookie, and other sites cannot send it.
+
+    It is valid over 100 times longer than a token.
+    """
     answer = await site.get("/token")
     cookie = answer.headers["set-cookie"]
     attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
@@ -227,7 +236,7 @@ async def test_forged_cookie(site: Site) -> None:
 
 
 async def test_no_token_without_authentication(nursery: trio.Nursery) -> None:
-    """If the pages have no token functions, ``/token`` returns null and sets no cookie."""
+    """If the pages have no functions that issue and read tokens, ``/token`` returns null and sets no cookie."""
     site = await open_site(nursery, issue_token=None, read_token=None)
     answer = await site.get("/token")
     assert answer.json == {"token": None}
@@ -353,7 +362,10 @@ OUTSIDE = [
 
 
 async def test_own_pages_end_at_their_folder(nursery: trio.Nursery, own_folder: Path) -> None:
-    """A file outside of the folder, behind a link out of it, or hidden in it, is not found, however it is written."""
+    """Only visible files in the folder of an app's pages are served. For any other file the response is 404.
+
+    This holds for hidden files, for links that lead out of the folder, and for every spelling of ``..``.
+    """
     site = await open_site(nursery, folder=own_folder)
     for path in OUTSIDE:
         answer = await site.get(path)
@@ -371,7 +383,10 @@ async def test_policy_of_own_pages(nursery: trio.Nursery, own_folder: Path) -> N
 
 
 def test_folder_of_own_pages(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder must exist, and must not be the server's current folder or contain it."""
+    """The folder of an app's pages is refused if it does not exist.
+
+    The server's current folder, and any folder that contains it, is refused too.
+    """
     monkeypatch.chdir(own_folder)
     assert checked_folder(Path("sub")) == own_folder / "sub"
     for wrong in ("absent", "app.js", ".", "..", str(own_folder)):

@@ -73,7 +73,10 @@ def message(fragments: int) -> bytes:
     ],
 )
 async def test_neighbours_have_turns_during_a_flood(flood: bytes) -> None:
-    """While the server handles a flood that came in one read, another task has a turn after each few frames."""
+    """While the server handles many frames that came in one read, it lets other tasks run again and again.
+
+    Another task runs after every ``FRAMES_PER_TURN`` frames.
+    """
     async with make_app(**UNLIMITED).running(port=0) as server, trio.open_nursery() as nursery:
         turns = Turns(nursery)
         assert await end_after(server, flood) is None
@@ -83,7 +86,10 @@ async def test_neighbours_have_turns_during_a_flood(flood: bytes) -> None:
 
 @pytest.mark.parametrize("control", CONTROLS.values(), ids=CONTROLS)
 async def test_control_frames_at_once(control: bytes, autojump_clock: MockClock) -> None:
-    """A connection may send ``control_frames_per_second`` control frames of a kind at once. One more is flooding."""
+    """A connection may send ``control_frames_per_second`` control frames at once. One more is flooding (4505).
+
+    This holds for each kind of control frame, such as pings, acks and typing.
+    """
     async with make_app(control_frames_per_second=50, commands_burst=1000).running(port=0) as server:
         assert await end_after(server, control * 50) is None
         ended = await end_after(server, control * 51)
@@ -141,7 +147,10 @@ async def test_fragments_of_a_message(welcomed: bool, autojump_clock: MockClock)
 
 
 async def test_endless_message_of_empty_fragments(autojump_clock: MockClock) -> None:
-    """A message of empty fragments that never ends is closed with 1009, though it has no byte."""
+    """If a client sends empty fragments of one message without end, its connection is closed with 1009.
+
+    The fragments are counted, so it does not matter that they have no bytes.
+    """
     async with make_app(max_fragments=8).running(port=0) as server:
         ended = await end_after(server, frame(TEXT, final=False) + frame(CONTINUATION, final=False) * 8)
         assert ended is not None
@@ -149,7 +158,10 @@ async def test_endless_message_of_empty_fragments(autojump_clock: MockClock) -> 
 
 
 async def test_fragments_per_second(autojump_clock: MockClock) -> None:
-    """Messages with many fragments, one after the other, are flooding. Two are free, and the rest is a rate."""
+    """A client may send two messages of ``max_fragments`` fragments at once. A third one is flooding (4505).
+
+    If the client waits about a second before each message, it may send any number of them.
+    """
     async with make_app(max_fragments=8).running(port=0) as server:
         assert await end_after(server, message(8) * 2) is None
         ended = await end_after(server, message(8) * 3)
@@ -165,7 +177,7 @@ async def test_fragments_per_second(autojump_clock: MockClock) -> None:
 
 
 async def test_message_that_comes_byte_by_byte(autojump_clock: MockClock) -> None:
-    """A message that arrives byte by byte counts as many fragments. In larger pieces it does not."""
+    """If a long message arrives byte by byte, this is flooding (4505). In larger pieces it is accepted."""
     async with make_app(max_fragments=32, commands_burst=1000).running(port=0) as server:
         data = frame(TEXT, b'{"type":"pong","padding":"%b"}' % (b"x" * 6400))
         for size, ends in ((64, False), (1, True)):
@@ -184,7 +196,7 @@ async def test_message_that_comes_byte_by_byte(autojump_clock: MockClock) -> Non
 
 @pytest.mark.parametrize(("messages", "seconds"), [(16, 0), (17, 2)])
 async def test_flood_after_the_close(messages: int, seconds: float, autojump_clock: MockClock) -> None:
-    """What a client sends after the server's close frame counts as fragments. After too many, nothing more is read.
+    """Frames that a client sends after the server's close frame count as fragments. After too many, no more are read.
 
     The server then does not see the client's close frame, and closes the socket when the time for it is over.
     """
@@ -213,7 +225,10 @@ async def test_ping_after_the_close(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_neighbour_of_a_flood() -> None:
-    """A client beside a flood over a real socket is served, and the flood's connection is gone afterwards."""
+    """While one client floods the server over a real socket, another client is still served.
+
+    Afterwards the connection of the flooding client is gone.
+    """
     async with make_app().running(port=0) as server:
         async with greeted(server, "quiet") as neighbour, raw_client(server) as (_, stream):
             with suppress(trio.BrokenResourceError):

@@ -72,7 +72,7 @@ def test_cut_anywhere(kinds: list[tuple[int, int]], cuts: list[int], frames: int
 
 @given(st.lists(FRAME, min_size=1, max_size=12), st.integers(1, 5))
 def test_frames_stay_whole(kinds: list[tuple[int, int]], frames: int) -> None:
-    """If all bytes are there, each call ends after the given number of frames, at the end of a frame."""
+    """If all bytes are there, each call of the scanner takes the given number of whole frames, or all that are left."""
     lengths = [len(encoded(*kind)) for kind in kinds]
     _, ends = scan_all([b"".join(encoded(*kind) for kind in kinds)], frames)
     assert ends[1:] == [sum(lengths[: min(n, len(kinds))]) for n in range(frames, len(kinds) + frames, frames)]

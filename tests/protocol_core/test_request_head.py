@@ -64,7 +64,7 @@ def verdict(data: bytes, size: int) -> str | None:
 
 @pytest.mark.parametrize("data", WRONG.values(), ids=WRONG)
 def test_wrong_head(data: bytes) -> None:
-    """Each kind of wrong request is refused, with a reason in words."""
+    """Each kind of wrong request is refused, and the refusal has a reason in words, not only a code."""
     fault = verdict(data, len(data))
     assert fault is not None
     assert " " in fault
@@ -86,7 +86,7 @@ def test_size_of_head() -> None:
 
 @given(st.integers(1, len(GOOD)))
 def test_pieces(size: int) -> None:
-    """A good request passes in pieces of any size, and is complete with its last byte."""
+    """A good request is accepted, even if it arrives in pieces of any size. Before its last byte it is not complete."""
     assert verdict(GOOD, size) is None
     request = RequestHead()
     assert request.feed(GOOD[:-1]) is None
@@ -121,7 +121,7 @@ FIRSTS = st.one_of(st.just(FIRST), st.sampled_from([b"POST / HTTP/1.1", b"GET  H
 
 @given(FIRSTS, st.lists(LINES, max_size=4), st.sets(st.sampled_from(HEADERS)))
 def test_library_answers_all_that_passes(first: bytes, lines: list[bytes], headers: set[bytes]) -> None:
-    """The WebSocket library takes every request that passes, or refuses it with an answer of its own."""
+    """If our check accepts a request, the WebSocket library accepts it too, or answers it with an HTTP error 4xx."""
     data = head(*headers, *lines, first=first)
     request = RequestHead()
     if request.feed(data) is not None or not request.complete:

@@ -358,9 +358,9 @@ async def test_nested_sync_tools_have_a_depth(deepest: int) -> None:
 
 
 async def test_a_task_left_behind_waits_for_a_place(blocking: BlockingTool) -> None:
-    """If a sync tool leaves a task running and returns, a sync tool that this task calls must wait for a free thread.
+    """If a sync tool leaves a task running and returns, this task is no longer part of the tool's call.
 
-    It does not count as a nested call.
+    So a sync tool that the task calls does not count as nested, and must wait for a free thread.
     """
     go, waits = trio.Event(), trio.Event()
 

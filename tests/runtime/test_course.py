@@ -160,9 +160,10 @@ def test_joined_stops_are_final_if_one_is(stops: list[Stop]) -> None:
 
 
 def test_halt_does_not_end_a_drain() -> None:
-    """If a group restart halts an actor that is draining its mailbox, the actor still drains it.
+    """If an actor is draining (it handles its mailbox before it stops), the halt of a group restart does not end this.
 
-    A second stop without draining ends the draining.
+    A stop without draining ends it: the messages left in the mailbox are not handled. If an actor is halted and then
+    stopped, it is not restarted.
     """
     assert DRAIN.joined(HALT) == DRAIN
     assert not DRAIN.joined(STOP).drain

@@ -132,7 +132,8 @@ class Supervising(Actor):
 async def test_restart_limit_of_another_supervisor(where: str, autojump_clock: MockClock) -> None:
     """If an actor raises the RestartLimit of another supervisor, this is a failure like any other exception.
 
-    The other supervisor failed to start, or it belongs to another system, where it may have the same path as the actor.
+    In one case the other supervisor is a child of the actor. In the other it belongs to another system and has the same
+    path as the actor.
     """
     async with open_system() as system:
         worker = await system.spawn(Worker)
@@ -225,7 +226,10 @@ class Exiting(Worker):
 @pytest.mark.parametrize("strategy", Strategy)
 @pytest.mark.parametrize("where", ["factory", "started"])
 async def test_restart_that_raises_an_exit(where: str, strategy: Strategy, error: BaseException) -> None:
-    """If a child raises an exit exception at its restart, this is a failed restart. The supervisor does not end."""
+    """If a child raises SystemExit or KeyboardInterrupt at its restart, this counts as a failed restart.
+
+    The supervisor continues, and restarts the child again.
+    """
     errors: list[BaseException] = [ValueError()]
 
     def make() -> Actor:

@@ -295,7 +295,10 @@ def picture_of(system: ActorSystem) -> list[tuple[str, bool]]:
 
 
 def test_model_restarts_a_group() -> None:
-    """In the model, a failure restarts the members of a group. Without that, the comparison would prove nothing."""
+    """The model itself can restart a group: the failed member and the later ones start again, but no temporary member.
+
+    If the model could not do this, a comparison with it would prove nothing.
+    """
     leaves = [Node(Restart.PERMANENT), Node(Restart.TEMPORARY), Node(Restart.TRANSIENT)]
     root = Node(Restart.TEMPORARY, Strategy.REST_FOR_ONE, 1, specs=leaves, name="root", history=History())
     name_children(root)

@@ -150,7 +150,7 @@ async def test_client_without_room_comes_back(
 async def test_used_session_is_never_displaced(need: str, autojump_clock: trio.testing.MockClock) -> None:
     """A session with a client, a run, a queued run or a lease never leaves memory to make room for another session.
 
-    A session without all of these does.
+    When the session no longer has any of these, it can leave memory.
     """
     async with sessions_with(max_sessions=2, runs_per_user=1) as sessions, trio.open_nursery() as nursery:
         async with AsyncExitStack() as stack:

@@ -144,7 +144,10 @@ async def test_handler_of_trio_is_recognised() -> None:
 
 
 async def test_interrupt_raised_beside_a_question() -> None:
-    """If a task raises KeyboardInterrupt beside a task that waits for an answer, question and run are closed."""
+    """If a task of an agent raises KeyboardInterrupt while another waits for an answer of the user, the run is closed.
+
+    The end of the run also closes the question.
+    """
 
     async def agent(run: Run) -> None:
         async with trio.open_nursery() as nursery:

@@ -186,7 +186,10 @@ def test_open_questions_against_a_model(steps: list[str], limit: int) -> None:
 
 
 async def test_limits_of_sub_agents_are_counted(autojump_clock: trio.testing.MockClock) -> None:
-    """The statistics count how often ``max_run_depth`` and ``max_subruns`` were reached, and nothing within them."""
+    """Each sub-agent that is refused by ``max_run_depth`` or ``max_subruns`` is counted in the statistics.
+
+    Sub-agents within these limits are not counted.
+    """
 
     async def deep(run: Run) -> None:
         async with run.subrun("a") as child, child.subrun("b") as last:
@@ -206,9 +209,10 @@ async def test_limits_of_sub_agents_are_counted(autojump_clock: trio.testing.Moc
 
 
 async def test_command_memory_bytes_is_counted(autojump_clock: trio.testing.MockClock) -> None:
-    """Replies that fit ``command_memory_bytes`` exactly are all remembered. One byte less, and the oldest is forgotten.
+    """If all replies together have exactly ``command_memory_bytes``, none is forgotten.
 
-    The statistics of the session show the bytes, and those of all sessions how often the limit was reached.
+    If the limit is one byte smaller, the oldest reply is forgotten. The statistics of the session show the bytes of its
+    replies. The statistics of all sessions show how often the limit was reached.
     """
 
     async def remembered(room: int) -> tuple[int, int, int]:
@@ -227,7 +231,10 @@ async def test_command_memory_bytes_is_counted(autojump_clock: trio.testing.Mock
 
 
 async def test_accounts_of_users_without_sessions_are_forgotten(autojump_clock: trio.testing.MockClock) -> None:
-    """The account of a user is forgotten when the user has no session in memory, with the next search for idle ones."""
+    """If a user has no session in memory any more, the user's account (the counts for the limits) is forgotten too.
+
+    This happens when the server next searches for idle sessions.
+    """
     async with sessions_with(idle_seconds=10) as sessions:
         for number in range(5):
             await sessions.get(f"user-{number}", "s1")
@@ -303,7 +310,10 @@ async def test_new_session_is_no_new_allowance(autojump_clock: trio.testing.Mock
     uses=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 100)), max_size=40),
 )
 def test_allowance_against_a_model(rate: int, burst: int, uses: list[tuple[int, int]]) -> None:
-    """Uses take what was saved and what came meanwhile. A debt is paid exactly when ``wait`` says."""
+    """An allowance saves up to ``burst`` units and gets ``rate`` units per second. Each use takes units from it.
+
+    If a use takes more than is left, the allowance is below zero. ``wait`` returns the seconds until it is zero again.
+    """
     allowance, now, units = Allowance(rate, burst, 0), 0.0, float(burst)
     for quarters, amount in uses:
         now += quarters / 4
@@ -411,7 +421,10 @@ class PlainLog(MemoryLog):
 
 
 async def test_log_without_usage_is_counted() -> None:
-    """A user's own log need not define ``usage``: the default counts its streams."""
+    """If an application's log has no method ``usage`` of its own, the default counts the user's sessions in the log.
+
+    So ``sessions_per_user`` also works with such a log.
+    """
     async with sessions_with(log=PlainLog(), sessions_per_user=1) as sessions:
         assert await refusal(sessions, "ann", "s1") == ""
         assert await refusal(sessions, "ann", "s2") == "overloaded"

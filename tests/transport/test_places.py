@@ -117,9 +117,9 @@ async def test_refusal_comes_when_all_answered(nursery: trio.Nursery, autojump_c
 
 
 async def test_connections_share_a_round(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """New connections that come while the others are being pinged wait for the result of the same pings.
+    """If several new connections come while the old ones are being pinged, all of them wait for the same pings.
 
-    The first of them get the places of the connections that were closed. The rest are refused.
+    The first new connections get the places of the old ones that were closed. The other new connections are refused.
     """
     here = world(nursery, 5)
     silent = [Tab(nursery, None) for _ in range(3)]
@@ -137,7 +137,7 @@ async def test_connections_share_a_round(nursery: trio.Nursery, autojump_clock: 
 
 
 async def test_free_place_is_handed_on(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """If a connection ends while others are being pinged, the waiting new connection gets its place at once.
+    """If an old connection ends while the old connections are being pinged, the waiting new one gets its place at once.
 
     No silent connection is closed then.
     """

@@ -34,7 +34,7 @@ EVIL = "https://evil.example"
 
 
 def test_first_refusal_is_written_at_once() -> None:
-    """The first refusal of each reason is written at once. More of them within a period are only counted."""
+    """The first refusal for each reason is logged at once. Further refusals in the same period are only counted."""
     counts = RefusalCounts(10)
     assert counts.note(Reason.ORIGIN, "a", 100)
     assert not counts.note(Reason.ORIGIN, "b", 100)

@@ -158,7 +158,10 @@ def test_unreadable_toml_is_named(toml: Path, content: bytes) -> None:
 
 
 def test_source_of_each_value(toml: Path) -> None:
-    """Settings know the source of each value. The command line wins over the keywords, and these over the others."""
+    """Settings know the source of each value.
+
+    The order of the sources is: command line, keywords, environment, TOML file, default. The first with a value counts.
+    """
     toml.write_text("ping_seconds = 1\nslow_seconds = 1\nhello_seconds = 1\nring_events = 1\n")
     variables = {"GREENROOM_PING_SECONDS": "2", "GREENROOM_SLOW_SECONDS": "2", "GREENROOM_HELLO_SECONDS": "2"}
     loaded = load(toml, {"ping_seconds": 3, "slow_seconds": 3}, **variables)
@@ -205,7 +208,10 @@ async def test_settings_decide_address_and_log(tmp_path: Path) -> None:
 
 
 async def test_command_line_replaces_log_and_redaction(tmp_path: Path) -> None:
-    """A log of the command line replaces the log object of the app. A setting that is not overridden stays."""
+    """If the command line names a log, it replaces the log object of the app.
+
+    The app's other settings keep their values.
+    """
     app = Greenroom(log=MemoryLog(), settings={"ring_events": 7})
     app.override([Given("log", f"sqlite:{tmp_path / 'a.db'}", "--log")])
     async with app.running(port=0):

@@ -210,7 +210,7 @@ def test_signals_refusals_and_unknown_frames(node: Node, server: ScriptedServer)
 def test_queued_starts(node: Node, server: ScriptedServer) -> None:
     """``client.queued`` lists the starts that wait for their turn, from the welcome and from later signals.
 
-    Signals of agents that have the same name but other data change nothing.
+    If an agent sends its own signal with the name ``queued`` and other data, the list does not change.
     """
     node.connect()
     first = {"command_id": "a", "agent": "x", "since": 5}

@@ -60,14 +60,20 @@ def test_every_close_code_has_a_sentence(page: Node, code: int) -> None:
     ],
 )
 def test_lost_connection(page: Node, connection: dict[str, object], part: str) -> None:
-    """A connection that was never there and one that was lost have different sentences, and can be tried again."""
+    """A page that could not connect shows another sentence than a page with a lost connection.
+
+    In both cases the user can try again.
+    """
     shown = words(page, state="waiting", **connection)
     assert part in shown["text"]
     assert shown["remedy"] == "retry"
 
 
 def test_connection_that_is_well(page: Node) -> None:
-    """A connection that is live, or is made for the first time, has a word and no sentence."""
+    """A page that is connected shows only the word "Connected".
+
+    While a page connects for the first time, it shows no sentence of explanation either.
+    """
     assert words(page) == {"label": "Connected", "text": "", "remedy": None}
     assert words(page, state="connecting")["text"] == ""
 
