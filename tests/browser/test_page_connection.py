@@ -92,7 +92,7 @@ def test_closed(script_server: ServerProcess, user: BrowserContext, code: int, p
 
 
 def test_refused_origin(script_server: ServerProcess, user: BrowserContext) -> None:
-    """A page of an address that the server refuses says where the reason can be found."""
+    """If the server refuses the address of the page (its origin), the page names the setting ``allowed_origins``."""
     page = user.new_page()
     page.goto(script_server.url.replace("127.0.0.1", "app.localhost"))
     expect(page.locator("#notice-text")).to_contain_text("allowed_origins", timeout=SLOWEST)

@@ -147,7 +147,7 @@ def test_screen_reader(script_server: ServerProcess, open_tab: OpenTab) -> None:
 
 
 def test_reduced_motion(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """Nothing moves on the page of a person who asked for reduced motion."""
+    """If the user's system asks for reduced motion, the page runs no animation."""
     tab = open_tab(script_server.url)
     tab.ask("text | type")
     tab.find("#typing").wait_for()

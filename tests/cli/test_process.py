@@ -58,7 +58,7 @@ def test_signal_at_ready(tmp_path: Path, number: signal.Signals) -> None:
 
 
 def test_settings_of_a_server(tmp_path: Path) -> None:
-    """A server takes its host and ports from the environment, the settings file and the command line together."""
+    """A server can take its host from the environment, one port from the TOML file and one from the command line."""
     (tmp_path / "greenroom.toml").write_text("http_port = 0\nport = 1")
     with running_command(tmp_path, "serve", "good:app", "--set", "port=0", GREENROOM_HOST="127.0.0.2") as server:
         assert server.stdout is not None
@@ -107,7 +107,7 @@ print(signal.getsignal(signal.SIGINT) is before)
 
 
 def test_program_goes_on_after_its_server(tmp_path: Path) -> None:
-    """When ``Greenroom.serve`` has returned after a signal, Ctrl-C does in the program what it did before."""
+    """After ``Greenroom.serve`` has ended by a signal, the handler for Ctrl-C is the same as before the call."""
     (tmp_path / "blocking.py").write_text(BLOCKING)
     command = [sys.executable, "blocking.py"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as program:
@@ -171,7 +171,7 @@ trio.run(start)
 
 
 def test_ctrl_c_ends_tail(tmp_path: Path) -> None:
-    """Ctrl-C ends ``tail`` with status 0. On stderr are only the lines about its connection."""
+    """Ctrl-C ends ``tail`` with status 0. ``tail`` prints nothing on stderr except the state of its connection."""
     with running_command(tmp_path, *SERVE) as server:
         assert server.stdout is not None
         url = server.stdout.readline().split()[1]

@@ -31,7 +31,10 @@ def test_line_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_ready_server(capsys: pytest.CaptureFixture[str]) -> None:
-    """A ready server prints one line for programs to stdout, and to stderr the address that a person can open."""
+    """A ready server prints one line for programs on stdout. On stderr it prints the address for a browser.
+
+    Without pages, it prints the address for clients on stderr.
+    """
     TerminalReporter().on_ready("ws://0.0.0.0:1/", "http://0.0.0.0:2/")
     TerminalReporter().on_ready("ws://0.0.0.0:1/", None)
     out, err = capsys.readouterr()

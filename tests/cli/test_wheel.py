@@ -150,7 +150,10 @@ def test_module_is_the_command(bare: Environment, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["actors.py", "actors/__init__.py"])
 def test_file_that_hides_a_package(bare: Environment, folder: Path, name: str) -> None:
-    """A user's file that Python imports in place of a package of Greenroom is named in one line."""
+    """If a user's file has the same name as a package of Greenroom and Python imports it instead, an error names it.
+
+    The error is one line, and advises to rename the file.
+    """
     file = folder / name
     file.parent.mkdir(exist_ok=True)
     file.write_text("raise AssertionError('imported')")
@@ -163,7 +166,10 @@ def test_file_that_hides_a_package(bare: Environment, folder: Path, name: str) -
 
 @pytest.mark.parametrize("package", ["actors", "transport"])
 def test_file_that_is_hidden_by_a_package(bare: Environment, folder: Path, package: str) -> None:
-    """A user's app in a file with the name of a package of Greenroom is not found, and that is told in one line."""
+    """If the file of a user's app has the same name as a package of Greenroom, ``serve`` cannot import it.
+
+    ``serve`` then prints one line that says so and advises to rename the file. Other apps in the folder still work.
+    """
     file = folder / f"{package}.py"
     file.write_text("app = 1")
     told = f"greenroom: {file} is hidden by a package of Greenroom of the same name: give it another name"
@@ -172,7 +178,10 @@ def test_file_that_is_hidden_by_a_package(bare: Environment, folder: Path, packa
 
 
 def test_folder_that_is_hidden_by_a_package(bare: Environment, folder: Path) -> None:
-    """If an app imports from the user's own folder ``actors``, which is hidden, that is told in one line."""
+    """If an app imports from the user's own folder ``actors``, Python finds Greenroom's package instead.
+
+    ``serve`` then prints one line that names the folder and advises to rename it.
+    """
     own = folder / "actors"
     own.mkdir()
     (own / "__init__.py").write_text("class Mine: ...")

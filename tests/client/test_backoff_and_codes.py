@@ -47,7 +47,10 @@ def test_range_of_an_own_code(code: int) -> None:
 
 @pytest.mark.parametrize(("code", "back"), [(1000, False), (1002, False), (1006, True), (1010, False), (1011, True)])
 def test_standard_code(code: int, *, back: bool) -> None:
-    """After a standard close code, a client reconnects if the connection is to blame, but not if a message is."""
+    """After a standard close code for a fault of the connection or the server, a client reconnects.
+
+    After a standard close code for a normal end or a wrong message, it does not.
+    """
     assert comes_back(code) is back
 
 

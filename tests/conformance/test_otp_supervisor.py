@@ -242,7 +242,7 @@ async def test_shutdown_of_zero_kills_at_once(autojump_clock: MockClock) -> None
 
 
 async def test_infinite_shutdown(autojump_clock: MockClock) -> None:
-    """A child with an infinite ``shutdown`` gets any time that it needs to stop."""
+    """If the ``shutdown`` time of a child is infinite, its supervisor waits until the child has stopped."""
 
     async def slow(_: Member) -> None:
         await trio.sleep(10_000)

@@ -208,7 +208,10 @@ async def test_member_terminated_during_a_group_start() -> None:
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_member_terminated_during_the_backoff(strategy: Strategy, autojump_clock: MockClock) -> None:
-    """If a member is terminated while its group waits for a restart, it stays down until the next group restart."""
+    """If a member is terminated while its group waits to be restarted, this restart does not start the member.
+
+    After a later failure in the group, the next restart of the group starts it.
+    """
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec(strategy, [world.member(name) for name in "abc"], backoff=Backoff(5, 5))
@@ -272,7 +275,10 @@ async def test_failed_member_interrupts_a_later_start(strategy: Strategy) -> Non
 async def test_earlier_member_fails_during_the_halt(
     autojump_clock: MockClock,
 ) -> None:
-    """If an earlier member fails while the group is being stopped for a restart, the restart begins at that member."""
+    """If b fails, b and c are stopped. If a, which is before b, fails meanwhile, a is restarted too.
+
+    So all three members are stopped and started again, in the order a, b, c.
+    """
     async with open_system() as system:
         world = World()
         supervisor = await system.supervise(SupervisorSpec("rest_for_one", [world.member(name) for name in "abc"]))
@@ -303,7 +309,10 @@ async def test_member_failing_during_the_halt_counts_once(autojump_clock: MockCl
 
 
 async def test_earlier_member_fails_during_the_backoff(autojump_clock: MockClock) -> None:
-    """If an earlier member fails while the group waits for its restart, the restart begins at that member."""
+    """If b fails, b and c wait for their restart. If a, which is before b, fails meanwhile, a is restarted too.
+
+    So all three members are started again, in the order a, b, c.
+    """
     async with open_system() as system:
         world = World()
         spec = SupervisorSpec("rest_for_one", [world.member(name) for name in "abc"], backoff=Backoff(4, 9))

@@ -81,7 +81,10 @@ def test_entries_of_a_module(folder: Path) -> None:
 
 
 def test_shortest_path(folder: Path) -> None:
-    """A name that a package exports has one entry, under the package, also if the package imports it late."""
+    """If a package exports a name of one of its modules, the index has the name once, under the package.
+
+    This also holds if the package imports the name only at its first use.
+    """
     (folder / "teahouse").mkdir()
     (folder / "teahouse" / "__init__.py").write_text(
         "from ._tea import Tea\nfrom .coins import *\n__all__ = ['Tea', 'Coin', 'Late']\n"

@@ -48,7 +48,7 @@ def test_no_hits(index: Index, question: str) -> None:
 
 @pytest.mark.parametrize("question", ["csv' OR 1=1 --", "NEAR(csv file)", 'csv"', "csv AND NOT csv", "name:csv*"])
 def test_query_syntax_is_text(index: Index, question: str) -> None:
-    """Query syntax of the database in a question is searched as plain words."""
+    """If a question contains query syntax of the database, such as AND or quotes, it is searched as plain words."""
     assert "csv" in [hit["module"] for hit in index.search(question, 10)]
 
 

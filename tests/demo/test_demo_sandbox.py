@@ -132,7 +132,7 @@ async def test_failing_example(code: str, said: str) -> None:
     ],
 )
 async def test_ordinary_example(code: str) -> None:
-    """The sandbox has what the standard library needs: loops, processes, threads, extension modules, files, signals."""
+    """In the sandbox an example can use event loops, processes, threads, extension modules, files and signals."""
     outcome = await run(code)
     assert (outcome.status, outcome.output) == ("ok", "tea")
 
@@ -144,7 +144,7 @@ async def test_timeout() -> None:
 
 
 async def test_endless_output() -> None:
-    """An example with endless output is ended. Its output is cut and marked."""
+    """An example with endless output is stopped. Its output is cut at the limit, and a mark at the end shows this."""
     outcome = await run("while True: print('x' * 1000)")
     assert outcome.output.endswith(CUT)
     assert len(outcome.output) <= MAX_OUTPUT + len(CUT)
@@ -287,7 +287,10 @@ STEPS = ("unshare", "mount", "pivot_root", "umount2", "syscall", "sethostname", 
 
 @pytest.mark.parametrize(("step", "machine"), [*((step, "") for step in STEPS), ("", "vax")])
 def test_machine_without_sandbox(step: str, machine: str) -> None:
-    """If one step of the sandbox fails, the code is not run, and the script says why."""
+    """If one step of making the sandbox fails, the code of the example is not run.
+
+    The script prints the step that failed, or the type of the machine.
+    """
     program = FAIL.format(folder=str(SCRIPT.parent), step=step, machine=machine)
     output, status = run_script(program, "print('it ran')")
     assert status == NO_SANDBOX

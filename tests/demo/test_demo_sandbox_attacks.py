@@ -42,7 +42,10 @@ def attacked(request: pytest.FixtureRequest) -> Attack:
 
 
 async def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An example has none of the server's variables: neither its own environment nor that of its parents has them."""
+    """The environment of an example contains none of the server's variables.
+
+    The example cannot read the environment of its parent processes either.
+    """
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     code = (
         "import os\nprint(sorted(os.environ))\n"
@@ -85,7 +88,7 @@ def test_files(attacked: Attack, tmp_path: Path) -> None:
 
 
 def test_accounts(attacked: Attack) -> None:
-    """The accounts that an example lists are its own, and not those of the machine."""
+    """An example finds only its own user and group in the lists of accounts, and no account of the machine."""
     assert attacked("import pwd, grp; print(len(pwd.getpwall()), pwd.getpwall()[0].pw_name, len(grp.getgrall()))") == (
         "1 example 1",
         0,
@@ -93,7 +96,7 @@ def test_accounts(attacked: Attack) -> None:
 
 
 def test_packages(attacked: Attack) -> None:
-    """An example cannot import, or read, what is installed for the server."""
+    """An example can neither import nor read the packages that are installed for the server."""
     code = (
         "import os, site\nprint([os.listdir(path) for path in site.getsitepackages() if os.path.isdir(path)])\n"
         "for name in ('trio', 'attrs', 'transport', 'pip'):\n"
@@ -106,7 +109,7 @@ def test_packages(attacked: Attack) -> None:
 
 
 def test_read_only(attacked: Attack) -> None:
-    """What an example sees of the machine is read-only, also if the server's user owns it."""
+    """An example cannot change Python's files in the sandbox, even if the server's user owns them."""
     code = (
         "import os, sys\nfor path in (os.__file__, sys.executable):\n"
         "    for change in (lambda: open(path, 'r+'), lambda: os.chmod(path, 0o777), lambda: os.unlink(path),"
@@ -151,7 +154,7 @@ def test_own_group(attacked: Attack) -> None:
 
 
 def test_first_process_is_closed(attacked: Attack) -> None:
-    """An example cannot read the memory of the process that ends it."""
+    """An example cannot read the memory of the sandbox's first process, which ends the example."""
     code = "b = ctypes.create_string_buffer(8); v = (ctypes.c_void_p * 2)(ctypes.addressof(b), 8)\n"
     output, _ = attacked(LIBRARY + SHOW + code + "show('process_vm_readv', 1, v, 1, v, 1, 0)")
     assert output == "process_vm_readv Operation not permitted"
@@ -241,7 +244,10 @@ def test_refused_calls(attacked: Attack) -> None:
 
 
 def test_other_kinds_of_calls(attacked: Attack) -> None:
-    """The system calls of x32 are refused, and those of 32 bits end the example: the numbers mean other calls there."""
+    """System calls in the x32 mode are refused. A system call in the 32-bit mode ends the example.
+
+    In these modes the numbers mean other calls, so that a forbidden call could have an allowed number.
+    """
     assert attacked(f"{LIBRARY}{SHOW}show('syscall', 0x40000000 + 39)")[0] == "syscall Operation not permitted"
     if sandboxed.MACHINE == "x86_64":
         assert attacked(CALL_OF_32_BITS) == ("", 1)
@@ -285,5 +291,5 @@ def test_own_time() -> None:
 
 
 def test_strict_umask() -> None:
-    """The sandbox works for a server whose files only its own user may read."""
+    """The sandbox also works if the server has the strict umask 077, so that only its own user can read new files."""
     assert run_script(SCRIPT.read_text(), "print(open('/etc/hosts').read()[:3])", umask=0o077) == ("127", 0)

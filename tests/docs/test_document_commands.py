@@ -73,7 +73,7 @@ def test_commands_exist(place: str, line: str) -> None:
 
 @pytest.mark.parametrize("guide", guides(), ids=lambda guide: guide.path)
 def test_named_options_exist(guide: Any) -> None:
-    """Every option that the text of a document names is one of ``greenroom`` or of the benchmarks."""
+    """Every option that the text of a document names is an option of ``greenroom`` or of a benchmark script."""
     known = options_of(_parser()).union(*map(options_of, subcommands().values()))
     scripts = "".join(path.read_text() for path in (TREE / "bench").glob("*.py"))
     named = set(re.findall(r"`[^`]*?(?<![\w-])(--[a-z][a-z-]+)", guide.prose))
@@ -88,7 +88,10 @@ def test_named_commands_exist(guide: Any) -> None:
 
 
 def test_every_command_is_described() -> None:
-    """The chapter for operators has a row for each command, and the page for contributors one for each target."""
+    """transport/cli/GUIDE.md has one row for each command of ``greenroom``.
+
+    CONTRIBUTING.md describes each target of ``make`` except ``help``.
+    """
     table = document("transport/cli/GUIDE.md").table("Commands")
     rows = [re.findall(r"^`greenroom ([a-z]+)", row[0])[0] for row in table if row[0].startswith("`greenroom")]
     assert rows == list(dict.fromkeys(rows))

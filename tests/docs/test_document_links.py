@@ -39,7 +39,7 @@ def anchors(path: str) -> set[str]:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_links_lead_somewhere(path: str) -> None:
-    """Each link of a page to a file or a heading of the project leads to one."""
+    """If a page links to a file or a heading of the project, this file or heading exists."""
     broken: list[str] = []
     for link in links(path):
         if urlsplit(link).scheme:
@@ -65,7 +65,10 @@ def test_external_links_are_well_formed(path: str) -> None:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_references_are_defined(path: str) -> None:
-    """Each reference and footnote of a page is defined there, once, and used."""
+    """Each reference and footnote that a page uses is defined once on this page.
+
+    Each one that a page defines is also used there.
+    """
     text = prose(path)
     names = [name for name, _ in DEFINED.findall(text)]
     used = {first or second for first, second in REFERENCE.findall(text)}

@@ -55,7 +55,7 @@ def test_see_the_demo(environment: Environment, tmp_path: Path, monkeypatch: pyt
 
 
 def test_serve_the_example(environment: Environment, tmp_path: Path) -> None:
-    """The README's 20 lines serve its page and its client in Python."""
+    """With the wheel installed, the README's example server works: its page in a browser, and its client in Python."""
     (block,) = (each for each in blocks("html") if each.document == "README.md")
     (tmp_path / "page-and-client").mkdir()
     (tmp_path / "page").mkdir()
@@ -66,13 +66,13 @@ def test_serve_the_example(environment: Environment, tmp_path: Path) -> None:
 
 
 def test_serve_with_tokens(environment: Environment, tmp_path: Path) -> None:
-    """The chapter's server and page with tokens work."""
+    """With the wheel installed, the server and the page with tokens in transport/cli/GUIDE.md work."""
     (block,) = (each for each in blocks("html") if each.document == "transport/cli/GUIDE.md")
     with terminal(tmp_path, block.document, environment.folder / "bin") as own:
         visit(own, block)
 
 
 def test_read_a_log(environment: Environment, tmp_path: Path) -> None:
-    """A log is followed, verified, exported and copied as the chapter shows."""
+    """With the wheel installed, the commands in transport/cli/GUIDE.md for a log work: follow, verify, export, copy."""
     with terminal(tmp_path, "transport/cli/GUIDE.md", environment.folder / "bin") as own:
         run_section(own, "transport/cli/GUIDE.md", "Start and stop")

@@ -490,7 +490,7 @@ async def test_unwritable_paths_are_refused(unprivileged_folder: Path) -> None:
 
 
 async def test_open_after_a_refused_open(tmp_path: Path) -> None:
-    """If opening a SqliteLog fails because the file is no log, it can be opened after that file was removed."""
+    """If ``open`` of a SqliteLog fails because its file is not a log, ``open`` succeeds after the file was deleted."""
     path = tmp_path / "x.db"
     make_text(path)
     log = SqliteLog(path)

@@ -99,7 +99,10 @@ async def test_control_frames_at_once(control: bytes, autojump_clock: MockClock)
 
 
 async def test_control_frames_have_one_limit(autojump_clock: MockClock) -> None:
-    """The control frames of a connection count together, of whatever kind they are."""
+    """Control frames of different kinds count together towards ``control_frames_per_second``.
+
+    One more than this limit is flooding (4505).
+    """
     async with make_app(control_frames_per_second=50, commands_burst=1000).running(port=0) as server:
         mixed = b"".join(CONTROLS.values()) * 10
         assert await end_after(server, mixed) is None

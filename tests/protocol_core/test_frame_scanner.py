@@ -80,7 +80,10 @@ def test_frames_stay_whole(kinds: list[tuple[int, int]], frames: int) -> None:
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 9), st.booleans())
 def test_fragments_of_a_message(messages: list[int], frames: int, pings: bool) -> None:
-    """The fragments of the longest message are found, also with pings between them and over several calls."""
+    """The scanner finds the number of fragments of the longest message.
+
+    This also holds if there are pings between the fragments, and if the scanner takes them in several calls.
+    """
     between = encoded(9, 0) if pings else b""
     data = b"".join((encoded(1, 1) + between) + (encoded(0, 1) + between) * (length - 1) for length in messages)
     totals, _ = scan_all([data], frames)

@@ -57,7 +57,7 @@ def cut_after(steps: int, act: Callable[[], None]) -> Generator[Cut]:
 async def test_caller_cancelled_at_any_step(
     scenario: Callable[[ActorSystem, World], Awaitable[None]], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """If a scenario is cancelled after any of its steps, no actor and no task is left."""
+    """If the task that runs a scenario (a list of calls) is cancelled after any step, no actor and no task is left."""
     assert autojump_clock.autojump_threshold == 0
     for steps in range(1, 1000):
         async with open_system([Phase("phase")]) as system:

@@ -94,7 +94,10 @@ async def test_waiting_sender_is_not_overtaken() -> None:
 
 
 async def test_put_back_items_make_no_room() -> None:
-    """If a mailbox is overfull because items were put back, a sender is let in only when there is room again."""
+    """If messages are put back into a full mailbox, a waiting sender still waits.
+
+    It may put its message only when the mailbox has fewer messages than its size.
+    """
     mailbox = Mailbox(MailboxOwner(), MailboxSpec(size=1))
     await mailbox.put(0)
     async with trio.open_nursery() as nursery:

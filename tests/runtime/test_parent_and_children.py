@@ -222,9 +222,9 @@ async def test_deep_tree_starts_and_stops(autojump_clock: MockClock) -> None:
 
 
 async def test_cancelled_child_has_its_second(autojump_clock: MockClock) -> None:
-    """If the ``open_system`` block is cancelled, a shielded child has one second to end.
+    """If the ``open_system`` block is cancelled, a child with shielded work has one second to end.
 
-    This holds even if its parent ends at once.
+    This also holds if the child's parent has no shielded work. The parent then waits for the child.
     """
     begin = autojump_clock.current_time()
     with trio.move_on_after(1):

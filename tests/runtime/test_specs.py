@@ -87,7 +87,10 @@ def test_bad_field_is_refused_by_name(kind: type[Any], valid: dict[str, object],
 
 @given(st.data())
 async def test_accepted_specs_can_be_run(data: st.DataObject) -> None:
-    """If a tree of specs is accepted, it starts, restarts and stops, or reports a factory that returned no actor."""
+    """If a tree of specs is accepted, its actors can be started, restarted and stopped.
+
+    The only exception is a factory that does not return an actor: it raises SpecError at the start.
+    """
     mailbox = draw_spec(data, MailboxSpec, {})
     child = draw_spec(data, ChildSpec, {"id": "a", "factory": Actor, "mailbox": mailbox}, keep={"mailbox", "shutdown"})
     spec = draw_spec(data, SupervisorSpec, {"children": [child]}, keep={"children"})

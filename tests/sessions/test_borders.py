@@ -308,7 +308,10 @@ async def test_sweep_survives_failure_with_one_session(
 
 @pytest.mark.parametrize("place", ["head", "trim", "remove"])
 async def test_cleaning_survives_failure_with_one_session(failure: Callable[..., None], place: str) -> None:
-    """If the log fails for one session that is not in memory, the logs of the other such sessions are cleaned."""
+    """If the log fails during the cleaning of one session, the other sessions are cleaned nevertheless.
+
+    This holds for sessions that are not in memory.
+    """
     log = FailingLog(failure, place)
     async with sessions_with(log, FEW) as sessions:
         keys = [StreamKey("alice", session) for session in ("a", "odd", "z")]

@@ -45,9 +45,9 @@ async def ended(sessions: Sessions) -> None:
 
 
 async def test_events_per_second(autojump_clock: trio.testing.MockClock) -> None:
-    """As many events as ``events_per_second`` are emitted at once. Each further one waits for its part of a second.
+    """A user can emit ``events_per_second`` events at once. After that, each emit waits for its part of a second.
 
-    The user's other session waits too, another user does not.
+    The emits of the user's other sessions wait too. The emits of other users do not wait.
     """
     emitter = Emitter()
     async with sessions_with(emitter.emits, events_per_second=4) as sessions:
@@ -69,7 +69,10 @@ async def test_events_per_second(autojump_clock: trio.testing.MockClock) -> None
 
 
 async def test_bytes_per_second(autojump_clock: trio.testing.MockClock) -> None:
-    """As many bytes as ``bytes_per_second`` are emitted at once. Then an emit waits until its bytes are within it."""
+    """A user can emit ``bytes_per_second`` bytes at once.
+
+    After that, each emit waits until the rate allows its bytes.
+    """
     emitter, log = Emitter(1_000), MemoryLog()
     async with sessions_with(emitter.emits, log=log, bytes_per_second=10_000) as sessions:
         await (await sessions.get("ann", "s1")).start("emits", 30)
@@ -131,9 +134,9 @@ async def test_wait_can_be_cancelled_and_counts(autojump_clock: trio.testing.Moc
 
 
 async def test_messages_beyond_a_rate_are_refused(autojump_clock: trio.testing.MockClock) -> None:
-    """A ``message.send`` of a user who is beyond a rate is refused as ``rate_limited``: the session cannot wait for it.
+    """If a user has made more events than the rate allows, a further ``message.send`` is refused as ``rate_limited``.
 
-    Other commands are carried out meanwhile.
+    The session cannot wait with this command. It still carries out other commands.
     """
     emitter = Emitter()
     async with sessions_with(emitter.emits, events_per_second=2) as sessions:
@@ -146,7 +149,10 @@ async def test_messages_beyond_a_rate_are_refused(autojump_clock: trio.testing.M
 
 
 async def test_events_of_the_application_wait(autojump_clock: trio.testing.MockClock) -> None:
-    """``handle.emit`` waits while its user is beyond a rate. The session carries out commands meanwhile."""
+    """If a user has emitted more events than the rate allows, ``handle.emit`` waits.
+
+    Meanwhile the session still carries out commands.
+    """
     async with sessions_with(events_per_second=1) as sessions:
         ann, done = await sessions.get("ann", "s1"), list[float]()
         begin = trio.current_time()
@@ -165,7 +171,10 @@ async def test_events_of_the_application_wait(autojump_clock: trio.testing.MockC
 
 
 async def test_rate_holds_with_a_log_on_disk(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
-    """With a log on disk, tools, sub-agents and questions wait as outputs do, and the grammar is kept."""
+    """With a log on disk, the start and end events of tools and sub-agents count for ``events_per_second`` too.
+
+    The order of the events still follows the rules of the grammar.
+    """
 
     async def tool() -> None: ...
 
@@ -208,9 +217,9 @@ async def test_new_session_does_not_reset_a_debt(autojump_clock: trio.testing.Mo
     rate=st.integers(1, 5),
 )
 def test_rate_is_never_exceeded(users: list[list[tuple[int, int]]], rate: int) -> None:
-    """In any period, a user emits at most the events of that period, one second's more, and one for each run.
+    """In t seconds, a user emits at most ``rate * t`` events, and ``rate`` more, and one more for each run.
 
-    All events come in the end, and no user's events come later because of another user.
+    All events are emitted in the end. The events of one user do not delay the events of another.
     """
 
     async def main() -> None:

@@ -254,7 +254,7 @@ async def quick(run: Run) -> None: ...
 async def test_starts_per_minute(limit: int, autojump_clock: trio.testing.MockClock) -> None:
     """A user can start ``starts_per_minute`` runs at once, over all sessions. One more is ``rate_limited``.
 
-    Every minute as many more can be started. Other users are not affected.
+    A minute later the user can start as many runs again. Other users are not affected.
     """
     async with sessions_with(quick, starts_per_minute=limit, runs_per_user=1000) as sessions:
         for minute in range(3):
@@ -356,7 +356,10 @@ async def test_sessions_per_user(log: EventLog) -> None:
 
 
 async def test_sessions_of_earlier_processes_count(tmp_path: Path) -> None:
-    """After a restart, the sessions that the log has still count. A user who has more than the limit can use them."""
+    """After a restart, a user's sessions in the log still count towards ``sessions_per_user``.
+
+    If there are more of them than the limit allows, the user can use them, but make no new one.
+    """
     async with sessions_with(log=SqliteLog(tmp_path / "log.db")) as sessions:
         for number in range(3):
             await sessions.get("ann", f"s{number}")

@@ -233,7 +233,10 @@ async def test_close_disconnects_every_tab(autojump_clock: MockClock) -> None:
 async def test_repeated_close(
     autojump_clock: MockClock,
 ) -> None:
-    """If a close command is repeated, or a second one is sent, all get their replies when the session is closed."""
+    """If a close command is sent twice with one id, or two close commands are sent, each of them gets a reply.
+
+    The replies are sent when the session is closed.
+    """
     log = FaultyLog(MemoryLog())
     async with make_app(log).running(port=0) as server, greeted_in_memory(server) as one:
         await one.start("0", "wait")

@@ -85,7 +85,7 @@ def test_unknown_name_is_named(toml: Path, where: str) -> None:
 
 
 def test_misspelt_variable_is_a_warning(toml: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The warning for a misspelt environment variable names the one that was probably meant."""
+    """If the name of an environment variable is misspelt, a warning suggests the most similar setting."""
     assert load(toml, GREENROOM_PING_SECOND="1") == Settings()
     told = "GREENROOM_PING_SECOND is set, and there is no setting of that name; did you mean GREENROOM_PING_SECONDS?"
     assert caplog.messages == [told]

@@ -39,7 +39,10 @@ OWN_WORDS = sorted(set(CLOSE_CODES) - {1005, 1006})
 
 @pytest.mark.parametrize("code", OWN_WORDS)
 def test_every_close_code_has_a_sentence(page: Node, code: int) -> None:
-    """Each close code of the protocol has a sentence of its own, without the number, and with a way out."""
+    """For each close code of the protocol the page shows a sentence of its own, which does not contain the number.
+
+    It also shows the next step: try again, reload the page or begin a new conversation.
+    """
     again = comes_back(code) and code != UNRECOVERABLE_POSITION  # this one ends a strict client
     state = "waiting" if again else "closed"
     shown = words(page, state=state, code=code)
@@ -181,7 +184,10 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_contrast(theme: str) -> None:
-    """Text has a contrast of 4.5 on each surface, edges of controls and the focus have 3 (WCAG AA), in both themes."""
+    """The contrast of text on each background is at least 4.5. The contrast of edges and focus marks is at least 3.
+
+    WCAG AA demands these values. They hold for the light and the dark theme.
+    """
     colours = themes()[theme]
     texts = [(text, surface, 4.5) for text, surface in itertools.product(TEXTS, SURFACES)]
     edges = [(edge, surface, 3.0) for edge, surface in itertools.product(EDGES, SURFACES)]
@@ -192,7 +198,7 @@ def test_contrast(theme: str) -> None:
 
 
 def test_colours_are_the_checked_ones() -> None:
-    """Every rule takes its colours from the variables whose contrast is checked."""
+    """The page's CSS takes all colours from variables, and test_contrast checks the contrast of these variables."""
     rules = re.sub(r":root \{.*?\}|/\*.*?\*/", "", CSS, flags=re.DOTALL)
     assert re.findall(r"#[0-9a-f]{3,8}\b|\b(?:rgb|hsl|oklch)a?\(", rules) == []
     used = set(re.findall(r"(?<![\w-])color:\s*([^;]+);", rules))
