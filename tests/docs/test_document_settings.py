@@ -30,7 +30,7 @@ def settings_table() -> list[str]:
         for field, doc in zip(body.body, body.body[1:], strict=False):
             match field, doc:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    rows.append(f"| `{name}` | {shown(name, getattr(Settings(), name))} | {text} |")
+                    rows.append(f"| `{name}` | {shown(name, getattr(Settings(), name))} | {' '.join(text.split())} |")
                 case _:
                     pass
     return rows
@@ -51,7 +51,7 @@ def test_settings_table() -> None:
     """The chapter transport/cli/GUIDE.md has exactly the table of settings that is generated from the code."""
     table = settings_table()
     assert len(table) == len(NAMES) + 2
-    assert "\n".join(table) in GUIDE.text
+    assert [line for line in GUIDE.section("Settings").splitlines() if line.startswith("|")] == table
 
 
 def test_limits_are_settings() -> None:
