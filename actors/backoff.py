@@ -21,8 +21,8 @@ _DOUBLINGS = 1000
 class Backoff:
     """The wait before a restart or a new attempt. It doubles each time, from ``minimum`` to ``maximum`` seconds.
 
-    With ``random_factor`` 0.2, a random part of up to 20 % is added to each wait, so that children that failed at the
-    same time are not restarted at the same time. After a child has run for ``healthy_after`` seconds, the next wait is
+    With ``random_factor`` 0.2, a random part of up to 20 % is added to each wait. So several children with one common
+    failure are restarted at different times. After a child has run for ``healthy_after`` seconds, the next wait is
     ``minimum`` again.
     """
 

@@ -99,7 +99,7 @@ async def _collect(
 
 
 def the_one(raised: BaseException, own: BaseException | None = None) -> BaseException:
-    """Return the one exception to raise in place of ``raised``, which is a group that came out of nurseries.
+    """Return the one exception to raise in place of the group ``raised``, which nurseries have raised.
 
     The first choice is ``own`` (the exception of the application's ``with`` block, which can be a group), the second a
     ``RestartLimit``, the third the only exception that is not a cancellation. If none of these choices exists, or if

@@ -24,9 +24,9 @@ _PROGRAMS = {"-m", "greenroom"}
 
 
 def shadow_of_actors() -> str | None:
-    """Return the path of the module that Python would import as ``actors``, if it is not Greenroom's, else None.
+    """Return the path of a foreign module that hides the package ``actors`` of Greenroom; None if there is none.
 
-    That module is not imported for this check, because it can be a program that would run.
+    The foreign module is not imported for this check, because it can be a program that would run.
     """
     spec = find_spec("actors")
     own = Path(__file__).resolve().parents[1] / "actors"

@@ -141,7 +141,7 @@ class Greenroom:
 
     @property
     def log(self) -> str | EventLog:
-        """The event log of the next server: a log object that the app was made with, or the URL in the settings."""
+        """The event log of the next server: the log object passed to ``Greenroom``, or the URL in the settings."""
         return self._log or self.settings.log
 
     @property
@@ -166,7 +166,7 @@ class Greenroom:
 
         Args:
             host: A name or an address of this machine. With None, the setting ``host`` counts.
-            port: The port. With 0, a free port is taken, which :attr:`Server.url` contains. With None, the setting
+            port: The port. With 0, a free port is taken; :attr:`Server.url` contains it. With None, the setting
                 ``port`` counts.
             log: The log to use in place of the log that was passed to ``Greenroom``.
             origins: Origins of pages that this process serves too. Such pages are allowed to connect unless

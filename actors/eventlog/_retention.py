@@ -74,7 +74,7 @@ class RetentionWalk:
         return dropped
 
     def drop_whole(self, count: int, size: int, last_ts: int) -> bool:
-        """Count the next ``count`` lines as dropped if none of them is kept. Return whether they were dropped.
+        """Count the next ``count`` lines as dropped, unless retention keeps one of them. Return True if dropped.
 
         The lines need not be read for this: ``size`` is the size of these lines in bytes, and ``last_ts`` is the ``ts``
         of the newest of these lines. If this returns False, perhaps some of these lines are kept: read the lines and

@@ -155,7 +155,7 @@ def _is_beyond_writing(target: Path) -> bool:
 
 
 def _check_alone(path: Path, target: Path) -> None:
-    """Raise ``LogUnavailable`` if there is a write-ahead log, which SQLite ignores in a file opened as immutable."""
+    """Raise ``LogUnavailable`` if there is a write-ahead log. SQLite ignores it in a file opened as immutable."""
     log = _beside(target, "-wal")
     if log.exists() and log.stat().st_size:
         raise LogUnavailable(

@@ -158,7 +158,7 @@ _VIEWS = {
 def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     """Upgrade a log from schema ``version`` to the newest schema.
 
-    The caller must have begun a transaction, so that the log is upgraded completely or not at all.
+    The caller must have begun a transaction: the log is then upgraded completely or not at all.
     """
     for step in STEPS[version:]:
         for each in step:

@@ -106,7 +106,7 @@ class _Position:
 
 @attrs.frozen
 class _Boundary:
-    """The row that contains the first event that a trim keeps, and the lines of this row that are kept."""
+    """The row with the first event that a trim keeps, and the kept lines of this row."""
 
     id: int
     lines: list[bytes]

@@ -46,7 +46,7 @@ class StreamWalk:
         return None if head is None else cls(log, key, head, head.oldest - 1)
 
     async def page(self) -> Sequence[bytes]:
-        """Return the stream's next lines and advance :attr:`position` to the last of them.
+        """Return the stream's next lines. Advance :attr:`position` to the last line that is returned.
 
         At the end of the walk, return an empty sequence. Events that retention dropped meanwhile are skipped.
 

@@ -163,7 +163,8 @@ class EventLog(ABC):
 
     If True, a run that a client started calls its agent only after ``agent_started`` is committed. So if the process
     crashes before the commit, the agent was not called. If it crashes later, the log has the start, and the server
-    recognises the same start when the client sends it again. A log that wraps another log has the value of that log.
+    recognises the same start when the client sends it again. A wrapper around another log has the value of the wrapped
+    log.
     """
 
     @abstractmethod

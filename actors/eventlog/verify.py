@@ -145,7 +145,7 @@ class StreamCheck:
         self._ts = 0
 
     def take(self, line: bytes) -> Iterator[tuple[str, str]]:
-        """Check the session's next line. Yield each rule that the line breaks, as (rule, message)."""
+        """Check the session's next line. Yield (rule, message) for each rule that the line breaks."""
         expected = self.seq + 1
         self.seq = expected
         self.expected += 1
@@ -164,7 +164,7 @@ class StreamCheck:
         yield from self._apply(event)
 
     def end(self, head: Head) -> Iterator[tuple[str, str]]:
-        """Compare the checked events with ``head``, the stream's summary. Yield each broken rule, as (rule, message).
+        """Compare the checked events with the stream's summary ``head``. Yield (rule, message) for each broken rule.
 
         Call this after the last line.
         """

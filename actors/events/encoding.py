@@ -118,7 +118,7 @@ def too_deep(text: bytes) -> bool:
 
 
 def _unstructured(value: Any) -> object:
-    """Convert a value that orjson cannot encode into a form that orjson can encode, and return this form.
+    """Return another form of a value, for orjson. orjson can encode this form, but not the value itself.
 
     orjson calls this for each datetime, and for each instance of an attrs class or dataclass, at any depth.
     """

@@ -44,7 +44,7 @@ DEFAULT_SECRET_KEYS = (
     "private_key",
     "cookie",
 )
-"""Default words that mark a key as secret. A key is secret if it contains one of them, in upper or lower case."""
+"""Default words that mark a key as secret. A secret key contains one of these words, in upper or lower case."""
 
 _JSON_BEGINS = ("{", "[", '"')
 _OPENING = "{[("

@@ -83,7 +83,7 @@ class Owner(Protocol):
 
 
 class _Unsealed:
-    """A base class that allows subclasses of trio's nursery, which trio forbids by ``__init_subclass__``."""
+    """A base class for subclasses of trio's nursery. Without it, trio's ``__init_subclass__`` forbids subclasses."""
 
     def __init_subclass__(cls) -> None:
         """Do nothing, in place of trio's method that raises."""

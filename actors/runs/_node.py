@@ -130,7 +130,7 @@ class RunNode:
 
     @property
     def cancelled_as(self) -> Status:
-        """Status with which this run, or a tool call in it, ends if it is cancelled now.
+        """The final status of this run, or of a tool call in this run, after a cancellation at this moment.
 
         The status comes from the nearest run that was stopped: this run, or a run above it. If no run was stopped, the
         session decides the status.
@@ -185,7 +185,7 @@ class RunNode:
     def context_until(self, deadline: float) -> RunContext:
         """Return the context of the run (its names, ids and deadline).
 
-        The deadline is ``deadline``, or the deadline of the parent run if that is earlier.
+        Its deadline is ``deadline`` or the deadline of the parent run. The earlier one counts.
         """
         key, parent = self._recorder.key, self.parent
         return RunContext(

@@ -101,7 +101,7 @@ class Caller(Protocol):
 
     @property
     def cancelled_as(self) -> Status:
-        """Status with which a tool call of the run ends if it is cancelled now."""
+        """The final status of a tool call of the run after a cancellation at this moment."""
         ...
 
     async def ready(self) -> None:

@@ -237,7 +237,7 @@ class Cell(Waits[Incarnation]):
         self._let_go(path)
 
     def _let_go(self, path: str) -> None:
-        """Drop the references to other objects, so that a handle kept by a user does not keep them in memory."""
+        """Drop the references to other objects. Otherwise a handle in use would keep these objects in memory."""
         self.final_path = path
         self.parent = self.task = self.make = None
         self.mailbox.set_owner(EndedOwner(path))

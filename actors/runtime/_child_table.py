@@ -164,7 +164,7 @@ class ChildTable(Generic[BodyT]):
             raise ActorTerminated(f"{self.path.rstrip('/')}/{child.spec.id} was terminated before it was started")
 
     def release(self, child: Child[BodyT]) -> None:
-        """Undo the reservation of a child that could not be started, so that another call can start it."""
+        """Undo the reservation of a child that could not be started. Another call can then start the child."""
         child.claimed = False
         if child.is_new and self.has(child):
             del self._entries[child.spec.id]

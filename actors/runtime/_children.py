@@ -66,7 +66,7 @@ class Owner(Protocol):
         ...
 
     def on_child_ended(self, path: str, reason: ExitReason) -> None:
-        """Receive the notice that the child at ``path``, which had been up, has ended permanently."""
+        """Receive the notice that the child at ``path`` has ended permanently. The child had been up before."""
         ...
 
 

@@ -163,7 +163,7 @@ class Incarnation(MessageLoop):
             self.children = None
 
     def _has_more_to_do(self, actor: Instance) -> bool:
-        """Return whether the actor has tasks, children or a ``stopping()``, so that its end takes time."""
+        """Return whether the actor's end takes time: it has tasks, children or a ``stopping()``."""
         tasks = self.nursery is not None and self.nursery.child_tasks
         return bool(tasks) or self.children is not None or is_overridden(actor, "stopping")
 

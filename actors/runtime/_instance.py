@@ -36,7 +36,7 @@ Method = TypeVar("Method", bound="Callable[..., object]")
 
 
 def does_nothing(method: Method) -> Method:
-    """Mark a default method that does nothing. The runtime does not call a marked method, which saves time."""
+    """Mark a default method that does nothing. To save time, the runtime does not call a marked method."""
     method.__dict__["does_nothing"] = True
     return method
 

@@ -22,8 +22,8 @@ class Request:
     """The message of an ask, and the caller's wait for the answer.
 
     A request is answered, failed or abandoned. Only the first of these three events counts. This class does not use
-    ``OneShot`` (a result that one task sets once): that would add an event and two objects to every ask, and could not
-    cancel the work for an abandoned ask.
+    ``OneShot`` (a result that one task sets once). A ``OneShot`` would add an event and two objects to every ask, and
+    could not cancel the work for an abandoned ask.
     """
 
     __slots__ = ("done", "keeper", "kept", "message", "result", "scope", "task")

@@ -172,7 +172,7 @@ class ChildSpec:
 
     @property
     def seconds(self) -> float:
-        """Seconds from a stop to the cancellation of the child: ``shutdown``, or the default if that is None."""
+        """Seconds from a stop to the cancellation of the child: ``shutdown``, or a default if ``shutdown`` is None."""
         if self.shutdown is not None:
             return self.shutdown
         return math.inf if isinstance(self.factory, SupervisorSpec) else DEFAULT_SHUTDOWN

@@ -35,7 +35,7 @@ class Place:
     None if the run did not have to wait.
     """
     held: bool
-    """Whether the run has this permission now, so that it can begin."""
+    """Whether the run has this permission now. If so, the run can begin."""
     left: bool = attrs.field(default=False, init=False)
     """Whether the permission to run was given up: :meth:`leave` was called."""
 

@@ -291,7 +291,7 @@ class Session(Actor):
 
 
 def _emit_within(rate: EmitRate, stream: SessionStream, emit: Emit, reply: Reply, tasks: SessionTasks) -> None:
-    """Emit an event of the application, and answer its caller when the user is within the limits per second again."""
+    """Emit an event of the application. Answer the request when the user is within the limits per second again."""
     try:
         stream.put(envelope(Custom.type, None), emit.data)
     except LogError as error:
@@ -302,6 +302,6 @@ def _emit_within(rate: EmitRate, stream: SessionStream, emit: Emit, reply: Reply
 
 
 async def _reply_after(rate: EmitRate, due: tuple[float, str], reply: Reply) -> None:
-    """Answer the caller of an emit when its user is within the limits per second again."""
+    """Answer a request to emit an event, after the delay ``due``: the user is then within the limits per second."""
     await rate.sleep(*due)
     reply.send(None)

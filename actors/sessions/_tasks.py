@@ -16,7 +16,8 @@ class SessionTasks:
     """The background tasks of one session. They run in the session's nursery, so a task that fails ends the session.
 
     This object refers to the nursery, not to the session. The stream refers to this object, so a reference to the
-    session would complete a cycle, which would keep an ended session in memory until the next garbage collection.
+    session would complete a cycle. Such a cycle would keep an ended session in memory until the next garbage
+    collection.
     """
 
     __slots__ = ("_nursery", "_services", "is_up")

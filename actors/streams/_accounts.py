@@ -95,7 +95,7 @@ class UserAccount:
 
     @property
     def is_unused(self) -> bool:
-        """Whether a new account would be the same as this account."""
+        """Whether this account can be dropped, because a new account would have the same content."""
         has_starts = self._starts is None or self._starts.is_full(trio.current_time())
         return has_starts and not self.questions and (self.rate is None or self.rate.is_full())
 

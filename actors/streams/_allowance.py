@@ -32,7 +32,7 @@ class Allowance:
         return self.left(now) >= amount - _TOLERANCE
 
     def use(self, amount: float, now: float) -> None:
-        """Take ``amount`` units, whether or not that many are saved."""
+        """Take ``amount`` units, even if fewer units are saved."""
         self._units = self.left(now) - amount
 
     def wait(self, now: float) -> float:
@@ -40,5 +40,5 @@ class Allowance:
         return max(0.0, -self.left(now) / self._rate)
 
     def is_full(self, now: float) -> bool:
-        """Return whether no more units can be saved, as in a new allowance."""
+        """Return whether the allowance is full, like a new allowance: no more units can be saved."""
         return self.has(self._burst, now)

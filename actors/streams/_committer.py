@@ -34,7 +34,7 @@ not the maximum. So this code need not wait for the delayed commit.
 
 
 class Source(Protocol):
-    """The interface of a source of events to commit, which is a session's stream.
+    """The interface of a source of events for the committer. Each source is the stream of a session.
 
     If a method of a source raises, only this source ends.
     """
@@ -75,7 +75,7 @@ class Committer:
 
     Only committed events are delivered, so nothing has to be taken back when a commit fails. Each batch of a failed
     commit is tried once more, alone. If the batch of a source fails again, this source ends; the other sources
-    continue. A source or a callback that raises when it is notified does not affect other sources either.
+    continue. If a source or a callback raises during its notification, the other sources continue too.
 
     A commit begins at once if none began in the last ``gather_seconds``, an attribute of the log. Otherwise events are
     collected for one transaction until that time is over, or until a task needs the commit in order to continue
@@ -154,7 +154,7 @@ class Committer:
         self._next_at = begun + self._log.gather_seconds
 
     async def _gather_crowd(self) -> None:
-        """Delay a commit of many sources, so that these sources emit more events before it. See :data:`CROWD`."""
+        """Delay a commit of many sources. Before the commit, these sources emit more events. See :data:`CROWD`."""
         for _ in range(CROWD_ROUNDS if len(self._scheduled) >= CROWD else 0):
             await trio.lowlevel.checkpoint()
 
@@ -233,7 +233,7 @@ class Committer:
 
 
 def _refusal(error: BaseException) -> LogError:
-    """Return the ``LogError`` that a source gets for an exception that the log raised."""
+    """Return the ``LogError`` for the sources, after a commit to the log has raised ``error``."""
     if is_a(error, LogError):
         return cast("LogError", error)
     refusal = LogUnavailable(f"the log failed: {shown(error)}")

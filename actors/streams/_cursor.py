@@ -71,8 +71,8 @@ class Feed(Protocol):
     def slice(self) -> SliceOfLines:
         """The function that returns event lines from memory.
 
-        This is a property and not a method, for speed: it returns a function of the ring (the events in memory), which
-        the cursor then calls directly.
+        This is a property and not a method, for speed. The cursor gets a function of the ring (the events in memory),
+        and calls this function directly.
         """
         ...
 

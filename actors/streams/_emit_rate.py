@@ -16,8 +16,8 @@ class EmitRate:
     """The limit of one user's events and bytes per second. Unused parts are saved for one second.
 
     An event is emitted at once, and may exceed the limit. Then its emitter waits until the user is within the limit
-    again. The emitters of one user wait for different times, in the order of their events, so each of them gets its
-    turn. Other users do not wait.
+    again. If several emitters of one user wait, the emitter with the earliest event continues first. Other users do not
+    wait.
 
     Args:
         events: Maximum number of events per second; 0 for no limit.
@@ -38,7 +38,7 @@ class EmitRate:
         """Number of emitters that wait now."""
 
     def counting(self, append: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        """Return a function that counts a line (an encoded event), and then calls ``append`` with it."""
+        """Return a function that counts a line (an encoded event), and then passes the line to ``append``."""
 
         # No method: a stream that had a bound method of itself would be in a reference cycle.
         def count_and_append(line: bytes) -> None:
@@ -52,18 +52,18 @@ class EmitRate:
         return count_and_append
 
     def exceeded(self) -> str:
-        """Return the name of the setting that the user exceeds the most, or an empty string if there is none."""
+        """Return the name of the setting that the user exceeds the most. Return "" if the user exceeds none."""
         return self.due()[1]
 
     async def wait(self) -> None:
-        """Wait until the user is within the limit again. No checkpoint if the user is within it.
+        """Wait until the user is within the limit again. If the user already is, this is no checkpoint.
 
         Cancellation: the events that were counted are emitted all the same.
         """
         await self.sleep(*self.due())
 
     async def sleep(self, seconds: float, name: str) -> None:
-        """Wait as long as :meth:`due` returned, for a caller that could not wait at that moment."""
+        """Wait for ``seconds`` because of the setting ``name``. An earlier call of :meth:`due` returned both values."""
         if not name:
             return
         self._on_reached(name)
@@ -80,6 +80,6 @@ class EmitRate:
         return (seconds, name) if seconds else (0.0, "")
 
     def is_full(self) -> bool:
-        """Return whether a new limit would be the same as this one."""
+        """Return whether this object can be dropped, because a new limit would have the same content."""
         now = trio.current_time()
         return all(each.is_full(now) for _, each in self._allowances)

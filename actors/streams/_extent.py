@@ -43,7 +43,7 @@ class LogExtent:
 
     @property
     def oldest(self) -> int:
-        """Lowest seq of the session's events in the log, when the log was last asked for it."""
+        """Lowest seq of the session's events in the log, as the log has reported it last."""
         return self._head.oldest
 
     def outlived(self, closed_at: int | None) -> bool:
@@ -77,7 +77,7 @@ class LogExtent:
         self.oldest_ts = head.oldest_ts or head.touched
 
     def note_trimmed(self, oldest: int) -> None:
-        """Note that the lowest seq in the log is now ``oldest``, as a failed read has shown.
+        """Note that the lowest seq in the log is now ``oldest``. A failed read has shown this.
 
         Otherwise the next client that resumes below ``oldest`` would be accepted first, and fail when it reads.
         """

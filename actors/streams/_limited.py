@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class LimitedStream(SessionStream):
     """A session's stream in which emitters wait while their user emits too much.
 
-    It is a class of its own, so that an event of a server without such limits costs no more.
+    This is a separate class, so that servers without such limits spend no time on them.
     """
 
     __slots__ = ("_rate",)
@@ -30,6 +30,6 @@ class LimitedStream(SessionStream):
         self._pause_at = seq + 1
 
     async def admit(self) -> None:
-        """Wait until the user is within the limits per second, and then as :meth:`SessionStream.admit` does."""
+        """Wait until the user is within the limits per second. Then wait as :meth:`SessionStream.admit` does."""
         await self._rate.wait()
         await super().admit()

@@ -47,7 +47,7 @@ def notify_ended(cursors: dict[Cursor, None], reason: SessionEnding) -> None:
 
 
 def _expel(cursor: Cursor, error: BaseException) -> None:
-    """Detach the cursor of a listener that raised ``error``, and notify the listener that the session ended for it."""
+    """Detach the cursor of a listener that raised ``error``. Notify this listener as if the session had crashed."""
     report("a listener", error)
     listener = cursor.listener  # detach() releases it
     cursor.detach()

@@ -167,6 +167,6 @@ class RecordWriter:
         return self.text
 
     def remember_done(self, command_id: str, ts: int, result: JSON) -> None:
-        """Add a command that was carried out to the session's record (the state that the log keeps)."""
+        """Add a done command to the session's record (the state that the log keeps)."""
         self.done.remember(command_id, ts, result)
         self._content = None  # the next encode() must encode again

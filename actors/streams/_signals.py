@@ -27,14 +27,14 @@ class Typist(StrEnum):
 
 
 _NO_TYPING: dict[tuple[Typist, str], float] = {}
-"""One empty dict that all sessions share while nothing types in them. The dict is never changed.
+"""One empty dict for all sessions in which no user and no agent is typing. The dict is never changed.
 
 A dict of its own would cost each session 64 bytes.
 """
 
 
 class Signals:
-    """The signals of one session: short messages to the attached clients, which are not numbered and never replayed.
+    """The signals of one session: short messages to the attached clients, without numbers. They are never replayed.
 
     This also keeps the state of typing, which is sent as signals. The typing of a client's user ends after ``hold``
     seconds, unless the client renews the typing. An agent's typing ends with its run at the latest. While a client's

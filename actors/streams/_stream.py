@@ -56,7 +56,7 @@ class StreamStatistics:
     committed: int
     """Seq of the session's newest committed event."""
     oldest: int
-    """Lowest seq of the session's events in the log, when the log was last asked for it."""
+    """Lowest seq of the session's events in the log, as the log has reported it last."""
     in_memory: int
     """Number of the session's events in memory, committed or not."""
     bytes_in_memory: int

@@ -188,7 +188,7 @@ class Client:
         return cast("bool", _field(await self._command(CommandName.RUN_CANCEL, args), "cancelled", bool))
 
     async def answer(self, run_id: str, call_id: str, value: JSON) -> None:
-        """Answer the question of an agent, which came as an ``input_requested`` event.
+        """Answer an agent's question. The question came as an ``input_requested`` event.
 
         Args:
             run_id: The ``run_id`` of the event.

@@ -35,14 +35,14 @@ class _Pending:
     """Whether the frame was sent on the present connection."""
     first_sent: Stopwatch | None = None
     memory: float = math.inf
-    """Number of seconds for which the server remembers the id of this command, so that it is not done twice.
+    """Number of seconds for which the server remembers the id of this command, and does not do the command twice.
 
     If the command was sent to several servers in turn, this is the shortest of the servers' times.
     """
 
     @property
     def expired(self) -> bool:
-        """Whether the server has perhaps forgotten the command's id, so that it would do the command a second time.
+        """Whether the server has perhaps forgotten the command's id. It would then do the command a second time.
 
         A request for history never expires: it has no effect that could happen twice.
         """

@@ -297,7 +297,7 @@ class Connection:
 
 
 def _note_end(connection: str, gone: tuple[type[Exception], ...], raised: BaseException) -> None:
-    """Log why a connection has ended. ``gone`` are the exceptions that mean that the peer has left."""
+    """Log why a connection has ended. ``gone`` are the exceptions of a peer that has left."""
     if all(is_a(error, (*gone, trio.Cancelled)) for error in leaves(raised)):
         log_line(logger, logging.DEBUG, "connection %s has ended", connection)
     else:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 # same time, all would reconnect at the same time, to the other servers behind the same load balancer.*
 _GOODBYE_BATCH, _GOODBYE_SECONDS = 100, 0.05
 MAX_WITHOUT_ROOM = 64
-"""Number of connections beyond a limit that may wait for their requests, to be answered with 503.
+"""Maximum number of connections beyond a limit that wait for their request. The answer to the request is then 503.
 
-With more, the oldest of them are dropped without an answer.
+If there are more, the oldest of these connections are dropped without an answer.
 """
 _WORDS = {Reason.SERVER_FULL: "too many connections", Reason.ADDRESS_FULL: "too many connections from this address"}
 
@@ -70,7 +70,7 @@ class Connections:
         self._silent = SilentConnections[Counted]()
         """The connections with room that have sent no complete request yet."""
         self._without_room: dict[Counted, None] = {}
-        """The connections that were beyond a limit when they came, and count against none."""
+        """The connections that were beyond a limit when they came. They do not count against any limit."""
         self._all_gone = trio.lowlevel.ParkingLot()
         self.going_away = False
         """Whether the server is shutting down, so that no more connections are accepted."""
@@ -129,9 +129,9 @@ class Connections:
             self._all_gone.unpark_all()
 
     def refuse(self, connection: Counted) -> Reject | None:
-        """Return a refusal if a connection is beyond a limit, and None if it is allowed. Called when its request came.
+        """Return a refusal if a connection is beyond a limit. Return None if the connection is allowed.
 
-        From now on the connection is not dropped to make room.
+        This is called when the connection's request has come. From now on the connection is not dropped to make room.
         """
         self._silent.discard(connection)
         if self.going_away:
@@ -155,7 +155,10 @@ class Connections:
         return None
 
     def _make_room(self, address: str) -> None:
-        """Drop the oldest silent connections until there is room for one from ``address``, or none is left."""
+        """Drop the oldest silent connections, until there is room for a new connection from ``address``.
+
+        Stop if no silent connection is left.
+        """
         while (full := self._full(address)) is not None:
             oldest = self._silent.oldest(address if full is Reason.ADDRESS_FULL else None)
             if oldest is None:

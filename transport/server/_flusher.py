@@ -66,8 +66,8 @@ class Flusher:
     def visit(self) -> None:
         """Write the new data of all scheduled connections once, and remove the connections from the schedule.
 
-        No reference to the connections is kept, so that a connection that ends can be freed, even if the next call
-        comes much later.
+        No reference to the connections is kept. So an ended connection can be freed, even if the next call comes much
+        later.
         """
         if not self._scheduled:
             return

@@ -67,8 +67,7 @@ async def admit(context: ServerContext, user: User, connection: Counted) -> None
     """Wait until the user's limit allows this new connection.
 
     Raises:
-        End: With 4504 if the user has too many connections, and all of these connections answer, so that none could be
-            closed.
+        End: With 4504 if the user has too many connections, and if none can be closed because all of them answer.
     """
     if not await context.connections.admit(user.id, connection):
         raise End(close_codes.TOO_MANY_CONNECTIONS, "this user has too many connections")

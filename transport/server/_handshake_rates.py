@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class HandshakeRates:
     """The rate limits on new connections. Tokens are saved for one second.
 
-    An address that opened no connection for a second has all its tokens again, so nothing is kept for it. The number of
-    addresses that are kept is therefore about ``handshakes_per_second`` at most.
+    After a second without a new connection, an address has all its tokens again, so the address is forgotten. So about
+    ``handshakes_per_second`` addresses are remembered at most.
     """
 
     def __init__(self, settings: Settings, time: LoopTime) -> None:
@@ -26,14 +26,14 @@ class HandshakeRates:
         self._time = time
         self._all: TokenBucket | None = None
         self._by_address: OrderedDict[str, tuple[TokenBucket, float]] = OrderedDict()
-        """The bucket of each address, and the time of its newest connection. The oldest time comes first."""
+        """The bucket of each address, and the time of the address's newest connection. The oldest time comes first."""
 
     def __len__(self) -> int:
-        """Return the number of addresses that are kept."""
+        """Return the number of remembered addresses."""
         return len(self._by_address)
 
     def allow(self, address: str) -> bool:
-        """Count a new connection from ``address``. Return False if it must be closed at once."""
+        """Count a new connection from ``address``. Return False if the connection must be closed at once."""
         now, lost = trio.current_time(), self._time.lost
         self._forget(now)
         known, _ = self._by_address.pop(address, (None, 0.0))

@@ -19,10 +19,10 @@ MAX_SIGNAL_BYTES = 64 * 1024
 class SignalQueue:
     """Signals that wait to be sent to one client: at most ``MAX_SIGNALS``, and at most ``MAX_SIGNAL_BYTES``.
 
-    If there are too many, a signal that a later signal has replaced is dropped first: for example ``typing`` of a user
-    that has stopped since, or ``queued`` for a run that has begun. *If the queue always dropped its oldest signal, many
-    progress signals of an agent could remove the signal that a user stopped typing. Then other clients would always
-    show this user as typing.*
+    If there are too many, outdated signals are dropped first: a later signal has replaced them. Examples are ``typing``
+    of a user that has stopped since, and ``queued`` for a run that has begun. *If the queue always dropped its oldest
+    signal, many progress signals of an agent could remove the signal that a user stopped typing. Then other clients
+    would always show this user as typing.*
     """
 
     __slots__ = ("_entries", "size")

@@ -19,7 +19,7 @@ C = TypeVar("C", bound=Addressed)
 
 
 class SilentConnections(Generic[C]):
-    """Connections in the order in which they came, of all addresses and of each."""
+    """Connections in the order in which they came, as one list for all addresses and one list for each address."""
 
     def __init__(self) -> None:
         # Ordered dicts, since their first entry is found at once after many others before it were deleted.
@@ -42,6 +42,6 @@ class SilentConnections(Generic[C]):
             del self._by_address[connection.address]
 
     def oldest(self, address: str | None = None) -> C | None:
-        """Return the oldest connection, of one address if it is given. Return None if there is none."""
+        """Return the oldest connection, or None. If ``address`` is given, only connections of this address count."""
         found = self._all if address is None else self._by_address.get(address, ())
         return next(iter(found), None)

@@ -181,7 +181,7 @@ class TrioWire(WriteBuffer):
         await trio.aclose_forcefully(self)
 
     def forget(self) -> None:
-        """Drop the references to the connection (the owner) and to trio-websocket, which refer to this object.
+        """Drop the references to the connection (the owner) and to the objects of trio-websocket.
 
         The wire and these objects refer to each other. Without this call all of them would stay in memory until a
         garbage collection.

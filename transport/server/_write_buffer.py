@@ -61,7 +61,7 @@ class WriteBuffer(ReadBuffer):
         self._queued = 0
         """Number of bytes that were passed to :meth:`write` since the buffer became blocked."""
         self.blocked = False
-        """Whether the network has not taken all data yet, so that some data is kept."""
+        """Whether some data is kept, because the network has not taken all data yet."""
         self._drained: trio.lowlevel.ParkingLot | None = None
         self.progressed_at = loop_time().now()
         """The last time, on the event loop's clock, at which the peer showed that it reads.

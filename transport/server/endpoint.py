@@ -65,7 +65,7 @@ class EndpointStatistics:
     silent_dropped: int
     """Number of connections closed before their request, to make room for newer connections."""
     flusher_rounds: int
-    """Number of rounds of the flusher, the task that writes new data to the connections, all of them in one round."""
+    """Number of rounds of the flusher (the task that writes new data). A round serves all connections with new data."""
     flusher_visits: int
     """Number of connections that the flusher (the task that writes new data) wrote to, summed over all rounds."""
     waiting_bytes: int
