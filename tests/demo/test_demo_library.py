@@ -63,6 +63,15 @@ async def test_build_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.Mon
         await Library(tmp_path / "cache").index()
 
 
+def test_index_of_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other synonyms or uses give another file of the index, so that an index of older data is not used."""
+    before = Library(tmp_path).path
+    assert Library(tmp_path).path == before
+    monkeypatch.setattr("transport.demo.library.DATA", tmp_path)
+    (tmp_path / "uses.txt").write_text("[shop.brew] make tea\n")
+    assert Library(tmp_path).path != before
+
+
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache folder is in ``XDG_CACHE_HOME``, or else in the user's ``.cache``."""
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")

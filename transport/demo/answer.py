@@ -3,7 +3,7 @@
 import platform
 import re
 
-from transport.demo.index import Entry, words
+from transport.demo.index import USES, Entry, words
 from transport.demo.sandbox import NOT_RUN
 
 MAX_SOURCE_LINES, MAX_MENTION = 16, 160
@@ -25,11 +25,14 @@ def compose(best: Entry, example: str, others: list[Entry]) -> str:
         example: An example with its real output, or an empty string, or why examples are not run.
         others: Further findings, for "See also".
     """
-    parts = [f"{NOT_SURE} `{best['symbol']}`."] if best["covered"] < SURE else []
-    parts += [f"## `{best['symbol']}`", f"A {best['kind']} of Python {platform.python_version()}, at `{best['at']}`."]
+    parts = [f"{NOT_SURE} `{_name(best)}`."] if best["covered"] < SURE else []
+    article = "An" if best["kind"][0] in "ae" else "A"
+    about = f"{article} {best['kind']} of Python {platform.python_version()}, at `{best['at']}`."
+    parts += [f"## `{_name(best)}`", about]
     if best["kind"] != "module":
-        parts.append(_fenced("python", best["symbol"].removeprefix("builtins.") + best["signature"]))
-    parts.append(best["summary"] or "It has no docstring; its source says what it does.")
+        parts.append(_fenced("python", _name(best) + best["signature"]))
+    uses = USES.get(best["symbol"])
+    parts.append(best["summary"] or (f"It is used for: {uses}." if uses else "It has no docstring."))
     if example.startswith(NOT_RUN):
         parts.append(f"E{example[1:]}.")
     elif example:
@@ -42,7 +45,7 @@ def compose(best: Entry, example: str, others: list[Entry]) -> str:
         parts.append("### Its source\n\n" + _fenced("python", "\n".join([*lines[:MAX_SOURCE_LINES], *more])))
     if others:
         parts.append("### See also\n\n" + "\n".join(map(_mention, others)))
-    places = (f"- `{finding['symbol']}`: `{finding['at']}`" for finding in (best, *others))
+    places = (f"- `{_name(finding)}`: `{finding['at']}`" for finding in (best, *others))
     return "\n\n".join([*parts, "### Sources\n\n" + "\n".join(places)]) + "\n"
 
 
@@ -61,11 +64,16 @@ def pieces(text: str) -> list[str]:
     return re.findall(r"\s*\S+(?:[^\S\n]+\S+){0,2}[^\S\n]*\n*|\s+", text)
 
 
+def _name(finding: Entry) -> str:
+    """Return the name as users write it: ``sorted``, ``csv.DictReader``."""
+    return str(finding["symbol"]).removeprefix("builtins.")
+
+
 def _mention(finding: Entry) -> str:
     """Return one line: the name, and the first sentence of its summary."""
     first = re.split(r"(?<=[.!?]) ", finding["summary"], maxsplit=1)[0]
     said = first if len(first) <= MAX_MENTION else f"{first[: MAX_MENTION - 1]}…"
-    return f"- `{finding['symbol']}`: {said}" if said else f"- `{finding['symbol']}`"
+    return f"- `{_name(finding)}`: {said}" if said else f"- `{_name(finding)}`"
 
 
 def _fenced(language: str, text: str) -> str:

@@ -84,7 +84,7 @@ def _entry(module: str, name: str, kind: str, value: Any) -> Entry:
         doc = inspect.cleandoc(own if isinstance(own, str) else getattr(init, "__doc__", None) or "")
     last = name.rpartition(".")[2]
     file, line, end_line = _place(value)
-    at = f"{file}:{line}" if file else f"{module} (built in, written in C)"
+    at = f"{file}:{line}" if file else f"{module} ({'a value' if kind == 'value' else 'built in, written in C'})"
     described: Entry = {"signature": _signature(last, value, doc) if callable(value) else "", "doc": doc[:4_000]}
     described |= {"summary": _summary(last, doc), "at": at, "file": file, "line": line, "end_line": end_line}
     symbol = f"{module}.{name}" if name else module

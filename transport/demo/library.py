@@ -17,13 +17,14 @@ import textwrap
 import threading
 from contextlib import suppress
 from functools import partial
+from itertools import dropwhile
 from pathlib import Path
 
 import trio
 
 from actors import JSON
 from actors.failures import log_line
-from transport.demo.index import FORMAT, SESSIONS, STDLIB, Entry, Index
+from transport.demo.index import DATA, FORMAT, SESSIONS, STDLIB, Entry, Index
 
 logger = logging.getLogger("greenroom.demo")
 
@@ -46,8 +47,9 @@ class Library:
     """The standard library of this Python, indexed once into the user's cache folder. Nothing has to be closed."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        # One index for each Python, each folder of its library, and each format.
-        identity = hashlib.sha256(f"{FORMAT} {sys.version} {STDLIB}".encode()).hexdigest()[:10]
+        # One index for each Python, each folder of its library, each format, and each version of the data.
+        data = [path.read_bytes() for path in sorted(DATA.iterdir())]
+        identity = hashlib.sha256(repr((FORMAT, sys.version, STDLIB, data)).encode()).hexdigest()[:10]
         self.path = (folder or cache_folder()) / f"stdlib-{platform.python_version()}-{identity}.sqlite"
         """The file of the index. It becomes a temporary file if its folder cannot be written."""
         self._index: Index | None = None
@@ -149,4 +151,4 @@ def without_docstring(lines: list[str]) -> list[str]:
     if not documented or nodes[1:]:
         return lines
     doc = documented[0].body[0]
-    return [*lines[: doc.lineno - 1], *lines[doc.end_lineno :]]
+    return [*lines[: doc.lineno - 1], *dropwhile(str.isspace, lines[doc.end_lineno :])]
