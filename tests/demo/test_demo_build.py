@@ -105,6 +105,20 @@ def test_shortest_path(folder: Path) -> None:
     assert found["teahouse.Tea"]["file"] == "teahouse/_tea.py"
 
 
+def test_members_of_private_class(folder: Path) -> None:
+    """A class has the members that it inherits from a class of a private module, but not those of a public class."""
+    (folder / "_teabase.py").write_text("class Base:\n    def steep(self): 'Wait.'\n    def pour(self): 'Old.'\n")
+    (folder / "teabag.py").write_text(
+        "from _teabase import Base\n"
+        "class Bag(Base, dict):\n    def pour(self): 'New.'\n    def dry(self): 'Later.'\n"
+        "class Box(Bag): 'Many.'\n"
+    )
+    found = entries_of("teabag")
+    assert {"teabag.Bag.pour", "teabag.Bag.steep", "teabag.Bag.dry", "teabag.Box.steep"} <= set(found)
+    assert not {"teabag.Bag.update", "teabag.Box.dry"} & set(found)
+    assert found["teabag.Bag.pour"]["doc"] == "New."
+
+
 def test_modules_that_are_left_out(folder: Path) -> None:
     """Private modules, tests, and modules that cannot be imported have no entries."""
     for name in ("_private", "test", "broken", "fine"):

@@ -56,7 +56,7 @@ def _members(module: ModuleType) -> Iterator[tuple[str, Any]]:
         value = getattr(module, name, None)
         home = getattr(value, "__module__", None) or module.__name__
         own = home == f"_{module.__name__}" or (not exported and home == module.__name__) or module is builtins
-        if name in exported or (own and not name.startswith("_")):
+        if name in exported or f"{module.__name__}.{name}" in USES or (own and not name.startswith("_")):
             yield name, value
 
 
@@ -68,10 +68,13 @@ def _entries(module: str, name: str, value: Any) -> Iterator[Entry]:
         return
     is_exception = issubclass(value, BaseException)
     yield _entry(module, name, "exception" if is_exception else "class", value)
-    for member, raw in () if is_exception else vars(value).items():
-        if isinstance(raw, _Attribute) and not member.startswith("_"):
+    # With the members that are inherited from a private class: that class has no entries of its own.
+    classes = [each for each in value.__mro__ if each is value or "._" in f".{each.__module__}"]
+    members = {member: raw for each in reversed(classes) for member, raw in vars(each).items() if member[0] != "_"}
+    for member, raw in () if is_exception else members.items():
+        if isinstance(raw, _Attribute):
             yield _entry(module, f"{name}.{member}", "attribute", raw)
-        elif inspect.isroutine(raw) and not member.startswith("_"):
+        elif inspect.isroutine(raw):
             of_class = isinstance(raw, classmethod | staticmethod | ClassMethodDescriptorType)
             yield _entry(module, f"{name}.{member}", "class method" if of_class else "method", getattr(value, member))
 
