@@ -37,6 +37,7 @@ def run_script(program: str, code: str, *, seconds: int = 5, umask: int = -1, ot
         str(len(code)),
     ]
     user = OTHER_USER if other else None
+    groups = None if os.geteuid() else [] if other else [0]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -48,7 +49,7 @@ def run_script(program: str, code: str, *, seconds: int = 5, umask: int = -1, ot
         umask=umask,
         user=user,
         group=user,
-        extra_groups=[] if other else None,
+        extra_groups=groups,
         text=True,
     ) as process:
         assert process.stdin is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import uuid
@@ -109,15 +110,31 @@ def test_packages(attacked: Attack) -> None:
 
 
 def test_read_only(attacked: Attack) -> None:
-    """An example cannot change Python's files in the sandbox, even if the server's user owns them."""
-    code = (
-        "import os, sys\nfor path in (os.__file__, sys.executable):\n"
-        "    for change in (lambda: open(path, 'r+'), lambda: os.chmod(path, 0o777), lambda: os.unlink(path),"
-        " lambda: open(path + '.new', 'w') if path == os.__file__ else os.utime(path)):\n"
-        "        try: print(path, change())\n"
-        "        except OSError: pass"
-    )
-    assert attacked(code) == ("", 0)
+    """An example cannot change Python's files or the system's libraries, even if the server's user owns them."""
+    code = """
+import os, sys
+shown = [os.__file__, sys.executable, "/lib64", "/etc/ld.so.cache", "/dev/null"]
+print([path for path in shown if os.path.exists(path) and not os.statvfs(path).f_flag & os.ST_RDONLY])
+file = os.__file__
+for change in (lambda: open(file, "r+"), lambda: os.unlink(file), lambda: open(file + ".new", "w")):
+    try:
+        print(change())
+    except OSError:
+        pass
+"""
+    assert attacked(code) == ("[]", 0)
+
+
+def test_shared_memory(attacked: Attack) -> None:
+    """An example cannot attach shared memory of the server, even if it knows the number and all users may attach it."""
+    library = ctypes.CDLL(None, use_errno=True)
+    segment = library.shmget(0, 4096, 0o1666)
+    try:
+        output, _ = attacked(f"{LIBRARY}{SHOW}show('shmat', {segment}, None, 0)")
+    finally:
+        library.shmctl(segment, 0, None)
+    assert segment != -1
+    assert output == "shmat Invalid argument"
 
 
 def test_descriptors(attacked: Attack) -> None:
