@@ -29,7 +29,7 @@ def test_shows_something(output: str, *, shows: bool) -> None:
 
 @pytest.mark.parametrize("start", range(0, len(SESSIONS), TOGETHER))
 async def test_sessions_run(start: int) -> None:
-    """Each hand-written example runs, in a folder of its own, and shows something."""
+    """Each hand-written example runs in an empty folder of its own, and its output shows a result."""
     symbols = [*SESSIONS][start : start + TOGETHER]
     heading = ">>> import os, tempfile; os.chdir(tempfile.mkdtemp(dir=os.environ['HOME'])); print('=== {}')\n"
     outcome = await run("".join(heading.format(symbol) + SESSIONS[symbol] for symbol in symbols))

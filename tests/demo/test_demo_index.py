@@ -128,7 +128,7 @@ def test_words_of_identifiers() -> None:
 
 
 def test_stop_words() -> None:
-    """Common words and numbers of a question are left out."""
+    """The search ignores common words and numbers in a question, for example "how", "do" and "12"."""
     assert words("How do I parse a CSV file of 12 columns?") == ["parse", "csv", "file", "columns"]
     assert words("how do I do this?") == []
 
@@ -151,7 +151,7 @@ def test_synonyms() -> None:
 
 @given(st.text())
 def test_number_of_words(text: str) -> None:
-    """Any text gives at most ``MAX_WORDS`` words, each once."""
+    """From a text of any length, the search uses at most ``MAX_WORDS`` words, and each word only once."""
     found = words(text)
     assert len(found) <= MAX_WORDS
     assert len(set(found)) == len(found)

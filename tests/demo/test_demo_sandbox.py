@@ -205,7 +205,7 @@ async def test_exponential_fork_bomb() -> None:
 
 
 async def test_threads() -> None:
-    """Threads count as processes."""
+    """The threads of an example count towards the limit of its processes. A further thread cannot be started."""
     code = "import threading\nfor _ in range(500): threading.Thread(target=threading.Event().wait, daemon=True).start()"
     assert "can't start new thread" in (await run(code)).output
 

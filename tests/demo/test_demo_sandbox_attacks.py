@@ -138,7 +138,10 @@ def test_shared_memory(attacked: Attack) -> None:
 
 
 def test_descriptors(attacked: Attack) -> None:
-    """An example has three open files: an empty input, and its output twice."""
+    """An example has only the open files 0, 1 and 2. Its standard input is empty.
+
+    Its standard output and its standard error go to the output of the example.
+    """
     code = (
         "import os\nfound = []\nfor number in range(64):\n"
         "    try: found.append(os.fstat(number).st_ino and number)\n"
@@ -149,7 +152,10 @@ def test_descriptors(attacked: Attack) -> None:
 
 
 def test_processes(attacked: Attack) -> None:
-    """An example sees no process but its own, and can stop none: neither by number nor all at once."""
+    """An example sees only its own two processes, and can send signals to no other process.
+
+    It cannot stop the first process of its sandbox either.
+    """
     code = (
         "import os, signal\ndef there(number):\n"
         "    try: os.kill(number, 0)\n"
@@ -217,7 +223,7 @@ except OSError as error:
 
 @pytest.mark.parametrize("family", [16, 17, 38, 40], ids=["netlink", "packet", "alg", "vsock"])
 def test_other_sockets(attacked: Attack, family: int) -> None:
-    """Sockets that reach the kernel, or the host of a virtual machine, are refused."""
+    """An example cannot open sockets of the kernel (netlink, packet, alg), or to the host of a virtual machine (vsock)."""
     assert attacked(f"{LIBRARY}{SHOW}show('socket', {family}, 3, 0)")[0] == "socket Operation not permitted"
 
 
@@ -289,7 +295,10 @@ def test_nobody(attacked: Attack) -> None:
 
 
 async def test_nothing_is_left() -> None:
-    """Files of an example, in any folder, are there neither for the machine nor for the next example."""
+    """Files that an example has made are gone after its end, in every folder.
+
+    Neither the machine nor the next example has them.
+    """
     name = f"left-{uuid.uuid4()}"
     folders = ("/", "/home", "/dev/shm", "/tmp", "/etc")  # noqa: S108 - nothing is written there
     there = f"[folder for folder in {folders!r} if os.path.exists(os.path.join(folder, {name!r}))]"

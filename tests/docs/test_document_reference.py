@@ -41,7 +41,7 @@ def type_of(cls: type[Event], name: str, *, optional: bool) -> str:
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_reference_has_each_event(kind: str) -> None:
-    """The reference has each event with its class, its fields and their types."""
+    """actors/events/GUIDE.md describes each event with its class, its fields and their types."""
     cls = EVENT_TYPES[kind]
     envelope = {field.name for field in attrs.fields(Event)}
     optional = wire_fields(kind)
@@ -55,12 +55,12 @@ def test_reference_has_each_event(kind: str) -> None:
 
 
 def test_reference_has_no_other_event() -> None:
-    """The reference has the events of the code, in their order, and no others."""
+    """actors/events/GUIDE.md describes all events of the code, in the same order, and no others."""
     assert re.findall(r"^### `(\w+)`$", GUIDE.prose, re.MULTILINE) == list(EVENT_TYPES)
 
 
 def test_reference_has_the_fields_of_every_event() -> None:
-    """The reference has the fields that all events have, with their types."""
+    """actors/events/GUIDE.md describes the fields that all events have, with their types."""
     expected = {
         field.name: type_of(Event, field.name, optional=field.default is not attrs.NOTHING)
         for field in attrs.fields(Event)
@@ -69,14 +69,14 @@ def test_reference_has_the_fields_of_every_event() -> None:
 
 
 def test_reference_has_each_status() -> None:
-    """The reference has each status, and each other name on the wire."""
+    """actors/events/GUIDE.md describes each status, each signal of the server and each reason of a reset."""
     assert list(rows("Statuses")) == list(Status)
     assert set(rows("Signals")) == set(SignalName)
     assert list(rows("Resets")) == list(ResetReason)
 
 
 def test_reference_has_each_error_code() -> None:
-    """The reference has each code with which a server or a client refuses a command."""
+    """actors/events/GUIDE.md describes each code with which a server or a client refuses a command, and no other."""
     script = locate("transport/web/greenroom.js").read_text("utf-8")
     own = set(re.findall(r'new GreenroomError\("(\w+)"', script))
     assert len(own) > 3
@@ -84,7 +84,7 @@ def test_reference_has_each_error_code() -> None:
 
 
 def test_reference_has_each_close_code() -> None:
-    """The reference has each close code, its name, and whether a client comes back after it."""
+    """actors/events/GUIDE.md has each close code with its name, and says whether a client reconnects after it."""
     found = {cells[0]: (cells[1], cells[2]) for cells in GUIDE_CELLS if re.fullmatch(r"\d{4}", cells[0])}
     expected = {str(code): (each.name, "yes" if each.come_back else "no") for code, each in sorted(CLOSE_CODES.items())}
     assert found == expected
@@ -98,7 +98,7 @@ GUIDE_CELLS = [
 
 
 def test_reference_has_each_refusal_of_an_upgrade() -> None:
-    """The reference has each HTTP status with which a server refuses an upgrade."""
+    """actors/events/GUIDE.md has each HTTP status with which a server refuses an upgrade, and no other."""
     found = {cells[0] for cells in GUIDE_CELLS if re.fullmatch(r"\d{3}", cells[0])}
     assert found == {row[0] for row in re.findall(r"^\| (\d{3}) (\|)", SPEC.section("Connection"), re.MULTILINE)}
 
@@ -114,5 +114,5 @@ def is_own(cls: type[BaseException]) -> bool:
 
 
 def test_reference_has_each_exception() -> None:
-    """The reference has each exception of both packages."""
+    """actors/events/GUIDE.md has each exception of both packages, and no other."""
     assert set(rows("Exceptions")) == exceptions(actors.GreenroomError)

@@ -63,7 +63,7 @@ def test_limits_are_settings() -> None:
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=lambda block: block.place)
 def test_toml_files_are_read(block: Block, tmp_path: Path) -> None:
-    """Each settings file in the documents is accepted, and its values count."""
+    """Each settings file in the documents can be loaded, and the settings then have the values of the file."""
     assert block.name == "greenroom.toml"
     file = tmp_path / block.name
     file.write_text(block.text)

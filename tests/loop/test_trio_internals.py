@@ -107,9 +107,9 @@ async def run_in_a_task(work: Any) -> None:
 
 
 async def test_nursery_around_a_task_outlives_its_scopes() -> None:
-    """A nursery opened around a task stays open when the task leaves its cancel scopes.
+    """``open_around`` opens a nursery outside of the scopes of a running task: it stays open when these scopes end.
 
-    A nursery opened inside a scope ends with that scope.
+    A nursery that the task opens inside a scope ends with that scope.
     """
     ended: list[str] = []
 
@@ -142,7 +142,7 @@ async def test_nursery_around_a_task_outlives_its_scopes() -> None:
 
 
 async def test_nursery_around_a_task_is_cancelled_with_it() -> None:
-    """If a scope around a task is cancelled, a nursery that was opened around this task is cancelled too."""
+    """If a scope outside of a whole task is cancelled, a nursery that ``open_around`` made for it is cancelled too."""
 
     async def work() -> None:
         around = internals.open_around(trio.lowlevel.current_task())

@@ -167,7 +167,10 @@ def test_failed_first_start_removes_the_entry() -> None:
 @pytest.mark.parametrize("restart", list(Restart))
 @pytest.mark.parametrize("keeps", [True, False])
 def test_which_entries_stay(restart: Restart, *, keeps: bool) -> None:
-    """The entry of an ended child is kept if the supervisor keeps specs and the child is not temporary."""
+    """If a supervisor keeps the specs of ended children (``keeps``), the entry of an ended child stays.
+
+    The entry of a temporary child is removed even then. Without ``keeps``, every entry is removed.
+    """
     children = ChildTable("/top", SupervisorSpec(), keeps=keeps)
     end_child(children, bring_up(children, children.add(spec(restart=restart))))
     assert bool(children.entries()) == (keeps and restart is not Restart.TEMPORARY)
@@ -335,7 +338,10 @@ def test_failure_of_an_earlier_member_interrupts_a_start() -> None:
 
 
 def test_member_halted_before_it_begins_is_down() -> None:
-    """If a member of a group is stopped again before its restart has begun, the group restart still starts it."""
+    """If an earlier member fails while a later member starts, the later member is stopped again.
+
+    The group restart then starts both, first the earlier and then the later one.
+    """
     children = table_with(Strategy.REST_FOR_ONE, "ab")
     a, b = children.entries()
     children.exited(b, CRASH, 0, 0)

@@ -171,9 +171,9 @@ def test_halt_does_not_end_a_drain() -> None:
 
 
 def test_halt_ends_with_its_incarnation() -> None:
-    """A halt (the stop before a group restart) is forgotten when the actor has stopped.
+    """If an actor is stopped for a group restart (a halt), it continues after the restart: the halt is over.
 
-    A final stop is not forgotten.
+    If it gets a final stop, it ends and is not restarted.
     """
     course = running()
     course.ask_to_stop(HALT, 5, 0)

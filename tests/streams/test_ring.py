@@ -17,9 +17,9 @@ from actors.streams._ring import Ring
 def test_the_ring_is_the_end_of_all_lines(
     capacity: int, room: int, base: int, steps: list[tuple[list[int], int]]
 ) -> None:
-    """The ring always has the newest lines without a gap, and every uncommitted line.
+    """The ring (the newest events of a session in memory) has no gap, and has every uncommitted event.
 
-    After a commit the ring exceeds its limits by at most a quarter, unless all its lines are uncommitted.
+    After a commit the ring exceeds its limits by at most a quarter, unless all its events are uncommitted.
     """
     ring, lines, committed = Ring(capacity, room, base), list[bytes](), 0
     for lengths, commits in steps:

@@ -430,7 +430,10 @@ def test_unanswered_command_is_sent_again(node: Node, server: ScriptedServer) ->
 
 
 def test_expired_command_is_not_sent_again(node: Node, server: ScriptedServer) -> None:
-    """If the server may have forgotten a command's id, the client does not send it again, and rejects it."""
+    """If the server may have forgotten the id of a command, the client does not send the command again.
+
+    The command rejects with ``outcome_unknown``.
+    """
     connection = live_client(node, server)
     node.run("watch('sent', kept.client.send('once'))")
     connection.receive()

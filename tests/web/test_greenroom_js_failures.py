@@ -173,7 +173,10 @@ def test_listener_throws(page: Node, thrown: str) -> None:
 
 
 def test_identity_of_a_listener(page: Node) -> None:
-    """A listener that is added twice is called once, and can be removed, as for every EventTarget."""
+    """If the same listener is added twice, it is called only once for each event.
+
+    After it is removed, it is not called. Null as a listener is ignored, as for every EventTarget.
+    """
     got = run_js(
         page,
         """
