@@ -223,7 +223,7 @@ except OSError as error:
 
 @pytest.mark.parametrize("family", [16, 17, 38, 40], ids=["netlink", "packet", "alg", "vsock"])
 def test_other_sockets(attacked: Attack, family: int) -> None:
-    """An example cannot open sockets of the kernel (netlink, packet, alg), or to the host of a virtual machine (vsock)."""
+    """An example cannot open a socket to the kernel (netlink, packet, alg) or to a virtual machine's host (vsock)."""
     assert attacked(f"{LIBRARY}{SHOW}show('socket', {family}, 3, 0)")[0] == "socket Operation not permitted"
 
 

@@ -67,7 +67,7 @@ class Talker:
 async def test_each_batch_is_counted_by_its_wait(
     autojump_clock: MockClock, nursery: trio.Nursery, seconds: float, step: int
 ) -> None:
-    """The committer counts each batch once in a histogram of waiting times, in the step to which its own time belongs."""
+    """The committer counts each batch once in a histogram of waiting times, in the step for the time of this batch."""
     committer = Committer(SlowLog(seconds))
     nursery.start_soon(committer.run)
     committer.schedule(Talker(1))
