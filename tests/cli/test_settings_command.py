@@ -64,7 +64,10 @@ def test_keywords_of_an_app(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_log_object_of_an_app(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """If the app has a log object of its own, its class is shown. A log of the command line takes its place."""
+    """If the app has a log object, ``settings`` shows the class of this object as the value of ``log``.
+
+    If the command line names a log, ``settings`` shows this log instead.
+    """
     (folder / "log_app.py").write_text("from actors import MemoryLog\nfrom transport import Greenroom\n")
     with (folder / "log_app.py").open("a") as app:
         app.write("app = Greenroom(log=MemoryLog())\n")
@@ -78,7 +81,10 @@ def test_log_object_of_an_app(folder: Path, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.usefixtures("folder")
 def test_infinite_time_is_no_null(capsys: pytest.CaptureFixture[str]) -> None:
-    """A time without an end is shown as ``inf``, in the table and in JSON, where null stands for no value."""
+    """If a time is infinite, ``settings`` shows it as ``inf``, both in the table and in JSON.
+
+    In JSON it is not null, because null means that the setting has no value.
+    """
     lines = map(json.loads, printed(capsys, "--json", "--set", "retain_seconds=inf").splitlines())
     assert [line["value"] for line in lines if line["name"] == "retain_seconds"] == ["inf"]
     assert "retain_seconds               inf " in printed(capsys, "--set", "retain_seconds=inf")

@@ -53,13 +53,13 @@ def test_ready_server(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_draining_server(capsys: pytest.CaptureFixture[str], count: int, told: str) -> None:
-    """A server that drains names the first ten runs that it waits for, and counts the others."""
+    """A server that shuts down prints the first ten runs that it waits for, and the number of further runs."""
     TerminalReporter().on_drain("SIGINT", [("echo", f"s{number}") for number in range(count)], 30)
     out, err = capsys.readouterr()
     assert (out, err.splitlines()[0]) == ("", f"greenroom: SIGINT: waiting up to 30 s for {told}")
 
 
 def test_idle_server_drains_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
-    """A server without runs ends at once, and prints nothing about it."""
+    """If no run is open, a server that shuts down prints nothing about runs."""
     TerminalReporter().on_drain("SIGINT", [], 30)
     assert capsys.readouterr() == ("", "")

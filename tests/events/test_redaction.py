@@ -83,7 +83,7 @@ def test_containers_are_searched() -> None:
 
 
 def test_class_objects_are_not_searched() -> None:
-    """A class (not an instance of it) among the arguments is not searched for secrets, and stays as it is."""
+    """If an argument of a tool is a class (not an instance), redaction neither searches nor changes the class."""
     assert redact_keys()({"kind": Request}) == {"kind": Request}
 
 

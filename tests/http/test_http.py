@@ -203,7 +203,10 @@ async def test_wildcard_address_is_replaced(nursery: trio.Nursery) -> None:
 
 
 async def test_cookie_identifies_the_browser(site: Site) -> None:
-    """A browser without a cookie becomes a new user. A browser that sends its cookie stays the same user."""
+    """A browser without a cookie becomes a new user and gets a cookie.
+
+    If it sends this cookie later, it is the same user again.
+    """
     first, other = await site.get("/token"), await site.get("/token")
     user = user_of_token(first.json["token"])
     assert user

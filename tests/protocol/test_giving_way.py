@@ -50,7 +50,7 @@ async def test_silent_connection_gives_way(autojump_clock: MockClock, seconds: f
 
 
 async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
-    """If a user is at the connection limit and the old connection sends any frame, the old connection stays.
+    """If a user is at the connection limit and the old connection answers the ping with any frame, it stays open.
 
     The new connection is closed with 4504 (too many connections).
     """

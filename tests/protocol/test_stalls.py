@@ -100,9 +100,9 @@ async def test_auth_during_stall_is_in_time(mock_clock: MockClock) -> None:
 
 
 async def test_client_is_pinged_after_stall(mock_clock: MockClock) -> None:
-    """After the event loop was blocked, a client is pinged and has the full time to answer before it counts as silent.
+    """After the event loop was blocked, a silent client is first pinged. It has the full time for its answer.
 
-    If it then stays silent, it is closed.
+    If it does not answer, it is closed.
     """
     async with world(mock_clock) as here, greeted_in_memory(here.server) as one:
         await here.go_on(24)

@@ -119,7 +119,7 @@ def limited(limit: str) -> Any:
 async def test_one_connection_too_many_gets_503(limit: str) -> None:
     """If the server or an address is at its connection limit, a new connection is refused with 503.
 
-    When the other connections have ended, a new connection is accepted.
+    When the open connections have ended, a new connection is accepted.
     """
     async with limited(limit).running(port=0) as server:
         async with greeted(server) as one, greeted(server) as two:
@@ -133,9 +133,9 @@ async def test_one_connection_too_many_gets_503(limit: str) -> None:
 
 
 async def test_one_connection_too_many_of_a_user_gets_4504() -> None:
-    """If a user is at the connection limit and the other connections answer pings, a new one is closed with 4504.
+    """If a user is at the connection limit and all connections of the user answer pings, no further one is accepted.
 
-    This code means: too many connections.
+    The new connection is closed with 4504 (too many connections).
     """
     async with make_app(auth=auth_by_name, max_connections_per_user=1).running(port=0) as server:
         async with greeted(server, token="alice") as first, greeted(server, token="bob"):
@@ -231,7 +231,7 @@ def address_of(server: Any) -> tuple[str, int]:
 
 
 async def test_silent_connections_make_room() -> None:
-    """Connections that send nothing take no room: at the limit, the oldest of them is closed for a new client."""
+    """At the server's connection limit, the oldest connection that has sent nothing is closed for a new client."""
     async with make_app(max_connections=2).running(port=0) as server:
         silent = [await trio.open_tcp_stream(*address_of(server)) for _ in range(2)]
         await wait_for_connections(server, 2)
@@ -246,7 +246,10 @@ async def test_silent_connections_make_room() -> None:
 
 
 async def test_connections_that_come_too_fast() -> None:
-    """Connections beyond the limit per second are closed at once, without an answer."""
+    """If an address connects more often than ``handshakes_per_address_per_second``, its connection is closed at once.
+
+    It gets no answer.
+    """
     async with make_app(handshakes_per_address_per_second=0.001).running(port=0) as server:
         async with greeted(server):
             assert await request(server, "GET / HTTP/1.1") == b""

@@ -77,7 +77,10 @@ def test_wrong_bytes_are_refused_before_the_end() -> None:
 
 
 def test_size_of_head() -> None:
-    """A head of the maximum size passes. One more byte is refused, even if the head has no end."""
+    """A request head of the maximum size is accepted. A head with one byte more is refused.
+
+    It is refused even if the rest of the head has not arrived.
+    """
     padding = MAX_HEAD_BYTES - len(head(*HEADERS, b"X: "))
     assert verdict(head(*HEADERS, b"X: " + b"x" * padding), 4096) is None
     assert verdict(head(*HEADERS, b"X: " + b"x" * (padding + 1)), 4096) is not None

@@ -77,9 +77,9 @@ def test_a_context_cannot_be_changed() -> None:
 
 
 async def test_a_logging_filter_gets_the_fields(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    """A logging filter can add the fields of the run to each line that a run logs.
+    """A logging filter can add the fields of a run (its context) to each line that the run logs.
 
-    Lines logged outside of runs have none.
+    A line that is logged outside of a run gets no fields.
     """
 
     class Fields(logging.Filter):

@@ -26,9 +26,9 @@ async def inline(run: Run) -> object:
 @pytest.mark.parametrize("agent", [delegate, inline])
 @pytest.mark.parametrize("deepest", [0, 1, 5])
 async def test_max_run_depth(agent: Callable[[Run], Awaitable[object]], deepest: int) -> None:
-    """Sub-agents can be nested ``max_run_depth`` levels deep.
+    """Sub-agents can be nested ``max_run_depth`` levels deep. A sub-agent on the next level is refused as ``too_deep``.
 
-    One more is refused as ``too_deep``, and all runs are closed.
+    All runs still get their closing events.
     """
     raised: list[str] = []
 

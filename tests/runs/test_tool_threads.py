@@ -312,9 +312,9 @@ async def test_nested_sync_tools_need_no_place_of_their_user(per_user: int) -> N
 
 
 async def test_nested_calls_take_turns() -> None:
-    """If one sync tool calls several sync tools at the same time, they run one after the other.
+    """If one sync tool calls several sync tools at the same time, these tools run one after the other.
 
-    The reason: each thread that waits may have only one further thread at a time.
+    The reason: a tool that waits for such calls may use only one further thread at a time.
     """
     at_once: list[int] = []
     inside: list[int] = []

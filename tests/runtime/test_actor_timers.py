@@ -91,7 +91,7 @@ async def test_abandoned_ask_takes_no_turn_from_timers(autojump_clock: trio.test
 
 
 async def test_late_ticks_are_merged(autojump_clock: trio.testing.MockClock) -> None:
-    """After a long handler only one tick is delivered for all ticks that were missed.
+    """If several ticks of a timer are missed during a long handler, the actor gets only one tick for all of them.
 
     The next tick comes at its usual time.
     """

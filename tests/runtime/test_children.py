@@ -293,7 +293,10 @@ def test_backoff_follows_the_halt() -> None:
 
 
 def test_stopped_member_stays_down() -> None:
-    """If a member is stopped by a call during a group restart, it stays down until the next group restart."""
+    """If a call terminates a member during a group restart, this restart does not start the member.
+
+    The next restart of the group starts it again.
+    """
     children = table_with(Strategy.ONE_FOR_ALL, "abc")
     a, b, _ = children.entries()
     children.exited(a, CRASH, 0, 0)
@@ -401,7 +404,10 @@ def test_significant_child_that_did_not_start(automatic: AutoShutdown) -> None:
 
 
 def test_starting_significant_child_delays_shutdown() -> None:
-    """If one significant child is still starting, the end of all others does not shut the supervisor down yet."""
+    """If one significant child is still starting, the supervisor does not end yet.
+
+    This holds even if all other significant children have ended.
+    """
     for comes_up in (True, False):
         children = table_with_significant(AutoShutdown.ALL, "a")
         late = children.add(spec("late", Restart.TRANSIENT, significant=True))
@@ -413,7 +419,10 @@ def test_starting_significant_child_delays_shutdown() -> None:
 
 
 def test_planned_significant_child_delays_shutdown() -> None:
-    """If a significant child of the spec is not started yet, the end of all others does not end the supervisor."""
+    """If a significant child of the spec is not started yet, the supervisor does not end.
+
+    This holds even if all other significant children have ended.
+    """
     children = table_with_significant(AutoShutdown.ALL, "a")
     children.planned = 1
     assert not end_child(children, children.entry("a"))

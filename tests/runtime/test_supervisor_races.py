@@ -152,7 +152,7 @@ async def test_simultaneous_failures_count_once(strategy: Strategy) -> None:
 
 @pytest.mark.parametrize("turns", range(9))
 async def test_member_halted_before_it_begins(turns: int) -> None:
-    """If an earlier member of a group fails just when a later member is restarted, the whole group still comes up."""
+    """If an earlier member of a group fails just when a later member is restarted, all members run again in the end."""
 
     async def fail_later(_: Member) -> None:
         for _turn in range(turns):

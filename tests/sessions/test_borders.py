@@ -232,7 +232,7 @@ async def test_failing_reply(failure: Callable[..., None]) -> None:
 
 
 async def test_failing_callback_after_commits(failure: Callable[..., None]) -> None:
-    """If a callback that is called after commits raises, it is never called again. The others are still called.
+    """If a callback after commits raises, it is not called again. All other callbacks are still called.
 
     A callback that is registered twice is called twice after each commit.
     """

@@ -114,7 +114,10 @@ async def test_emitters_of_a_user_take_turns(autojump_clock: trio.testing.MockCl
 
 
 async def test_wait_can_be_cancelled_and_counts(autojump_clock: trio.testing.MockClock) -> None:
-    """An emit that waits can be cancelled. The wait counts towards the timeout of the run, and no event is lost."""
+    """A run can be cancelled while its emit waits for the rate. The wait counts towards the timeout of the run.
+
+    In both cases the event that waits is in the log.
+    """
     emitter, log = Emitter(), MemoryLog()
     async with sessions_with(emitter.emits, log=log, events_per_second=1, run_seconds=5) as sessions:
         ann = await sessions.get("ann", "s1")
@@ -196,7 +199,10 @@ async def test_rate_holds_with_a_log_on_disk(tmp_path: Path, autojump_clock: tri
 
 
 async def test_new_session_does_not_reset_a_debt(autojump_clock: trio.testing.MockClock) -> None:
-    """The rate of a user still counts after all sessions of the user have ended."""
+    """If a user has emitted more events than the rate allows, the user cannot get round this with a new session.
+
+    The events still count after all sessions of the user have ended.
+    """
     async with sessions_with(events_per_second=1, idle_seconds=1) as sessions:
         ann = await sessions.get("ann", "s1")
         with trio.move_on_after(0.1):

@@ -116,9 +116,9 @@ print(raised, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 
 
 def test_interrupts_are_deferred_inside_the_block() -> None:
-    """Inside a block of ``interrupts_deferred()``, Ctrl-C is raised only at the next checkpoint.
+    """Inside a block of ``interrupts_deferred()``, Ctrl-C raises KeyboardInterrupt only at the next checkpoint.
 
-    After the block it is raised at once. After the event loop has ended, Ctrl-C is handled as usual.
+    After the block Ctrl-C raises it at once. After the end of the event loop, Ctrl-C is handled as it was before.
     """
     done = subprocess.run([sys.executable, "-c", WITHOUT_SERVER], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['nothing at once', 'at the checkpoint', 'at once', 'after the loop'] True"

@@ -344,7 +344,10 @@ async def refusal(sessions: Sessions, user: str, session: str) -> str:
 
 
 async def test_sessions_per_user(log: EventLog) -> None:
-    """A user can have ``sessions_per_user`` sessions in the log. One more is not made, but old ones can be used."""
+    """A user can have ``sessions_per_user`` sessions in the log. A further session is refused as ``overloaded``.
+
+    The user can still use the old sessions. Other users are not affected.
+    """
     async with sessions_with(log=log, sessions_per_user=3, max_sessions_per_user=1) as sessions:
         for number in range(3):
             assert await refusal(sessions, "ann", f"s{number}") == ""

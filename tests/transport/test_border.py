@@ -147,9 +147,9 @@ async def test_failure_in_own_nursery_is_returned() -> None:
 
 
 async def test_task_beside_the_function_ends_with_it() -> None:
-    """A task that the function starts in the nursery around itself is cancelled when the function ends.
+    """If the function starts a task in the nursery in which ``called`` runs it, the task ends with the function.
 
-    If the task fails before, this counts as a failure of the function.
+    If the task fails while the function still runs, this counts as a failure of the function.
     """
     ended: list[str] = []
 

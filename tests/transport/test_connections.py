@@ -57,7 +57,10 @@ class Room:
 
 
 async def test_oldest_silent_connection_makes_room() -> None:
-    """At the limit in all, a new connection has room: the oldest connection without a request is dropped."""
+    """If the server is at its limit for all connections, a new connection gets the room of an old silent one.
+
+    The oldest connection that has not sent its request is dropped.
+    """
     room = Room(3, 10)
     spoken, first, second = room.come("a"), room.come("b"), room.come("c")
     assert room.speaks(spoken) == 101
@@ -68,7 +71,10 @@ async def test_oldest_silent_connection_makes_room() -> None:
 
 
 async def test_address_at_its_limit_drops_its_own() -> None:
-    """At the limit of an address, only a silent connection of this address is dropped."""
+    """If an address is at its limit, a new connection of this address gets the room of an old silent one.
+
+    Only a connection of the same address is dropped.
+    """
     room = Room(10, 2)
     other, first, second = room.come("b"), room.come("a"), room.come("a")
     room.come("a")
@@ -76,7 +82,10 @@ async def test_address_at_its_limit_drops_its_own() -> None:
 
 
 async def test_no_silent_connection_is_left() -> None:
-    """If all connections have sent their requests, a new one is refused with 503, and none is dropped."""
+    """If the limit is reached and all old connections have sent their requests, a new connection is refused with 503.
+
+    No old connection is dropped.
+    """
     for in_all, per_address in ((2, 10), (10, 2)):
         room = Room(in_all, per_address)
         old = [room.come(), room.come()]
@@ -90,7 +99,7 @@ async def test_no_silent_connection_is_left() -> None:
 
 
 async def test_room_that_becomes_free_before_the_request() -> None:
-    """A connection that had no room when it came is accepted if there is room when its request arrives."""
+    """If a connection comes without room, but there is room when its request arrives, the request is accepted."""
     room = Room(1, 10)
     old = room.come()
     assert room.speaks(old) == 101
@@ -101,7 +110,10 @@ async def test_room_that_becomes_free_before_the_request() -> None:
 
 
 async def test_connections_without_room_are_few() -> None:
-    """Of the silent connections beyond a limit only the newest are kept, to be told the reason."""
+    """Beyond the limit, only the newest ``MAX_WITHOUT_ROOM`` silent connections are kept. Older ones are dropped.
+
+    A connection that is kept can send its request, and then gets 503 as the answer.
+    """
     room = Room(1, 1000)
     assert room.speaks(room.come()) == 101
     beyond = [room.come() for _ in range(MAX_WITHOUT_ROOM + 3)]
@@ -111,7 +123,7 @@ async def test_connections_without_room_are_few() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["come", "speak", "leave"]), st.sampled_from("abc"), st.integers(0, 30))))
 def test_limits_always_hold(steps: list[tuple[str, str, int]]) -> None:
-    """Whatever connections do, those with an accepted request are within both limits, and none of them is dropped."""
+    """In any order of steps, the accepted connections stay within both limits, and none of them is dropped."""
     trio.run(check, steps)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("module", ["no_such_module", "no_such_module.inner", "json.no_such_module"])
 def test_missing_module_names_its_extra(module: str) -> None:
-    """If a module or a package that contains it is missing, the error names the extra and the command."""
+    """If a module or its package is missing, the error names the extra and the command that installs the extra."""
     with pytest.raises(ExtraMissing) as caught:
         import_extra("The clock", "time", "json", module)
     needs = "needs the extra time, which is not installed: pip install 'greenroom[time]'"
@@ -28,7 +28,10 @@ def test_modules_are_returned() -> None:
 
 
 def test_broken_module_raises_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If an installed module imports a module that is missing, that error is raised: no extra would help."""
+    """If an installed module itself imports a missing module, the ModuleNotFoundError is raised unchanged.
+
+    The error names no extra, since no extra would help.
+    """
     (tmp_path / "broken_clock.py").write_text("import no_such_module")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):

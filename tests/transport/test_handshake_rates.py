@@ -21,7 +21,10 @@ def rates(in_all: float, per_address: float) -> HandshakeRates:
 
 
 async def test_one_address(autojump_clock: MockClock) -> None:
-    """An address may open its number of connections at once, and as many in each second. Others are not concerned."""
+    """An address may open a given number of connections at once, and then the same number in each second.
+
+    The connections of other addresses are not affected.
+    """
     limits = rates(1000, 3)
     assert [limits.allow("a") for _ in range(4)] == [True, True, True, False]
     assert limits.allow("b")
@@ -30,7 +33,10 @@ async def test_one_address(autojump_clock: MockClock) -> None:
 
 
 async def test_all_addresses(autojump_clock: MockClock) -> None:
-    """All addresses together have a limit, too."""
+    """All addresses together may open a given number of connections at once.
+
+    After that they may open the same number in each second.
+    """
     limits = rates(4, 3)
     assert [limits.allow(address) for address in "abcdef"] == [True] * 4 + [False] * 2
     await trio.sleep(0.25)
@@ -46,7 +52,10 @@ async def test_address_beyond_its_limit_takes_nothing_from_others(autojump_clock
 
 
 async def test_kept_addresses(autojump_clock: MockClock) -> None:
-    """An address without a connection for a second is forgotten. One that goes on trying is kept, with its limit."""
+    """If an address has not tried to connect for a second, it is forgotten.
+
+    If an address tries again and again, it is remembered, so its limit still holds.
+    """
     limits = rates(50, 1)
     for number in range(200):
         limits.allow(str(number))

@@ -155,9 +155,9 @@ async def test_free_place_is_handed_on(nursery: trio.Nursery, autojump_clock: Mo
 
 
 async def test_unwelcomed_connection_is_not_judged(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """A connection without a welcome is never closed to make room.
+    """A connection that has not got its welcome yet is never closed to make room.
 
-    If the user has only such ones, a new one is refused.
+    If a user at the limit has only such connections, a new connection is refused.
     """
     here = world(nursery, 1)
     await here.fill(Tab(nursery, judged=False))

@@ -121,7 +121,10 @@ def test_invalid_frame(page: Node, frame: str) -> None:
     ids=["events before a welcome", "a second welcome"],
 )
 def test_frames_out_of_order(page: Node, frames: str) -> None:
-    """If frames come in a wrong order, the client drops the connection, and the application gets no event of it."""
+    """If the frames of a connection come in a wrong order, the client drops the connection.
+
+    The application gets no event of this connection.
+    """
     got = run_js(page, f"(await live()).lose(); retry(); await turn(); Socket.last.onopen(); {frames}; "
                        "return [kept.client.state, details('event').length]")  # fmt: skip
     assert got == ["waiting", 0]
@@ -195,7 +198,7 @@ def test_identity_of_a_listener(page: Node) -> None:
 
 @pytest.mark.parametrize("at", ["connecting", "live", "waiting", "reset", "event", "welcome"])
 def test_client_closed_by_a_listener(page: Node, at: str) -> None:
-    """If a listener calls ``close()``, the client dispatches ``closed`` once and nothing after it, and stays closed."""
+    """If a listener calls ``close()``, the client dispatches the state ``closed`` once, and no event after that."""
     got = run_js(
         page,
         f"""
@@ -360,9 +363,9 @@ def test_bad_options_throw(page: Node, options: str) -> None:
 
 
 def test_failed_send_ends_one_command(page: Node) -> None:
-    """If the socket throws while it sends a command, only this command ends as ``outcome_unknown``.
+    """If the socket throws while the client sends a command, only this command ends, as ``outcome_unknown``.
 
-    Others are sent later.
+    The client sends its other commands later.
     """
     got = run_js(
         page,

@@ -236,7 +236,7 @@ def test_time_of_the_next_attempt(page: Node) -> None:
 def test_waking_ends_the_delay(page: Node) -> None:
     """A page that wakes reconnects at once, unless the server has set a delay by ``retry_ms``.
 
-    If the network has come back (``online``), the page reconnects at once even then.
+    If the browser reports that the network is back (``online``), the page reconnects at once even during such a delay.
     """
     got = run_js(
         page,

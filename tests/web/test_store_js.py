@@ -255,7 +255,10 @@ def test_connection(page: Node) -> None:
 
 
 def test_typing(page: Node) -> None:
-    """The snapshot shows others as typing until they stop or the connection is lost, and never this tab itself."""
+    """The snapshot shows that another tab or an agent is typing, until the typing stops or the connection is lost.
+
+    It never shows the typing of the page's own tab.
+    """
     welcome = {"type": "welcome", "connection": "me", "typing": [{"by": "user", "id": "a"}, {"by": "user", "id": "me"}]}
 
     def typing(id_: str, *, active: bool = True) -> Change:
@@ -302,7 +305,10 @@ def test_queued_starts(page: Node) -> None:
 
 @pytest.mark.parametrize(("code", "status"), [("bad_input", "refused"), ("cancelled", "cancelled")])
 def test_refused_start(page: Node, code: str, status: str) -> None:
-    """A start that fails stays at its place in the timeline, with the reason. A reset does not remove it."""
+    """If a start fails, the timeline shows it as refused, with the reason, at the place where it was.
+
+    A reset does not remove it from the timeline.
+    """
     failed = {"type": "start_failed", "command_id": "k", "code": code, "message": "m"}
     reset = {"type": "reset", "reason": "trimmed"}
     snapshot = reduced(page, [STARTED, START, failed, reset, event(2, "user_message", run=None, text="later")])
