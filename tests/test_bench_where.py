@@ -23,7 +23,10 @@ RUN = "main (_server.py:1);unrolled_run (trio/_core/_run.py:2)"
     ],
 )
 def test_part_of_a_sample(stack: str, part: str) -> None:
-    """A sample of the profiler counts for the part of the server to which its innermost known function belongs."""
+    """A sample of the profiler (a stack of functions) counts for one part of the server.
+
+    The innermost known function of the stack decides which part this is.
+    """
     assert where.part_of(stack) == part
 
 

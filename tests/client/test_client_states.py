@@ -51,7 +51,10 @@ async def test_each_state_is_seen(autojump_clock: trio.testing.MockClock) -> Non
 
 
 async def test_states_end_with_the_block(autojump_clock: trio.testing.MockClock) -> None:
-    """A task that waits for the next state gets ``closed`` when the client's block ends. Then its iterator ends."""
+    """When the client's block ends, every task that waits for the next state gets ``closed``.
+
+    After that, the iterator of the states ends in each of these tasks.
+    """
     found: list[str] = []
 
     async def watch(client: Client) -> None:

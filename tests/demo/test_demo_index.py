@@ -104,7 +104,7 @@ def test_docstring_alone_is_not_sure(tmp_path: Path) -> None:
 
 
 def test_other_format(tmp_path: Path) -> None:
-    """An index file of another format is refused."""
+    """If the index file was written in another format (another version number), opening it raises DatabaseError."""
     path = tmp_path / "old.sqlite"
     write([], path)
     with closing(sqlite3.connect(path)) as database:

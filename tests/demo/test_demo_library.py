@@ -136,14 +136,14 @@ def test_unknown_name_has_no_examples(library: Library) -> None:
 
 
 def test_order_of_examples(library: Library) -> None:
-    """A name's own session comes first, then that of its class."""
+    """The hand-written example of a name comes first, and the example of its class second."""
     sessions = [SESSIONS["zipfile.ZipFile.extractall"], SESSIONS["zipfile.ZipFile"]]
     assert library.examples("zipfile", "ZipFile.extractall") == sessions
     assert library.examples("zipfile", "ZipFile.close") == sessions[1:]
 
 
 async def test_build_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a build that failed, the next question builds the index again."""
+    """If the index could not be built, the next question builds it again."""
     library = Library(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr("transport.demo.library.BUILD_SECONDS", 0.01)

@@ -207,7 +207,7 @@ def test_model_from_environment() -> None:
 
 
 def test_missing_key() -> None:
-    """A model without a key and without a server is an error that names both variables."""
+    """If a model is named, but the environment has neither a key nor a server, ConfigError names both variables."""
     with pytest.raises(
         ConfigError, match="--model local needs a key in OPENAI_API_KEY, or a server in OPENAI_BASE_URL"
     ):

@@ -197,7 +197,10 @@ def test_halt_ends_with_its_incarnation() -> None:
     ],
 )
 def test_exit_reason_precedence(events: list[str], wish: Normal | None, reason: object) -> None:
-    """As an actor's exit reason, a kill goes before a failure, and a failure goes before the actor's own reason."""
+    """For the exit reason of an actor, a kill has priority over a failure.
+
+    A failure has priority over the reason that the actor itself gives.
+    """
     course = running()
     for event in events:
         EVENTS[event](course)

@@ -189,7 +189,10 @@ async def test_short_key_is_refused(algorithm: str, least: int) -> None:
 
 
 async def test_key_is_long_enough_for_each_algorithm() -> None:
-    """A secret that is long enough for one algorithm, and too short for another, is refused."""
+    """If a token may be signed with several algorithms, the secret must be long enough for each of them.
+
+    A secret that is too short for one of the algorithms is refused.
+    """
     with pytest.raises(ConfigError, match="HS512 needs 64 bytes or more, and it has 32"):
         TokenAuth("k" * 32, algorithms=["HS256", "HS512"])
 
@@ -207,7 +210,10 @@ async def test_short_rsa_key_is_refused() -> None:
 
 
 def test_missing_cryptography_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the package ``cryptography`` an algorithm that needs it is refused with the command that installs it."""
+    """If an algorithm needs the package ``cryptography`` and it is not installed, TokenAuth raises ConfigError.
+
+    The message has the command that installs the package.
+    """
     monkeypatch.setattr("jwt.api_jws.PyJWS.get_algorithms", lambda _: ["none", "HS256", "HS384", "HS512"])
     with pytest.raises(ConfigError, match="ES256 needs a package: pip install cryptography"):
         TokenAuth(CURVE[1], algorithms=["ES256"])

@@ -91,9 +91,9 @@ def kinds(tree: Any) -> set[Any]:
 
 @given(trees)
 def test_strongest_refusal_in_a_group_decides(tree: Any) -> None:
-    """If a group contains several refusals of a user, the strongest decides the close code.
+    """If a group contains several refusals of a user, the refusal with the highest priority decides the close code.
 
-    The order is NotAuthenticated, Forbidden, TokenExpired. Other exceptions are no refusals.
+    NotAuthenticated comes first, then Forbidden, then TokenExpired. Other exceptions are no refusals.
     """
     expected = next((code for kind, code in REFUSALS.items() if kind in kinds(tree)), None)
     assert refusal_in(built(tree)) == (None if expected is None else (expected, "said so"))

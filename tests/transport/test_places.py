@@ -105,7 +105,10 @@ async def test_silent_connections_give_way(nursery: trio.Nursery, autojump_clock
 
 
 async def test_refusal_comes_when_all_answered(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """If all old connections of the user answer their pings, a new one is refused as soon as the last has answered."""
+    """If all old connections of a user answer their pings, the new connection is refused.
+
+    This happens as soon as the last old connection has answered.
+    """
     here = world(nursery, 2)
     await here.fill(Tab(nursery, 0.5), Tab(nursery, 1.0))
     (new,) = here.come()

@@ -99,7 +99,10 @@ async def refuse_origin(server: Server, origin: str) -> None:
 async def test_refused_origin_is_logged_once_a_minute(
     caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A refused origin is logged at once with the setting to change, and after a minute with the number of others."""
+    """The first refusal of a page's origin is logged at once, and the line names the setting to change.
+
+    After a minute a second line has the number of further refusals in this minute.
+    """
     async with make_app().running(port=0) as server:
         for number in range(4):
             await refuse_origin(server, f"https://{number}.example")

@@ -102,7 +102,10 @@ def test_refusals_are_sentences(page: Node, code: str) -> None:
 
 
 def test_endings(page: Node) -> None:
-    """The line under an answer says how it ended, how long it took, and why it failed."""
+    """The line under an answer shows how the run ended (for example "Failed") and how long it took.
+
+    If the run failed, the line also shows the error.
+    """
     failed = "page.endingWords('error', { code: 'c', message: 'm' }, 1500)"
     assert call(page, "words.js", failed) == "Failed · 1.5 s: m"
     assert call(page, "words.js", "page.endingWords('cancelled', { code: 'c', message: 'm' }, 20)") == "Stopped · 20 ms"
@@ -119,7 +122,10 @@ def parsed(page: Node, text: str) -> list[dict[str, Any]]:
 
 
 def test_table(page: Node) -> None:
-    """Lines with pipes above and below a line of dashes are a table, with the alignment of each column."""
+    """A line of dashes and pipes makes a table: the line above is the head, and the lines below are the rows.
+
+    Colons in the line of dashes set the alignment of each column.
+    """
     (table,) = parsed(page, "| a | b | c |\n| --- | :-: | --: |\n| 1 | 2 | 3 |\n| x \\| y | `z` |\n")
     assert table == {
         "kind": "table",
@@ -131,7 +137,7 @@ def test_table(page: Node) -> None:
 
 @pytest.mark.parametrize("text", ["a | b", "a | b\n---", "a | b\n--- | --- | ---", "a\n---|---", "| a |\n| b |"])
 def test_no_table(page: Node, text: str) -> None:
-    """Text with pipes and without a matching line of dashes stays text."""
+    """If a text has pipes, but no line of dashes with the same number of columns, it is not a table."""
     assert "table" not in {block["kind"] for block in parsed(page, text)}
 
 
@@ -142,7 +148,10 @@ def test_table_after_text(page: Node) -> None:
 
 
 def test_growing_text(page: Node) -> None:
-    """Each prefix of a text can be parsed, and the blocks before the last one stay the same while it grows."""
+    """While the text of an answer grows, each state of it can be parsed.
+
+    Only the last two blocks may still change: the last line can turn the paragraph above it into a table.
+    """
     text = "# T\n\nA *b* and\nc\n\n| x | y |\n| - | - |\n| 1 | 2 |\n\n- one\n- two\n\n```py\ncode\n```\n\nend"
     whole = parsed(page, text)
     for length in range(len(text)):

@@ -339,7 +339,10 @@ STORE = """
 
 
 def test_store_shows_events(page: Node) -> None:
-    """A listener gets the present snapshot at once, then at most one in each frame, and none after it unsubscribes."""
+    """A new listener gets the present snapshot at once.
+
+    After that it gets at most one snapshot in each animation frame of the browser, and none after it has unsubscribed.
+    """
     got = page.run(
         STORE
         + """
@@ -353,7 +356,7 @@ def test_store_shows_events(page: Node) -> None:
 
 
 def test_store_is_current_between_frames(page: Node) -> None:
-    """``getSnapshot`` includes every event that has arrived, even if no listener was called for it yet."""
+    """``getSnapshot`` includes every event that has arrived, even before the next animation frame."""
     got = page.run(STORE + 'advance(0); send(said(1, "a")); return [store.getSnapshot().seq, shown.at(-1).seq];')
     assert got == [1, 0]
 
@@ -405,7 +408,7 @@ def test_store_after_a_lost_position(page: Node) -> None:
 
 
 def test_store_of_a_long_replay(page: Node) -> None:
-    """The store applies ten thousand events of a thousand runs in batches, before any frame is shown."""
+    """The store can apply ten thousand events of a thousand runs in batches, before the browser draws any frame."""
     got = page.run(
         STORE
         + """
