@@ -48,7 +48,7 @@ def test_reader_is_not_moved(script_server: ServerProcess, open_tab: OpenTab) ->
 
 
 def test_events_follow_the_newest(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """The list of events shows the newest one, unless its reader has scrolled up in it."""
+    """The list of events scrolls to the newest event, unless the reader has scrolled up in the list."""
     tab = open_tab(script_server.url)
     tab.ask(f"{THOUGHTS} | ask | {THOUGHTS} | hang")
     tab.find(".cue.ask form").wait_for()

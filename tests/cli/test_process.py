@@ -74,7 +74,7 @@ app = Greenroom(log="memory:", pages="static")
 
 
 async def test_own_page_may_connect(tmp_path: Path) -> None:
-    """``serve`` serves an app's own pages, and these pages may connect to its endpoint without any setting."""
+    """``serve`` serves the pages of an app. Without any setting, these pages may connect to the WebSocket endpoint."""
     folder = tmp_path / "static"
     folder.mkdir()
     (folder / "index.html").write_text("our own page")

@@ -45,7 +45,10 @@ async def test_lifecycle_goes_before_data() -> None:
 
 
 async def test_stop_goes_before_lifecycle_and_data() -> None:
-    """A stop without draining goes before all waiting messages, Terminated or ordinary: they are not handled."""
+    """A stop without draining takes effect before all waiting messages, even before Terminated messages.
+
+    The waiting messages are not handled.
+    """
     async with open_system() as system:
         world = World()
         ref, target = await system.spawn(Member, "a", world), await system.spawn(Member, "b", World())

@@ -84,7 +84,7 @@ def test_typed_word_weighs_more_than_synonym(tmp_path: Path) -> None:
 
 
 def test_more_words_weigh_more(tmp_path: Path) -> None:
-    """An entry that has all words of the question comes before an entry that has one of them several times."""
+    """An entry with all words of the question comes before an entry with only one of the words, but several times."""
     both = entry("b", "fill", "Pour the milk, then wait a while before it is ready.")
     one = entry("a", "pour", "Pour, pour.")
     hits = index_of(tmp_path, one, both).search("pour milk")

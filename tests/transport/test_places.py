@@ -171,7 +171,7 @@ async def test_unwelcomed_connection_is_not_judged(nursery: trio.Nursery, autoju
 
 @pytest.mark.parametrize("others", [0, 1])
 async def test_no_place_for_a_client_that_left(nursery: trio.Nursery, autojump_clock: MockClock, others: int) -> None:
-    """If a client leaves while it waits for a place, it gets none, and no connection is closed for it.
+    """If a client leaves while its new connection waits for a place, no old connection is closed for it.
 
     If another client still waits, a silent connection is closed for that client.
     """
@@ -199,7 +199,7 @@ async def test_free_place_skips_clients_that_left(nursery: trio.Nursery, autojum
 
 
 async def test_cancelled_wait_takes_no_place(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """If a connection is cancelled while it waits for a place, it gets none, and the next connection gets the place."""
+    """If a connection is cancelled while it waits for a place, the next new connection gets the place instead."""
     here = world(nursery, 1)
     await here.fill(Tab(nursery, None))
     with trio.move_on_after(1):
