@@ -55,6 +55,12 @@ LEFT JOIN batches newest ON newest.id = (SELECT id FROM batches WHERE stream = s
 WHERE s.user = ?
 """
 
+_OLDEST_STREAMS = """
+SELECT s.user, s.session FROM streams s
+JOIN batches oldest ON oldest.id = (SELECT id FROM batches WHERE stream = s.id ORDER BY first LIMIT 1)
+WHERE s.user = ? ORDER BY oldest.first_ts, s.session LIMIT ?
+"""
+
 # The rows from the row that contains :first on.
 _ROWS_FROM = """
 SELECT stream, first, count, body, state, checksum FROM batches
@@ -149,6 +155,9 @@ class Reader:
 
     def usage(self, user: str) -> UserUsage:
         return UserUsage(*self._connection.execute(_USAGE, (user,)).fetchone())
+
+    def oldest_streams(self, user: str, limit: int) -> list[StreamKey]:
+        return [StreamKey(*row) for row in self._connection.execute(_OLDEST_STREAMS, (user, limit))]
 
     def streams(self) -> list[StreamKey]:
         return sorted(StreamKey(*row) for row in self._connection.execute("SELECT user, session FROM streams"))

@@ -103,6 +103,10 @@ class Retention:
         return attrs.evolve(self, size=max(0, self.size - state))
 
 
+BY_AGE_ALONE = Retention(events=1 << 62, size=1 << 62, seconds=0)
+"""Limits with which ``trim`` drops all events with a ``ts`` below ``now``, and no others."""
+
+
 @attrs.frozen
 class LogStatistics:
     """The counters of an event log since it was opened."""
@@ -251,6 +255,19 @@ class EventLog(ABC):
         heads = [await self.head(key) for key in await self.streams() if key.user == user]
         found = [head for head in heads if head is not None]
         return UserUsage(len(found), sum(head.size + len(head.state) for head in found))
+
+    async def oldest_streams(self, user: str, limit: int) -> Sequence[StreamKey]:
+        """Return the keys of the user's streams that have events: those with the oldest events first.
+
+        This default asks for the heads of all streams of the user. An engine that can sort them faster replaces it.
+
+        Args:
+            user: The user.
+            limit: Maximum number of keys.
+        """
+        heads = [(await self.head(key), key) for key in await self.streams() if key.user == user]
+        found = [(head.oldest_ts, key) for head, key in heads if head is not None and head.oldest <= head.latest]
+        return [key for _, key in sorted(found)[:limit]]
 
     @abstractmethod
     async def remove(self, key: StreamKey) -> None:

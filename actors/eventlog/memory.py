@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import secrets
 import time
@@ -14,13 +15,13 @@ import trio
 
 from actors.errors import LogCorrupt, LogUnavailable, Trimmed
 from actors.eventlog._retention import RetentionWalk, bounded
-from actors.eventlog.base import EventLog, Head, LogStatistics, UserUsage, check_names
+from actors.eventlog.base import EventLog, Head, LogStatistics, StreamKey, UserUsage, check_names
 from actors.events.line import check_numbers, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from actors.eventlog.base import Batch, Retention, StreamKey
+    from actors.eventlog.base import Batch, Retention
 
 _COMPACT_AT = 1024
 """Minimum number of empty items at the front of a stream's list of lines before the kept lines are moved forward."""
@@ -191,6 +192,13 @@ class MemoryLog(EventLog):
         self._opened()
         streams = self._sessions.get(user, {}).values()
         return UserUsage(len(streams), sum(stream.size + len(stream.state) for stream in streams))
+
+    async def oldest_streams(self, user: str, limit: int) -> Sequence[StreamKey]:
+        await trio.lowlevel.checkpoint()
+        self._opened()
+        streams = self._sessions.get(user, {})
+        found = ((stream.head().oldest_ts, session) for session, stream in streams.items() if stream.count)
+        return [StreamKey(user, session) for _, session in heapq.nsmallest(limit, found)]
 
     async def remove(self, key: StreamKey) -> None:
         await trio.lowlevel.checkpoint()

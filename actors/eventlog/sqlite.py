@@ -115,6 +115,9 @@ class SqliteLog(EventLog):
     async def usage(self, user: str) -> UserUsage:
         return await self._read(lambda reader: reader.usage(user))
 
+    async def oldest_streams(self, user: str, limit: int) -> Sequence[StreamKey]:
+        return await self._read(lambda reader: reader.oldest_streams(user, limit))
+
     async def remove(self, key: StreamKey) -> None:
         await self._write(lambda writer: writer.remove(key))
 

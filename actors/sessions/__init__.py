@@ -18,7 +18,7 @@ from actors.sessions._supervision import SessionFactory
 from actors.streams._accounts import QuotaStatistics
 from actors.streams._committer import CommitterStatistics
 from actors.streams._cursor import Cursor, Listener
-from actors.streams._stream import StreamStatistics
+from actors.streams._feed import StreamStatistics
 
 __all__ = [
     "Agent",

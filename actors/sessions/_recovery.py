@@ -92,6 +92,7 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
             command_bytes=settings.command_memory_bytes,
         ),
         ages=services.ages,
+        account=account,
         on_failure=tasks.on_log_failed,
     )
     if isinstance(stream, LimitedStream) and account.rate is not None:

@@ -26,6 +26,7 @@ from actors.sessions._settings import SessionSettings
 from actors.sessions._spawner import SessionSpawner
 from actors.sessions._statistics import SessionsStatistics, SessionStatistics
 from actors.sessions._supervision import LogKeeper, SessionFactory
+from actors.sessions._user_retention import UserRetention
 from actors.streams._accounts import Accounts
 from actors.streams._committer import Committer
 
@@ -83,6 +84,9 @@ class Sessions:
         )
         """The part that applies retention to the logs of sessions that are not in memory."""
 
+        self.user_retention = UserRetention(log, self._services.accounts, self._spawner, settings.retain_user_bytes)
+        """The part that trims the events of users with more than ``retain_user_bytes`` in the log."""
+
     def children(self) -> tuple[ChildSpec, ChildSpec]:
         """Return the specs of two permanent actors: the owner of the log and the parent of all sessions."""
         settings = self.settings
@@ -90,7 +94,7 @@ class Sessions:
             ChildSpec("event-log", lambda: LogKeeper(self._log, self._committer), Restart.PERMANENT),
             ChildSpec(
                 "sessions",
-                lambda: SessionFactory(self._spawner, settings.idle_seconds, self.cleaner.run),
+                lambda: SessionFactory(self._spawner, settings.idle_seconds, self._clean_logs),
                 Restart.PERMANENT,
                 # Runs may need `drain_seconds` to end. The rest is for closing them and committing their events.
                 settings.drain_seconds + 10,
@@ -118,6 +122,11 @@ class Sessions:
     async def attach(self, user: str, session: str, attach: Attach) -> Attachment:
         """Attach a client to a session. Make the session if it does not exist. Raise the same errors as :meth:`get`."""
         return cast("Attachment", await self.ask(StreamKey(user, session), attach))
+
+    async def _clean_logs(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.cleaner.run)
+            nursery.start_soon(self.user_retention.run)
 
     @asynccontextmanager
     async def lease(self, key: StreamKey) -> AsyncGenerator[None]:

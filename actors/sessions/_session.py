@@ -214,11 +214,10 @@ class Session(Actor):
         The session is not idle while it handles a message, or has a client, a run, a queued start, a command without a
         reply, or a lease.
         """
-        recorder = self._recorder
         busy = (
             self._handles_message
-            or recorder.stream.cursors
-            or recorder.runs
+            or self.stream.cursors
+            or self._recorder.runs
             or self._starts
             or self._memory.pending()
             or self._key in self._services.leases
@@ -236,6 +235,11 @@ class Session(Actor):
         prevent the trimming of other sessions.
         """
         await attempted("the trimming of a session's log", self._trim_log)
+
+    @property
+    def stream(self) -> SessionStream:
+        """The stream of the session's events."""
+        return self._recorder.stream
 
     async def _trim_log(self) -> None:
         with suppress(LogError):

@@ -72,4 +72,6 @@ class SessionQuota:
                 removed = self._removed
                 usage = await self._log.usage(user)
                 if removed == self._removed:
-                    account.sessions = usage.streams
+                    account.sessions, account.size = usage.streams, usage.size
+                    if account.size > account.room:
+                        account.on_over()

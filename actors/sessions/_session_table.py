@@ -110,6 +110,19 @@ class SessionTable:
         """Return the number of the user's sessions in memory."""
         return self._per_user.get(user, 0)
 
+    def living(self, key: StreamKey) -> Session | None:
+        """Return the session with this key. Return None if it is not in memory, or is just being made, or has ended."""
+        entry = self._entries.get(key)
+        return entry.session if entry is not None and entry.lives else None
+
+    def open_since(self, user: str) -> dict[StreamKey, int]:
+        """Return the user's sessions with open runs, each with the ``ts`` with which its oldest open run began."""
+        found: dict[StreamKey, int] = {}
+        for entry in self._entries.values():
+            if entry.key.user == user and entry.lives and (runs := entry.session.stream.grammar.runs()):
+                found[entry.key] = min(run.started for run in runs)
+        return found
+
     def add(self, entry: Entry) -> None:
         """Add to the table a session that is being made."""
         self._entries[entry.key] = entry

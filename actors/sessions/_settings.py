@@ -21,6 +21,8 @@ class SessionSettings:
     """Maximum number of a session's events in the log."""
     retain_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=whole_from(1))
     """Maximum bytes of a session in the log: its events, and the remembered commands and open runs beside them."""
+    retain_user_bytes: int = attrs.field(default=1024**3, validator=whole_from(1))
+    """Maximum bytes of a user in the log. Beyond it the oldest events are deleted, but not those of open runs."""
     retain_seconds: float = attrs.field(default=7 * 24 * 3600.0, validator=number_from(0))
     """Maximum age of events in the log."""
     forget_seconds: float = attrs.field(default=2_592_000.0, validator=number_from(0))
@@ -77,6 +79,7 @@ class SessionSettings:
             starts_per_minute=self.starts_per_minute,
             events_per_second=self.events_per_second,
             bytes_per_second=self.bytes_per_second,
+            retain_user_bytes=self.retain_user_bytes,
         )
 
     @property

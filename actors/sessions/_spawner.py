@@ -80,7 +80,7 @@ class SessionSpawner:
 
         In a block that yields True, retention can work on the session's log undisturbed.
         """
-        if key in self.table:
+        if key in self.table or key in self._reserved:
             yield False
             return
         self._reserved[key] = over = trio.Event()

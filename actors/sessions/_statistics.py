@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from actors.sessions._run_limiter import RunLimiterStatistics
     from actors.streams._accounts import QuotaStatistics
     from actors.streams._committer import CommitterStatistics
-    from actors.streams._stream import StreamStatistics
+    from actors.streams._feed import StreamStatistics
 
 
 @attrs.frozen

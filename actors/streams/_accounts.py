@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from actors.errors import CommandRefused
+from actors.loop.wakeup import Wakeup
 from actors.streams._allowance import Allowance
 from actors.streams._emit_rate import EmitRate
 
@@ -28,11 +29,17 @@ class QuotaStatistics:
     """Number of open questions that agents have asked their users."""
     waiting: int
     """Number of emits that wait, since their user emits too many events or bytes per second."""
+    full: int
+    """Number of users without room for a further run: the events of their open runs fill their part of the log."""
     reached: Mapping[str, int]
     """How often each limit was reached since the start of the server, by the name of its setting.
 
     A limit that was never reached is missing.
     """
+
+
+NO_SIZE = 1 << 62
+"""A size in bytes that nothing reaches: there is no limit."""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,13 +49,38 @@ class UserLimits:
     starts_per_minute: int = 0
     events_per_second: float = 0.0
     bytes_per_second: float = 0.0
+    retain_user_bytes: int = NO_SIZE
+
+
+class Over:
+    """The users with more bytes in the log than they can have, in the order in which they exceeded the limit."""
+
+    def __init__(self) -> None:
+        self._users: dict[str, None] = {}
+        self._wakeup = Wakeup()
+
+    def add(self, user: str) -> None:
+        """Add a user, and wake the task that waits in :meth:`next`. Never wait."""
+        if user not in self._users:
+            self._users[user] = None
+            self._wakeup.wake()
+
+    async def next(self) -> str:
+        """Wait until there is a user, remove the first one, and return it. Safe to cancel."""
+        while not self._users:
+            await self._wakeup.wait()
+        user = next(iter(self._users))
+        del self._users[user]
+        return user
 
 
 @attrs.define(eq=False)
 class UserAccount:
     """The use of the server by one user. All sessions of the user that are in memory share this object."""
 
+    user: str
     _limits: UserLimits
+    _over: Over
     _reached: Counter[str]
     _starts: Allowance | None
     questions: int = attrs.field(default=0, init=False)
@@ -57,21 +89,40 @@ class UserAccount:
     """The limit of the user's events and bytes per second. None if there is none."""
     sessions: int | None = attrs.field(default=None, init=False)
     """Number of the user's sessions in the log. None if it is not known yet."""
+    size: int = attrs.field(default=0, init=False)
+    """Upper bound of the size of these sessions in the log, in bytes: all events that were committed are added."""
+    room: int = attrs.field(default=NO_SIZE, init=False)
+    """Maximum of :attr:`size`. Beyond it, :meth:`on_over` must be called after each commit."""
+    is_full: bool = attrs.field(default=False, init=False)
+    """Whether the user's part of the log exceeds the limit, and nothing of it can be trimmed."""
     asking: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     """A lock that is held while the log is asked for the number and the size of the user's sessions."""
 
     @classmethod
-    def new(cls, limits: UserLimits, reached: Counter[str]) -> Self:
+    def new(cls, user: str, limits: UserLimits, over: Over, reached: Counter[str]) -> Self:
         """Return a new account. No use has been counted in it."""
         per_minute = limits.starts_per_minute
         starts = Allowance(per_minute / 60, per_minute, trio.current_time()) if per_minute else None
-        account = cls(limits, reached, starts)
+        account = cls(user, limits, over, reached, starts)
+        account.room = limits.retain_user_bytes
         if limits.events_per_second or limits.bytes_per_second:
             account.rate = EmitRate(limits.events_per_second, limits.bytes_per_second, partial(_count, reached))
         return account
 
+    def on_over(self) -> None:
+        """Ask for a search for events of the user to trim, since :attr:`size` exceeds :attr:`room`. Never wait."""
+        self._over.add(self.user)
+
     def require_start(self) -> None:
-        """Raise ``CommandRefused("rate_limited")`` if the user has started too many runs lately."""
+        """Raise ``CommandRefused`` if the user can start no run.
+
+        The code is ``rate_limited`` after too many starts, and ``overloaded`` if the user's part of the log is full.
+        """
+        if self.is_full:
+            self.on_over()  # the runs that needed the events may have ended meanwhile
+            self.reached("retain_user_bytes")
+            message = f"the events of open runs take more than {self.room} bytes: try again when the runs have ended"
+            raise CommandRefused("overloaded", message)
         if self._starts is not None and not self._starts.has(1, trio.current_time()):
             self.reached("starts_per_minute")
             message = f"more than {self._limits.starts_per_minute} runs were started in a minute: try again later"
@@ -105,6 +156,7 @@ class Accounts:
 
     def __init__(self, limits: UserLimits) -> None:
         self._limits = limits
+        self.over = Over()
         self._accounts: dict[str, UserAccount] = {}
         self._reached = Counter[str]()
 
@@ -112,7 +164,7 @@ class Accounts:
         """Return the account of a user. Make the account if it does not exist."""
         account = self._accounts.get(user)
         if account is None:
-            account = self._accounts[user] = UserAccount.new(self._limits, self._reached)
+            account = self._accounts[user] = UserAccount.new(user, self._limits, self.over, self._reached)
         return account
 
     def find(self, user: str) -> UserAccount | None:
@@ -122,7 +174,7 @@ class Accounts:
     def forget_log(self) -> None:
         """Forget everything that was read from the log, since the log was opened again."""
         for account in self._accounts.values():
-            account.sessions = None
+            account.sessions, account.size, account.is_full = None, 0, False
 
     def prune(self, sessions_of: Callable[[str], int]) -> None:
         """Forget the accounts that are not needed. ``sessions_of`` returns the number of a user's sessions in memory.
@@ -139,6 +191,7 @@ class Accounts:
             users=len(self._accounts),
             questions=sum(account.questions for account in self._accounts.values()),
             waiting=sum(each.rate.waiting for each in self._accounts.values() if each.rate is not None),
+            full=sum(account.is_full for account in self._accounts.values()),
             reached=dict(self._reached),
         )
 

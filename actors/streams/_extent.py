@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from actors.eventlog.base import BY_AGE_ALONE
+
 if TYPE_CHECKING:
     from actors.eventlog.base import EventLog, Head, Retention, StreamKey
     from actors.streams._ages import AgeClock
@@ -65,9 +67,19 @@ class LogExtent:
 
         Safe to cancel.
         """
-        before = self.added
         limits = self._retention.beside(len(self._record.text))
-        head = await self._log.trim(self._key, limits, self._ages.now(limits.seconds))
+        await self._trim(limits, self._ages.now(limits.seconds))
+
+    async def trim_until(self, ts: int) -> None:
+        """Delete the session's events with a ``ts`` of at most this one (in ms since 1970) from the log.
+
+        Safe to cancel.
+        """
+        await self._trim(BY_AGE_ALONE, ts + 1)
+
+    async def _trim(self, limits: Retention, now: int) -> None:
+        before = self.added
+        head = await self._log.trim(self._key, limits, now)
         if head.oldest < self._head.oldest or head.latest < self._head.latest:
             return  # another task asked the log later but got its answer earlier: that answer is newer than this one
         self._head = head

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from actors.errors import LogCorrupt, Trimmed
 from actors.streams._cursor import Cursor
 
@@ -14,6 +16,26 @@ if TYPE_CHECKING:
     from actors.streams._cursor import Listener, SliceOfLines
     from actors.streams._extent import LogExtent
     from actors.streams._ring import Ring
+
+
+@attrs.frozen
+class StreamStatistics:
+    """Statistics of the events of one session."""
+
+    seq: int
+    """Seq of the session's newest event, committed or not."""
+    committed: int
+    """Seq of the session's newest committed event."""
+    oldest: int
+    """Lowest seq of the session's events in the log, as the log has reported it last."""
+    in_memory: int
+    """Number of the session's events in memory, committed or not."""
+    bytes_in_memory: int
+    """Size of the session's committed events in memory, in bytes."""
+    cursors: int
+    """Number of cursors (readers) that are attached to the session."""
+    log_reads: int
+    """Number of times that the log was read, because a reader's next event was no longer in memory."""
 
 
 class SessionFeed:
@@ -34,8 +56,11 @@ class SessionFeed:
         "key",
         "oldest_in_memory",
         "ring",
+        "seq",
         "slice",
     )
+
+    seq: int  # of the newest event, committed or not; the writing half sets it
 
     def __init__(self, key: StreamKey, committed_seq: int, log: EventLog, extent: LogExtent, ring: Ring) -> None:
         self.key = key
@@ -101,3 +126,19 @@ class SessionFeed:
         if not lines and after < self.committed_seq:
             raise LogCorrupt(f"event {after + 1} is missing")
         return lines
+
+    async def trim_until(self, ts: int) -> None:
+        """Delete the session's events with a ``ts`` of at most this one (in ms since 1970) from the log."""
+        await self._extent.trim_until(ts)
+
+    def statistics(self) -> StreamStatistics:
+        """Return statistics of the session's events."""
+        return StreamStatistics(
+            seq=self.seq,
+            committed=self.committed_seq,
+            oldest=self._extent.oldest,
+            in_memory=len(self.ring),
+            bytes_in_memory=self.ring.size,
+            cursors=len(self.cursors),
+            log_reads=self._log_reads,
+        )

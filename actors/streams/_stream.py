@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from actors.eventlog.base import EventLog, Head, Retention, StreamKey
     from actors.events.grammar import Open
     from actors.events.types import JSON
+    from actors.streams._accounts import UserAccount
     from actors.streams._commit_waits import OnCommit
     from actors.streams._committer import Committer
 
@@ -45,26 +46,6 @@ FAIRNESS = 16
 def now_ms() -> int:
     """Return the time of day in ms since 1970."""
     return time_ns() // 1_000_000
-
-
-@attrs.frozen
-class StreamStatistics:
-    """Statistics of the events of one session."""
-
-    seq: int
-    """Seq of the session's newest event, committed or not."""
-    committed: int
-    """Seq of the session's newest committed event."""
-    oldest: int
-    """Lowest seq of the session's events in the log, as the log has reported it last."""
-    in_memory: int
-    """Number of the session's events in memory, committed or not."""
-    bytes_in_memory: int
-    """Size of the session's committed events in memory, in bytes."""
-    cursors: int
-    """Number of cursors (readers) that are attached to the session."""
-    log_reads: int
-    """Number of times that the log was read, because a reader's next event was no longer in memory."""
 
 
 @attrs.frozen(kw_only=True)
@@ -90,6 +71,7 @@ class SessionStream(SessionFeed):
     """
 
     __slots__ = (
+        "_account",
         "_append",
         "_commit_waits",
         "_committer",
@@ -108,7 +90,6 @@ class SessionStream(SessionFeed):
         "closed_at",
         "done",
         "grammar",
-        "seq",
         "thread",
         "ts",
     )
@@ -124,6 +105,7 @@ class SessionStream(SessionFeed):
         limits: StreamLimits,
         on_failure: Callable[[LogError], None],
         ages: AgeClock | None = None,
+        account: UserAccount | None = None,
     ) -> None:
         ages = ages or AgeClock(now_ms)
         record = decode_record(head.state)
@@ -133,6 +115,7 @@ class SessionStream(SessionFeed):
         ring = Ring(limits.ring_events, limits.ring_bytes, head.latest + 1)
         super().__init__(key, head.latest, log, LogExtent(key, head, log, retention, ages, self._record), ring)
         self._append = ring.append  # bound once: a call less for each event
+        self._account = account
         self._committer = committer
         self._window = limits.window
         self._on_failure = on_failure
@@ -284,6 +267,10 @@ class SessionStream(SessionFeed):
         if self._pause_at % FAIRNESS:  # it was the window's end, and the window has room again
             self._set_pause(self.seq)
         self._extent.added += batch.size
+        if (account := self._account) is not None:
+            account.size += batch.size
+            if account.size > account.room:
+                account.on_over()
         self._shown = self._in_batch
         ring = self.ring
         ring.on_committed(until, batch.size)
@@ -321,15 +308,3 @@ class SessionStream(SessionFeed):
     def open_runs(self) -> tuple[Open, ...]:
         """Return the runs that are open according to the committed events."""
         return self._shown.runs()
-
-    def statistics(self) -> StreamStatistics:
-        """Return statistics of the session's events."""
-        return StreamStatistics(
-            seq=self.seq,
-            committed=self.committed_seq,
-            oldest=self._extent.oldest,
-            in_memory=len(self.ring),
-            bytes_in_memory=self.ring.size,
-            cursors=len(self.cursors),
-            log_reads=self._log_reads,
-        )

@@ -96,6 +96,9 @@ class FaultyLog(EventLog):
     async def usage(self, user: str) -> UserUsage:
         return await self._inner.usage(user)
 
+    async def oldest_streams(self, user: str, limit: int) -> Sequence[StreamKey]:
+        return await self._inner.oldest_streams(user, limit)
+
     async def remove(self, key: StreamKey) -> None:
         await self._inner.remove(key)
 

@@ -88,7 +88,34 @@ async def _fill(log: EventLog) -> list[bytes]:
     return [line for batch in batches for line in batch.lines]
 
 
-class EventLogContract:
+class UserContract:
+    """The tests of the methods that concern one user. They are a part of :class:`EventLogContract`."""
+
+    async def test_usage(self, log: EventLog) -> None:
+        """Check that ``usage`` counts the streams of one user, and the bytes of their kept lines and states."""
+        await log.make(_OTHER)
+        await log.append([event_batch(_OTHER, 1, 2, b"not counted")])
+        size = sum(map(len, await _fill(log))) + len(b"open")
+        _same(await log.usage(_KEY.user), UserUsage(1, size))
+        kept = await log.trim(_KEY, Retention(events=8), _TS)  # it drops a part of a batch
+        await log.make(second := StreamKey(_KEY.user, "s2"))
+        await log.mark(second, b"closed")
+        _same(await log.usage(_KEY.user), UserUsage(2, kept.size + len(b"open" + b"closed")))
+        await log.remove(_KEY)
+        _same(await log.usage(_KEY.user), UserUsage(1, len(b"closed")))
+
+    async def test_oldest_streams(self, log: EventLog) -> None:
+        """Check that ``oldest_streams`` sorts the streams of a user by their oldest events, without empty ones."""
+        keys = [StreamKey("u", name) for name in ("empty", "b", "a", "c")]
+        for key, ts in zip([*keys, _OTHER], (0, 5, 5, 1, 0), strict=True):
+            await log.make(key)
+            await log.append([event_batch(key, 1, 10, ts=_TS + ts)] if ts or key == _OTHER else [])
+        _same(list(await log.oldest_streams("u", 9)), [keys[3], keys[2], keys[1]])
+        await log.trim(keys[3], Retention(events=1), _TS)
+        _same(list(await log.oldest_streams("u", 2)), [keys[2], keys[1]])
+
+
+class EventLogContract(UserContract):
     """The tests that every event log must pass, one for each rule of the contract of :class:`~actors.EventLog`.
 
     A subclass defines the fixture ``log``: a log that is open and has no stream.
@@ -267,19 +294,6 @@ class EventLogContract:
         after = await log.make(_KEY)
         _same((after.latest, after.epoch != before.epoch), (0, True))
         await log.append([event_batch(_KEY, 1, 1)])
-
-    async def test_usage(self, log: EventLog) -> None:
-        """Check that ``usage`` counts the streams of one user, and the bytes of their kept lines and states."""
-        await log.make(_OTHER)
-        await log.append([event_batch(_OTHER, 1, 2, b"not counted")])
-        size = sum(map(len, await _fill(log))) + len(b"open")
-        _same(await log.usage(_KEY.user), UserUsage(1, size))
-        kept = await log.trim(_KEY, Retention(events=8), _TS)  # it drops a part of a batch
-        await log.make(second := StreamKey(_KEY.user, "s2"))
-        await log.mark(second, b"closed")
-        _same(await log.usage(_KEY.user), UserUsage(2, kept.size + len(b"open" + b"closed")))
-        await log.remove(_KEY)
-        _same(await log.usage(_KEY.user), UserUsage(1, len(b"closed")))
 
     async def test_unknown_stream_raises_key_error(self, log: EventLog) -> None:
         """Check that calls that need a stream raise ``KeyError`` if the stream was never made."""

@@ -175,7 +175,10 @@ UNPROVED = "the token or other credentials prove no user"
 LONG = "(1009): a message is larger than max_frame_bytes (1024), or has more fragments than max_fragments (1024)"
 FLOOD = "commands_per_second (20), control_frames_per_second (2) or max_fragments (1024) per second"
 EARLY = "(dropped): a client without a welcome sends beyond control_frames_per_second (2) or max_fragments (1024)"
-QUEUE = "runs_per_user (1), queued_runs_per_user (0), mailbox_size (64): '1 runs go on and 0 wait: try again later'"
+QUEUE = (
+    "runs_per_user (1), queued_runs_per_user (0), mailbox_size (64), retain_user_bytes (1073741824): "
+    "'1 runs go on and 0 wait: try again later'"
+)
 CLOSED: list[tuple[Callable[[Client], Any], dict[str, object], str]] = [
     (
         lambda one: hello(one, token=None),
@@ -199,7 +202,10 @@ CLOSED: list[tuple[Callable[[Client], Any], dict[str, object], str]] = [
     (
         two_runs,
         {"starts_per_minute": 1},
-        "(rate_limited): a start of a run is beyond starts_per_minute (1) of its user",
+        (
+            "(rate_limited): a command is beyond a limit of its user; settings: starts_per_minute (1), "
+            "events_per_second (0), bytes_per_second (0)"
+        ),
     ),
     (
         two_runs,

@@ -90,7 +90,11 @@ class Reason(Enum):
         "rate_limited",
         "a request is beyond commands_per_second ({commands_per_second:g}) and commands_burst ({commands_burst})",
     )
-    STARTS = _Text("rate_limited", "a start of a run is beyond starts_per_minute ({starts_per_minute}) of its user")
+    STARTS = _Text(
+        "rate_limited",
+        "a command is beyond a limit of its user; settings: starts_per_minute ({starts_per_minute}), "
+        "events_per_second ({events_per_second:g}), bytes_per_second ({bytes_per_second:g})",
+    )
     SLOW = _Text("4001", "the client read nothing for slow_seconds ({slow_seconds:g} s), or too little", _USUAL)
     SESSION = _Text(
         "4005",
@@ -101,7 +105,8 @@ class Reason(Enum):
     COMMAND = _Text(
         "overloaded",
         "a command found no place in a queue; settings: runs_per_user ({runs_per_user}), "
-        "queued_runs_per_user ({queued_runs_per_user}), mailbox_size ({mailbox_size})",
+        "queued_runs_per_user ({queued_runs_per_user}), mailbox_size ({mailbox_size}), "
+        "retain_user_bytes ({retain_user_bytes})",
     )
 
 
