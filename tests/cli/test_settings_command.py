@@ -87,7 +87,10 @@ def test_infinite_time_is_no_null(capsys: pytest.CaptureFixture[str]) -> None:
     """
     lines = map(json.loads, printed(capsys, "--json", "--set", "retain_seconds=inf").splitlines())
     assert [line["value"] for line in lines if line["name"] == "retain_seconds"] == ["inf"]
-    assert "retain_seconds               inf " in printed(capsys, "--set", "retain_seconds=inf")
+    table = printed(capsys, "--set", "retain_seconds=inf").splitlines()
+    assert [line.split() for line in table if line.startswith("retain_seconds")] == [
+        ["retain_seconds", "inf", "--set", "604800"]
+    ]
 
 
 @pytest.mark.usefixtures("folder")
