@@ -110,7 +110,7 @@ class Library:
         return {**entry, "source": await trio.to_thread.run_sync(_source_of, entry)}
 
     def examples(self, module: str, name: str) -> list[str]:
-        """Return example sessions for ``name``: its own, then that of its class. None of them was run."""
+        """Return example sessions, not run yet: first the session of ``name``, then the session of its class."""
         symbol = f"{module}.{name}"
         return [SESSIONS[each] for each in (symbol, symbol.rpartition(".")[0]) if each in SESSIONS]
 
