@@ -77,10 +77,13 @@ class Server:
 
 
 @contextmanager
-def measured(log: str = "memory:", core: int = SERVER_CORE) -> Generator[Server]:
-    """Run our own server on ``core`` inside the block, then kill it: clients need no goodbye."""
+def measured(log: str = "memory:", core: int = SERVER_CORE, limits: str = "none") -> Generator[Server]:
+    """Run our own server on ``core`` inside the block, then kill it: clients need no goodbye.
+
+    With ``limits="default"``, connections have the limits of a server that nobody has configured.
+    """
     port = free_port()
-    with subprocess.Popen(greenroom(port, log), stdout=subprocess.PIPE) as process:  # noqa: S603 - a script of ours
+    with subprocess.Popen(greenroom(port, log, limits=limits), stdout=subprocess.PIPE) as process:  # noqa: S603 - a script of ours
         try:
             os.sched_setaffinity(process.pid, {core})
             server = Server(port, process)

@@ -97,6 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--log", default="memory:")
+    parser.add_argument("--limits", choices=("none", "default"), default="none")
     options = parser.parse_args()
     limits = {
         "max_connections": MOST,
@@ -106,7 +107,8 @@ def main() -> None:
         "max_sessions": MOST,
         "drain_seconds": 1,
     }
-    app = Greenroom(log=options.log, auth=who, settings=limits)
+    settings = limits if options.limits == "none" else {"drain_seconds": 1}
+    app = Greenroom(log=options.log, auth=who, settings=settings)
     app.agent(load)
     app.agent(custom)
     trio.run(serve, app, options.port)

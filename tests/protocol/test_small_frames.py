@@ -13,6 +13,7 @@ from protocol.raw import CONTINUATION, PING, PONG, TEXT, fragmented, frame, raw_
 from protocol.wire import Ended, greeted, wait_for_connections
 from websockets.exceptions import ConnectionClosed
 
+from transport.protocol.limits import CONTROL_CHARACTERS
 from transport.server._trio_wire import FRAMES_PER_TURN
 
 if TYPE_CHECKING:
@@ -109,6 +110,15 @@ async def test_control_frames_have_one_limit(autojump_clock: MockClock) -> None:
         ended = await end_after(server, mixed + frame(PING))
         assert ended is not None
         assert ended.code == 4505
+
+
+async def test_long_control_frame_counts_more(autojump_clock: MockClock) -> None:
+    """A control frame counts once for every started ``CONTROL_CHARACTERS`` of its text."""
+    async with make_app(control_frames_per_second=50).running(port=0) as server:
+        for size, code in ((50 * CONTROL_CHARACTERS - 1, None), (50 * CONTROL_CHARACTERS, 4505)):
+            text = b'{"type":"pong"}'.ljust(size)
+            ended = await end_after(server, frame(TEXT, text))
+            assert (ended and ended.code) == code
 
 
 async def test_control_frames_over_time(autojump_clock: MockClock) -> None:

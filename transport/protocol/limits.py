@@ -25,6 +25,11 @@ DEFAULT_COMMAND_MEMORY_MS = 300_000
 """Time in ms for which a client assumes that the server remembers command ids, if the welcome does not say it."""
 FLOOD_REFUSALS = 100
 """Number of refused requests within :data:`FLOOD_SECONDS` after which the server closes the connection."""
+CONTROL_CHARACTERS = 1024
+"""Number of characters of an ``ack``, ``typing`` or ``pong`` frame that count as one control frame.
+
+A longer frame counts more than once: 64 KB of JSON take the server as long as a hundred frames of the usual size.
+"""
 FLOOD_SECONDS = 10.0
 """Period in seconds. A client that is refused :data:`FLOOD_REFUSALS` times within it is disconnected."""
 

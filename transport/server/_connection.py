@@ -16,6 +16,7 @@ from transport.auth import Credentials
 from transport.protocol import close_codes, server_frames
 from transport.protocol.client_frames import Ack, Hello, Pong, TypingFrame
 from transport.protocol.handshake import Conversation
+from transport.protocol.limits import CONTROL_CHARACTERS
 from transport.server._delivery import Delivery
 from transport.server._frame_limits import FrameLimits
 from transport.server._frames import read_frame
@@ -176,7 +177,7 @@ class Connection:
     def _receive(self, message: str | bytes, conversation: Conversation) -> bool:
         """Handle one message of the client. Return False if the connection must be closed."""
         try:
-            self._take(self._frame(message, conversation))
+            self._take(self._frame(message, conversation), len(message))
         except End as end:
             self._life.close(end.code, end.reason)
             return False
@@ -187,8 +188,8 @@ class Connection:
         self._liveness.note_frame()
         return read_frame(message, conversation, self._context.settings.max_frame_bytes)
 
-    def _take(self, frame: ClientFrame) -> None:
-        if isinstance(frame, (Ack, Pong, TypingFrame)) and not self.on_frames(1, 0):
+    def _take(self, frame: ClientFrame, size: int) -> None:
+        if isinstance(frame, (Ack, Pong, TypingFrame)) and not self.on_frames(1 + size // CONTROL_CHARACTERS, 0):
             return
         if isinstance(frame, Pong):
             return
