@@ -71,8 +71,8 @@ def ages(neighbour: Connection, seconds: float) -> Iterator[float]:
 @contextmanager
 def neighbour_of(port: int, session: str, seconds: float) -> Generator[Connection]:
     """Connect a client inside the block, and start a run that emits events for a little longer than ``seconds``."""
-    options: dict[str, Any] = {"compression": None, "proxy": None, "ping_interval": None, "close_timeout": 0.1}
-    with connect(f"ws://127.0.0.1:{port}/", **options) as one:
+    url = f"ws://127.0.0.1:{port}/"
+    with connect(url, compression=None, proxy=None, ping_interval=None, close_timeout=0.1) as one:
         one.send(json.dumps({"type": "hello", "session": session, "token": "neighbour"}))
         job = {"events": round(RATE * (seconds + SETTLE_SECONDS)), "rate": RATE}
         arguments = {"agent": "load", "input": job}
