@@ -66,8 +66,10 @@ class SessionQuota:
         account.sessions += 1
 
     async def _count(self, user: str, account: UserAccount) -> None:
+        if account.sessions is not None:
+            return
         # With a lock, so that many callers at once ask only once.
-        async with account.asking:
+        async with account.asking():
             while account.sessions is None:
                 removed = self._removed
                 usage = await self._log.usage(user)

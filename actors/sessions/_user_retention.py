@@ -73,7 +73,7 @@ class UserRetention:
         account = self._accounts.find(user)
         if account is None:
             return
-        async with account.asking:
+        async with account.asking():
             size, found = await self._size(user, account), True
             if size > self._most:
                 account.reached("retain_user_bytes")

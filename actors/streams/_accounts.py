@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from actors.streams._allowance import Allowance
 from actors.streams._emit_rate import EmitRate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from typing import Self
 
 
@@ -95,8 +96,7 @@ class UserAccount:
     """Maximum of :attr:`size`. Beyond it, :meth:`on_over` must be called after each commit."""
     is_full: bool = attrs.field(default=False, init=False)
     """Whether the user's part of the log exceeds the limit, and nothing of it can be trimmed."""
-    asking: trio.Lock = attrs.field(factory=trio.Lock, init=False)
-    """A lock that is held while the log is asked for the number and the size of the user's sessions."""
+    _lock: trio.Lock | None = attrs.field(default=None, init=False)
 
     @classmethod
     def new(cls, user: str, limits: UserLimits, over: Over, reached: Counter[str]) -> Self:
@@ -108,6 +108,18 @@ class UserAccount:
         if limits.events_per_second or limits.bytes_per_second:
             account.rate = EmitRate(limits.events_per_second, limits.bytes_per_second, partial(_count, reached))
         return account
+
+    @asynccontextmanager
+    async def asking(self) -> AsyncGenerator[None]:
+        """Wait for the account's lock, and hold it while the log is asked for the size of the user's sessions."""
+        # The lock exists only while it is used: it takes more memory than the rest of the account.
+        lock = self._lock = self._lock or trio.Lock()
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked():
+                self._lock = None
 
     def on_over(self) -> None:
         """Ask for a search for events of the user to trim, since :attr:`size` exceeds :attr:`room`. Never wait."""
