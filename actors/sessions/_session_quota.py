@@ -38,7 +38,8 @@ class SessionQuota:
             LogError: The log failed.
         """
         account = self._accounts.of(key.user)
-        await self._count(key.user, account)
+        if account.sessions is None:  # the lock is also held while events of the user are trimmed
+            await self._count(key.user, account)
         if await self._log.head(key) is not None:
             yield
             return

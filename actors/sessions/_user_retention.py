@@ -12,6 +12,7 @@ from actors.errors import Trimmed
 from actors.eventlog.base import BY_AGE_ALONE
 from actors.events.line import timestamp
 from actors.loop.boundary import attempted
+from actors.streams._accounts import SLACK
 
 if TYPE_CHECKING:
     from actors.eventlog.base import EventLog, Head, StreamKey
@@ -20,14 +21,11 @@ if TYPE_CHECKING:
 
 PAUSE_SECONDS = 0.25
 """Minimum time between two searches for events to trim, in seconds. A search reads the log."""
-SLACK = 16
-"""Divisor: the events of a user beyond the limit are trimmed to the limit less the limit divided by this.
-
-Otherwise each further event of the user would cause a search.
-"""
 CANDIDATES = 16
 """Number of sessions among which a search looks for the oldest events at once."""
-PAGE_EVENTS, PAGE_BYTES = 1_000, 256 * 1024
+ROUNDS = 64
+"""Maximum number of searches for one user before the next user's turn."""
+PAGE_EVENTS, PAGE_BYTES = 4_000, 1024 * 1024
 """Maximum number and size of the events that a search reads of one session at once."""
 
 
@@ -78,11 +76,12 @@ class UserRetention:
             if size > self._most:
                 account.reached("retain_user_bytes")
                 target = self._most - self._most // SLACK
-                before = size + 1
+                rounds = 0
                 # Measured each time: a trim may drop more than was found, and events come meanwhile.
-                while found and target < size < before:
+                while found and size > target and rounds < ROUNDS:
                     found = await self._trim_some(user, size - target)
-                    before, size = size, await self._size(user, account)
+                    size = await self._size(user, account)
+                    rounds += 1
             account.is_full = size > self._most and not found
             if size > self._most and found:
                 account.on_over()  # events came faster, or a session is just being made: try again

@@ -39,6 +39,11 @@ class QuotaStatistics:
     """
 
 
+SLACK = 16
+"""Divisor: the part of ``retain_user_bytes`` by which a user's part of the log is trimmed below it, or can exceed it.
+
+Without it, each further event of the user would cause a search for old events.
+"""
 NO_SIZE = 1 << 62
 """A size in bytes that nothing reaches: there is no limit."""
 
@@ -130,18 +135,26 @@ class UserAccount:
 
         The code is ``rate_limited`` after too many starts, and ``overloaded`` if the user's part of the log is full.
         """
-        if self.is_full:
-            self.on_over()  # the runs that needed the events may have ended meanwhile
-            self.reached("retain_user_bytes")
-            message = f"the events of open runs take more than {self.room} bytes: try again when the runs have ended"
-            raise CommandRefused("overloaded", message)
+        self._require_room()
         if self._starts is not None and not self._starts.has(1, trio.current_time()):
             self.reached("starts_per_minute")
             message = f"more than {self._limits.starts_per_minute} runs were started in a minute: try again later"
             raise CommandRefused("rate_limited", message)
 
+    def _require_room(self) -> None:
+        if self.is_full or self.size > self.room + self.room // SLACK:
+            self.on_over()  # the runs that needed the events may have ended meanwhile
+            self.reached("retain_user_bytes")
+            message = f"the user's events take more than {self.room} bytes: try again when old ones were dropped"
+            raise CommandRefused("overloaded", message)
+
     def require_rate(self) -> None:
-        """Raise ``CommandRefused("rate_limited")`` if the user has emitted too many events or bytes lately."""
+        """Raise ``CommandRefused`` if the user can send no event now.
+
+        The code is ``rate_limited`` after too many events or bytes, and ``overloaded`` while the user's part of the log
+        is so far beyond its limit that trimming needs time.
+        """
+        self._require_room()
         name = "" if self.rate is None else self.rate.exceeded()
         if name:
             self.reached(name)

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 from _scale import scaled
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sessions.test_quotas import Watcher, asked, reached, sessions_with
 
@@ -19,7 +19,7 @@ from actors.events.line import timestamp
 from actors.sessions import _user_retention
 from actors.spi import Attach
 from actors.streams._stream import now_ms
-from actors.testing import event_line
+from actors.testing import FaultyLog, event_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +54,13 @@ async def kept(log: EventLog, user: str) -> list[tuple[int, int]]:
             lines = await log.read(key, head.oldest - 1, 100_000, ALL)
             found += [(timestamp(line), len(line)) for line in lines]
     return sorted(found)
+
+
+async def next_ms() -> None:
+    """Wait for the next millisecond, since events of the same one are trimmed together."""
+    now = now_ms()
+    while now_ms() == now:
+        await trio.lowlevel.checkpoint()
 
 
 @pytest.mark.parametrize("beyond", [0, 1])
@@ -100,6 +107,7 @@ events = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 200)), max_size=12
 
 @settings(max_examples=scaled(60, 1_000))
 @given(steps=st.lists(events, min_size=1, max_size=6), limit=st.integers(1, 8_000), page=st.integers(1, 5))
+@example(steps=[[(0, 100), *[(1, 100)] * 9], [(20, 0)]], limit=1_500, page=1)
 def test_trimming_against_a_model(steps: list[list[tuple[int, int]]], limit: int, page: int) -> None:
     """Whatever the sessions of a user have, a trim drops the oldest events, and no more of them than needed."""
     sessions = []
@@ -152,9 +160,7 @@ async def test_events_of_open_runs_are_not_trimmed(autojump_clock: trio.testing.
             await asked(sessions, "ann", "s1", "message.send", text="x" * 1_000)
             await asked(sessions, "ann", "s2", "message.send", text="x" * 1_000)
         await trio.sleep(5)
-        sent = now_ms()
-        while now_ms() == sent:  # events of the millisecond in which the run begins stay too
-            await trio.lowlevel.checkpoint()
+        await next_ms()
         await (await sessions.get("ann", "s1")).start("fills")
         await trio.sleep(5)
         head = await log.head(StreamKey("ann", "s1"))
@@ -186,6 +192,7 @@ async def test_one_user_within_all_other_limits(log: EventLog) -> None:
         for number in range(60):
             reply = await asked(sessions, "ann", f"s{number // 3}", "message.send", text="x" * 10_000)
             assert reply.code is None
+            await next_ms()
             await sessions.user_retention.trim("ann")
             assert (await log.usage("ann")).size <= 100_000
         assert (await log.usage("ann")).size > 80_000
@@ -227,3 +234,25 @@ def test_limit_is_a_whole_number() -> None:
     for value in (0, -1, 1.5, "1"):
         with pytest.raises(ConfigError, match="retain_user_bytes"):
             SessionSettings(retain_user_bytes=value)  # type: ignore[arg-type]  # that is the point
+
+
+async def test_writes_wait_for_the_trimming(autojump_clock: trio.testing.MockClock) -> None:
+    """A user can exceed ``retain_user_bytes`` by a sixteenth. Beyond that, messages and starts are ``overloaded``.
+
+    When old events were trimmed, they are accepted again. Other users are not affected.
+    """
+
+    async def quick(run: Run) -> None: ...
+
+    log = FaultyLog(MemoryLog())
+    hold = log.hold("read")
+    async with sessions_with(quick, log=log, retain_user_bytes=32_000) as sessions:
+        codes = [(await asked(sessions, "ann", "s1", "message.send", text="x" * 2_000)).code for _ in range(20)]
+        accepted = codes.index("overloaded")
+        assert 34_000 < accepted * 2_070 < 38_000
+        assert (await asked(sessions, "ann", "s2", "run.start", agent="quick")).code == "overloaded"
+        assert (await asked(sessions, "bob", "s1", "message.send", text="x")).code is None
+        hold.released.set()
+        await trio.sleep(5)
+        assert (await asked(sessions, "ann", "s1", "message.send", text="x" * 2_000)).code is None
+        assert (await asked(sessions, "ann", "s2", "run.start", agent="quick")).code is None
