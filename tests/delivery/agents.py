@@ -53,7 +53,8 @@ async def auth_by_name(credentials: Credentials) -> User:
 
 def server_on(log: str | EventLog, *, auth: Any = None, **settings: object) -> Greenroom:
     """Return a server with this log and the agents below."""
-    app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, "commands_burst": 1_000, **settings})
+    limits = {"drain_seconds": 0, "commands_burst": 1_000, "handshakes_per_address_per_second": 10_000}
+    app = Greenroom(log=log, auth=auth, settings={**limits, **settings})
     for agent in (worker, wall, patient, named, chatter, signaller, calls, fatal):
         app.agent(agent)
     return app

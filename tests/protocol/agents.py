@@ -31,7 +31,8 @@ class EmitRequest:
 
 def make_app(log: str | EventLog = "memory:", auth: Any = None, **settings: object) -> Greenroom:
     """Return an app with the agents below."""
-    app = Greenroom(log=log, auth=auth, settings={"drain_seconds": 0, **settings})
+    settings = {"drain_seconds": 0, "handshakes_per_address_per_second": 10_000, **settings}
+    app = Greenroom(log=log, auth=auth, settings=settings)
     for agent in (echo, wait, emit, order, nothing, ask, parent, typist):
         app.agent(agent)
     return app
