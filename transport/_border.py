@@ -32,10 +32,10 @@ _REFUSALS: tuple[tuple[type[TransportError], int], ...] = (
 
 
 def leaves(raised: BaseException, whole: BaseException | None = None) -> Iterator[BaseException]:
-    """Yield each exception in the group ``raised`` once, or ``raised`` itself if it is not a group.
+    """Yield each exception that the group ``raised`` contains at any depth, or ``raised`` itself if it is no group.
 
-    The group ``whole`` is not opened, but yielded like a single exception. The function does not call itself, since
-    groups can be nested very deeply.
+    Each exception is yielded once. The group ``whole`` is not opened, but yielded like a single exception. The function
+    does not call itself, since groups can be nested very deeply.
     """
     waiting, seen = [raised], {id(raised)}
     while waiting:
@@ -68,8 +68,8 @@ async def called(function: Callable[..., Awaitable[Any]], *arguments: object) ->
     """Await ``function(*arguments)`` in a new task. Return the result of the function, or its exception.
 
     If the function starts tasks in the nursery of this new task, these tasks end together with the function, and their
-    failures count as failures of the function. A ``Cancelled`` of another scope, and a ``KeyboardInterrupt`` that the
-    function's own code raises, are returned too. A real Ctrl-C goes to the main task.
+    failures count as failures of the function. A ``Cancelled`` is returned too, unless the caller itself is cancelled.
+    A ``KeyboardInterrupt`` that the function's own code raises is returned too. A real Ctrl-C goes to the main task.
 
     Raises:
         trio.Cancelled: If the caller is cancelled. No other exception is raised.
@@ -121,9 +121,9 @@ def called_at_once(function: Callable[..., Any], *arguments: object) -> Any | Ba
 
 
 def passed_on(result: Any) -> Any:
-    """Return ``result`` unchanged.
+    """Return ``result`` unchanged, but first pass a real Ctrl-C on to the main task.
 
-    If ``result`` contains the exception of a real Ctrl-C, first send SIGINT to the main task.
+    If ``result`` is or contains the exception of a real Ctrl-C, SIGINT is raised again for this purpose.
     """
     if issubclass(type(result), BaseException) and any(map(_is_real_interrupt, leaves(result))):
         signal.raise_signal(signal.SIGINT)
@@ -131,7 +131,7 @@ def passed_on(result: Any) -> Any:
 
 
 def _is_real_interrupt(error: BaseException) -> bool:
-    """Return whether ``error`` is from a real Ctrl-C: trio's SIGINT handler raised this exception, not other code."""
+    """Return whether ``error`` is from a real Ctrl-C: raised by trio's SIGINT handler, and not by other code."""
     traceback = traceback_of(error) if is_a(error, KeyboardInterrupt) else None
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

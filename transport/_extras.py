@@ -38,5 +38,8 @@ def import_extra(part: str, extra: str, *modules: str) -> list[ModuleType]:
 
 
 def _with_parents(modules: tuple[str, ...]) -> set[str]:
-    """Return the modules and the packages that contain them: without ``hypercorn`` there is no ``hypercorn.trio``."""
+    """Return the modules, and the packages that contain these modules.
+
+    If the package ``hypercorn`` is not installed, its module ``hypercorn.trio`` is missing too.
+    """
     return {".".join(module.split(".")[: depth + 1]) for module in modules for depth in range(module.count(".") + 1)}

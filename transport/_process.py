@@ -48,8 +48,9 @@ class Reporter:
 async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) -> str:
     """Call ``on_ready``, tune garbage collection, wait for SIGTERM or SIGINT, and return the name of the signal.
 
-    After that, the next SIGINT or SIGTERM ends the process at once. *A second Ctrl-C was raised as KeyboardInterrupt:
-    the server, although it was ending, still waited for runs that shield themselves from cancellation.*
+    Once this function has returned, a second SIGINT or SIGTERM ends the process at once. *Before, a second Ctrl-C was
+    raised as KeyboardInterrupt: the server, although it was ending, still waited for runs that shield themselves from
+    cancellation.*
 
     Args:
         on_ready: Announces that the server is ready. Signals are caught before this call, because a program that reads
@@ -71,7 +72,7 @@ async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) ->
 
 @contextmanager
 def kept_interrupt_handler() -> Generator[None]:
-    """Restore the handler of SIGINT at the end of the ``with`` block, for a program that outlives its server."""
+    """Restore the handler of SIGINT at the end of the ``with`` block, for a program that continues after its server."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -111,10 +112,11 @@ _catching = False
 
 
 def _stop_catching() -> None:
-    """Stop catching signals in a forked child, so that SIGTERM ends the child. Pools of worker processes need that.
+    """Stop catching signals in a forked child, so that SIGTERM ends the child.
 
-    A child also inherits the file descriptor by which a signal wakes the event loop. This function makes the child
-    forget the descriptor. *Before, a signal to the child woke the event loop of its parent.*
+    Pools of worker processes end their children by SIGTERM. A child also inherits the file descriptor by which a signal
+    wakes the event loop. This function makes the child forget the descriptor. *Before, a signal to the child woke the
+    event loop of its parent.*
     """
     if _catching:
         signal.set_wakeup_fd(-1)

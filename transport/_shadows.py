@@ -14,19 +14,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 OWN_NAMES = ("actors", "transport")
-"""The names of Greenroom's packages. Both are in the same folder, wherever they are installed."""
+"""The names of Greenroom's two packages. Both packages are always installed in the same folder."""
 
 _PROGRAMS = {"-m", "greenroom"}
-"""Names in ``sys.argv`` of a program that a person has started from a shell. The person gets one line, no traceback.
+"""Program names in ``sys.argv[0]`` for which an error is printed as one line, without a traceback.
 
-``-m`` is the name while ``python -m transport`` imports this package.
+With such a name, a person has started ``greenroom`` from a shell. The name is ``-m`` while ``python -m transport``
+imports this package.
 """
 
 
 def shadow_of_actors() -> str | None:
-    """Return the path of a foreign module that hides the package ``actors`` of Greenroom; None if there is none.
+    """Return the path of the module that Python finds instead of Greenroom's ``actors``. Return None if there is none.
 
-    The foreign module is not imported for this check, because it can be a program that would run.
+    Such a module is, for example, a user's own ``actors.py``. This check does not import the module, because the import
+    could start the user's program.
     """
     spec = find_spec("actors")
     own = Path(__file__).resolve().parents[1] / "actors"

@@ -21,10 +21,13 @@ logger = logging.getLogger("greenroom.settings")
 PREFIX = "GREENROOM_"
 """The beginning of the names of environment variables."""
 DEFAULT, KEYWORD, ASSIGNMENT = "default", "keyword", "--set"
-"""Names of sources: no source, the application's own code, the option of the command line."""
+"""Names of three sources of a value: the default, the application's own code, the option of the command line."""
 
 _SIMILAR = 0.75
-"""Minimum similarity of a suggested name. The 0.6 of ``difflib`` suggests ``pong_seconds`` for ``nonsense``."""
+"""Minimum similarity, from 0 to 1, of a name that is suggested.
+
+With 0.6, the default of ``difflib``, the wrong name ``nonsense`` would get the suggestion ``pong_seconds``.
+"""
 
 Defaults: TypeAlias = "Mapping[str, object]"
 """The names of all settings, with their defaults. The type of a default decides how a text is read."""
@@ -119,6 +122,9 @@ def _refuse_unknown(name: str, defaults: Defaults, where: str) -> None:
 
 
 def _hint(name: str, defaults: Defaults, written: Callable[[str], str]) -> str:
-    """Return a text that suggests the known setting with the most similar name; "" if none is similar."""
+    """Return a text that suggests the known setting with the most similar name; "" if none is similar.
+
+    ``written`` turns the name of a setting into the form that the user must write.
+    """
     close = difflib.get_close_matches(name, defaults, n=1, cutoff=_SIMILAR)
     return f"; did you mean {written(close[0])}?" if close else ""

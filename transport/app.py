@@ -57,8 +57,9 @@ class Greenroom:
             loopback addresses.
         settings: A :class:`~transport.Settings` or a mapping of names to values. These values override the environment
             and ``greenroom.toml``.
-        redact: More keys of secrets: their values are removed from tool arguments. Or a function that takes the
-            arguments and returns them without secrets. A function replaces the search for keys.
+        redact: Names of more keys that hold secrets. The values of such keys are removed from tool arguments. Or a
+            function that takes the arguments and returns the arguments without secrets. Such a function replaces the
+            search for keys.
         pages: A folder with the application's own pages, which ``greenroom serve`` serves instead of its page for
             developers. The pages load the client for browsers as ``/greenroom.js``. The path is relative to the current
             folder, and must not be that folder itself.
@@ -141,7 +142,10 @@ class Greenroom:
 
     @property
     def log(self) -> str | EventLog:
-        """The event log of the next server: the log object passed to ``Greenroom``, or the URL in the settings."""
+        """The event log that the next :meth:`running` uses.
+
+        This is the log object that was passed to ``Greenroom``, or else a log for the URL in the settings.
+        """
         return self._log or self.settings.log
 
     @property

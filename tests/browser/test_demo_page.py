@@ -23,7 +23,7 @@ QUESTION = "How do I parse a csv file with a header?"
 
 
 def test_question_and_answer(demo: ServerProcess, open_tab: OpenTab) -> None:
-    """The demo answers a question with real source code, and the page shows every tool and sub-agent on the way."""
+    """The demo answers a question with real source code, and the page shows every tool and sub-agent that was used."""
     tab = open_tab(demo.url)
     tab.ask(QUESTION)
     tab.expect_status("ok")

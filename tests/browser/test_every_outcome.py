@@ -48,7 +48,7 @@ def test_failed_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
 
 
 def test_interrupted_run(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """The page shows a run that was open when the server was killed as interrupted.
+    """If the server is killed during a run, the page shows this run as interrupted.
 
     A question that is asked while the server is down is sent when the server runs again.
     """
@@ -108,7 +108,7 @@ def test_withdrawn_question(script_server: ServerProcess, open_tab: OpenTab) -> 
 
 
 def test_queued_start(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """If five runs of a user are open, every tab shows further runs as waiting for their turn, also after a refresh.
+    """If five runs of a user are open, every tab shows further runs as waiting, also after a refresh.
 
     A waiting run can be stopped from any tab, and starts when an open run ends.
     """

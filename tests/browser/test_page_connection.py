@@ -116,7 +116,7 @@ def test_settings_that_cannot_be_read(script_server: ServerProcess, user: Browse
 def test_model(script_server: ServerProcess, user: BrowserContext, model: object, text: str) -> None:
     """The page shows the model that writes the answers, or says that no model is used.
 
-    If the server does not send this, the page shows the name of the agent.
+    If the server does not say whether there is a model, the page shows the name of the agent.
     """
     config = {"ws_url": script_server.ws_url, "agent": "player", "title": "", "suggestions": ["How?"]}
     page = user.new_page()

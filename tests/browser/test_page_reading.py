@@ -83,7 +83,7 @@ def test_phone(script_server: ServerProcess, new_user: NewUser) -> None:
 
 @pytest.mark.parametrize("clipboard", [True, False])
 def test_copy(script_server: ServerProcess, user: BrowserContext, *, clipboard: bool) -> None:
-    """Code and whole answers can be copied, also on a page that came over plain http and has no clipboard."""
+    """Code and whole answers can be copied, also on a page over plain http, where browsers offer no clipboard API."""
     user.grant_permissions(["clipboard-read", "clipboard-write"])
     if not clipboard:
         user.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
@@ -102,7 +102,7 @@ def test_copy(script_server: ServerProcess, user: BrowserContext, *, clipboard: 
 
 
 def test_table(script_server: ServerProcess, open_tab: OpenTab) -> None:
-    """A table of an answer is a table on the page, with the alignment of its columns."""
+    """The page shows a Markdown table in an answer as a table, with the alignment of its columns."""
     tab = open_tab(script_server.url)
     tab.ask("|name|size|\n|---|--:|\n|`a`|1|\n|**b**|2|")
     tab.expect_status("ok")

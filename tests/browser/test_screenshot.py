@@ -50,7 +50,7 @@ def test_picture_of_the_page(demo: ServerProcess, new_user: Callable[..., Browse
 
 
 def test_picture_in_the_repository() -> None:
-    """The picture for the README is a small PNG file. It is 1,200 to 1,600 pixels wide, and less high than wide."""
+    """The picture for the README is a small PNG file, 1,200 to 1,600 pixels wide. Its height is less than its width."""
     data = PICTURE.read_bytes()
     width, height = struct.unpack(">II", data[16:24])
     assert data.startswith(b"\x89PNG")

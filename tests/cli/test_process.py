@@ -138,7 +138,7 @@ async def stubborn(run):
 def test_second_signal_ends_at_once(tmp_path: Path, first: signal.Signals, second: signal.Signals) -> None:
     """After the first signal, the server prints the runs that it waits for. A second signal ends the server at once.
 
-    This holds even if a run continues.
+    The second signal ends the server even if a run does not end.
     """
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     arguments = ("serve", "stubborn:app", "--port", "0", "--http-port", "0", "--set", "drain_seconds=1000")

@@ -107,7 +107,7 @@ def test_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_log_level_before_and_after_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``--log-level`` may stand before or after the command. The later one counts."""
+    """``--log-level`` may stand before or after the command. If it is given twice, the one after the command counts."""
     levels: list[str] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("logging.basicConfig", lambda **options: levels.append(options["level"]))

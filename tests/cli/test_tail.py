@@ -76,7 +76,7 @@ async def test_tail_tells_its_state(capsys: pytest.CaptureFixture[str], own_port
     ],
 )
 async def test_refused_tail(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
-    """If the server refuses ``tail``, it ends with status 2 and the reason."""
+    """If the server refuses ``tail``, ``tail`` ends with status 2 and prints the reason."""
     async with make_app(auth=auth_by_name).running(port=0) as server:
         status = await trio.to_thread.run_sync(main, ["tail", "s1", "--url", server.url, *arguments])
         assert status == 2
@@ -88,7 +88,7 @@ def test_tail_finds_the_server_of_its_folder(
 ) -> None:
     """Without ``--url``, ``tail`` connects to the host and port of the settings.
 
-    If the server refuses it, control characters in the reason are printed escaped.
+    If the server refuses ``tail``, control characters in the reason are printed escaped.
     """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "greenroom.toml").write_text('host = "0.0.0.0"\nport = 1')

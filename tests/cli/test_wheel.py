@@ -150,7 +150,7 @@ def test_module_is_the_command(bare: Environment, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["actors.py", "actors/__init__.py"])
 def test_file_that_hides_a_package(bare: Environment, folder: Path, name: str) -> None:
-    """If a user's file has the same name as a package of Greenroom and Python imports it instead, an error names it.
+    """If a user's file would be imported instead of a Greenroom package of the same name, an error names this file.
 
     The error is one line, and advises to rename the file.
     """
@@ -168,7 +168,7 @@ def test_file_that_hides_a_package(bare: Environment, folder: Path, name: str) -
 def test_file_that_is_hidden_by_a_package(bare: Environment, folder: Path, package: str) -> None:
     """If the file of a user's app has the same name as a package of Greenroom, ``serve`` cannot import it.
 
-    ``serve`` then prints one line that says so and advises to rename the file. Other apps in the folder still work.
+    ``serve`` then prints one line that names the file and advises to rename it. Other apps in the folder still work.
     """
     file = folder / f"{package}.py"
     file.write_text("app = 1")

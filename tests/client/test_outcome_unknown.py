@@ -105,7 +105,10 @@ def test_age_counts_from_the_first_time() -> None:
 
 @pytest.mark.parametrize(("then", "now"), [(5000, 60_000), (60_000, 5000)])
 def test_shorter_memory_counts(then: int, now: int) -> None:
-    """If a client's two servers remember ids for different times, a command expires after the shorter time."""
+    """After a reconnect to another server, a command expires after the shorter of two times.
+
+    These are the times for which the two servers remember the ids of commands.
+    """
     time = ManualClock()
     line = ConnectedCore(time)
     line.submit("a")

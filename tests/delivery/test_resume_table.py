@@ -186,9 +186,9 @@ async def test_rebuilt_log(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("query", "reset"), [("", "epoch_changed"), ("?synchronous=FULL", None)])
 async def test_power_failure(tmp_path: Path, query: str, reset: str | None) -> None:
-    """After a power failure a client with a position from before it gets a reset, since events may be lost.
+    """After a power failure, a client that resumes from an earlier position gets a reset, since events may be lost.
 
-    With ``synchronous=FULL`` no event can be lost, and there is no reset.
+    If the log is opened with ``synchronous=FULL``, no event is lost, and the client gets no reset.
     """
     after = tmp_path / "after"
     after.mkdir()

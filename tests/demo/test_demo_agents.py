@@ -60,7 +60,7 @@ async def test_answer_is_complete(app: Greenroom) -> None:
 
 
 async def test_answer_is_streamed(app: Greenroom) -> None:
-    """An answer is streamed in many small pieces. Joined, they are the whole answer."""
+    """An answer is streamed in many small pieces. All pieces joined are the whole answer."""
     events = await ask(app, CSV)
     pieces = [event.text for event in events_of_kind(AgentOutput, events)]
     assert "".join(pieces) == events_of_kind(AgentCompleted, events)[-1].result["answer"]
@@ -98,7 +98,7 @@ async def test_question_without_hits(app: Greenroom) -> None:
 
 
 async def test_first_question_waits_for_the_index(library: Library) -> None:
-    """If the index must first be read, the user is told so during the first question, and not during the second."""
+    """If the index is not loaded yet, the first question tells the user to wait. The second question does not."""
     first = await ask(server_with_demo(Demo(library, pace=0)), CSV)
     second = await ask(server_with_demo(Demo(library, pace=0)), CSV)
     assert "still reading" in events_of_kind(AgentThinking, first)[0].text

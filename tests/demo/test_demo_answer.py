@@ -30,7 +30,7 @@ def test_pieces_are_short() -> None:
 
 
 def test_parts_of_an_answer() -> None:
-    """An answer has the name, its call, its summary, the example, its source, other names and all places."""
+    """An answer has the name, signature, summary, example and source of the finding, other findings, and all places."""
     answer = compose(finding(), ">>> brew(2)\n4", [finding(symbol="shop.pour", at="shop.py:9")])
     assert answer.startswith("## `shop.brew`\n\nA function of Python ")
     for part in (
@@ -54,18 +54,18 @@ def test_name_as_users_write_it() -> None:
 
 @pytest.mark.parametrize(("covered", "sure"), [(SURE, True), (SURE - 0.01, False)])
 def test_not_sure(covered: float, *, sure: bool) -> None:
-    """An answer whose finding covers less than ``SURE`` of the question begins with the words that it is not sure."""
+    """If the best finding covers less than ``SURE`` of the question, the answer begins with "I am not sure"."""
     assert compose(finding(covered=covered), "", []).startswith(f"{NOT_SURE} `shop.brew`.\n\n## ") is not sure
 
 
 @pytest.mark.parametrize(("kind", "article"), [("class", "A class"), ("attribute", "An attribute")])
 def test_article(kind: str, article: str) -> None:
-    """The kind of the name has the right article."""
+    """In an answer, the kind of the name has the right article: "A function", "An exception"."""
     assert f"\n\n{article} of Python" in compose(finding(kind=kind), "", [])
 
 
 def test_name_without_docstring() -> None:
-    """A name without a docstring has its uses instead, or the words that it has none."""
+    """If a name has no docstring, the answer says for which purposes it is used, or that it has no docstring."""
     assert f"It is used for: {USES['os.environ']}." in compose(finding(symbol="os.environ", summary=""), "", [])
     assert "It has no docstring." in compose(finding(summary=""), "", [])
 
@@ -79,7 +79,7 @@ def test_long_source_is_cut() -> None:
 
 
 def test_backticks_in_an_example() -> None:
-    """The fence of a code block is longer than the backticks in it."""
+    """The marks around a code block are longer than any row of backticks in the code."""
     assert "````pycon\n>>> '```'\n'```'\n````" in compose(finding(), ">>> '```'\n'```'", [])
 
 

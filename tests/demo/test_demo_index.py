@@ -31,7 +31,7 @@ def test_answers_are_sure(index: Index) -> None:
 
 @pytest.mark.parametrize("question", UNANSWERABLE)
 def test_no_sure_answer(index: Index, question: str) -> None:
-    """A question that the standard library has no answer to gets no hit, or a hit that is not sure."""
+    """If the standard library has no answer to a question, there is no hit, or the best hit is not sure."""
     assert not is_sure(index, question)
 
 

@@ -64,7 +64,7 @@ async def test_build_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_index_of_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other synonyms or uses give another file of the index, so that an index of older data is not used."""
+    """If the texts about uses or the synonyms change, the index gets another file. So no outdated index is used."""
     before = Library(tmp_path).path
     assert Library(tmp_path).path == before
     monkeypatch.setattr("transport.demo.library.DATA", tmp_path)
@@ -91,7 +91,7 @@ async def test_search_tool(library: Library) -> None:
 
 
 async def test_source_tool(library: Library) -> None:
-    """The source tool returns the code of a name and where it is in the file."""
+    """The source tool returns the code of a name, and the file and lines where the name is defined."""
     found = await library.read_source("csv", "DictReader")
     assert str(found["source"]).startswith("class DictReader:\n    def __init__")
     assert found["at"] == f"csv.py:{found['line']}"

@@ -138,7 +138,10 @@ async def test_results_are_in_order(cache: Path) -> None:
 
 
 async def test_code_of_a_model(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code that a model sends runs in the sandbox: it finds no key, no file of the server and not the server itself."""
+    """Code that a model sends runs in the sandbox.
+
+    This code finds no API key, no file of the server and no process of the server.
+    """
     monkeypatch.setenv("OPENAI_API_KEY", "k1")
     asked = f"import os; print('OPENAI_API_KEY' in os.environ, os.path.exists({str(cache)!r}), os.getpid())"
     call = tool_call_deltas(0, "t1", "run_example", json.dumps({"code": asked}))

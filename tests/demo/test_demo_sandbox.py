@@ -202,7 +202,7 @@ except OSError as error:
 async def test_exponential_fork_bomb() -> None:
     """If all processes of an example start further processes, the example still ends with a timeout.
 
-    They start 256 at most: without the sandbox's limits the machine must survive this test.
+    The example tries to make 256 processes at most, so that the machine survives this test even without the sandbox.
     """
     bomb = "import os\nfor _ in range(8):\n  try: os.fork()\n  except OSError: pass\nwhile True: pass"
     assert (await run(bomb, 1)).status == "timeout"

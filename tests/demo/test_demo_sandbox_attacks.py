@@ -58,7 +58,7 @@ async def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_files(attacked: Attack, tmp_path: Path) -> None:
-    """An example cannot open any file of the server: not by its path, not over a link, not by a path with ``..``."""
+    """An example cannot open any file of the server: not by its path, not through a link, not by a path with ``..``."""
     (tmp_path / "demo.key").write_text("secret")
     secrets = [
         tmp_path / "demo.key",
@@ -171,13 +171,13 @@ def test_processes(attacked: Attack) -> None:
 def test_own_group(attacked: Attack) -> None:
     """If an example kills its own process group, only the example ends.
 
-    The processes outside of the sandbox continue, and report its end.
+    The processes outside of the sandbox continue, and report the end of the example.
     """
     assert attacked("import os, signal\nos.kill(0, signal.SIGKILL)") == ("", 1)
 
 
 def test_first_process_is_closed(attacked: Attack) -> None:
-    """An example cannot read the memory of the sandbox's first process, which ends the example."""
+    """An example cannot read the memory of process 1 of its sandbox. Process 1 is the process that ends the example."""
     code = "b = ctypes.create_string_buffer(8); v = (ctypes.c_void_p * 2)(ctypes.addressof(b), 8)\n"
     output, _ = attacked(LIBRARY + SHOW + code + "show('process_vm_readv', 1, v, 1, v, 1, 0)")
     assert output == "process_vm_readv Operation not permitted"
@@ -245,7 +245,7 @@ ESCAPES = (
 
 @pytest.mark.parametrize("call", ESCAPES)
 def test_escapes(attacked: Attack, call: str) -> None:
-    """System calls that could leave the sandbox fail, because they are not permitted or because root does not exist."""
+    """System calls that could leave the sandbox fail: they are not permitted, or there is no user root inside."""
     output, _ = attacked(f"{LIBRARY}{SHOW}show({call})")
     assert output.endswith((" Operation not permitted", "id Invalid argument"))
 
@@ -277,7 +277,7 @@ def test_other_kinds_of_calls(attacked: Attack) -> None:
 
 
 def test_setuid_program(attacked: Attack) -> None:
-    """A program with the setuid bit gives no rights: its mount ignores the bit, and the process may not gain rights."""
+    """A program with the setuid bit gives no rights: its mount ignores the bit, and the process cannot gain rights."""
     code = (
         "import os, sys\nopen('p', 'w').close(); os.chmod('p', 0o4755)\n"
         "print(os.statvfs('p').f_flag & os.ST_NOSUID > 0, os.statvfs(sys.executable).f_flag & os.ST_NOSUID > 0)\n"
@@ -297,7 +297,7 @@ def test_nobody(attacked: Attack) -> None:
 async def test_nothing_is_left() -> None:
     """Files that an example has made are gone after its end, in every folder.
 
-    Neither the machine nor the next example has them.
+    Neither the machine nor the next example can see these files.
     """
     name = f"left-{uuid.uuid4()}"
     folders = ("/", "/home", "/dev/shm", "/tmp", "/etc")  # noqa: S108 - nothing is written there

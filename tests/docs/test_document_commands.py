@@ -66,7 +66,7 @@ PROGRAMS = {"make": check_make, "pip": check_pip, "greenroom": check_greenroom, 
 
 @pytest.mark.parametrize(("place", "line"), commands())
 def test_commands_exist(place: str, line: str) -> None:
-    """For each command of a document that no test runs, its program, target, extra, file and options exist."""
+    """If a document shows a command that no test runs, the command's program, target, extra, file and options exist."""
     program, *words = shlex.split(line)
     PROGRAMS[program](words)
 

@@ -30,7 +30,7 @@ def seconds(title: str, server: str) -> float:
 
 
 def test_peer_figures() -> None:
-    """The README shows the results of other servers as they were measured in bench/RESULTS.md."""
+    """The README shows the same results of other servers as bench/RESULTS.md."""
     measured = medians("peers", "### Burst")
     rows: list[tuple[str, str, str, str]] = re.findall(
         r"^\| ([^|]+) \| ([\d,]+) \| ([\d.]+) \S \| ([\d.]+) \S \|", README.text, re.MULTILINE
@@ -44,7 +44,7 @@ def test_peer_figures() -> None:
 
 
 def test_user_figures() -> None:
-    """The README shows the results for many users as they were measured in bench/RESULTS.md."""
+    """The README shows the same results for many users as bench/RESULTS.md."""
     users = RESULTS.partition("<!-- users -->")[2]
     said = " ".join(README.prose.split())
     for log, text in (("memory", "from memory"), ("sqlite", "through SQLite")):
@@ -58,7 +58,7 @@ def test_user_figures() -> None:
 
 
 def test_paced_figures() -> None:
-    """The README shows the results for single events as they were measured in bench/RESULTS.md."""
+    """The README shows the same results for single events as bench/RESULTS.md."""
     said = " ".join(README.prose.split())
     title = "### Paced: 500 users"
     for server, name in (("Greenroom, memory", "5.7 s"), ("Node socket.io, recovery on", "socket.io 3.2")):

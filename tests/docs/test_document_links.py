@@ -67,7 +67,7 @@ def test_external_links_are_well_formed(path: str) -> None:
 def test_references_are_defined(path: str) -> None:
     """Each reference and footnote that a page uses is defined once on this page.
 
-    Each one that a page defines is also used there.
+    Each reference or footnote that a page defines is also used there.
     """
     text = prose(path)
     names = [name for name, _ in DEFINED.findall(text)]

@@ -79,9 +79,9 @@ def test_output_is_compared() -> None:
 
 
 def test_each_program_is_run() -> None:
-    """Each Python or JavaScript program in a document is used there, so that a test runs it.
+    """Each Python or JavaScript program in a document is used in this document, so that a test runs it.
 
-    Its output follows, or a command of a terminal session names it, or another program uses it.
+    The output of the program follows, or a command of a terminal session names the program, or another program uses it.
     """
     idle: list[str] = []
     for block in blocks("python", "js"):

@@ -39,7 +39,7 @@ def run_section(own: Terminal, path: str, section: str) -> None:
 
 
 def test_see_the_demo(environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo answers a question in a browser."""
+    """With the wheel installed, ``greenroom demo`` answers a question in a browser."""
     path = require("chromium")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with terminal(tmp_path, "README.md", environment.folder / "bin") as own:

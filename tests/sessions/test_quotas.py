@@ -142,7 +142,10 @@ ends = st.lists(st.sampled_from(["ask", "ask", "answer", "timeout", "cancel", "c
 @settings(max_examples=scaled(40, 500))
 @given(steps=ends, limit=st.integers(0, 3))
 def test_open_questions_against_a_model(steps: list[str], limit: int) -> None:
-    """However questions end, the number of open ones is right, and never above ``open_questions_per_user``."""
+    """A user never has more than ``open_questions_per_user`` open questions, and the statistics have the right number.
+
+    This holds after any sequence of questions that are answered, time out or are cancelled.
+    """
 
     async def main() -> None:
         open_runs: list[tuple[str, str]] = []  # id, how it will end
@@ -283,7 +286,7 @@ async def test_refused_start_takes_nothing(autojump_clock: trio.testing.MockCloc
 
 
 async def test_starts_without_limit(autojump_clock: trio.testing.MockClock) -> None:
-    """With ``starts_per_minute`` 0 there is no limit."""
+    """If ``starts_per_minute`` is 0, a user can start any number of runs."""
     async with sessions_with(quick, starts_per_minute=0, runs_per_user=1000) as sessions:
         for _ in range(200):
             await (await sessions.get("ann", "s1")).start("quick")
@@ -291,7 +294,7 @@ async def test_starts_without_limit(autojump_clock: trio.testing.MockClock) -> N
 
 
 async def test_new_session_is_no_new_allowance(autojump_clock: trio.testing.MockClock) -> None:
-    """The starts of a user still count after all sessions of the user have ended, until a minute has passed."""
+    """If all sessions of a user have ended, the user's starts of the last minute still count in a new session."""
     async with sessions_with(quick, starts_per_minute=3, idle_seconds=2) as sessions:
         for number in range(3):
             await (await sessions.get("ann", f"s{number}")).start("quick")
@@ -361,7 +364,7 @@ async def test_sessions_per_user(log: EventLog) -> None:
 async def test_sessions_of_earlier_processes_count(tmp_path: Path) -> None:
     """After a restart, a user's sessions in the log still count towards ``sessions_per_user``.
 
-    If there are more of them than the limit allows, the user can use them, but make no new one.
+    If the log has more sessions of the user than the limit, the user can use these sessions, but make no new session.
     """
     async with sessions_with(log=SqliteLog(tmp_path / "log.db")) as sessions:
         for number in range(3):
@@ -372,7 +375,7 @@ async def test_sessions_of_earlier_processes_count(tmp_path: Path) -> None:
 
 
 async def test_forgotten_session_makes_room(log: EventLog) -> None:
-    """When retention has removed a session from the log, the user can have a new one."""
+    """When retention has removed a session (all its events were too old), the user can have a new session."""
     async with sessions_with(log=log, sessions_per_user=2, max_sessions_per_user=1, forget_seconds=0) as sessions:
         await sessions.get("ann", "s0")
         await sessions.get("ann", "s1")

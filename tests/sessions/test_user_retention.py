@@ -65,9 +65,9 @@ async def next_ms() -> None:
 
 @pytest.mark.parametrize("beyond", [0, 1])
 async def test_retain_user_bytes(log: EventLog, beyond: int) -> None:
-    """A user can have ``retain_user_bytes`` in the log. One byte more, and the oldest events of all sessions go.
+    """If a user has more than ``retain_user_bytes`` in the log, the oldest events of the user's sessions are removed.
 
-    The events of other users stay.
+    With exactly ``retain_user_bytes``, no event is removed. The events of other users are never removed.
     """
     interleaved = [[(2 * at + number, 100) for at in range(50)] for number in (0, 1)]
     async with log:
@@ -109,7 +109,7 @@ events = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 200)), max_size=12
 @given(steps=st.lists(events, min_size=1, max_size=6), limit=st.integers(1, 8_000), page=st.integers(1, 5))
 @example(steps=[[(0, 100), *[(1, 100)] * 9], [(20, 0)]], limit=1_500, page=1)
 def test_trimming_against_a_model(steps: list[list[tuple[int, int]]], limit: int, page: int) -> None:
-    """Whatever the sessions of a user have, a trim drops the oldest events, and no more of them than needed."""
+    """A trim removes the oldest events over all sessions of a user, and no more events than necessary."""
     sessions = []
     for each in steps:
         ts, one = 0, list[tuple[int, int]]()
@@ -144,9 +144,10 @@ def test_trimming_against_a_model(steps: list[list[tuple[int, int]]], limit: int
 
 
 async def test_events_of_open_runs_are_not_trimmed(autojump_clock: trio.testing.MockClock) -> None:
-    """The events of open runs stay, and later ones of their session. Beyond the limit, starts are ``overloaded``.
+    """A trim does not remove the events of an open run, or later events of the same session.
 
-    When the run has ended, its events are trimmed, and runs can be started again.
+    If the user's events still need more than the limit, new starts of the user are refused as ``overloaded``. When the
+    run has ended, its events are trimmed, and runs can be started again.
     """
     log, go_on = MemoryLog(), trio.Event()
 
@@ -187,7 +188,7 @@ async def kept_of(log: EventLog, key: StreamKey) -> list[tuple[int, int]]:
 
 
 async def test_one_user_within_all_other_limits(log: EventLog) -> None:
-    """A user who writes into ever new sessions keeps ``retain_user_bytes`` in the log, and the newest events."""
+    """If a user writes into one new session after another, the log keeps the newest ``retain_user_bytes`` of events."""
     async with sessions_with(log=log, retain_user_bytes=100_000, max_sessions_per_user=3) as sessions:
         for number in range(60):
             reply = await asked(sessions, "ann", f"s{number // 3}", "message.send", text="x" * 10_000)
@@ -201,7 +202,7 @@ async def test_one_user_within_all_other_limits(log: EventLog) -> None:
 
 
 async def test_client_whose_events_were_trimmed_is_told(autojump_clock: trio.testing.MockClock) -> None:
-    """A client that resumes before the trimmed events of a session in memory gets ``trimmed``, as after retention."""
+    """If a client resumes before events that were trimmed meanwhile, it gets a reset with the reason ``trimmed``."""
     log = MemoryLog()
     async with sessions_with(log=log, retain_user_bytes=20_000) as sessions:
         attachment = await sessions.attach("ann", "s1", Attach("c1", Watcher()))
@@ -218,7 +219,7 @@ async def test_client_whose_events_were_trimmed_is_told(autojump_clock: trio.tes
 
 
 async def test_size_is_known_after_a_restart(tmp_path: Path) -> None:
-    """After a restart, what the log has of a user still counts."""
+    """After a restart, the events that a user already has in the log still count towards ``retain_user_bytes``."""
     async with sessions_with(log=SqliteLog(tmp_path / "log.db")) as sessions:
         for number in range(20):
             await asked(sessions, "ann", f"s{number}", "message.send", text="x" * 1_000)

@@ -40,9 +40,9 @@ def load_app(path: str) -> Greenroom:
 
 
 def _refuse_hidden(module_name: str) -> None:
-    """Raise ConfigError if a file in the current folder has the name of a package of Greenroom, and was meant.
+    """Raise ConfigError if ``module_name`` means a file in the current folder with the name of a Greenroom package.
 
-    Greenroom's packages are imported already, so a file of the same name is never imported.
+    Python has imported Greenroom's packages already, so it never imports a file of the same name.
     """
     package = module_name.partition(".")[0]
     if package not in OWN_NAMES:

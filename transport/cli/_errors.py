@@ -7,7 +7,7 @@ from transport._border import leaves
 
 
 def in_one_line(error: BaseException) -> str:
-    """Return an exception's message, or its class name if it has no message. Of a group, take the first exception."""
+    """Return an exception's message, or its class name if it has no message. For a group, use its first exception."""
     error = next(leaves(error))
     text = error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else text_of(error)
     return " ".join(text.split()) or class_name(error)

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status of the process.
 
     Args:
-        arguments: The arguments without the name of the program; those of the process if None.
+        arguments: The arguments without the name of the program. If None, the arguments of the process.
 
     Returns:
         0: The command did its work.

@@ -23,7 +23,11 @@ _OWN_OPTIONS = ("host", "port", "http_port", "log")
 
 
 def add_log_level(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add the option ``--log-level``. A command gets it without a default, so that it does not undo an earlier one."""
+    """Add the option ``--log-level`` to the parser of the program or of one command.
+
+    The ``default`` for a command is ``argparse.SUPPRESS``. Otherwise the command's default would replace a level that
+    stands before the command.
+    """
     text = f"least level of the lines on stderr: {', '.join(LEVELS)} (default: {DEFAULT_LEVEL})"
     parser.add_argument("--log-level", default=default, choices=LEVELS, metavar="LEVEL", help=text)
 
@@ -35,7 +39,10 @@ def add_settings_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_server_options(parser: argparse.ArgumentParser, log: str) -> None:
-    """Add the options of a server: its host, its ports, its log (with ``log`` named as the default), its settings."""
+    """Add the options of a server: its host, its ports, its log and its settings.
+
+    ``log`` is the text that the help shows as the default of ``--log``.
+    """
     parser.add_argument("--host", help=f"address to listen on (default: {DEFAULT_HOST})")
     parser.add_argument("--port", help=f"WebSocket port, 0 for a free one (default: {DEFAULT_PORT})")
     parser.add_argument("--http-port", help=f"port of the pages, 0 for a free one (default: {DEFAULT_HTTP_PORT})")

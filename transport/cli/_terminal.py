@@ -27,10 +27,13 @@ def say(line: str) -> None:
 
 
 class TerminalReporter(Reporter):
-    """Reports the start of a server to programs and people, and the drain to people."""
+    """Reports the start of a server on stdout for programs and on stderr for people, and the drain on stderr."""
 
     def on_ready(self, ws_url: str, page_url: str | None) -> None:
-        """Print ``ready WS_URL HTTP_URL`` for programs, with ``-`` if there are no pages, and a line for a person."""
+        """Print ``ready WS_URL HTTP_URL`` on stdout for programs, and a line for people on stderr.
+
+        If there are no pages, ``-`` takes the place of ``HTTP_URL``.
+        """
         print(f"ready {ws_url} {page_url or '-'}", flush=True)
         if page_url is None:
             say(f"clients connect to {openable(ws_url)}; Ctrl-C ends the server")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_to(add_parser: AddParser) -> None:
-    """Add the command to the parser."""
+    """Add the command ``demo`` to the parser."""
     parser = add_parser(
         "demo",
         help="serve the built-in agent and its page",

@@ -57,12 +57,12 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _open(log: str) -> EventLog:
-    """Return the log at a URL or in a file, read-only."""
+    """Open a log for reading only. ``log`` is a URL or the path of a file."""
     return open_log(f"sqlite:{log}" if ":" not in log or Path(log).is_file() else log, read_only=True)
 
 
 async def verify(log: str) -> int:
-    """Print every fault in a log, and the numbers of sessions and events read. Return 0, or 1 if there is a fault."""
+    """Print every fault in a log, and the number of its sessions and events. Return 0, or 1 if there is a fault."""
     async with _open(log) as opened:
         report = await verify_log(opened)
     for fault in report.faults:
@@ -81,7 +81,8 @@ async def export(log: str, user: str | None, session: str | None) -> int:
         session: Print only sessions of this name, if not None.
 
     Returns:
-        0, or 1 if a session is damaged. A damaged session is named on stderr, and the others are printed.
+        0, or 1 if a session is damaged. The names of damaged sessions are printed on stderr. All other sessions are
+        printed in full.
     """
     faults = 0
     async with _open(log) as opened:
@@ -99,8 +100,9 @@ async def export(log: str, user: str | None, session: str | None) -> int:
 async def export_session(log: EventLog, key: StreamKey) -> None:
     """Print the events of one session.
 
-    A server may remove the session meanwhile. Then this is reported on stderr, and the new session of the same name is
-    printed too: it has another epoch.
+    If a server removes the session meanwhile, this is reported on stderr. If there is then a new session of the same
+    name, its events are printed too. The ``epoch`` in each line tells the events of the old session from those of the
+    new.
     """
     for _ in range(_EXPORT_ATTEMPTS):
         walk = await StreamWalk.of(log, key)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_to(add_parser: AddParser) -> None:
-    """Add the command to the parser."""
+    """Add the command ``serve`` to the parser."""
     parser = add_parser(
         "serve",
         help="serve an app",

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from transport.cli._options import AddParser
 
 _WIDEST = 40
-"""Characters of a text that widens its column. A longer text shifts the rest of its own line to the right."""
+"""Maximum length of a text that makes its column wider.
+
+A longer text does not fit into its column, and moves the rest of its own line to the right.
+"""
 _TITLES = ("setting", "value", "source", "default")
 
 
 @attrs.frozen
 class Line:
-    """One setting, as it is printed."""
+    """One setting, with the values that the command ``settings`` prints."""
 
     name: str
     value: object
@@ -38,7 +41,7 @@ class Line:
 
 
 def add_to(add_parser: AddParser) -> None:
-    """Add the command to the parser."""
+    """Add the command ``settings`` to the parser."""
     parser = add_parser(
         "settings",
         help="print every setting: its value, the source of the value, its default",
@@ -66,7 +69,7 @@ def _settings(options: argparse.Namespace) -> None:
 
 
 def lines_of(settings: Settings, log: str | EventLog | None = None) -> list[Line]:
-    """Return all settings as lines. If ``log`` is a log object, its class takes the place of the setting ``log``."""
+    """Return a line for each setting. If ``log`` is a log object, the setting ``log`` shows the name of its class."""
     found: list[Line] = []
     for name, default in DEFAULTS.items():
         value, source = getattr(settings, name), settings.source(name)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def add_to(add_parser: AddParser) -> None:
-    """Add the command to the parser."""
+    """Add the command ``tail`` to the parser."""
     parser = add_parser(
         "tail",
         help="follow a session in the terminal",
@@ -73,7 +73,7 @@ def _reason(group: BaseException, token: str | None) -> str:
 async def follow(url: str, session: str, token: str | None, latest: bool, as_json: bool) -> None:  # noqa: FBT001 - from the command line, in its order
     """Print the events of a session, one on each line, and the state of the connection to stderr.
 
-    Returns only by an exception: the client may not connect again, or the caller is cancelled.
+    Ends only by an exception: the server has refused the client permanently, or the caller is cancelled.
 
     Args:
         url: The address of the server.
@@ -101,7 +101,7 @@ async def follow(url: str, session: str, token: str | None, latest: bool, as_jso
 
 
 async def _report(client: Client, url: str, session: str) -> None:
-    """Print each change of the connection's state to stderr. The same failure again is not repeated."""
+    """Print each change of the connection's state to stderr. The same line is not printed twice in a row."""
     newest = f"connecting to {url}"
     say(newest)
     async for state in client.states():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_to(add_parser: AddParser) -> None:
-    """Add the command to the parser."""
+    """Add the command ``token`` to the parser."""
     parser = add_parser(
         "token",
         help="print a signed token, for trying things out",

@@ -78,7 +78,7 @@ class EventBuffer:
         return len(self._entries) * 2 <= self.max_events and self._size * 2 <= self.max_bytes
 
     def attach(self, welcome: Welcome, *, from_latest: bool) -> Reset | None:
-        """Prepare the buffer for a new connection. Its events begin at the position in ``welcome``.
+        """Prepare the buffer for a new connection. The events of this connection begin at the position in ``welcome``.
 
         If the old position is lost, add a :class:`Reset` to the buffer and return it; else return None. ``from_latest``
         is True if ``hello`` asked for new events only. Events from before a reset stay in the buffer for the

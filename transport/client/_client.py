@@ -157,8 +157,8 @@ class Client:
             agent: Name of the agent.
             input: Any JSON value that the agent accepts.
             command_id: Id of this command, 1 to 128 characters; by default a random id. With an id of its own, the
-                application can cancel the start before its reply comes. The application can also repeat the start from
-                another process, and the run still starts only once.
+                application can cancel the start before the reply to the start comes. The application can also repeat
+                the start from another process, and the run still starts only once.
 
         Raises:
             CommandRefused: The server refused the start; the error's ``code`` says why.

@@ -105,7 +105,7 @@ class Commands:
         return next(sent, None)
 
     def on_attached(self, frame_bytes: int, memory: float) -> list[str]:
-        """Begin a connection. The server accepts frames of ``frame_bytes``, and remembers ids for ``memory`` seconds.
+        """Begin a connection. The server accepts frames of ``frame_bytes``, and remembers command ids for ``memory``.
 
         All commands must be sent again. Drop the commands that are too large, and return their ids: the server would
         close the connection because of large commands, and the client would not reconnect.

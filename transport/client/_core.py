@@ -91,8 +91,8 @@ class _Attempt:
 class ClientCore:
     """The state of one client across all its connections.
 
-    ``hello`` is the first frame of every connection. For each connection, the token and the position are filled in.
-    ``renewable`` is True if the application can be asked for a new token.
+    ``hello`` is the first frame of every connection. For each connection, the present token and position are put into
+    the ``hello``. ``renewable`` is True if the application can be asked for a new token.
     """
 
     hello: Hello

@@ -69,7 +69,8 @@ def _rejection(rejection: ConnectionRejected) -> Ended:
 def ended_by_stream(error: BaseException) -> Ended:
     """Return the end of an attempt in which no byte stream could be opened.
 
-    If several addresses were tried, trio's own text only says that all failed. The reasons are in its cause.
+    If several addresses were tried, the text of trio's exception only says that all failed. The reasons are in the
+    cause of that exception.
     """
     cause, _ = led_to(error)
     reasons = dict.fromkeys(text_of(each) for each in leaves(cause or error))

@@ -222,7 +222,7 @@ class Follower:
         return self.core.on_closed(ended.code, ended.reason, ended.lived)
 
     async def _fetch_token(self) -> tuple[str | None, Ended | None]:
-        """Return a token from the application. If there was none in time, return the end of the attempt to connect.
+        """Return a token from the application. If none comes in time, return an ``Ended``: the attempt has failed.
 
         If the callable raises, the client ends, and the tasks that use the client get the exception. If the callable
         takes too long, the call is cancelled, so that an old token cannot arrive late. The next attempt calls the

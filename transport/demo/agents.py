@@ -34,7 +34,11 @@ class Lead:
 
 @attrs.frozen
 class Demo:
-    """The agents' common state: the library, the pause after each streamed piece in seconds, and the model or None."""
+    """The state that all agents of the demo share.
+
+    The state has the library to search, the pause in seconds after each streamed piece of text, and the model (or
+    None).
+    """
 
     library: Library
     pace: float = PACE
@@ -50,9 +54,9 @@ class Demo:
         return await self.answer_from_index(run, question)
 
     async def answer_from_index(self, run: Run, question: str) -> dict[str, JSON]:
-        """Stream an answer in Markdown. Return it with the symbol, the modules and the places that it is from.
+        """Stream an answer in Markdown. Return the answer with its best name, its modules and its places in the source.
 
-        A tool or sub-agent that fails is reported in a thought, and the answer continues without its result.
+        If a tool or sub-agent fails, this is reported in a thought, and the answer continues without its result.
         """
         await self._think(run, f"What in the standard library has to do with: {question}")
         found = await self._try(run, self.library.search, query=question, limit=10)
@@ -95,7 +99,10 @@ class Demo:
         return sorted(findings, key=lambda finding: (-finding["score"], finding["symbol"]))
 
     async def _example(self, run: Run, best: Entry) -> str:
-        """Return the first example that prints something, with its output; else "", or why examples are not run."""
+        """Return the first example of ``best`` that prints a useful result, together with this result.
+
+        If no example does, return "". If examples cannot run on this machine, return the reason.
+        """
         for session in self.library.examples(best["module"], best["name"]):
             done = await self._try(run, run_example, code=session)
             if done and (done["status"] == NOT_RUN or (done["status"] == "ok" and shows_something(done["output"]))):

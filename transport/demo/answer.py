@@ -18,12 +18,12 @@ def shows_something(output: str) -> bool:
 
 
 def compose(best: Entry, example: str, others: list[Entry]) -> str:
-    """Return the whole answer.
+    """Return the whole answer in Markdown.
 
     Args:
         best: The finding that fits best.
-        example: An example with its real output, or an empty string, or why examples are not run.
-        others: Further findings, for "See also".
+        example: An example with its real output. Or an empty string, or the reason why examples are not run.
+        others: Further findings, for the section "See also".
     """
     parts = [f"{NOT_SURE} `{_name(best)}`."] if best["covered"] < SURE else []
     article = "An" if best["kind"][0] in "ae" else "A"
@@ -65,12 +65,12 @@ def pieces(text: str) -> list[str]:
 
 
 def _name(finding: Entry) -> str:
-    """Return the name as users write it: ``sorted``, ``csv.DictReader``."""
+    """Return the name of a finding as users write it: ``sorted``, ``csv.DictReader``."""
     return str(finding["symbol"]).removeprefix("builtins.")
 
 
 def _mention(finding: Entry) -> str:
-    """Return one line: the name, and the first sentence of its summary."""
+    """Return one line about a finding: its name, and the first sentence of its summary."""
     first = re.split(r"(?<=[.!?]) ", finding["summary"], maxsplit=1)[0]
     said = first if len(first) <= MAX_MENTION else f"{first[: MAX_MENTION - 1]}…"
     return f"- `{_name(finding)}`: {said}" if said else f"- `{_name(finding)}`"

@@ -38,7 +38,10 @@ def extract(names: Iterable[str] = sys.stdlib_module_names) -> Iterator[Entry]:
 
 
 def _modules(names: Iterable[str]) -> Iterator[ModuleType]:
-    """Import modules and their submodules. A module that cannot be imported is left out: it is for another system."""
+    """Import modules and their submodules, and yield them.
+
+    A module that cannot be imported is left out. It is for another operating system.
+    """
     for name in names:
         last = name.rpartition(".")[2]
         if last not in SKIPPED and not last.startswith("_"):
@@ -50,7 +53,11 @@ def _modules(names: Iterable[str]) -> Iterator[ModuleType]:
 
 
 def _members(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """Yield the names in ``__all__``, or else the module's own public names; and those of its half that is in C."""
+    """Yield the public names of a module, with their values.
+
+    These are the names in ``__all__``. Without ``__all__``, these are the names that the module itself defines. Names
+    that are defined in the module's private part in C, such as ``_csv`` for ``csv``, are added.
+    """
     exported = getattr(module, "__all__", ())
     for name in dict.fromkeys([*exported, *vars(module)]):
         value = getattr(module, name, None)
@@ -61,7 +68,11 @@ def _members(module: ModuleType) -> Iterator[tuple[str, Any]]:
 
 
 def _entries(module: str, name: str, value: Any) -> Iterator[Entry]:
-    """Yield the entry of a class and its members, of a function, or of a value that ``data/uses.txt`` names."""
+    """Yield the entries for one name in a module.
+
+    A class has an entry for itself and an entry for each member. A function has one entry. Any other value has an entry
+    only if ``data/uses.txt`` names it.
+    """
     if not inspect.isclass(value):
         if callable(value) or f"{module}.{name}" in USES:
             yield _entry(module, name, "function" if callable(value) else "value", value)
@@ -95,7 +106,10 @@ def _entry(module: str, name: str, kind: str, value: Any) -> Entry:
 
 
 def _summary(name: str, doc: str) -> str:
-    """Return the first paragraph of prose in a docstring, on one line. Functions in C begin with a signature."""
+    """Return the first paragraph of prose in a docstring, on one line.
+
+    A signature is not prose: the docstrings of functions in C begin with a signature.
+    """
     paragraphs = [" ".join(part.split())[:400] for part in doc.strip().split("\n\n")]
     not_prose = re.compile(rf"(\w+ = )?(\w+\.)?{re.escape(name)}\(|>>>")
     return next((part for part in paragraphs if not not_prose.match(part)), paragraphs[0])
@@ -112,7 +126,10 @@ def _signature(name: str, value: Any, doc: str) -> str:
 
 
 def _place(value: Any) -> tuple[str, int, int]:
-    """Return the file of ``value`` in the library, and its first and last line; "", 0, 0 for a value written in C."""
+    """Return the source file of ``value`` in the standard library, and the first and last line of ``value``.
+
+    If there is no source, for example of a value written in C, return "", 0, 0.
+    """
     try:
         value = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "func", value))
         module = value if inspect.ismodule(value) else sys.modules[value.__module__]

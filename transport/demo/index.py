@@ -21,9 +21,9 @@ _USES = re.findall(
     r"^\[(.*)\] (.*)\n((?:(?:>>>|\.\.\.).*\n)*)", (DATA / "uses.txt").read_text(encoding="utf-8"), re.MULTILINE
 )
 USES: dict[str, str] = {symbol: uses for symbol, uses, _ in _USES}
-"""The uses of the most popular names, in the words of a question."""
+"""Short texts about the purpose of the most popular names, in words that people use in questions."""
 SESSIONS: dict[str, str] = {symbol: session for symbol, _, session in _USES if session}
-"""Example sessions (``>>> …``) of the most popular names, without output: ``run_example`` shows the real one."""
+"""Example sessions (``>>> …``) of the most popular names. Their output is missing: ``run_example`` adds it."""
 
 FORMAT = 4  # increased when what is stored changes: then an older index is built anew
 
@@ -56,7 +56,10 @@ Its fields are ``symbol`` (the whole dotted name), ``module``, ``name`` (in the 
 ``doc``, ``summary`` (the first paragraph of ``doc``), ``file``, ``line``, ``end_line`` and ``at`` (``file:line``).
 """
 Matches: TypeAlias = dict[int, tuple[float, float]]
-"""The entries that have a word, by number: the score, and the weight (0 for a word in the docstring only)."""
+"""The entries that match one word of a question: the number of each entry, with a score and a weight.
+
+The weight is 0 if the word is only in the entry's docstring.
+"""
 
 
 def write(entries: Iterable[Entry], path: Path) -> None:
@@ -73,7 +76,10 @@ def write(entries: Iterable[Entry], path: Path) -> None:
 
 
 def _weight(entry: Entry) -> float:
-    """Return the factor of an entry for every question, by its kind and by the popularity of its module."""
+    """Return the number by which every score of an entry is multiplied.
+
+    The number depends on the entry's kind, its docstring and the popularity of its module.
+    """
     module = entry["module"]
     popular = 0.7 if module.startswith(UNPOPULAR) else 1.2 if module in POPULAR else 1.0
     other = KIND_WEIGHTS.get(entry["kind"], 1.0) * (0.8 if entry["doc"] else 0.6)
@@ -92,7 +98,7 @@ def words(question: str) -> list[str]:
 
 
 def variants(word: str) -> dict[str, float]:
-    """Return the words that are searched for ``word``, with their weights: the word itself and its synonyms."""
+    """Return the words to search for in place of ``word``, with their weights: the word itself and its synonyms."""
     doer = f"{word}r" if word.endswith("e") else f"{word}er"  # read: reader
     forms = (word, word.removesuffix("s"), word.removesuffix("ing"))
     synonyms = next((_WORDS["synonyms"][form] for form in forms if form in _WORDS["synonyms"]), ())
@@ -113,10 +119,11 @@ class Index:
             return database.execute(query, values).fetchall()
 
     def search(self, question: str, limit: int = 10, module: str | None = None) -> list[Entry]:
-        """Return the entries that answer ``question`` best, best first, of one ``module`` if it is given.
+        """Return the entries that fit ``question`` best, the best first. With ``module``, search only that module.
 
-        They have no docstring, but ``score``, ``matched`` (words of the question) and ``covered``: the share of the
-        question, from 0 to 1, that is in more than the docstring.
+        The field ``doc`` is removed from each entry, and three fields are added: ``score``; ``matched``, the words of
+        the question that were found; and ``covered``, a number from 0 to 1. ``covered`` is the share of the question
+        that the entry fits. Words that are found only in the entry's docstring do not count for ``covered``.
         """
         found = {word: self._matches(word) for word in words(question)}
         weights = self._rows("SELECT rowid, weight FROM entry WHERE module = ifnull(?, module)", module)
@@ -138,7 +145,11 @@ class Index:
     def _ranked(
         self, found: dict[str, Matches], weights: dict[int, float]
     ) -> Iterator[tuple[float, int, float, list[str]]]:
-        """Yield score, negative number, covered share and matched words of each entry that is in ``weights``."""
+        """Yield a tuple for each entry in ``weights`` that has a word of the question.
+
+        The tuple has the entry's score, the negative of the entry's number, the share of the question that the entry
+        covers, and the matched words. ``found`` has the matching entries of each word.
+        """
         rarity = {word: math.log(1 + self.size / (1 + len(matches))) for word, matches in found.items()}
         for number in weights.keys() & set[int]().union(*found.values()):
             matches = {word: matches[number] for word, matches in found.items() if number in matches}
@@ -147,13 +158,13 @@ class Index:
             yield score, -number, covered, list(matches)
 
     def find(self, symbol: str) -> Entry | None:
-        """Return the entry of a name such as ``csv.DictReader``, with its docstring; or None."""
+        """Return the entry of a name such as ``csv.DictReader``, with its docstring. Return None if it is unknown."""
         return next(
             (json.loads(text) for (text,) in self._rows("SELECT json FROM entry WHERE symbol = ?", symbol)), None
         )
 
     def names(self, module: str) -> list[str]:
-        """Return all names in ``module``, with dots for names in classes."""
+        """Return all names in ``module``. The name of a class member has a dot: ``DictReader.fieldnames``."""
         return [
             symbol.removeprefix(f"{module}.")
             for (symbol,) in self._rows("SELECT symbol FROM entry WHERE module = ?", module)

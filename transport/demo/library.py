@@ -51,7 +51,7 @@ class Library:
         data = [path.read_bytes() for path in sorted(DATA.iterdir())]
         identity = hashlib.sha256(repr((FORMAT, sys.version, STDLIB, data)).encode()).hexdigest()[:10]
         self.path = (folder or cache_folder()) / f"stdlib-{platform.python_version()}-{identity}.sqlite"
-        """The file of the index. It becomes a temporary file if its folder cannot be written."""
+        """The file of the index. If its folder cannot be written to, this becomes the path of a temporary file."""
         self._index: Index | None = None
         self._loading = threading.Lock()
 
@@ -70,11 +70,17 @@ class Library:
         threading.Thread(target=load, name="index of the standard library", daemon=True).start()
 
     async def index(self) -> Index:
-        """Return :meth:`load` without blocking. If cancelled, its thread continues to build the index."""
+        """Load or build the index in a thread, as :meth:`load` does, and return the index.
+
+        If the call is cancelled, the thread still continues to build the index.
+        """
         return await trio.to_thread.run_sync(self.load, abandon_on_cancel=True)
 
     def load(self) -> Index:
-        """Return the index, built first if its file is missing, damaged or old. Blocks. Raises IndexFailed."""
+        """Return the index. If the index file is missing, damaged or outdated, first build it.
+
+        Blocks the thread. Raises IndexFailed if the index cannot be built.
+        """
         with self._loading:
             self._index = self._index or self._loaded()
         return self._index
@@ -93,14 +99,17 @@ class Library:
         return Index(self.path)
 
     async def search(self, query: str, limit: int = 8, module: str | None = None) -> dict[str, JSON]:
-        """Return the entries that fit ``query`` best and their modules. With ``module``, search only that module."""
+        """Return the entries that fit ``query`` best, and their modules. With ``module``, search only that module."""
         index = await self.index()
         hits = await trio.to_thread.run_sync(index.search, query, SEARCHED, module)
         modules = dict.fromkeys(hit["module"] for hit in hits)
         return {"hits": [*hits[: max(1, min(limit, MAX_HITS))]], "modules": [*modules][:5]}
 
     async def read_source(self, module: str, name: str = "") -> dict[str, JSON]:
-        """Return signature, docstring and source of ``name`` in ``module``. Raises LookupError if there is none."""
+        """Return the signature, the docstring and the source of ``name`` in ``module``.
+
+        Raises LookupError if the module has no such name. The error suggests similar names.
+        """
         index, symbol = await self.index(), f"{module}.{name}" if name else module
         entry = index.find(symbol)
         if entry is None:
@@ -116,10 +125,10 @@ class Library:
 
 
 def _build(path: Path) -> None:
-    """Build the index in a process of its own, and move it to ``path``: whole or not at all.
+    """Build the index in a separate process, and move the complete file to ``path``.
 
     *In a thread of the server, the work would hold the interpreter's lock for seconds, and the loop would wait.* Raises
-    OSError if the folder of ``path`` cannot be written, and IndexFailed if the process fails.
+    OSError if the folder of ``path`` cannot be written to, and IndexFailed if the process fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     run = partial(subprocess.run, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BUILD_SECONDS)
@@ -136,7 +145,7 @@ def _build(path: Path) -> None:
 
 
 def _source_of(entry: Entry) -> str:
-    """Return the installed source without its docstring, cut after ``MAX_LINES``; "" for a name in C."""
+    """Return the source without its docstring, cut after ``MAX_LINES`` lines. Return "" for a name written in C."""
     lines = without_docstring(
         linecache.getlines(str(STDLIB / entry["file"]))[max(entry["line"] - 1, 0) : entry["end_line"]]
     )

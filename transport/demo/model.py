@@ -41,7 +41,7 @@ class Model:
         """Return the model ``name`` with the key and the server in the environment.
 
         Raises:
-            ConfigError: Neither is there, or the extra ``openai`` is not installed.
+            ConfigError: The environment has neither a key nor a server, or the extra ``openai`` is not installed.
         """
         key, url = environment.get("OPENAI_API_KEY", ""), environment.get("OPENAI_BASE_URL", "")
         if find_spec("openai") is None:
@@ -75,11 +75,12 @@ class Model:
 
 
 async def _stream(run: Run, client: Any, request: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
-    """Stream one reply, and emit its text as it comes. Return the text and the tool calls.
+    """Stream one reply of the model, and emit its text as it comes. Return the text and the tool calls.
 
-    The lines are read here, to the end of the response. *The client's own stream stops at ``[DONE]`` and leaves
-    generators open, and trio warns about them. Leaving the loop early has the same effect.* Therefore emitting is
-    shielded from cancellation: a cancellation is raised only where the loop reads.
+    The loop reads all lines of the response. *If the loop ended early, generators would stay open, and trio would warn
+    about them. This also happens with the client's own stream, which stops at ``[DONE]``.* Therefore a cancellation
+    must not end the loop where it emits text: emitting is shielded from cancellation, and the next read raises the
+    cancellation.
     """
     text, calls, failure = "", dict[int, dict[str, Any]](), ""
     async with client.chat.completions.with_streaming_response.create(**request) as response:
@@ -104,7 +105,7 @@ async def _stream(run: Run, client: Any, request: dict[str, Any]) -> tuple[str, 
 
 
 async def _perform(run: Run, tools: dict[str, Any], called: dict[str, str], message: dict[str, str]) -> None:
-    """Run a tool and store its result, or its error, as the content of ``message``."""
+    """Run the tool that the model has called, and store its result or its error as the content of ``message``."""
     try:
         arguments = json.loads(called["arguments"] or "{}")
         result = await run.call_tool(tools[called["name"]], timeout=TOOL_SECONDS, **arguments)

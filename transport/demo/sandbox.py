@@ -33,15 +33,15 @@ _PYTHON = str(Path(sys.executable).resolve())  # that of a virtual environment i
 SCRIPT = Path(__file__).with_name("sandboxed.py")
 _ENVIRONMENT = {"HOME": HOME, "TMPDIR": HOME, "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "1"}
 PLACES = trio.CapacityLimiter(2)
-"""The places for examples that run at the same time, of all users. An example without a place waits for one."""
+"""The limit on the number of examples that run at the same time, for all users together. A further example waits."""
 
 
 @attrs.frozen
 class Outcome:
     """The outcome of an example.
 
-    ``status`` is ``ok``, ``timeout``, ``error`` (the example raised, or exceeded a limit), or ``NOT_RUN``: then
-    ``output`` says why.
+    ``status`` is ``ok``, ``timeout``, ``error`` or ``NOT_RUN``. With ``error``, the example raised an exception or
+    exceeded a limit. With ``NOT_RUN``, ``output`` says why the example was not run.
     """
 
     status: str
@@ -50,12 +50,12 @@ class Outcome:
 
 
 async def run(code: str, seconds: float = SECONDS) -> Outcome:
-    """Run ``code`` and return its outcome. The output of a session (``>>> …``) has its prompts.
+    """Run ``code`` and return its outcome. If ``code`` is a session (``>>> …``), the output has its prompts too.
 
-    An example that fails is an outcome, not an exception. Raises OSError if no process can be started.
+    If the example fails, its outcome says so, and no exception is raised. Raises OSError if no process can be started.
 
     Cancellation:
-        All processes of the example are killed. None is left when this function ends.
+        All processes of the example are killed. No process is left when this function ends.
     """
     if sys.platform != "linux":
         return Outcome(NOT_RUN, f"{NOT_RUN}: this machine offers no sandbox: it needs Linux", 0.0)
@@ -78,7 +78,7 @@ async def run_example(code: str) -> dict[str, JSON]:
 
 
 async def _run_process(code: bytes, seconds: float, output: bytearray) -> int:
-    """Run the script until it ends or its output is too long. Store the output in ``output``, also when cancelled."""
+    """Run the sandbox's script until it ends or prints too much. Add its output to ``output``, also when cancelled."""
     async with trio.open_nursery() as nursery:
         start = partial(
             trio.run_process,
@@ -108,7 +108,10 @@ async def _run_process(code: bytes, seconds: float, output: bytearray) -> int:
 
 
 async def _end(process: trio.Process) -> None:
-    """End the example: the script kills its processes when its input ends. If it does not, it is killed as well."""
+    """End an example: close the input of the sandbox's script, which then kills the example.
+
+    If the script has not ended after ``_KILL_SECONDS``, kill the script too.
+    """
     if process.stdin is not None:
         await process.stdin.aclose()
     with trio.move_on_after(_KILL_SECONDS):

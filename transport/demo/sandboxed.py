@@ -73,7 +73,10 @@ def main() -> int:
 
 
 def _watch(first: int, seconds: int) -> int:
-    """Kill process 1 when the input or the time ends. Return its exit status when its whole namespace has ended."""
+    """Wait until the input is closed, the time is up, or process 1 of the sandbox ends. Then kill process 1.
+
+    With process 1, the kernel ends all processes of the sandbox. Return the exit status of process 1 after that.
+    """
     end = select.poll()
     end.register(0, 0)
     end.register(os.pidfd_open(first), select.POLLIN)
@@ -84,7 +87,7 @@ def _watch(first: int, seconds: int) -> int:
 
 
 def _reap(child: int) -> int:
-    """Wait for every process that ends until ``child`` ends. Return 0, or 1 if it failed."""
+    """Collect each child process that ends, until ``child`` ends. Return 0, or 1 if ``child`` failed."""
     while True:
         ended, status = os.wait()
         if ended == child:
@@ -102,7 +105,10 @@ def _call(name: str, *arguments: object) -> int:
 
 
 def _enter_namespaces() -> None:
-    """Enter new namespaces, with all rights inside. The user keeps its number there, and root may take another."""
+    """Enter new namespaces, in which this process has all rights.
+
+    The user has the same number inside as outside. If the user is root, a user without rights exists inside too.
+    """
     if MACHINE not in CALLS:
         raise OSError(f"no list of system calls for {MACHINE}")
     _write("/proc/self/oom_score_adj", "1000")  # if the machine has no memory left, the kernel ends the example first
@@ -132,7 +138,10 @@ def _enter_namespaces() -> None:
 
 
 def _shown() -> list[str]:
-    """Return the paths that an example sees, as far as they exist: Python, and the libraries of the system for it."""
+    """Return the paths that an example sees: Python, the system libraries for it, time zones, and a few devices.
+
+    Paths that do not exist on this machine are left out.
+    """
     packed = [f"{folder}/{MACHINE}-linux-gnu" for folder in ("/lib", "/usr/lib")]  # on Debian, apart from programs
     libraries = packed if os.path.isdir(packed[1]) else ["/lib", "/usr/lib"]
     python = os.path.dirname(os.__file__) if sys.base_prefix == "/usr" else f"{sys.base_prefix}/lib"
@@ -141,7 +150,10 @@ def _shown() -> list[str]:
 
 
 def _build_root() -> None:
-    """Make a small file system in memory the root of this process: libraries to read, and an empty folder to write."""
+    """Replace the root of this process by a small file system in memory.
+
+    The file system has libraries, which can only be read, and an empty folder for the example's own files.
+    """
     import site  # only for the places of installed packages, which an example does not see
 
     os.umask(0o022)  # another user than root must be able to enter the folders
@@ -170,7 +182,7 @@ def _mount_memory(folder: str, flags: int, options: str) -> None:
 
 
 def _show(source: str, path: str, *, devices: bool) -> None:
-    """Make a file or folder visible at ``path``, with all that is mounted in it, read-only."""
+    """Make a file or folder visible at ``path``, read-only, together with everything that is mounted in it."""
     os.makedirs(path if os.path.isdir(source) else os.path.dirname(path), exist_ok=True)
     if not os.path.isdir(source):
         _write(path, "")
@@ -202,7 +214,7 @@ def _give_up_rights(seconds: int) -> None:
 
 
 def _filter_calls() -> None:
-    """Let the kernel refuse the system calls in ``CALLS``, and sockets of other families than ``FAMILIES``."""
+    """Make the kernel refuse the system calls in ``CALLS``, and any socket of a family that is not in ``FAMILIES``."""
     import ctypes  # as above
 
     architecture, socket, *refused = CALLS[MACHINE]
@@ -223,7 +235,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _run(code: str) -> int:
-    """Run ``code`` as ``__main__``. Return 0, or 1 if it raised: then its traceback is printed."""
+    """Run ``code`` as ``__main__``. Return 0. If ``code`` raises an exception, print its traceback and return 1."""
     import site
     import traceback
     from types import ModuleType

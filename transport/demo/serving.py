@@ -27,7 +27,7 @@ SUGGESTIONS = (
 
 
 def build_app(cache: Path | None = None, model: Model | None = None, pace: float = PACE, **keywords: Any) -> Greenroom:
-    """Return a Greenroom with the agents of the demo, and begin to load or build the index in the folder ``cache``."""
+    """Return a Greenroom with the demo's agents, and begin to load or build the index in the folder ``cache``."""
     app, library = Greenroom(**keywords), Library(cache)
     library.start()
     register(app, Demo(library, pace, model))
@@ -38,7 +38,7 @@ async def serve_demo(reporter: Reporter, given: Sequence[Given] = (), model: str
     """Serve the demo until SIGTERM or SIGINT. Raises as :func:`transport.http.serving.serve` does.
 
     Args:
-        reporter: Gets a report once the demo can be used, and when its end begins.
+        reporter: Gets a report when the demo can be used, and a report when the server begins to shut down.
         given: Settings of the command line.
         model: The name of the model that answers, or an empty string for answers from the index alone.
     """
@@ -52,7 +52,10 @@ async def serve_demo(reporter: Reporter, given: Sequence[Given] = (), model: str
 
 
 def signing_key(log: str) -> str:
-    """Return the key that signs visitors' tokens. It is kept beside the log: visitors stay the same after a restart."""
+    """Return the key that signs the tokens of the page's visitors.
+
+    The key is stored in a file beside the log, so that after a restart each visitor is still the same user.
+    """
     scheme, _, path = log.partition(":")
     if scheme != "sqlite":
         return secrets.token_hex(32)

@@ -12,7 +12,7 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 def url_of(listeners: Sequence[socket.socket], host: str | None = None) -> str:
-    """Return the URL of the pages. Its host is ``host``. If ``host`` is None, it is the address of the listeners.
+    """Return the URL of the pages on ``host``. If ``host`` is None, the URL has the address of the listeners.
 
     The URL without its last slash is the origin of the pages.
     """

@@ -39,15 +39,18 @@ class FrameScanner:
         self._left = 0
         """Number of bytes of the current frame's payload that have not arrived."""
         self.begun = 0
-        """Number of frames of any kind."""
+        """Number of frames of any kind that began in the last call of :meth:`scan`."""
         self.controls = 0
-        """Number of pings and pongs."""
+        """Number of pings and pongs that began in the last call of :meth:`scan`."""
         self.data_frames = 0
-        """Number of frames with a part of a message."""
+        """Number of frames with a part of a message that began in the last call of :meth:`scan`."""
         self.later_fragments = 0
-        """Number of frames that continue a message."""
+        """Number of frames that continue a message and began in the last call of :meth:`scan`."""
         self.most_fragments = 0
-        """Largest number of fragments of one message. The message's fragments in earlier calls count, too."""
+        """Largest number of fragments of one message in the last call of :meth:`scan`.
+
+        The message's fragments in earlier calls count, too.
+        """
         self._fragments = 0
         """Number of fragments of the current message so far."""
 

@@ -39,7 +39,10 @@ class Reject:
 
 
 def plain_answer(refusal: Reject) -> bytes:
-    """Return the HTTP answer to a refused request, as bytes to send without a library. Close the connection then."""
+    """Return the HTTP answer to a refused request, as bytes that the caller sends itself.
+
+    After these bytes the caller must close the connection.
+    """
     body = refusal.body.encode() + b"\n"
     head = (
         f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",

@@ -84,7 +84,10 @@ def _fault_of(headers: list[tuple[bytes, bytes]]) -> str | None:
 
 
 def _is_host(host: bytes) -> bool:
-    """Return whether the HTTP library can read this host. The library raises an exception for an impossible label."""
+    """Return whether the HTTP library can read this host.
+
+    The library would raise an exception for a host with an invalid label (a part between two dots).
+    """
     try:
         host.decode("idna")
     except UnicodeError:

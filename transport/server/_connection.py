@@ -75,7 +75,7 @@ class Connection:
         self._limits: FrameLimits | None = None
         """The rate limits for small frames. None until the first small frame."""
         self._requests: Requests | None = None
-        """The handler of the client's requests. None until the first request: a frame after the hello, but no pong."""
+        """The handler of the client's requests. None until the first frame after the hello that is not a pong."""
         self.user: User | None = None
         """The authenticated user. None until the limit on the user's connections has allowed this connection."""
         self._attachment: Attachment | None = None
@@ -246,7 +246,7 @@ class Connection:
         return answer_upgrade(self._context, self, request)
 
     def on_bad_request(self, fault: str) -> None:
-        """Note that the wire refuses the request."""
+        """Record that the WebSocket library refuses the client's request, for the reason ``fault``."""
         self._context.refusals.note(Reason.BAD_REQUEST, fault)
 
     def on_drained(self) -> None:
@@ -273,7 +273,7 @@ class Connection:
         self.close(close_codes.MESSAGE_TOO_BIG, f"a message may have {self._context.settings.max_fragments} fragments")
 
     def on_too_big(self, code: int, reason: str) -> bool:
-        """Note that the WebSocket closes because of a too large message. Return False if another close has begun."""
+        """Record that the WebSocket closes because a message was too large. Return False if another close has begun."""
         return self._life.note_closed(code, reason)
 
     # Calls of Places, the limit for each user (a Holder)
@@ -289,7 +289,7 @@ class Connection:
         return True
 
     def waits(self) -> bool:
-        """Return whether the client of this new connection is still there, so that the connection can use a place."""
+        """Return whether the client of this new connection is still there, so that the connection can be admitted."""
         return self._life.closing is None and self._wire.is_open
 
     def give_way(self) -> None:
@@ -298,7 +298,10 @@ class Connection:
 
 
 def _note_end(connection: str, gone: tuple[type[Exception], ...], raised: BaseException) -> None:
-    """Log why a connection has ended. ``gone`` are the exceptions of a peer that has left."""
+    """Log the end of a connection by the exception ``raised``.
+
+    The exceptions ``gone`` mean that the peer has left, which is no failure.
+    """
     if all(is_a(error, (*gone, trio.Cancelled)) for error in leaves(raised)):
         log_line(logger, logging.DEBUG, "connection %s has ended", connection)
     else:

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 # same time, all would reconnect at the same time, to the other servers behind the same load balancer.*
 _GOODBYE_BATCH, _GOODBYE_SECONDS = 100, 0.05
 MAX_WITHOUT_ROOM = 64
-"""Maximum number of connections beyond a limit that wait for their request. The answer to the request is then 503.
+"""Maximum number of connections beyond a limit that have sent no request yet. Each will get 503 as its answer.
 
-If there are more, the oldest of these connections are dropped without an answer.
+If there are more such connections, the oldest of them are dropped without an answer.
 """
 _WORDS = {Reason.SERVER_FULL: "too many connections", Reason.ADDRESS_FULL: "too many connections from this address"}
 
 
 class Counted(Holder, Protocol):
-    """The part of a connection that :class:`Connections` uses."""
+    """The interface of a connection that :class:`Connections` calls."""
 
     user: User | None
     """The authenticated user. None until the limit on the user's connections has allowed this connection."""
@@ -68,7 +68,7 @@ class Connections:
         self._open: dict[Counted, None] = {}
         self._by_address: dict[str, int] = {}
         self._silent = SilentConnections[Counted]()
-        """The connections with room that have sent no complete request yet."""
+        """The connections within the limits that have sent no complete request yet."""
         self._without_room: dict[Counted, None] = {}
         """The connections that were beyond a limit when they came. They do not count against any limit."""
         self._all_gone = trio.lowlevel.ParkingLot()

@@ -84,7 +84,7 @@ class Delivery:
     # Notifications of the session (a Listener)
 
     def on_events(self) -> None:
-        """Note that the session commits new events. At the end of the commit the events are sent to the client."""
+        """Schedule the new events of the session, to be sent to the client at the end of the present commit."""
         if not self._life.over:
             self._context.flusher.schedule_with_commit(self)
 
@@ -105,11 +105,11 @@ class Delivery:
     # Requests
 
     def reply(self, reply: CommandReply, refusal: Reason | None = None) -> None:
-        """Send the reply to a command with the next data. Never raises: an error ends only this connection.
+        """Send the reply to a command together with the next data. Never raises: an error ends only this connection.
 
         Args:
             reply: The reply.
-            refusal: The reason, if it is known, why the command is refused. Else the reply's code decides it.
+            refusal: The reason why the command is refused. If None, the reply's code decides the reason.
         """
         if self._life.over or self._life.closing is not None:
             return
@@ -124,7 +124,7 @@ class Delivery:
             self.on_failed(error)
 
     def acknowledge(self, seq: int) -> None:
-        """Note that the client has processed all events up to ``seq``.
+        """Record that the client has processed all events up to ``seq``.
 
         If ``seq`` is higher than before, the client has shown that it still reads.
         """

@@ -10,7 +10,7 @@ from transport.server._containment import Contained, end_failed
 
 
 class Visited(Contained, Protocol):
-    """The part of a connection that the flusher uses."""
+    """The interface of a connection that the flusher (the task that writes new data) calls."""
 
     def flush(self) -> None:
         """Write the connection's new data. Never waits. If this raises, the connection is closed."""

@@ -78,7 +78,7 @@ class Lifetime:
             self.scope.cancel()
 
     def note_closed(self, code: int, reason: str) -> bool:
-        """Note that the WebSocket itself closes the connection with ``code``.
+        """Record that the WebSocket itself closes the connection with ``code``.
 
         Return False if another close was decided before.
         """

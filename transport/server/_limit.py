@@ -71,5 +71,5 @@ class Limit:
 
 
 def within(context: ServerContext, seconds: float) -> Limit:
-    """Return a time limit that the heartbeat of this server keeps."""
+    """Return a time limit of ``seconds`` for a ``with`` block. The server's heartbeat (a timer) enforces the limit."""
     return Limit(context.heartbeat, context.time, seconds)

@@ -51,7 +51,7 @@ class Liveness:
         self._context.heartbeat.remove(self)
 
     def note_frame(self) -> None:
-        """Note that a frame of any type has arrived from the client."""
+        """Record that a frame of any type has arrived from the client."""
         self._heard_at = self._context.time.now()
         if (on_frame := self._on_frame) is not None:
             self._on_frame = None

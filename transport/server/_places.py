@@ -25,7 +25,7 @@ logger = logging.getLogger("greenroom.connections")
 
 
 class Holder(Protocol):
-    """The part of a connection that :class:`Places` uses. Its methods must not wait or raise."""
+    """The interface of a connection that :class:`Places` calls. Its methods must not wait or raise."""
 
     def probe(self, on_frame: Callable[[], None]) -> bool:
         """Ping the client now, and call ``on_frame`` when the client's next frame arrives.

@@ -111,7 +111,10 @@ class Reason(Enum):
 
 
 BY_STATUS = {403: Reason.ORIGIN, 404: Reason.PATH, 400: Reason.SUBPROTOCOL}
-"""The reasons to answer an upgrade request with an HTTP error. Status 503 is not here: it has several reasons."""
+"""The reason for each HTTP error with which an upgrade request is refused.
+
+Status 503 is not here, because there are several reasons for it.
+"""
 
 BY_CODE = {
     close_codes.TOO_MANY_CONNECTIONS: Reason.USER_FULL,
@@ -125,10 +128,13 @@ BY_CODE = {
     close_codes.SLOW_CONSUMER: Reason.SLOW,
     close_codes.OVERLOADED: Reason.SESSION,
 }
-"""The reasons to close a connection with a code, at any time."""
+"""The reason for each close code that is a refusal both before and after the welcome."""
 
 BY_ERROR: dict[str, Reason] = {ErrorCode.OVERLOADED: Reason.COMMAND, ErrorCode.RATE_LIMITED: Reason.STARTS}
-"""The reasons for a session to refuse a command with an error code. Other codes are faults of the command itself."""
+"""The reason for each error code by which a session refuses a command because of a limit.
+
+Any other error code means that the command itself has a fault.
+"""
 
 DETAILED = {Reason.NOT_AUTHENTICATED, Reason.FORBIDDEN, Reason.BAD_FRAME, Reason.SESSION}
 """The reasons for which the client gets a text with more details. This text is logged too."""
@@ -137,7 +143,10 @@ BEFORE_WELCOME = {
     close_codes.TOKEN_EXPIRED: Reason.TOKEN_EXPIRED,
     close_codes.SESSION_CLOSED: Reason.SESSION_CLOSED,
 }
-"""The reasons to close a connection that count only before the welcome. Later they are the usual end of a session."""
+"""The reason for each close code that is a refusal only before the welcome.
+
+After the welcome, a close with such a code is usual.
+"""
 
 
 @attrs.define
@@ -152,7 +161,7 @@ class _Count:
 
 @attrs.frozen
 class Summary:
-    """Refusals that were counted, for one log line: their reason, their number, and the detail of the newest one."""
+    """Refusals that were counted, for one log line: the reason, the number, and the detail of the newest refusal."""
 
     reason: Reason
     refusals: int
@@ -221,12 +230,12 @@ class RefusalLog:
             self._heartbeat.add(self, due)
 
     def note_status(self, status: int, detail: str) -> None:
-        """Note that an upgrade request is answered with the HTTP error ``status``."""
+        """Log or count the refusal of an upgrade request with the HTTP error ``status``."""
         if (reason := BY_STATUS.get(status)) is not None:
             self.note(reason, detail)
 
     def note_closing(self, code: int, detail: str, *, greeted: bool) -> None:
-        """Note that a connection is closed with ``code``. Do nothing if this code is no refusal.
+        """Log or count the close of a connection with ``code``. Do nothing if this code is no refusal.
 
         Args:
             code: The close code.
@@ -240,12 +249,12 @@ class RefusalLog:
             self.note(reason, detail if reason in DETAILED else "")
 
     def note_reply(self, code: str, message: str, reason: Reason | None) -> None:
-        """Note that a command is refused with an error code.
+        """Log or count the refusal of a command with an error code.
 
         Args:
             code: The error code.
             message: The text that the client gets.
-            reason: The reason, if it is known. Else the error code decides it, and the text is logged too.
+            reason: The reason. If None, the error code decides the reason, and ``message`` can be logged too.
         """
         if reason is not None:
             self.note(reason)

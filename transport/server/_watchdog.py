@@ -66,7 +66,10 @@ class Watchdog:
                 thread.join(_JOIN_SECONDS)
 
     def answer(self) -> None:
-        """Note that the event loop runs. The event loop itself calls this when the thread asks for an answer."""
+        """Record that the event loop still runs.
+
+        The event loop itself calls this method when the watchdog's thread asks for an answer.
+        """
         stood = self._time.tick()
         self._answered.set()
         if stood >= self._seconds:

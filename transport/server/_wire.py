@@ -32,14 +32,14 @@ class UpgradeRequest:
 
 
 class WireOwner(Protocol):
-    """The part of a connection that its wire (its WebSocket) uses. Its methods must not wait or raise."""
+    """The interface of a connection that its wire (its WebSocket) calls. The methods must not wait or raise."""
 
     def on_upgrade(self, request: UpgradeRequest) -> Accept | Reject:
         """Return the answer to the client's request for a WebSocket."""
         ...
 
     def on_bad_request(self, fault: str) -> None:
-        """Note that the wire refuses the client's request with HTTP 400. ``fault`` is the reason in words."""
+        """Record that the wire (the WebSocket) refuses the client's request with HTTP 400, for the reason ``fault``."""
 
     def on_drained(self) -> None:
         """Continue to write, since the network has taken all data."""
@@ -58,7 +58,7 @@ class WireOwner(Protocol):
         """Close the connection: a message of the client has too many fragments. The wire hands on nothing more."""
 
     def on_too_big(self, code: int, reason: str) -> bool:
-        """Note that the WebSocket closes with ``code``, because a message of the client was too large.
+        """Record that the WebSocket closes with ``code``, because a message of the client was too large.
 
         Return False if the connection is already ending for another reason. In that case no goodbye frame is sent.
         """
@@ -136,7 +136,7 @@ class Wire(Protocol):
         """
 
     def note_progress(self) -> None:
-        """Note that the peer still reads. The time limit for a peer that takes no data starts again."""
+        """Record that the peer still reads, so that the time limit for a peer that takes no data starts again."""
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame, wait for the peer's close frame, and close the stream.

@@ -142,7 +142,7 @@ class WriteBuffer(ReadBuffer):
             raise trio.BrokenResourceError
 
     def note_progress(self) -> None:
-        """Note that the peer still reads: bytes were sent, or the peer has acknowledged events."""
+        """Record that the peer still reads: bytes were sent, or the peer has acknowledged events."""
         self.progressed_at = loop_time().now()
 
     # The stream under the library

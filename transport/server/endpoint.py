@@ -232,9 +232,9 @@ class Endpoint:
 
 
 def _prepared(sock: socket.socket) -> trio.SocketStream:
-    """Set the options of an accepted socket, and return it as a stream. After a failure, close the socket.
+    """Set the options of an accepted socket, and return it as a stream.
 
-    A failure is raised as ``OSError``.
+    If an option cannot be set, close the socket and raise ``OSError``.
     """
     try:
         sock.settimeout(0)
