@@ -282,7 +282,10 @@ _NAMES_OF_SPI = frozenset(
 
 
 def __getattr__(name: str) -> object:
-    """Return the object ``name`` of :mod:`actors.spi`. In earlier versions this module had the names of ``spi``."""
+    """Return the attribute ``name`` of :mod:`actors.spi`, if earlier versions had that name in this module.
+
+    For any other name, raise ``AttributeError``.
+    """
     if name in _NAMES_OF_SPI:
         return getattr(import_module("actors.spi"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,13 +39,16 @@ def is_whole(value: object, lowest: float = -math.inf, highest: float = math.inf
 
 
 def check_kind(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:
-    """Raise SpecError unless ``value`` is an instance of ``kind``. The message describes the kind by ``expected``."""
+    """Raise SpecError unless ``value`` is an instance of ``kind``.
+
+    ``expected`` is the text that describes ``kind`` in the error message.
+    """
     if not isinstance(value, kind):
         raise SpecError(f"{name} must be {expected}, not {shown(value)}")
 
 
 def check_seconds(value: object, name: str = "the time") -> None:
-    """Raise SpecError unless ``value`` is a time in seconds: 0 or more, ``math.inf`` for no limit."""
+    """Raise SpecError unless ``value`` is a number of seconds, 0 or more. ``math.inf`` stands for no limit."""
     if not is_number(value) or value < 0:
         raise SpecError(f"{name} must be a number of seconds, 0 or more, not {shown(value)}")
 
@@ -67,7 +70,10 @@ def one_of(kind: type[enum.StrEnum]) -> Validator:
 
 
 def count(lowest: int, *, optional: bool = False) -> Validator:
-    """Return a validator that raises SpecError unless a value is an integer >= ``lowest``, or None if ``optional``."""
+    """Return a validator of a field. It raises SpecError unless the field's value is an integer of at least ``lowest``.
+
+    If ``optional`` is true, the validator also accepts None.
+    """
 
     def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
         if not (optional and value is None):

@@ -59,7 +59,10 @@ class ActorTerminated(ActorError):
 
 
 class ActorRestarted(ActorError):
-    """The target actor failed while it handled this message, and was restarted. The message became a dead letter."""
+    """The target actor failed while it handled the message of this ask, and was restarted.
+
+    The message became a dead letter (a message that was not handled).
+    """
 
 
 class ReplyDropped(ActorError):
@@ -128,7 +131,7 @@ class UnserialisableEvent(EventError, ValueError):
 
 
 class GrammarError(EventError):
-    """The rules for the order of a session's events do not allow this event now.
+    """The event is not allowed now by the rules for the order of a session's events.
 
     ``rule`` is the broken rule, G1 to G5.
     """
@@ -177,7 +180,7 @@ class CommandRefused(GreenroomError):
 class SessionClosed(GreenroomError):
     """The session was closed permanently: clients cannot attach, and runs cannot start.
 
-    The name can be used again after retention has removed the closed session.
+    The closed session stays in the log for some time. After its removal from the log, the name can be used again.
     """
 
 

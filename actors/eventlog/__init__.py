@@ -29,8 +29,10 @@ def open_log(url: str, *, read_only: bool = False) -> EventLog:
 
     Args:
         url: ``memory:``, ``sqlite:PATH`` or ``sqlite:PATH?synchronous=FULL``. With ``FULL`` every commit is written to
-            the disk before it succeeds. With ``NORMAL``, the default, the operating system decides when.
-        read_only: Open the log for reading only. A server can have the log open meanwhile. Not for ``memory:``.
+            the disk before it succeeds. With ``NORMAL``, the default, the operating system chooses the time at which a
+            commit is written to the disk.
+        read_only: Open the log for reading only. A server can have the log open at the same time. ``memory:`` cannot be
+            opened for reading only.
 
     Raises:
         ConfigError: The URL does not name a log.

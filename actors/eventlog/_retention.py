@@ -39,13 +39,13 @@ class RetentionWalk:
     horizon: float
     """Lowest ``ts`` of an event that is young enough to keep, in ms since 1970."""
     count: int
-    """Number of the stream's lines that were not dropped yet."""
+    """Number of the stream's events that were not dropped yet. Each event is one line."""
     size: int
-    """Size of the stream's lines that were not dropped yet, in bytes."""
+    """Size of the stream's events that were not dropped yet, in bytes."""
 
     @classmethod
     def of(cls, keep: Retention, now: int, count: int, size: int) -> RetentionWalk:
-        """Return a search for a stream of ``count`` lines with ``size`` bytes together.
+        """Return a new search through a stream that has ``count`` lines (encoded events) with ``size`` bytes together.
 
         ``now`` is the time of the search, in ms since 1970.
         """
@@ -74,11 +74,11 @@ class RetentionWalk:
         return dropped
 
     def drop_whole(self, count: int, size: int, last_ts: int) -> bool:
-        """Count the next ``count`` lines as dropped, unless retention keeps one of them. Return True if dropped.
+        """Count the next ``count`` lines as dropped, if it is certain that all of them must be dropped.
 
-        The lines need not be read for this: ``size`` is the size of these lines in bytes, and ``last_ts`` is the ``ts``
-        of the newest of these lines. If this returns False, perhaps some of these lines are kept: read the lines and
-        pass them to :meth:`drop`.
+        Return whether the lines were counted. They need not be read for this: ``size`` is the size of these lines in
+        bytes, and ``last_ts`` is the ``ts`` of the newest of these lines. If this returns False, perhaps some of these
+        lines are kept: read the lines and pass them to :meth:`drop`.
         """
         # All of these lines are dropped if the later lines alone fill a limit, or if even the newest one is too old.
         after, rest = self.count - count, self.size - size

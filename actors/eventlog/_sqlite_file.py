@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("greenroom.eventlog")
 
 CHECK_SECONDS = 5.0
-"""Maximum time for the check of a log file when it is opened, in seconds. A larger file is opened without the check.
+"""Maximum time for the check of a log file when it is opened, in seconds.
 
-The time is enough for a file of some GiB.
+The time is enough for a file of some GiB. If the check takes longer, the file is opened without the check.
 """
 _STEPS_PER_LOOK = 1_000
-"""Number of steps of SQLite's virtual machine after which the check of a file checks the time."""
+"""Number of steps of SQLite's virtual machine between two looks at the clock, while a log file is checked."""
 
 WAL_BYTES = 16 * 1024 * 1024
 """Size in bytes to which the write-ahead log is cut after its content was copied to the main file.
@@ -43,9 +43,15 @@ SQLite never shrinks the file while it is open.
 """
 
 LOOK_SECONDS = 1.0
-"""Minimum interval between two measurements of the write-ahead log, in seconds. Only writes measure its size."""
+"""Minimum interval between two measurements of the write-ahead log, in seconds.
+
+The size is measured only after a write.
+"""
 LARGE_WAL_BYTES = 256 * 1024 * 1024
-"""Size of the write-ahead log, in bytes, from which one warning is logged: another program has read for too long."""
+"""Size of the write-ahead log, in bytes, from which one warning is logged.
+
+The write-ahead log grows so large only if another program reads the log file for too long.
+"""
 
 # From the description of SQLite's file format.
 _MAGIC, _HEADER_BYTES, _LARGEST_PAGE = b"SQLite format 3\0", 100, 65_536
@@ -150,12 +156,18 @@ def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
 
 def _is_beyond_writing(target: Path) -> bool:
-    """Return whether SQLite can neither find nor make ``-shm``, the index file that it needs for a write-ahead log."""
+    """Return whether SQLite can neither find nor make ``-shm``, the index file that it needs for a write-ahead log.
+
+    In that case SQLite cannot open the log file in the normal way, not even for reading.
+    """
     return not os.access(target.parent, os.W_OK, effective_ids=True) and not _beside(target, "-shm").exists()
 
 
 def _check_alone(path: Path, target: Path) -> None:
-    """Raise ``LogUnavailable`` if there is a write-ahead log. SQLite ignores it in a file opened as immutable."""
+    """Raise ``LogUnavailable`` if the log file has a write-ahead log that is not empty.
+
+    The log file is opened as immutable after this check. For an immutable file, SQLite ignores the write-ahead log.
+    """
     log = _beside(target, "-wal")
     if log.exists() and log.stat().st_size:
         raise LogUnavailable(
@@ -252,7 +264,7 @@ def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
 
     *A damaged index page hid the end of a stream: an older event seemed to be the newest, and new events got the
     numbers of the hidden events.* Rows have checksums, which are checked whenever a row is read. An index has no
-    checksums: the only check is to compare all of it with its table.
+    checksums: the only check is to compare the whole index with its table.
     """
     until = time.monotonic() + CHECK_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS_PER_LOOK)

@@ -27,10 +27,10 @@ Clients do not repeat an older start.
 
 
 def remember_starts(connection: sqlite3.Connection) -> None:
-    """Add the recent starts of runs to the list of done commands in the state of their stream.
+    """Store the recent starts of runs as done commands, in the states of their streams.
 
-    A command in this list is not carried out again. Up to schema 2 a restarted server searched the events for recent
-    starts. Since schema 3 a restarted server reads only the state.
+    A done command is not carried out again. Up to schema 2 a restarted server searched the events for recent starts.
+    From schema 3 on a restarted server reads only the states.
     """
     since = time.time_ns() // 1_000_000 - int(RECENT_SECONDS * 1000)
     for stream, state in connection.execute("SELECT id, state FROM streams").fetchall():

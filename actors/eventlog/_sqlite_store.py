@@ -80,8 +80,8 @@ class _End(NamedTuple):
     """The end of a stream: the values that an append to this stream needs.
 
     ``state`` is the hash of the stream's state. If a batch's state has the same hash, the state did not change, and the
-    append does not write it again. Keeping the state itself would cost too much memory. Nobody can make two states with
-    the same hash on purpose: Python's 64-bit hash has a random key in each process.
+    append does not write it again. Keeping the state itself would cost too much memory. An attacker cannot make two
+    states with the same hash, because Python's 64-bit hash has a random key in each process.
     """
 
     id: int
@@ -164,7 +164,10 @@ class Reader:
 
 
 class Writer:
-    """The writing half of a SQLite log. The writer keeps the ends of streams in memory: no other process writes."""
+    """The writing half of a SQLite log.
+
+    The writer keeps the ends of streams in memory. This is safe, because no other process writes to the file.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -288,7 +291,10 @@ class Writer:
         return None
 
     def _drop(self, stream: _Position, kept: int, boundary: _Boundary | None) -> None:
-        """Delete a stream's events except the ``kept`` newest. Only some events of the row ``boundary`` are deleted."""
+        """Delete a stream's events except the ``kept`` newest events.
+
+        ``boundary`` is the row that has both kept and deleted events; None if no row has both. This row is shortened.
+        """
         oldest = stream.latest + 1 - kept
         if not kept:  # no batch will be left to take these values from
             values = (stream.latest, stream.total, stream.touched, stream.id)

@@ -32,7 +32,10 @@ class StreamWalk:
     head: Head
     """The stream's summary when the walk began: its epoch, its oldest and newest seq, its size."""
     position: int
-    """Seq of the last event behind the reader. This event was returned, or retention dropped it before the read."""
+    """Seq of the newest event that the reader has passed.
+
+    This event was returned, or retention dropped it before it was read.
+    """
     gone: bool = False
     """Whether the stream was removed while it was read. Reading then ends, even if a new stream has the same name."""
 

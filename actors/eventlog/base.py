@@ -35,7 +35,10 @@ class StreamKey(NamedTuple):
 
 
 def check_names(key: StreamKey) -> None:
-    """Raise ``ValueError`` if UTF-8 cannot encode the user or the session. Some engines cannot store other names."""
+    """Raise ``ValueError`` if UTF-8 cannot encode the user or the session.
+
+    Some kinds of log cannot store such a name.
+    """
     for name in key:
         try:
             name.encode()
@@ -97,7 +100,7 @@ class Retention:
     def beside(self, state: int) -> Retention:
         """Return the same limits, but with ``size`` reduced by ``state``, the size of the stream's state in bytes.
 
-        A log compares only the size of a stream's lines with ``size``. With the reduced limit the state is counted too.
+        A log compares ``size`` only with the size of the stream's lines. The reduced limit makes room for the state.
         """
         # A state that is larger than the limit leaves no room for events.
         return attrs.evolve(self, size=max(0, self.size - state))
@@ -141,7 +144,7 @@ class UserUsage:
     streams: int
     """Number of the user's streams (sessions)."""
     size: int
-    """Size of the kept lines and of the states of these streams, in bytes."""
+    """Size of the user's streams in bytes: their kept lines and their states."""
 
 
 class EventLog(ABC):
@@ -257,9 +260,9 @@ class EventLog(ABC):
         return UserUsage(len(found), sum(head.size + len(head.state) for head in found))
 
     async def oldest_streams(self, user: str, limit: int) -> Sequence[StreamKey]:
-        """Return the keys of the user's streams that have events: those with the oldest events first.
+        """Return the keys of the user's streams that have events. The stream with the oldest event comes first.
 
-        This default asks for the heads of all streams of the user. An engine that can sort them faster replaces it.
+        This default method reads the heads of all streams of the user. An engine with a faster way overrides this.
 
         Args:
             user: The user.

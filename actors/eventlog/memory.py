@@ -29,7 +29,7 @@ _COMPACT_AT = 1024
 
 @attrs.define
 class _Stream:
-    """One stream in memory: its kept lines, and its epoch, newest seq, size and other values of a ``Head``."""
+    """One stream in memory: its kept lines, and the values of its summary (:class:`Head`)."""
 
     epoch: str = attrs.field(factory=lambda: secrets.token_hex(8))
     lines: list[bytes] = attrs.Factory(list[bytes])
@@ -39,9 +39,9 @@ class _Stream:
     size: int = 0
     state: bytes = b""
     touched: int = attrs.field(factory=lambda: time.time_ns() // 1_000_000)
-    """Time of the stream's newest event in ms since 1970. If there never was one, the time when the stream was made.
+    """Time of the stream's newest event in ms since 1970. If the stream never had an event, the time when it was made.
 
-    This time is used only while the stream has no line: otherwise the ``ts`` of the newest line counts.
+    This time is used only while the stream has no line. While there are lines, the ``ts`` of the newest line is used.
     """
 
     @property

@@ -41,7 +41,7 @@ class LogFault:
     user: str
     session: str
     seq: int
-    """Seq of the event that breaks the rule. If something is missing at the end, the seq of the newest event.
+    """Seq of the event that breaks the rule. If events are missing at the session's end, the seq of the newest event.
 
     The seq is 0 if the session could not be read at all.
     """

@@ -43,7 +43,10 @@ class Kind(StrEnum):
 
 
 _CALL_RULES = {Kind.CALL: "G3", Kind.INPUT: "G2"}
-"""The rule (G1 to G5) to report when an event about a tool call or question is refused, by the kind of the item."""
+"""The broken rule (G1 to G5) that is reported when an event of a tool call or question is refused.
+
+The key is the kind of the item: tool call or question.
+"""
 
 _CLOSING_TYPES = {Kind.RUN: EventType.AGENT_COMPLETED, Kind.CALL: EventType.TOOL_COMPLETED}
 """The type of the event that closes an open run or tool call. Questions are not here: they end with their run."""
@@ -158,7 +161,10 @@ class Grammar:
         return tuple(Closing(_CLOSING_TYPES[item.kind], item) for item in items if item.kind in _CLOSING_TYPES)
 
     def snapshot(self) -> bytes:
-        """Return the open runs, tool calls and questions as JSON text: the same object until they change."""
+        """Return the open runs, tool calls and questions as JSON text.
+
+        As long as they do not change, every call returns the same object.
+        """
         # The same object while nothing changes: its identity shows cheaply that the state need not be written.
         if self._text is None:
             self._text = orjson.dumps(

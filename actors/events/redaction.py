@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Redact: TypeAlias = Callable[[object], object]
-"""Type of a function that returns the arguments of a tool call without their secrets. It must not change its argument.
+"""Type of a function that returns the arguments of a tool call without their secrets.
 
-The function is also called with the text of each failure that clients see, as ``{"message": text}``. For this call it
-must return a dict of the same form.
+The function must not change its argument. It is also called with the text of each failure that clients see, as
+``{"message": text}``. For this call the function must return a dict of the same form.
 """
 
 REDACTED = "[redacted]"
@@ -104,12 +104,12 @@ class _Redactor:
 
     _words: tuple[str, ...]
     _hint: re.Pattern[str] | None
-    """Pattern that finds texts in which a secret is possible. None if there are no words to look for.
+    """Pattern that finds texts in which a secret is possible. None if no words mark a key as secret.
 
-    The pattern also matches a JSON escape, since an escape can stand for any letter of a word.
+    The pattern also matches a JSON escape, because an escape can stand for any letter of a word.
     """
     _pair: re.Pattern[str]
-    """Pattern that matches a secret key in plain text with all characters up to the value, such as ``password=``."""
+    """Pattern that matches a secret key in plain text and the characters up to its value, such as ``password=``."""
 
     @classmethod
     def of(cls, keys: Iterable[str]) -> _Redactor:

@@ -213,7 +213,7 @@ class AgentCompleted(Event):
 
 @attrs.frozen(kw_only=True)
 class UserMessage(Event):
-    """A message that the user sent. All open tabs of the session show the message, since it is an event."""
+    """A message that the user sent. The message is an event, so all open tabs of the session show it."""
 
     type: ClassVar[str] = EventType.USER_MESSAGE.value
     text: str
@@ -232,7 +232,7 @@ class Custom(Event):
 class UnknownEvent(Event):
     """An event of a type that this version does not know.
 
-    ``type`` is the name of the type, and ``raw`` is the event's ``data``, as the server sent them.
+    ``type`` is the name of the type, and ``raw`` is the event's ``data``, as the server sent it.
     """
 
     # The other classes have one type each; here the type differs from event to event.

@@ -30,9 +30,9 @@ connections of the agent's user failed, and the agent did not.*
 
 @trio.lowlevel.enable_ki_protection
 def contained(name: str, call: Callable[..., object], *args: object) -> bool:
-    """Call a function, and return whether it returned without an exception. Log its exception under ``name``.
+    """Call a function. Return True if it returned, and False if it raised an exception. Never raises.
 
-    Never raises.
+    The exception is logged. ``name`` names the function in the log line.
     """
     try:
         call(*args)
@@ -44,10 +44,12 @@ def contained(name: str, call: Callable[..., object], *args: object) -> bool:
 
 @trio.lowlevel.enable_ki_protection
 async def attempted(name: str, call: Callable[..., Awaitable[object]], *args: object) -> bool:
-    """Await an async function, and return whether it returned without an exception. Log its exception under ``name``.
+    """Await an async function. Return True if it returned, and False if it raised an exception.
+
+    The exception is logged. ``name`` names the function in the log line.
 
     Raises only ``trio.Cancelled``, if the caller is cancelled. If ``call`` raises a ``Cancelled`` although nothing was
-    cancelled, that counts as a failure of ``call`` and is logged. The same is true for a ``SystemExit``.
+    cancelled, or a ``SystemExit``, this counts as a failure of ``call`` and is logged.
     """
     try:
         await call(*args)

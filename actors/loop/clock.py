@@ -55,7 +55,7 @@ class LoopTime:
     def ticking(self, seconds: float) -> Generator[None]:
         """Begin a ``with`` block in which the caller calls :meth:`tick` at least every ``seconds`` seconds.
 
-        If a call is missing, the loop counts as blocked.
+        If a call comes too late, the loop counts as blocked.
         """
         if not self._tickers:
             self._wait = 0.0

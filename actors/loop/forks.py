@@ -70,7 +70,8 @@ def keep_ports(sockets: Iterable[socket.socket]) -> Generator[None]:
 def leak(thing: object) -> None:
     """Keep ``thing`` in memory until the process ends.
 
-    A forked child calls this for a database connection: closing its copy would change the parent's files.
+    A forked child calls this for its copy of a database connection. If the child closed this copy, the files of the
+    parent would change.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 

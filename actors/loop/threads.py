@@ -66,10 +66,10 @@ def _captured(function: Callable[[], T]) -> outcome.Outcome[T]:
 def interrupts_deferred() -> Generator[None]:
     """Delay Ctrl-C inside the ``with`` block: KeyboardInterrupt is raised only at a checkpoint of trio's main task.
 
-    Without this, trio raises KeyboardInterrupt in the code that happens to run. If that is an agent's code, the agent's
-    run ends and the process continues. If other code handles the signal, this block changes nothing. The same is true
-    outside of the process's main thread: a loop there never gets a Ctrl-C. After the block the signal is handled as
-    before.
+    Without this block, trio raises KeyboardInterrupt in the code that runs at the moment of the Ctrl-C. If an agent's
+    code runs at that moment, the agent's run ends and the process continues. The block changes nothing if trio does not
+    handle the signal, or if the loop is not in the process's main thread: such a loop never gets a Ctrl-C. After the
+    block the signal is handled as before.
     """
     inner = _trios_handler()
     if inner is None:

@@ -58,7 +58,7 @@ def is_cancelled() -> bool:
 def cancel_with_force(scope: trio.CancelScope) -> None:
     """Cancel the scope. Remove the shields of all scopes inside it, in every task.
 
-    Without this, a task that stays in a shielded scope could never be ended. A scope that is shielded after this call
+    If the shields stayed, a task in a shielded scope could never be ended. A scope that is shielded after this call
     keeps its shield, so the caller must repeat the call.
     """
     scope.cancel()
@@ -342,8 +342,8 @@ def _leave(nursery: trio.Nursery, error: BaseException | None) -> Awaitable[Base
     """Leave a nursery. Raise RuntimeError in any task but the nursery's own, and while a nursery inside it is open.
 
     When a generator is dropped, trio closes the generator in a separate task. If that task left the nursery, trio would
-    wake the task that entered the nursery, wherever the latter waits, and even after its end. Then the whole loop would
-    end with TrioInternalError.
+    wake the nursery's own task, although this task waits for another thing or has ended. Then the whole loop would end
+    with TrioInternalError.
     """
     opened: Any = nursery
     entered_by: Any = opened._parent_task

@@ -41,12 +41,13 @@ class RunContext:
 
 
 RUN_CONTEXT: ContextVar[RunContext | None] = ContextVar("greenroom_run", default=None)
-"""The context of the current run. A run sets it in its own task. All that this task starts inherits it."""
+"""The context of the current run. A run sets it in its own task. Tasks and threads started by this task inherit it."""
 
 
 def current_run() -> RunContext | None:
     """Return the context of the run that the calling task or thread works for. Return None outside of runs.
 
-    A tool that is called in a thread works for its run. So does a task that the run started in a nursery.
+    A thread in which a run calls a tool works for that run. A task that the run's code starts in a nursery works for
+    that run too.
     """
     return RUN_CONTEXT.get()

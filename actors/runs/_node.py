@@ -82,7 +82,10 @@ class RunNode:
         # None for a root: a reference to itself would be a cycle, which only the garbage collector frees.
         self._root: Self | None = None if parent is None else parent.root
         self.subruns = 0
-        """Number of open runs below this run, on all levels. It is always 0 for a run that has a parent."""
+        """Number of open sub-agents below this run, on all levels.
+
+        Only the topmost run counts them. In other runs this is 0.
+        """
         # A call or question that a tool's thread awaits is in no cancel scope of the run.
         self.waits: set[trio.CancelScope] = set()
         """Cancel scopes around the tool calls and questions of the run that are open."""
@@ -130,7 +133,7 @@ class RunNode:
 
     @property
     def cancelled_as(self) -> Status:
-        """The final status of this run, or of a tool call in this run, after a cancellation at this moment.
+        """The status that this run, or a tool call in this run, gets if it is cancelled now.
 
         The status comes from the nearest run that was stopped: this run, or a run above it. If no run was stopped, the
         session decides the status.
@@ -149,7 +152,7 @@ class RunNode:
             status: ``cancelled``, ``interrupted`` or ``timeout``.
 
         Raises:
-            ValueError: ``status`` is anything else.
+            ValueError: ``status`` has another value.
         """
         if get_ident() != self._recorder.stream.thread:
             hop("stop()", self.stop, status)
@@ -162,7 +165,7 @@ class RunNode:
             self.scope.cancel()
 
     def abandon(self, outcome: Outcome) -> None:
-        """Mark the run as closed, since the recorder has emitted its closing event.
+        """Mark the run as closed, because the recorder has emitted its closing event.
 
         Cancel the code that still runs in the run.
         """
@@ -185,7 +188,7 @@ class RunNode:
     def context_until(self, deadline: float) -> RunContext:
         """Return the context of the run (its names, ids and deadline).
 
-        Its deadline is ``deadline`` or the deadline of the parent run. The earlier one counts.
+        The deadline of the context is ``deadline``, or the deadline of the parent run if that is earlier.
         """
         key, parent = self._recorder.key, self.parent
         return RunContext(

@@ -64,7 +64,7 @@ class Closable(Protocol):
         ...
 
     def abandon(self, outcome: Outcome) -> None:
-        """Mark the run as closed, since the recorder has emitted its closing event.
+        """Mark the run as closed, because the recorder has emitted its closing event.
 
         Cancel the code that still runs in the run.
         """
@@ -101,7 +101,7 @@ class Caller(Protocol):
 
     @property
     def cancelled_as(self) -> Status:
-        """The final status of a tool call of the run after a cancellation at this moment."""
+        """The status that a tool call of the run gets if it is cancelled now."""
         ...
 
     async def ready(self) -> None:

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Question:
-    """An open question to the user. The run that asks creates and removes this object. The session sets the answer."""
+    """An open question to the user. A run makes this object to ask the question, and removes it later.
+
+    The session sets the answer.
+    """
 
     run_id: str
     """Id of the run that asks the question."""

@@ -221,12 +221,12 @@ class Run(RunNode):
             timeout: Time limit for the answer, in seconds.
 
         Raises:
-            TimeoutError: There was no answer within ``timeout``.
+            TimeoutError: There was no answer within ``timeout``. The question is withdrawn, as by a cancellation.
             RunFailed: The user has ``open_questions_per_user`` open questions already; the code is ``overloaded``.
 
         Cancellation:
             The question is withdrawn (``input_withdrawn``). If the whole run is stopping, the end of the run closes the
-            question instead. Later answers are refused, usually as ``not_waiting``. The same is true after a timeout.
+            question instead. Later answers are refused, usually as ``not_waiting``.
         """
         waiting = trio.move_on_after(float("inf") if timeout is None else timeout)  # first: it checks `timeout`
         require_task(self._stream.thread, "ask_user()")

@@ -71,7 +71,10 @@ class ToolThreads:
 
     @staticmethod
     def depth() -> int:
-        """Return the number of sync tools that wait for the return of the calling code, each in its own thread."""
+        """Return the depth of the calling code in nested sync tools; 0 outside of sync tools.
+
+        The depth is the number of sync tools that wait, each in its own thread, until the calling code returns.
+        """
         held = _HELD.get()
         return 0 if held is None or held.over else held.depth + 1
 
@@ -138,10 +141,10 @@ class _Place:
 
 @attrs.frozen(eq=False)
 class _NestedPlace:
-    """The limiter for a call that a tool makes from its own thread. Each tool makes only one of these calls at a time.
+    """The limiter for a nested call: a call that a tool makes from its own thread.
 
-    The call waits only for other calls of the same tool, and these calls wait only for calls that they make themselves.
-    So a circle of waits, which would be a deadlock, is impossible.
+    Each tool makes only one nested call at a time. A nested call waits only for other nested calls of the same tool,
+    and each of these calls waits only for its own nested calls. So a circle of waits (a deadlock) is impossible.
     """
 
     _held: _Held
@@ -166,9 +169,12 @@ class _Held:
     """
 
     depth: int
-    """Number of sync tools that wait for this sync tool, each in its own thread."""
+    """Number of sync tools, each in its own thread, that wait until this sync tool returns."""
     over: bool = False
-    """Whether the function has returned. If so, calls from a task that the function left running are not nested."""
+    """Whether the function has returned.
+
+    A task that the function left running can still make calls. These calls do not count as nested.
+    """
     turns: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
     def call(self, function: Callable[[], T]) -> T:

@@ -166,7 +166,7 @@ class Context:
     def unwatch(self, ref: ActorRef) -> None:
         """Stop watching the actor of ``ref``.
 
-        If the Terminated message of that actor is waiting in this actor, the message is dropped.
+        If the Terminated message about that actor waits to be handled, the message is dropped.
         """
         self._life.check_place()
         target = cell_of(ref)

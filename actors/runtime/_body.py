@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Parent(Protocol):
-    """The group of all children of one parent. A child calls the group's methods to report its start and its end."""
+    """The interface of a parent's group of children. Each child calls it to report its own start and end."""
 
     @property
     def system(self) -> Runtime:
@@ -43,10 +43,10 @@ class Parent(Protocol):
         ...
 
     def on_exit(self, cell: Body, reason: ExitReason, seconds: float) -> float | None:
-        """Receive the notice that a child has ended. Return the delay of the child's restart, in seconds.
+        """Receive the notice that a child has ended. ``seconds`` is the time for which the child was up.
 
-        The child was up for ``seconds``. None means that the child is not restarted. ``math.inf`` means that a later
-        call starts the child again, together with other children.
+        Return the delay of the child's restart, in seconds. Return None if the child is not restarted. Return
+        ``math.inf`` if a later call starts the child again, together with other children.
         """
         ...
 
@@ -91,7 +91,7 @@ class Body(Course):
         super().__init__()
         self.system = parent.system
         self.parent: Parent | None = parent
-        """Group of siblings to which the actor belongs; None after the permanent end of the actor."""
+        """The group of children to which the actor belongs; None after the permanent end of the actor."""
         self.spec = spec
         self.make: Callable[[], Instance] | None = make
         """Function that makes a new instance of the actor for each start and restart; None after the permanent end."""
@@ -101,7 +101,10 @@ class Body(Course):
         self.handled = 0
         """Number of messages that the actor has handled. Restarts do not reset it."""
         self.failed = 0
-        """Number of messages that the actor was handling when it failed or was killed. Restarts do not reset it."""
+        """Number of messages that were not handled completely, because the actor failed or was killed.
+
+        Restarts do not reset it.
+        """
         self.restarts: int = 0
         """Number of restarts of the actor."""
         self.final_path = ""

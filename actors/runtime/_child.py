@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Body(Protocol):
-    """The part of a child's actor that the table of children uses. The state is used only in error messages."""
+    """The interface of a child's actor, as the table of children uses it. It has only the state, for error messages."""
 
     @property
     def state(self) -> State:
@@ -59,7 +59,7 @@ class Exit:
 
     reason: ExitReason
     was_up: bool = True
-    """Whether the child was up: its ``started()`` had returned."""
+    """Whether the child's ``started()`` had returned before this end."""
     is_first: bool = False
     """Whether this was the child's first end: the child was never restarted before."""
     is_halted: bool = False

@@ -55,8 +55,8 @@ ENDED, WITH_GROUP, GAVE_UP = Follow(None), Follow(math.inf), Follow(None, gave_u
 class ChildTable(Generic[BodyT]):
     """The entries for the children of one supervisor, in the order of their start, and the decisions about them.
 
-    With ``keeps``, the specs of children that have ended are kept. Without ``keeps``, and in every dynamic supervisor,
-    the entry of a child is dropped when the child ends.
+    If ``keeps`` is true, the specs of children that have ended are kept. If it is false, and in every dynamic
+    supervisor, the entry of a child is dropped when the child ends.
     """
 
     __slots__ = (
@@ -81,7 +81,7 @@ class ChildTable(Generic[BodyT]):
         self.closed = False
         """Whether no child can be started any more, because the supervisor is ending."""
         self.planned = 0
-        """Number of significant children in the spec without a start so far. Their end can end the supervisor."""
+        """Number of significant children (their end can end the supervisor) that were not started yet."""
         self._entries: dict[str, Child[BodyT]] = {}
         self._keeps = keeps and spec.strategy is not Strategy.DYNAMIC
         self._window = Window(spec.max_restarts, spec.max_seconds)
@@ -89,7 +89,7 @@ class ChildTable(Generic[BodyT]):
         if spec.strategy in GROUPS:
             self._group = GroupRestart(spec.strategy, self._entries)
         self._awaits_start = False
-        """Whether the last significant child ended during another one's start. If that start fails, all must end."""
+        """Whether the last significant child ended during the start of another child. If that start fails, all end."""
 
     # Entries
 
@@ -115,7 +115,7 @@ class ChildTable(Generic[BodyT]):
     # Calls to the supervisor
 
     def add(self, spec: ChildSpec) -> Child[BodyT]:
-        """Add and return an entry for a new child, for ``start_child``. Raises SpecError, NameTaken, MaxChildren."""
+        """Add and return the entry of a child that ``start_child`` adds. Raises SpecError, NameTaken or MaxChildren."""
         self.spec.check_child(spec)
         if spec.id in self._entries:
             raise NameTaken(f"{self.path} has a child {spec.id!r} already")
@@ -126,21 +126,21 @@ class ChildTable(Generic[BodyT]):
         return child
 
     def claim(self, key: str) -> Child[BodyT]:
-        """Reserve and return the entry of an ended child, for ``restart_child``. Raises ChildNotFound, ChildRunning."""
+        """Reserve and return the entry of an ended child for ``restart_child``. Raises ChildNotFound, ChildRunning."""
         child = self.entry(key)
         self._check_down(child)
         child.claimed, child.dismissed, child.left_out = True, False, False
         return child
 
     def dismiss(self, key: str) -> Child[BodyT]:
-        """Record, for ``terminate_child``, that a child must end. Return its entry. Raises ChildNotFound."""
+        """Record that a child must end, for ``terminate_child``, and return its entry. Raises ChildNotFound."""
         child = self.entry(key)
         child.dismissed = True
         child.left_out = self.restarts_group
         return child
 
     def forget(self, key: str) -> None:
-        """Drop the entry of a child that has ended. Raises ChildNotFound, ChildRunning."""
+        """Drop the entry of a child that has ended. Raises ChildNotFound or ChildRunning."""
         self._check_down(self.entry(key))
         del self._entries[key]
 
@@ -158,7 +158,7 @@ class ChildTable(Generic[BodyT]):
     # Starts
 
     def check_claim(self, child: Child[BodyT]) -> None:
-        """Raise ActorTerminated, and undo the reservation, if the child was asked to end before its start."""
+        """Undo the reservation and raise ActorTerminated, if the child must not be started any more."""
         if self.closed or child.dismissed:
             self.release(child)
             raise ActorTerminated(f"{self.path.rstrip('/')}/{child.spec.id} was terminated before it was started")
@@ -174,7 +174,7 @@ class ChildTable(Generic[BodyT]):
         child.runs = True
 
     def halted(self, child: Child[BodyT]) -> None:
-        """Record that a child does not run: it was stopped for the restart of its group."""
+        """Record that a child was stopped for the restart of its group. The child does not run now."""
         child.runs = False
 
     def came_up(self, child: Child[BodyT]) -> None:
@@ -271,8 +271,9 @@ class ChildTable(Generic[BodyT]):
     def _is_last(self, *, by_itself: bool) -> bool:
         """Return whether the supervisor must end, because its last significant child has ended by itself.
 
-        ``by_itself`` is True if the child that ended now had been up, and no caller had asked for its end. While
-        another significant child is being started, the answer is no. If that start fails, the earlier end counts.
+        ``by_itself`` is True if the child that ended now had been up, and no caller had asked for its end. If another
+        significant child is being started, return False: if that start fails, this method is called again, and then
+        returns True because of the earlier end.
         """
         others = [child for child in self._entries.values() if child.spec.significant]
         if any(child.cell is not None and not child.is_new for child in others):

@@ -128,7 +128,7 @@ class Children:
         return None if child is None else child.cell
 
     def descendants(self) -> Iterator[Cell]:
-        """Yield all actors among these children and below them, parents first."""
+        """Yield the actors of these children and all actors below them, parents first."""
         waiting: list[Children] = [self]
         while waiting:
             for child in waiting.pop().entries():
@@ -229,10 +229,10 @@ class Children:
             self.table.came_up(child)
 
     def on_exit(self, cell: Body, reason: ExitReason, seconds: float) -> float | None:
-        """Record that a child has ended. Return the delay of the child's restart, in seconds.
+        """Record that a child has ended. ``seconds`` is the time for which the child was up.
 
-        The child was up for ``seconds``. None: the child is not restarted. ``math.inf``: the restart of its group
-        starts the child again.
+        Return the delay of the child's restart, in seconds. Return None if the child is not restarted. Return
+        ``math.inf`` if the restart of its group starts the child again.
         """
         child = self._child(cell)
         if child is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ChildCells(Protocol):
-    """The children of an actor, with the methods that the actor itself uses."""
+    """The interface of the children of an actor: the methods that the actor itself calls."""
 
     def count(self) -> int:
         """Return the number of children that have not ended."""
@@ -42,7 +42,7 @@ class ChildCells(Protocol):
 
 
 class Life(Protocol):
-    """An incarnation (an actor's life between two restarts), with the parts by which other code ends it."""
+    """The interface of an incarnation (an actor's life between two restarts): the members needed to end it."""
 
     @property
     def scope(self) -> trio.CancelScope | None:
@@ -72,7 +72,7 @@ LifeT = TypeVar("LifeT", bound=Life)
 
 
 class Control(Body, Generic[LifeT]):
-    """The methods that end one actor. Other actors call these methods, and so does the actor's own incarnation.
+    """The methods that end one actor. Other actors and the actor's own incarnation call these methods.
 
     :class:`~actors.runtime._course.Course` decides which actions an event requires; this class carries them out.
     """
@@ -117,7 +117,7 @@ class Control(Body, Generic[LifeT]):
     # Called by other code. Each of these raises RecursionError near the end of the stack, and then has changed nothing.
 
     def kill_soon(self) -> None:
-        """End the actor now, even shielded work. The supervisor decides whether the actor is restarted."""
+        """End the actor now. Shielded code is cancelled too. The supervisor decides whether the actor is restarted."""
         require_room(STOP_FRAMES)
         self._act(self.kill())
 
@@ -174,7 +174,10 @@ class Control(Body, Generic[LifeT]):
             self.state = State.STOPPING
 
     def begin_to_end(self) -> float:
-        """Limit the time of an end that no stop request caused. Return when the running code will be cancelled."""
+        """Limit the time of an end that no stop request caused.
+
+        Return the time at which the running code will be cancelled.
+        """
         self.stop_at = min(self.stop_at, trio.current_time() + self.spec.seconds)
         if self.life is not None:
             self.system.enforcer.at(self.life, self.stop_at + GRACE)

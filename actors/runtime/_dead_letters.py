@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Undelivered(enum.StrEnum):
-    """The cause why a message was not handled and became a dead letter."""
+    """The reason why a message was not handled and became a dead letter."""
 
     TERMINATED = "terminated"
     """The actor ended before it handled the message."""
@@ -37,7 +37,10 @@ class DeadLetter:
 
     message: object
     path: str
-    """Path of the actor to which the message was sent; for a late reply, of the actor that replied."""
+    """Path of the actor to which the message was sent.
+
+    If the message is a late reply, the path of the actor that replied.
+    """
     why: Undelivered
     cause: BaseException | None = None
     """Exception with which the actor failed; None if the actor did not fail."""
@@ -131,7 +134,7 @@ class DeadLetterOffice:
         self._is_open = True
 
     def subscribe(self, stream: DeadLetters) -> None:
-        """Deliver further dead letters to this stream too. If the system has ended, close the stream at once."""
+        """Deliver dead letters to ``stream`` from now on. If the system has ended, close the stream at once."""
         if self._is_open:
             self._streams.append(stream)
         else:

@@ -11,11 +11,11 @@ from actors.failures import without
 from actors.loop.trio_internals import is_cancelled
 
 GRACE = 1.0
-"""Seconds between two cancellations of an actor that must stop. The second one ends shielded code too."""
+"""Seconds between two cancellations of an actor that must stop. The second cancellation ends shielded code too."""
 
 
 def own_failure(name: str, raised: BaseException) -> BaseException | None:
-    """Remove all Cancelled from an exception, and return the rest; None if nothing else was in it.
+    """Return an exception without any Cancelled in it. Return None if it has only Cancelled.
 
     If code raises a Cancelled although nothing was cancelled, that is an error. This function then returns a
     RuntimeError with ``name`` in its message.

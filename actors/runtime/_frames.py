@@ -32,9 +32,9 @@ def let_go_of_frames(error: BaseException) -> None:
 def _has_ended(frame: FrameType) -> bool:
     """Return whether the code of the frame has ended.
 
-    After the end of the code, the frame itself holds the variables and the code object. The garbage collector reports
-    this. Before the end, the coroutine or its thread holds them. A suspended coroutine must not be cleared: Python 3.11
-    and 3.12 would close the coroutine.
+    The garbage collector knows which object holds the frame's variables and code object. After the end of the code, the
+    frame itself holds them. Before the end, the coroutine or its thread holds them. A suspended coroutine must not be
+    cleared: Python 3.11 and 3.12 would close the coroutine.
     """
     return any(held is frame.f_code for held in gc.get_referents(frame))
 

@@ -69,7 +69,7 @@ class GroupRestart(Generic[BodyT]):
         self._down: list[Child[BodyT]] = []
         """Members of the group that must be started again."""
         self._beginning: Child[BodyT] | None = None
-        """The member of the group that is being started now; None if none is."""
+        """The member of the group that is being started now; None if no member is being started."""
         self._not_before = -math.inf
         """Time at which the backoff (the wait before the members are started again) is over."""
         self._is_joint = False
@@ -83,8 +83,8 @@ class GroupRestart(Generic[BodyT]):
     def is_same_failure(self, child: Child[BodyT]) -> bool:
         """Return whether this child's failure belongs to the failure for which the group is being stopped.
 
-        The answer is yes if the child is in the group, or if the child failed in the same step of the event loop as the
-        first child: the order of failures within one step is random.
+        Return True if the child is in the group, or if it failed in the same step of the event loop as the first child:
+        the order of failures within one step is random.
         """
         return self.phase is Phase.HALTING and (self._is_joint or child in self._down)
 
@@ -113,8 +113,8 @@ class GroupRestart(Generic[BodyT]):
     def interrupts(self, child: Child[BodyT]) -> bool:
         """Return whether the failure of a child must cut the current step of the restart short.
 
-        The answer is no if the step is the start of the failed child itself, or of an earlier child. A later child
-        perhaps waits for the failed child, so the start of a later child is cut short.
+        Return False if this step starts the failed child itself, or an earlier child. The start of a later child is cut
+        short, because a later child perhaps waits for the failed child.
         """
         beginning = self._beginning
         if beginning is None or beginning is child:

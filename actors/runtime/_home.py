@@ -16,7 +16,10 @@ FAIR_CALLS = 64
 
 
 class Home:
-    """The thread and the trio run of one system, and a counter of calls that makes busy tasks let other tasks run."""
+    """The thread and the trio run of one system, with a counter of calls.
+
+    The counter makes a busy task let other tasks run from time to time.
+    """
 
     __slots__ = ("thread", "turns")
 

@@ -168,9 +168,9 @@ class Incarnation(MessageLoop):
         return bool(tasks) or self.children is not None or is_overridden(actor, "stopping")
 
     def end_at_once(self) -> ExitReason | None:
-        """End an actor that was stopped before it ran any code since its start. Return the exit reason.
+        """If the actor was stopped before any of its code ran, end it now and return the exit reason.
 
-        Return None, and end nothing, if the actor has work to do before its end.
+        In all other cases return None, and end nothing: for example if the actor has children or waiting messages.
         """
         cell = self.cell
         stop = cell.stop_asked
@@ -206,11 +206,11 @@ class Incarnation(MessageLoop):
         return reason
 
     def _may_run_stopping(self, reason: ExitReason) -> bool:
-        """Return whether ``stopping()`` must run now: it has not run yet, and an actor that was up has failed."""
+        """Return whether ``stopping()`` must run: only if it has not run yet, and this actor was up and has failed."""
         return isinstance(reason, Failure) and self.cell.was_up and not self.stopping_begun
 
     async def leave_children(self) -> None:
-        """End the children that are left, and wait until they have ended. A cancellation does not end this wait.
+        """End the remaining children, and wait until they have ended. A cancellation does not end this wait.
 
         The actor's task awaits this at each end, also before a restart. Children that are cancelled from outside
         together with this actor have one second to end by themselves.
@@ -266,11 +266,10 @@ class Incarnation(MessageLoop):
     # Afterwards
 
     def close(self, error: Callable[[], Exception], cause: BaseException | None) -> list[object]:
-        """Release the parts of a life that has ended: the actor's asks raise ``error()``, and its watches end.
+        """Release the parts of this life, after its end. Return the stashed messages.
 
-        Return the stashed messages.
-
-        The message that was being handled becomes a dead letter.
+        Asks that wait for an answer of this actor raise ``error()``. The actor's watches end. The message that was
+        being handled becomes a dead letter. ``cause`` is the exception that ended the life, or None.
         """
         for item in self.take_unfinished():
             self.cell.drop_failed(item, error(), cause)

@@ -90,10 +90,10 @@ class Stop:
     """Whether the actor must wait, after this stop, until its supervisor starts it again."""
 
     def joined(self, later: Stop) -> Stop:
-        """Return the stop that applies when ``later`` is requested after this one. A final stop stays final.
+        """Return the stop that applies when ``later`` is requested after this stop. A final stop stays final.
 
         A later stop can make this stop faster, not slower. A halt (the stop before the restart of a group) does not end
-        the draining of a final stop: the caller of that stop was promised that the waiting messages are handled.
+        the draining of a final stop: the caller of the final stop was promised that the waiting messages are handled.
         """
         final = self.final or later.final
         # Draining ends only if a final stop without draining comes.

@@ -95,7 +95,7 @@ class Mailbox:
         self.home = Home() if home is None else home
         """The thread and trio run to which the reader belongs."""
         self.turns = self.home.turns
-        """The iterator :attr:`Home.turns`, which counts calls. It is stored here too, since every tell uses it."""
+        """The iterator :attr:`Home.turns`, which counts calls. It is stored here too, because every tell uses it."""
         self._owner = owner
         self._spec = spec
         self._senders: OrderedDict[trio.lowlevel.Task, object] | None = None
@@ -180,7 +180,7 @@ class Mailbox:
     def put_nowait(self, item: object) -> None:
         """Put an item into the mailbox without waiting, or raise MailboxFull or ActorTerminated.
 
-        In a full mailbox with a policy that drops messages, a message is dropped and nothing is raised.
+        If the mailbox is full and its policy drops messages, a message is dropped and nothing is raised.
         """
         if not (self.offer(item) or self._overflowed(item)):
             raise self._full()

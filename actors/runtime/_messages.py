@@ -155,7 +155,10 @@ class MessageLoop(Nurseries):
         return self.asks is not None and bool(self.asks.deferred)
 
     def end_given_up(self, scope: trio.CancelScope) -> None:
-        """Count the ask that was handled in ``scope``, if the ask's caller gave up and so cancelled ``scope``."""
+        """If the caller of the ask that was handled in ``scope`` gave up, and so cancelled ``scope``, end that ask.
+
+        The ask counts as handled.
+        """
         if scope.cancel_called:
             self.cell.handled += 1
             self.current = NO_MESSAGE
@@ -195,8 +198,8 @@ class MessageLoop(Nurseries):
     def _is_turn_of_data(self) -> bool:
         """Return whether the next message must come from the mailbox, not from a timer.
 
-        The answer is yes if a message waits in the mailbox, and if the last message was from a timer. So timers cannot
-        keep the mailbox waiting for ever.
+        This is so if a message waits in the mailbox and the last message came from a timer. So timers cannot keep the
+        mailbox waiting for ever.
         """
         return bool(self.cell.mailbox.items) and self._handled_at_tick == self.cell.handled
 

@@ -31,7 +31,7 @@ class ActorStatistics:
     handled: int
     """Number of messages that the actor has handled. Restarts do not reset it."""
     failed: int
-    """Number of messages that the actor was handling when it failed or was killed."""
+    """Number of messages that were not handled completely, because the actor failed or was killed."""
     restarts: int
     """Number of the actor's restarts."""
     tasks: int
@@ -68,7 +68,7 @@ class Watcher(Protocol):
 
 
 class Target(Protocol):
-    """The part of an actor that its refs and its watchers use."""
+    """The interface of an actor that its refs and its watchers use."""
 
     @property
     def spec(self) -> ChildSpec:
@@ -127,7 +127,7 @@ class Target(Protocol):
         ...
 
     def kill_soon(self) -> None:
-        """End the actor now, even shielded work. The supervisor decides whether the actor is restarted."""
+        """End the actor now. Shielded code is cancelled too. The supervisor decides whether the actor is restarted."""
         ...
 
     async def gone(self) -> ExitReason:
@@ -239,8 +239,8 @@ class ActorRef:
             ReplyDropped: The actor deferred its answer, and then lost the Reply object.
             MailboxFull: The mailbox refused or dropped the message.
             AskTimeout: There was no reply within ``timeout``.
-            RuntimeError: The answer could never come. An actor asks itself, or a child that still starts asks its
-                parent, and the parent waits for that start.
+            RuntimeError: The answer could never come: an actor asks itself, or a child asks its parent while the parent
+                waits for the start of that child.
 
         Cancellation:
             The same happens as after a timeout: if the message is still in the mailbox, it is skipped. If the actor

@@ -95,7 +95,7 @@ class RunningPhase:
     async def _announce_end(self, enforcer: DeadlineEnforcer) -> None:
         """Wait until the phase is cancelled, by its time limit or from outside.
 
-        One second later, shielded work is cancelled.
+        Then ask ``enforcer`` to cancel the shielded work one second later.
         """
         try:
             await trio.sleep_forever()
@@ -182,9 +182,9 @@ class CoordinatedShutdown:
                 self.reports += (PhaseReport(phase.name, tuple(running.failures), running.timed_out),)
 
     def raise_exit(self) -> None:
-        """Raise the first failure of the work that is no ``Exception``, such as SystemExit.
+        """Raise the first failure in the shutdown phases that is not an ``Exception``, such as SystemExit.
 
-        Do nothing if there is none.
+        Do nothing if there is no such failure.
         """
         for report in self.reports:
             for failure in report.failures:

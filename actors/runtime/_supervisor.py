@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Supervisor(Instance):
-    """An actor that only has children."""
+    """An actor that only starts, restarts and stops its children. It handles no messages."""
 
     def __init__(self, spec: SupervisorSpec) -> None:
         self._spec = spec

@@ -101,7 +101,10 @@ class Timers:
         self._set(Timer(key, message, seconds), seconds)
 
     def cancel(self, key: Hashable) -> bool:
-        """Cancel the timer with that key, and drop its message if it waits. Return False if there is no such timer."""
+        """Cancel the timer with that key. If its message waits to be handled, drop the message.
+
+        Return False if there is no such timer.
+        """
         self._owner.check_place()
         timer = self._timers.pop(key, None)
         if timer is None:
@@ -157,6 +160,6 @@ class Timers:
 
 
 def next_beat(due: float, period: float, now: float) -> float:
-    """Return the next due time of a periodic timer: the first one after both ``due`` and ``now``."""
+    """Return the next due time of a periodic timer: the first beat that is later than both ``due`` and ``now``."""
     beat = due + period  # exact as long as the actor keeps up: the beats do not drift
     return beat if beat > now else now + period - math.fmod(now - due, period)

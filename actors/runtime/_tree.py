@@ -76,7 +76,7 @@ class _Entry:
     node: TreeNode | None = None
 
     def make_node(self) -> None:
-        """Make the node of this actor in the printed tree. The node contains its children's nodes: make those first."""
+        """Make the node of this actor in the printed tree. The nodes of its children must be made before."""
         self.node = TreeNode(
             path=self.path,
             strategy="" if self.children is None else self.children.spec.strategy.value,

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Attachment:
-    """A client's connection to a session: a cursor into the session's events, and the session's state at the beginning.
+    """The connection of one client to a session, with a cursor by which the client reads the session's events.
 
-    The client reads events through the cursor. The other fields describe the session at the moment when the client
-    attached. End the attachment by :meth:`detach`.
+    The other fields describe the session at the moment when the client attached. End the attachment by :meth:`detach`.
     """
 
     _sink: CommandSink = attrs.field(alias="sink")
@@ -77,7 +76,7 @@ class Attachment:
         Raises:
             LogError: The log could not be read.
 
-        Cancellation: safe, since nothing was changed.
+        Cancellation: safe, because nothing was changed.
         """
         return await self._sink.history(after, limit, size)
 

@@ -78,7 +78,7 @@ class CommandHandlers:
         self._starts.accept(command, agent, agent.fit(value), text)
 
     def _input_of(self, command: Command) -> tuple[bytes, JSON]:
-        """Return the input of a ``run.start`` twice: as JSON text for the event, and as a value for the agent."""
+        """Return the input of a ``run.start`` in two forms: JSON text for the event, and a value for the agent."""
         text = command.encoded_input
         if text is not None:
             return text, orjson.loads(text)

@@ -137,7 +137,7 @@ def _send(recipient: Callable[[CommandReply], object], reply: CommandReply) -> N
 @attrs.define
 class _Entry:
     since: float
-    """Time of the reply, or of the command while it has no reply, in seconds on trio's clock."""
+    """Time at which the reply was sent; before that, the time at which the command came. In seconds on trio's clock."""
     waiting: list[Callable[[CommandReply], object]]
     """Functions that pass the reply to the senders of the command, in order. Empty when the reply was sent."""
     reply: CommandReply | None = None

@@ -82,10 +82,10 @@ class Sessions:
             ages=self._services.ages,
             on_removed=self._services.quota.on_removed,
         )
-        """The part that applies retention to the logs of sessions that are not in memory."""
+        """The object that applies retention to the logs of sessions that are not in memory."""
 
         self.user_retention = UserRetention(log, self._services.accounts, self._spawner, settings.retain_user_bytes)
-        """The part that trims the events of users with more than ``retain_user_bytes`` in the log."""
+        """The object that trims the events of users with more than ``retain_user_bytes`` in the log."""
 
     def children(self) -> tuple[ChildSpec, ChildSpec]:
         """Return the specs of two permanent actors: the owner of the log and the parent of all sessions."""

@@ -22,7 +22,10 @@ logger = logging.getLogger("greenroom.sessions")
 
 
 class Replies:
-    """Sends the replies to one session's commands. Each reply is also remembered, in case the command is sent again."""
+    """The sender of the replies to one session's commands.
+
+    Each reply is also remembered, so that a command which is sent again gets the same reply.
+    """
 
     __slots__ = ("_memory", "_stream")
 

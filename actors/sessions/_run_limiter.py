@@ -100,7 +100,7 @@ class _UserRuns:
     waiting: OrderedDict[Place, None] = attrs.field(factory=OrderedDict[Place, None])
     """The user's runs that wait for permission to run, in order of arrival.
 
-    This is a dict, since an entry can be removed from the middle of a dict without a search.
+    This is a dict, because an entry can be removed from the middle of a dict without a search.
     """
 
 

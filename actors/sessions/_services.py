@@ -57,7 +57,7 @@ class SessionServices:
     """Whether the server is about to end. If so, no run is started."""
 
     quota: SessionQuota = attrs.field(init=False)
-    """The limit of each user's sessions in the log."""
+    """The object that limits the number of each user's sessions in the log."""
 
     def __attrs_post_init__(self) -> None:
         self.quota = SessionQuota(self.log, self.accounts, self.settings.sessions_per_user)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class SessionQuota:
-    """The limit ``most`` of each user's sessions in the log.
+    """A limit for the number of each user's sessions in the log: at most ``most`` sessions.
 
-    The log is asked for the number of a user's sessions once, when the user's first session comes to memory. After that
-    the number is counted.
+    The log is asked for the number of a user's sessions once, when the first session of the user comes into memory.
+    After that the number is counted.
     """
 
     def __init__(self, log: EventLog, accounts: Accounts, most: int) -> None:
@@ -51,7 +51,7 @@ class SessionQuota:
             raise
 
     def on_removed(self, key: StreamKey) -> None:
-        """Count down, since a session was removed from the log."""
+        """Reduce the count of the user's sessions by one, because the session ``key`` was removed from the log."""
         self._removed += 1
         account = self._accounts.find(key.user)
         if account is not None and account.sessions is not None:

@@ -67,7 +67,7 @@ class Entry:
             await self.making.wait()
 
     def on_made(self) -> None:
-        """Wake the tasks that wait in :meth:`made`, since the attempt to make the session is over."""
+        """Wake the tasks that wait in :meth:`made`, because the attempt to make the session is over."""
         if self.making is not None:
             self.making.set()
             self.making = None

@@ -33,7 +33,7 @@ logger = logging.getLogger("greenroom.sessions")
 
 
 class SessionSpawner:
-    """Makes the sessions of a server (actors below the session factory), and removes ended sessions.
+    """The object that makes the sessions of a server (actors below the session factory), and removes ended sessions.
 
     Each key has at most one session at a time. A session that is being made or is stopping counts too. A session is not
     made while retention works on its log.
@@ -76,9 +76,10 @@ class SessionSpawner:
 
     @contextmanager
     def reserve(self, key: StreamKey) -> Generator[bool]:
-        """Prevent the making of the session inside the ``with`` block. If the session is in memory, only yield False.
+        """Prevent other code from making the session while the ``with`` block runs, and yield True.
 
-        In a block that yields True, retention can work on the session's log undisturbed.
+        If the session is in memory already, only yield False. In a block that yields True, retention can work on the
+        session's log undisturbed.
         """
         if key in self.table or key in self._reserved:
             yield False
@@ -93,7 +94,7 @@ class SessionSpawner:
     # What the factory calls
 
     def on_factory_started(self, supervisor: SupervisorRef, watch: Callable[[ActorRef], None]) -> None:
-        """Allow the making of sessions, since the session factory (their parent actor) was started.
+        """Allow the making of sessions, because the session factory (their parent actor) was started.
 
         If this is a restart, the old sessions have ended: remove them.
         """
@@ -104,7 +105,7 @@ class SessionSpawner:
         self.thread = get_ident()
 
     def on_factory_stopping(self) -> None:
-        """Make no more sessions, since the session factory (their parent actor) is stopping.
+        """Make no more sessions, because the session factory (their parent actor) is stopping.
 
         Remove the ended sessions.
         """

@@ -48,7 +48,7 @@ class Start:
     since: int
     """Time at which the request was accepted, in ms since 1970."""
     recorded: trio.Event | None
-    """Event that is set when the commit of ``agent_started`` has succeeded or failed. Only then the agent is called.
+    """Event that is set when the commit of ``agent_started`` has succeeded or failed. The agent is not called before.
 
     The value is None if the agent need not wait for the commit: no client can send the start again, or the log is lost
     with the process anyway.
@@ -81,7 +81,7 @@ class Start:
             await self.recorded.wait()
 
     def on_committed(self, error: LogError | None) -> None:
-        """Allow the call of the agent, since ``agent_started`` is committed.
+        """Allow the call of the agent, because ``agent_started`` is committed.
 
         If the commit failed, stop the run instead, so that the agent is never called. A failed commit also ends the
         session.
@@ -177,7 +177,7 @@ class Starts:
         self.refuse(start, "cancelled", "the start was cancelled before its turn came")
 
     def leave_queue(self) -> None:
-        """Remove all requests to start a run from the queue, since the session stops.
+        """Remove all requests to start a run from the queue, because the session stops.
 
         Their commands are refused when the session has ended.
         """

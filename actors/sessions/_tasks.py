@@ -33,7 +33,7 @@ class SessionTasks:
         self._services.start_soon(self._nursery, function, *args)
 
     def on_log_failed(self, error: LogError) -> None:
-        """End the session as failed, since its events can no longer be committed to the log."""
+        """End the session as failed, because its events can no longer be committed to the log."""
         if self.is_up and not self._nursery.cancel_scope.cancel_called:
             self.start_soon(_fail, error)
 

@@ -20,30 +20,33 @@ if TYPE_CHECKING:
     from actors.streams._accounts import Accounts, UserAccount
 
 PAUSE_SECONDS = 0.25
-"""Minimum time between two searches for events to trim, in seconds. A search reads the log."""
+"""Time between the trimming of two users' events, in seconds. A search for events to trim reads the log."""
 CANDIDATES = 16
-"""Number of sessions among which a search looks for the oldest events at once."""
+"""Number of sessions that one search for the oldest events reads, not counting sessions with open runs."""
 ROUNDS = 64
-"""Maximum number of searches for one user before the next user's turn."""
+"""Maximum number of searches for one user before the events of the next user are trimmed."""
 PAGE_EVENTS, PAGE_BYTES = 4_000, 1024 * 1024
 """Maximum number and size of the events that a search reads of one session at once."""
 
 
 @attrs.frozen
 class _Page:
-    """The oldest events of one session that may be trimmed, as pairs of ``ts`` (in ms) and size (in bytes)."""
+    """The oldest events of one session, as far as these events may be trimmed.
+
+    Each event is a pair: its ``ts`` in ms, and its size in bytes.
+    """
 
     key: StreamKey
     events: list[tuple[int, int]]
     until: float
-    """The ``ts`` up to which all events that may be trimmed are in this page; infinity if all of them are in it."""
+    """The page is complete up to this ``ts``. Infinity if the page has all events that may be trimmed."""
 
 
 class UserRetention:
     """The task that trims the oldest events of each user with more than ``most`` bytes in the log.
 
-    Events of open runs are not trimmed, and neither are later events of the same session. If these alone exceed the
-    limit, the user's account is full, and the user can start no runs.
+    If a session has an open run, the events of this run and all later events of the session are not trimmed. If the
+    events that cannot be trimmed exceed the limit, the user's account is full, and the user can start no runs.
     """
 
     def __init__(self, log: EventLog, accounts: Accounts, spawner: SessionSpawner, most: int) -> None:
@@ -61,7 +64,7 @@ class UserRetention:
             await trio.sleep(PAUSE_SECONDS)
 
     async def trim(self, user: str) -> None:
-        """Trim the user's oldest events, if the user exceeds the limit. Note in the account whether it is still full.
+        """Trim the user's oldest events, if the user exceeds the limit. Store in the account whether it is still full.
 
         Raises:
             LogError: The log failed.
@@ -87,7 +90,10 @@ class UserRetention:
                 account.on_over()  # events came faster, or a session is just being made: try again
 
     async def _size(self, user: str, account: UserAccount) -> int:
-        """Return the size of the user's part of the log in bytes, and correct the account, which only adds."""
+        """Return the size of the user's part of the log in bytes, and correct the size in the account.
+
+        The correction is needed because the account adds the size of every new event, but subtracts nothing.
+        """
         before = account.size
         usage = await self._log.usage(user)
         # Events that were committed meanwhile are counted twice at worst.
@@ -112,7 +118,10 @@ class UserRetention:
         return bool(found)
 
     async def _oldest_pages(self, user: str) -> tuple[list[_Page], float]:
-        """Return the beginnings of the user's oldest sessions, and the ``ts`` up to which they have all events."""
+        """Return the oldest events of the user, as one page for each session, and a time (a ``ts``).
+
+        All events before this time that may be trimmed are in the pages. Later events are perhaps missing.
+        """
         protected = self._spawner.table.open_since(user)
         limit = CANDIDATES + len(protected)
         keys = await self._log.oldest_streams(user, limit)

@@ -29,20 +29,21 @@ class QuotaStatistics:
     questions: int
     """Number of open questions that agents have asked their users."""
     waiting: int
-    """Number of emits that wait, since their user emits too many events or bytes per second."""
+    """Number of emits that wait, because their user emits too many events or bytes per second."""
     full: int
     """Number of users without room for a further run: the events of their open runs fill their part of the log."""
     reached: Mapping[str, int]
-    """How often each limit was reached since the start of the server, by the name of its setting.
+    """Number of times that each limit was reached since the start of the server. The key is the name of the setting.
 
     A limit that was never reached is missing.
     """
 
 
 SLACK = 16
-"""Divisor: the part of ``retain_user_bytes`` by which a user's part of the log is trimmed below it, or can exceed it.
+"""Divisor of ``retain_user_bytes``, the limit of a user's size in the log. The quotient is a margin around the limit.
 
-Without it, each further event of the user would cause a search for old events.
+A trim goes below the limit by this margin: otherwise each further event would cause a search for old events. If the
+size is above the limit by more than this margin, events and starts are refused.
 """
 NO_SIZE = 1 << 62
 """A size in bytes that nothing reaches: there is no limit."""
@@ -72,7 +73,7 @@ class Over:
             self._wakeup.wake()
 
     async def next(self) -> str:
-        """Wait until there is a user, remove the first one, and return it. Safe to cancel."""
+        """Wait until there is a user. Remove the user that was added first, and return it. Safe to cancel."""
         while not self._users:
             await self._wakeup.wait()
         user = next(iter(self._users))
@@ -92,11 +93,14 @@ class UserAccount:
     questions: int = attrs.field(default=0, init=False)
     """Number of open questions to the user."""
     rate: EmitRate | None = attrs.field(default=None, init=False)
-    """The limit of the user's events and bytes per second. None if there is none."""
+    """The limit of the user's events and bytes per second. None if the user has no such limit."""
     sessions: int | None = attrs.field(default=None, init=False)
     """Number of the user's sessions in the log. None if it is not known yet."""
     size: int = attrs.field(default=0, init=False)
-    """Upper bound of the size of these sessions in the log, in bytes: all events that were committed are added."""
+    """Upper bound of the size of the user's sessions in the log, in bytes.
+
+    The size of every committed event is added.
+    """
     room: int = attrs.field(default=NO_SIZE, init=False)
     """Maximum of :attr:`size`. Beyond it, :meth:`on_over` must be called after each commit."""
     is_full: bool = attrs.field(default=False, init=False)
@@ -127,7 +131,7 @@ class UserAccount:
                 self._lock = None
 
     def on_over(self) -> None:
-        """Ask for a search for events of the user to trim, since :attr:`size` exceeds :attr:`room`. Never wait."""
+        """Request that the user's oldest events are trimmed, because :attr:`size` exceeds :attr:`room`. Never wait."""
         self._over.add(self.user)
 
     def require_start(self) -> None:
@@ -166,7 +170,7 @@ class UserAccount:
             self._starts.use(1, trio.current_time())
 
     def reached(self, setting: str, times: int = 1) -> None:
-        """Count that the user has reached the limit ``setting``. The statistics show the number for all users."""
+        """Count that the user has reached the limit ``setting``, ``times`` times. The statistics add up all users."""
         self._reached[setting] += times
 
     @property
@@ -197,7 +201,7 @@ class Accounts:
         return self._accounts.get(user)
 
     def forget_log(self) -> None:
-        """Forget everything that was read from the log, since the log was opened again."""
+        """Forget everything that was read from the log, because the log was opened again."""
         for account in self._accounts.values():
             account.sessions, account.size, account.is_full = None, 0, False
 

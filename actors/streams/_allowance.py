@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 _TOLERANCE = 1e-9
-"""Part of one unit that may be missing: the units are computed with rounding errors."""
+"""Largest shortage, in units, that :meth:`Allowance.has` ignores. Rounding errors can cause such a shortage."""
 
 
 class Allowance:
-    """A rate limit: ``rate`` units come each second, and at most ``burst`` are saved.
+    """A rate limit: ``rate`` units come each second, and at most ``burst`` units are saved.
 
-    A use may take more units than are saved. Then the allowance has a debt, and :meth:`wait` returns how long it takes
-    to pay it. So the average rate holds for uses of any size.
+    A use may take more units than are saved. Then the allowance has a debt, which new units pay off. :meth:`wait`
+    returns the time until the debt is paid. So the average rate holds for uses of any size.
     """
 
     __slots__ = ("_at", "_burst", "_rate", "_units")
@@ -40,5 +40,5 @@ class Allowance:
         return max(0.0, -self.left(now) / self._rate)
 
     def is_full(self, now: float) -> bool:
-        """Return whether the allowance is full, like a new allowance: no more units can be saved."""
+        """Return whether the whole allowance is available again: ``burst`` units are saved."""
         return self.has(self._burst, now)

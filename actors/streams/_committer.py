@@ -40,7 +40,7 @@ class Source(Protocol):
     """
 
     def batch(self) -> Batch | None:
-        """Return the events that were emitted since the last call, as a Batch; None if there are none."""
+        """Return the events that were emitted since the last call, as a Batch. Return None if there are none."""
 
     def on_committed(self, batch: Batch) -> None:
         """Handle a successful commit: ``batch`` is in the log. Batches are passed in their order."""
@@ -154,7 +154,7 @@ class Committer:
         self._next_at = begun + self._log.gather_seconds
 
     async def _gather_crowd(self) -> None:
-        """Delay a commit of many sources. Before the commit, these sources emit more events. See :data:`CROWD`."""
+        """Delay the commit if many sources have events, so that they emit more events before it: see :data:`CROWD`."""
         for _ in range(CROWD_ROUNDS if len(self._scheduled) >= CROWD else 0):
             await trio.lowlevel.checkpoint()
 
@@ -246,7 +246,7 @@ def _forget_frames(error: BaseException) -> None:
 
     The frames in a traceback would keep the source in memory.
 
-    *Without this, a session stayed in memory after a failure of its log, until a garbage collection.*
+    *When the tracebacks were kept, a session stayed in memory after a failure of its log, until a garbage collection.*
     """
     waiting, seen = [error], set[int]()
     while waiting:

@@ -56,7 +56,7 @@ class EmitRate:
         return self.due()[1]
 
     async def wait(self) -> None:
-        """Wait until the user is within the limit again. If the user already is, this is no checkpoint.
+        """Wait until the user is within the limit again. If the user is within the limit now, this is no checkpoint.
 
         Cancellation: the events that were counted are emitted all the same.
         """
@@ -80,6 +80,9 @@ class EmitRate:
         return (seconds, name) if seconds else (0.0, "")
 
     def is_full(self) -> bool:
-        """Return whether this object can be dropped, because a new limit would have the same content."""
+        """Return whether the whole allowance of events and bytes is available again.
+
+        If so, this object can be dropped: a new object would behave in the same way.
+        """
         now = trio.current_time()
         return all(each.is_full(now) for _, each in self._allowances)

@@ -71,7 +71,7 @@ class LogExtent:
         await self._trim(limits, self._ages.now(limits.seconds))
 
     async def trim_until(self, ts: int) -> None:
-        """Delete the session's events with a ``ts`` of at most this one (in ms since 1970) from the log.
+        """Delete from the log the session's events with a ``ts`` up to and including ``ts`` (in ms since 1970).
 
         Safe to cancel.
         """
@@ -89,8 +89,8 @@ class LogExtent:
         self.oldest_ts = head.oldest_ts or head.touched
 
     def note_trimmed(self, oldest: int) -> None:
-        """Note that the lowest seq in the log is now ``oldest``. A failed read has shown this.
+        """Record that the lowest seq in the log is now ``oldest``. A failed read has shown this.
 
-        Otherwise the next client that resumes below ``oldest`` would be accepted first, and fail when it reads.
+        Without this, the next client that resumes below ``oldest`` would be accepted first, and fail when it reads.
         """
         self._head = attrs.evolve(self._head, oldest=max(self._head.oldest, oldest))

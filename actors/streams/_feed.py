@@ -128,7 +128,7 @@ class SessionFeed:
         return lines
 
     async def trim_until(self, ts: int) -> None:
-        """Delete the session's events with a ``ts`` of at most this one (in ms since 1970) from the log."""
+        """Delete from the log the session's events with a ``ts`` up to and including ``ts`` (in ms since 1970)."""
         await self._extent.trim_until(ts)
 
     def statistics(self) -> StreamStatistics:

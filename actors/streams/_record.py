@@ -152,10 +152,11 @@ class RecordWriter:
         """The session's record (its state for the log) as JSON text, as encoded last; empty in a new session."""
 
     def encode(self, ts: int, grammar: Grammar, closed_at: int | None) -> bytes:
-        """Return the session's record (its state for the log) as JSON text: the same object until the content changes.
+        """Return the session's record (its state for the log) as JSON text.
 
-        The ``ts`` in the record is the time of the record's last change. If that ``ts`` were the ``ts`` of the newest
-        event, the log would have to write the record again with each event.
+        As long as the content does not change, every call returns the same object. The ``ts`` in the record is the time
+        of the record's last change. If that ``ts`` were the ``ts`` of the newest event, the log would have to write the
+        record again with each event.
         """
         opened = grammar.snapshot()
         # A snapshot is the same object until an item opens or closes.

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SLACK = 4
-"""Divisor: with 4, old events are dropped from memory only when a limit is exceeded by more than a quarter."""
+"""Divisor of a limit: if a limit is exceeded by more than the quotient, old events are dropped from memory."""
 
 
 class Ring:
@@ -44,7 +44,7 @@ class Ring:
         return self._lines[after + 1 - self.base : until + 1 - self.base]
 
     def on_committed(self, until: int, size: int) -> None:
-        """Note that the lines up to seq ``until`` are committed, and drop the oldest lines if memory has too many.
+        """Record that the lines up to seq ``until`` are committed, and drop the oldest lines if memory has too many.
 
         ``size`` is the size of the newly committed lines in bytes. An uncommitted line is never dropped.
         """

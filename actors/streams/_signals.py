@@ -90,7 +90,7 @@ class Signals:
         return min(times, default=None)
 
     async def expire(self) -> None:
-        """End each typing of a user when it was not renewed in time. Return when no user is typing any more."""
+        """End each typing of a user that was not renewed in time. Return when no user is typing any more."""
         self.expiring = True
         try:
             while (when := self.next_expiry()) is not None:

@@ -199,7 +199,7 @@ class SessionStream(SessionFeed):
         self._stamp, self._next_ts, self.ts = STAMP % ts, (ts + 1) / 1000, ts
 
     def _set_pause(self, seq: int) -> None:
-        """Set the next seq at which an emitter must pause: a multiple of 16, or the seq that fills the window."""
+        """Set the next seq at which an emitter pauses: a multiple of 16, or a seq with too many uncommitted events."""
         full = max(seq + 1, self.committed_seq + self._window)
         self._pause_at = min(seq - seq % FAIRNESS + FAIRNESS, full)
 
@@ -241,7 +241,10 @@ class SessionStream(SessionFeed):
             raise LogUnavailable("the session's events could not be committed") from error
 
     def record(self) -> bytes:
-        """Return the state that the log keeps in addition to the events, as JSON: the same object until a change."""
+        """Return the state that the log keeps in addition to the events, as JSON text.
+
+        As long as the state does not change, every call returns the same object.
+        """
         return self._record.encode(self.ts, self.grammar, self.closed_at)
 
     def remember_done(self, command_id: str, result: JSON) -> None:
@@ -252,7 +255,10 @@ class SessionStream(SessionFeed):
         self._record.remember_done(command_id, self.ts, result)
 
     def batch(self) -> Batch | None:
-        """Return the events since the last call, as a Batch; None if there are none. The committer calls this."""
+        """Return the events since the last call, as a Batch. Return None if there are no new events.
+
+        The committer calls this.
+        """
         self._scheduled = False
         if self.seq == self._taken or self._failure is not None:
             return None

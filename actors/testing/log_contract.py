@@ -105,7 +105,7 @@ class UserContract:
         _same(await log.usage(_KEY.user), UserUsage(1, len(b"closed")))
 
     async def test_oldest_streams(self, log: EventLog) -> None:
-        """Check that ``oldest_streams`` sorts the streams of a user by their oldest events, without empty ones."""
+        """Check that ``oldest_streams`` returns only streams with events, sorted by their oldest events."""
         keys = [StreamKey("u", name) for name in ("empty", "b", "a", "c")]
         for key, ts in zip([*keys, _OTHER], (0, 5, 5, 1, 0), strict=True):
             await log.make(key)
