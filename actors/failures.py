@@ -204,9 +204,9 @@ def log_failure(
 ) -> None:
     """Log ``message % args`` with the traceback of ``error``. Never raises.
 
-    A handler of the standard library can raise a ``RecursionError``. It also lets an exception of a formatter or filter
-    pass, unless that exception is an ``Exception``. If no traceback can be logged, the line has as much text as
-    possible.
+    A handler of the standard library can raise a ``RecursionError``. Such a handler also lets an exception of a
+    formatter or filter pass, unless that exception is an ``Exception``. If no traceback can be logged, the line has as
+    much text as possible.
 
     Args:
         logger: The logger.

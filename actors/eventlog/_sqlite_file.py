@@ -39,7 +39,7 @@ WAL_BYTES = 16 * 1024 * 1024
 """Size in bytes to which the write-ahead log is cut after its content was copied to the main file.
 
 This is four times the size that the write-ahead log reaches if no other program reads for long. Without this limit
-SQLite never shrinks the file while it is open.
+SQLite never shrinks the file of the write-ahead log while the log is open.
 """
 
 LOOK_SECONDS = 1.0
@@ -62,11 +62,14 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 @attrs.define
 class WalWatch:
-    """A repeated measurement of the size of a log file's write-ahead log. Only one task at a time can use it."""
+    """An object that measures the size of a log file's write-ahead log again and again.
+
+    Only one task at a time can use this object.
+    """
 
     _path: Path
     size: int = 0
-    """Size of the write-ahead log in bytes, at the last measurement; 0 if there is none."""
+    """Size of the write-ahead log in bytes, at the last measurement; 0 if the log file has no write-ahead log."""
     _next_at: float = 0.0
     _warned: bool = False
 

@@ -244,7 +244,7 @@ class Writer:
     def _row(self, batch: Batch, ends: dict[StreamKey, _End], states: dict[int, bytes]) -> tuple[Any, ...]:
         """Return the row to insert for a batch (consecutive events of one stream).
 
-        Also store the stream's new end in ``ends``, and the stream's state in ``states`` if it changed.
+        Also store the stream's new end in ``ends``. If the stream's state has changed, store the state in ``states``.
         """
         lines, count = batch.lines, len(batch.lines)
         # An earlier batch of the same append may belong to the same stream: then this batch follows that one.

@@ -88,9 +88,9 @@ class Batch:
 class Retention:
     """Limits for the number, the size and the age of the events that a log keeps of one stream.
 
-    An event is dropped when ``events`` newer events exist, when it and all newer events together have more than
-    ``size`` bytes, or when it is older than ``seconds`` (an event of exactly this age is kept). All events within the
-    three limits are kept. Even the newest event can be dropped.
+    An event is dropped in three cases: ``events`` newer events exist; the event and all newer events together have more
+    than ``size`` bytes; the event is older than ``seconds`` (an event of exactly this age is kept). All events within
+    the three limits are kept. Even the newest event can be dropped.
     """
 
     events: int = 10_000

@@ -133,7 +133,7 @@ class StreamCheck:
 
     def __init__(self, oldest: int) -> None:
         self.seq = oldest - 1
-        """Seq of the last event that was checked; ``oldest - 1`` before the first one."""
+        """Seq of the last event that was checked; ``oldest - 1`` before the first event is checked."""
         self.expected = oldest
         """Seq that the next line should have, counted from ``oldest``, even if lines have wrong numbers."""
         self.count = 0

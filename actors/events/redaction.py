@@ -161,7 +161,10 @@ class _Redactor:
         return self._scrubbed(text) if len(text) <= _LONGEST else REDACTED
 
     def _json(self, text: str) -> str | None:
-        """Return a JSON text without its secrets, or unchanged if it has none. Return None if the text is not JSON."""
+        """Return a JSON text without its secrets. If the text has no secrets, return it unchanged.
+
+        Return None if the text is not JSON.
+        """
         repeated = False
 
         def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -29,8 +29,8 @@ If the clocks differ by more, a test has moved trio's clock, and the loop did no
 class LoopTime:
     """The time of one trio run, in seconds: trio's clock, without the time in which the event loop stood still.
 
-    A task must call :meth:`tick` at regular intervals, inside :meth:`ticking`. If no task does that, the time is the
-    same as trio's.
+    A task must call :meth:`tick` at regular intervals, inside :meth:`ticking`. If no task calls :meth:`tick`, this time
+    is the same as trio's time.
     """
 
     __slots__ = ("_clock", "_ticked", "_tickers", "_wait", "_wall", "lost")

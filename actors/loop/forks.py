@@ -106,7 +106,10 @@ def _identities(owners: Iterable[Owner]) -> Iterator[tuple[int, int]]:
 
 
 def _descriptors() -> list[int]:
-    """Return the open file descriptors of this process. The list is empty if the system has no folder for this."""
+    """Return the open file descriptors of this process.
+
+    The list is empty if the system has no folder that lists them.
+    """
     folder = next((folder for folder in _DESCRIPTORS if folder.is_dir()), None)
     return [] if folder is None else [int(entry.name) for entry in folder.iterdir()]
 

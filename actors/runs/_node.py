@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 EXIT_FRAMES = 32
 """Number of nested calls for which the stack must have room when a run, a tool call or a question is opened.
 
-Closing one of them needs fewer nested calls, so an open one can always be closed without a RecursionError.
+The close of a run, tool call or question needs fewer nested calls. So an open run, tool call or question can always
+be closed without a RecursionError.
 """
 
 _STOPPED = (Status.CANCELLED, Status.INTERRUPTED, Status.TIMEOUT)

@@ -28,7 +28,7 @@ AnyRun = TypeVar("AnyRun", bound=RunNode)
 class RunScope(Generic[AnyRun]):
     """An async context manager that opens a run on entry and closes it on exit. It can be entered only once.
 
-    :meth:`Run.subrun` makes it for a sub-agent, and the session makes it for any other run.
+    :meth:`Run.subrun` makes this object for a sub-agent, and the session makes it for any other run.
     """
 
     __slots__ = ("_command_id", "_footing", "_input", "_outer", "_recorder", "_timeout", "run")

@@ -45,9 +45,9 @@ class ToolThreads:
     async def run(self, user: str, function: Callable[[], T], begun: Callable[[], None]) -> T:
         """Wait until the limits allow one more thread, call ``function`` in a thread, and return its result.
 
-        If ``function`` itself calls :meth:`run`, this nested call does not count towards the limits. Otherwise all
-        threads of a user could wait for nested calls that get no thread: a deadlock. Nested calls of one function run
-        one at a time.
+        If ``function`` itself calls :meth:`run`, this nested call does not count towards the limits. If nested calls
+        counted, all threads of a user could wait for nested calls that get no thread: a deadlock. Nested calls of one
+        function run one at a time.
 
         Args:
             user: Name of the user.

@@ -250,8 +250,8 @@ class Context:
 class Reply:
     """The object by which an actor answers one ask later; see :meth:`Context.defer`. Call ``send`` or ``fail``, once.
 
-    An ask can have several Reply objects. When Python has freed all of them unused, the ask raises ReplyDropped,
-    because nothing can answer it any more.
+    An ask can have several Reply objects. If Python frees all of them and none was used, the ask raises ReplyDropped,
+    because no answer can come any more.
     """
 
     __slots__ = ("_asks", "_life", "_request")

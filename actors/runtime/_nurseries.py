@@ -71,7 +71,7 @@ class Nurseries:
         return (self.child_nursery is not None) + (self.nursery is not None)
 
     def open_nursery(self) -> trio.Nursery | None:
-        """Return the nursery of the actor's own tasks. The first call opens it.
+        """Return the nursery of the actor's own tasks. The first call opens the nursery.
 
         Return None if the nursery cannot be used any more.
 
@@ -83,7 +83,7 @@ class Nurseries:
         return self.nursery
 
     def open_child_nursery(self) -> trio.Nursery:
-        """Return the nursery for the children. The first call opens it.
+        """Return the nursery for the children. The first call opens the nursery.
 
         Raises ActorTerminated if no child can be started any more.
         """

@@ -56,7 +56,10 @@ class Request:
         return True
 
     def abandon(self) -> None:
-        """Give up the request, because its caller no longer waits: cancel the work for it, or drop it from a queue."""
+        """Give up the request, because its caller no longer waits.
+
+        Cancel the work for the request, or drop the request from a queue.
+        """
         if not self.done:
             self.done = True
             if self.scope is not None:

@@ -171,7 +171,7 @@ class CoordinatedShutdown:
     async def run(self, enforcer: DeadlineEnforcer) -> None:
         """Run all phases in order.
 
-        If this call is cancelled, the running phase ends. The next call continues with the phase after it.
+        If this call is cancelled, the running phase ends. The next call continues with the next phase.
         """
         for phase in self._phases[len(self.reports) :]:
             self._running = running = RunningPhase(phase)

@@ -70,7 +70,7 @@ class SessionHandle:
         return bool(reply["cancelled"])
 
     async def emit(self, name: str, value: object = None) -> None:
-        """Emit a ``custom`` event that belongs to the session, not to one of its runs.
+        """Emit a ``custom`` event of the session. The event belongs to no run.
 
         Args:
             name: The ``name`` in the event's data.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def snapshot(
     services: SessionServices, recorder: RunRecorder, memory: CommandMemory, starts: Starts
 ) -> SessionStatistics:
-    """Return numbers that describe a session's state, and the faults that were found in it."""
+    """Return numbers that describe a session's state, and the faults that were found in the session."""
     key = recorder.key
     return SessionStatistics(
         user=key.user,

@@ -179,7 +179,7 @@ class Starts:
     def leave_queue(self) -> None:
         """Remove all requests to start a run from the queue, because the session stops.
 
-        Their commands are refused when the session has ended.
+        The commands of these requests are refused when the session has ended.
         """
         for start in self.queued():
             start.place.leave()
@@ -200,7 +200,7 @@ class Starts:
                 self._services.run_over.unpark_all()
 
     def _begin(self, start: Start) -> bool:
-        """Emit ``agent_started``, and return True. If that is not possible, refuse the start and return False."""
+        """Emit ``agent_started``, and return True. If the run cannot begin, refuse the start and return False."""
         if self._services.draining or not self._tasks.is_up or self._recorder.scope.cancel_called:
             self.refuse(start, "overloaded", "the server is about to end: try again after reconnecting")
             return False

@@ -27,14 +27,14 @@ With 4, the stop of an idle session comes at most a quarter of ``idle_seconds`` 
 
 
 class LogKeeper(Actor):
-    """The actor that keeps the log open and commits events to it. When it is restarted, it opens the log again."""
+    """The actor that keeps the log open and commits events to it. After a restart the actor opens the log again."""
 
     def __init__(self, log: EventLog, committer: Committer) -> None:
         self._log = log
         self._committer = committer
 
     async def started(self) -> None:
-        """Open the log. If that fails, this actor fails, and the supervisor starts the actor again."""
+        """Open the log. If the log cannot be opened, this actor fails, and the supervisor starts the actor again."""
         await self._log.open()
         self.nursery.start_soon(self._committer.run)
 

@@ -104,7 +104,7 @@ class UserAccount:
     room: int = attrs.field(default=NO_SIZE, init=False)
     """Maximum of :attr:`size`. Beyond it, :meth:`on_over` must be called after each commit."""
     is_full: bool = attrs.field(default=False, init=False)
-    """Whether the user's part of the log exceeds the limit, and nothing of it can be trimmed."""
+    """Whether the user's part of the log exceeds the limit, and no event in this part can be trimmed."""
     _lock: trio.Lock | None = attrs.field(default=None, init=False)
 
     @classmethod
@@ -209,7 +209,7 @@ class Accounts:
         """Forget the accounts that are not needed. ``sessions_of`` returns the number of a user's sessions in memory.
 
         The account of a user who has exceeded a limit is kept even if the user has no session in memory. Otherwise the
-        user could end all sessions to begin anew.
+        user could end all sessions, and then begin with a new account.
         """
         kept = {user: each for user, each in self._accounts.items() if sessions_of(user) or not each.is_unused}
         self._accounts = kept

@@ -35,7 +35,7 @@ def steady_seconds() -> float:
 
 @attrs.define
 class _Era:
-    """A period between two changes of the system's time of day. The period ends when the next one begins."""
+    """A period between two changes of the system's time of day. The period ends when the next period begins."""
 
     begin: float
     """Beginning of the period, in seconds of the steady clock."""

@@ -21,7 +21,7 @@ class Allowance:
         self._at = now
 
     def left(self, now: float) -> float:
-        """Return the number of saved units at ``now`` (in seconds). It is negative while there is a debt."""
+        """Return the number of saved units at ``now`` (in seconds). The number is negative while there is a debt."""
         if now > self._at:
             self._units = min(self._burst, self._units + (now - self._at) * self._rate)
             self._at = now
@@ -36,7 +36,7 @@ class Allowance:
         self._units = self.left(now) - amount
 
     def wait(self, now: float) -> float:
-        """Return the number of seconds after which there is no debt; 0 if there is none now."""
+        """Return the number of seconds after which there is no debt; 0 if there is no debt now."""
         return max(0.0, -self.left(now) / self._rate)
 
     def is_full(self, now: float) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from actors.errors import LogError
 
 OnCommit: TypeAlias = "Callable[[LogError | None], object]"
-"""Type of a callback. It is called with None when certain events are committed, or with the error if that failed."""
+"""Type of a callback. It gets None when certain events are committed, or the error if they cannot be committed."""
 
 
 class CommitWaits:

@@ -154,7 +154,7 @@ class Committer:
         self._next_at = begun + self._log.gather_seconds
 
     async def _gather_crowd(self) -> None:
-        """Delay the commit if many sources have events, so that they emit more events before it: see :data:`CROWD`."""
+        """Delay the commit if many sources have events. They emit more events before the commit. See :data:`CROWD`."""
         for _ in range(CROWD_ROUNDS if len(self._scheduled) >= CROWD else 0):
             await trio.lowlevel.checkpoint()
 

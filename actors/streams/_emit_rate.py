@@ -52,7 +52,7 @@ class EmitRate:
         return count_and_append
 
     def exceeded(self) -> str:
-        """Return the name of the setting that the user exceeds the most. Return "" if the user exceeds none."""
+        """Return the name of the setting that the user exceeds the most. Return "" if the user exceeds no setting."""
         return self.due()[1]
 
     async def wait(self) -> None:

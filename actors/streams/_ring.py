@@ -25,7 +25,7 @@ class Ring:
         self.capacity = capacity
         self.room = room
         self.base = base
-        """Seq of the oldest line (event) in memory. If there is none, the seq that the next line will have."""
+        """Seq of the oldest line (event) in memory. If memory has no line, the seq that the next line will have."""
         self.size = 0
         """Size of the committed lines (events) in memory, in bytes."""
         # This list is changed in place and never replaced: `append` below is its method.

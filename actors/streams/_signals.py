@@ -34,11 +34,11 @@ A dict of its own would cost each session 64 bytes.
 
 
 class Signals:
-    """The signals of one session: short messages to the attached clients, without numbers. They are never replayed.
+    """The signals of one session: short messages to the attached clients, without numbers. Signals are never replayed.
 
-    This also keeps the state of typing, which is sent as signals. The typing of a client's user ends after ``hold``
-    seconds, unless the client renews the typing. An agent's typing ends with its run at the latest. While a client's
-    user types, one task runs :meth:`expire`.
+    This object also keeps the state of typing, which is sent as signals. The typing of a client's user ends after
+    ``hold`` seconds, unless the client renews the typing. An agent's typing ends with its run at the latest. While a
+    client's user types, one task runs :meth:`expire`.
     """
 
     __slots__ = ("_hold", "_typing", "cursors", "expiring")

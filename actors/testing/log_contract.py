@@ -89,7 +89,7 @@ async def _fill(log: EventLog) -> list[bytes]:
 
 
 class UserContract:
-    """The tests of the methods that concern one user. They are a part of :class:`EventLogContract`."""
+    """The tests of the methods that concern one user. These tests are a part of :class:`EventLogContract`."""
 
     async def test_usage(self, log: EventLog) -> None:
         """Check that ``usage`` counts the streams of one user, and the bytes of their kept lines and states."""
@@ -184,7 +184,7 @@ class EventLogContract(UserContract):
         await log.append([event_batch(_KEY, head.latest + 1, 1)])
 
     async def test_read_limits(self, log: EventLog) -> None:
-        """Check that a read returns exactly the lines that fit both limits, and at least one line."""
+        """Check that a read returns exactly the lines that fit both limits, or one line if no line fits."""
         await log.make(_KEY)
         lines = [event_line(seq, text="x" * seq) for seq in range(1, 8)]
         await log.append([Batch(_KEY, 1, lines[:3], b""), Batch(_KEY, 4, lines[3:], b"")])
