@@ -19,7 +19,7 @@ _DOUBLINGS = 1000
 
 @attrs.frozen
 class Backoff:
-    """The wait before a restart or a new attempt. It doubles each time, from ``minimum`` to ``maximum`` seconds.
+    """The wait before a restart or a new attempt. The wait doubles each time, from ``minimum`` to ``maximum`` seconds.
 
     With ``random_factor`` 0.2, a random part of up to 20 % is added to each wait. So several children with one common
     failure are restarted at different times. After a child has run for ``healthy_after`` seconds, the next wait is

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 MAX_TEXT = 2_000
-"""Maximum characters of a text. A longer text is cut and marked as truncated."""
+"""Maximum number of characters in a text. A longer text is cut and marked as truncated."""
 
 MAX_SHOWN = 200
-"""Maximum characters of a value that is shown within a sentence."""
+"""Maximum number of characters in a value that is shown within a sentence."""
 
 MAX_NAME = 128
-"""Maximum characters of a class name."""
+"""Maximum number of characters in a class name."""
 
 MAX_DEPTH = 16
 """Maximum nesting of groups that the standard library formats. Its formatter recurses for each level."""
@@ -127,10 +127,10 @@ def members(error: BaseException) -> tuple[BaseException, ...]:
 
 
 def without(error: BaseException, kind: type[BaseException]) -> BaseException | None:
-    """Return the exception without any exception of the type ``kind`` in it; None if nothing is left. Never raises.
+    """Return the exception without the exceptions of the type ``kind`` in it. Return None if nothing is left.
 
-    Exceptions are removed from a group at any depth. Some groups cannot be split: their class does not allow a split,
-    or they are too deep. For such a group, the result is a plain group of the remaining leaves.
+    Never raises. Exceptions are removed from a group at any depth. If a group cannot be split, because its class does
+    not allow a split or because the group is too deep, the result is a plain group of the remaining leaves.
     """
     if is_a(error, kind):
         return None

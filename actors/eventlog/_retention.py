@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def bounded(lines: Iterable[bytes], limit: int, size: int) -> list[bytes]:
-    """Return the first of the given lines: at most ``limit`` lines, with at most ``size`` bytes together.
+    """Return the beginning of the given lines: at most ``limit`` lines, with at most ``size`` bytes together.
 
-    A first line that is larger than ``size`` is returned alone. ``lines`` is read only as far as needed.
+    If the first line is larger than ``size``, it is returned alone. ``lines`` is read only as far as needed.
     """
     taken: list[bytes] = []
     for line in itertools.islice(lines, max(limit, 0)):  # islice refuses a negative limit

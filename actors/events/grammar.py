@@ -163,7 +163,7 @@ class Grammar:
     def snapshot(self) -> bytes:
         """Return the open runs, tool calls and questions as JSON text.
 
-        As long as they do not change, every call returns the same object.
+        As long as these items do not change, every call returns the same object.
         """
         # The same object while nothing changes: its identity shows cheaply that the state need not be written.
         if self._text is None:

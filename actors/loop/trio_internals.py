@@ -254,9 +254,9 @@ def require_place(task: Any, place: object) -> None:
 
 
 def footing(nurseries: int | None = None) -> Footing:
-    """Return the Footing of the current task: its number, and the number of its open nurseries.
+    """Return the Footing of the current task: the task's number, and the number of its open nurseries.
 
-    ``nurseries`` is the number of the task's open nurseries. If it is None, this function counts them.
+    ``nurseries`` is the number of the task's open nurseries. If ``nurseries`` is None, this function counts them.
     """
     task: Any = trio.lowlevel.current_task()
     opened = len(task._child_nurseries) if nurseries is None else nurseries

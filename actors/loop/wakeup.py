@@ -9,10 +9,10 @@ class Wakeup:
     """The tasks that wait in :meth:`wait` until another task calls :meth:`wake`.
 
     This class works like :class:`trio.lowlevel.ParkingLot`, but a ``RecursionError`` in one of its methods changes
-    nothing. *Agents wake the task that commits events (the committer) from any depth of the stack. A ParkingLot removes a
-    task from its list, then schedules the task: if the stack is full between the two steps, the committer sleeps for
-    ever. A ParkingLot also lists a task before the task waits: if the wait then fails, a task that does not wait is woken,
-    and that ends trio.*
+    nothing. *Agents wake the task that commits events (the committer) from any depth of the stack. A ParkingLot removes
+    a task from its list, then schedules the task: if the stack is full between the two steps, the committer sleeps for
+    ever. A ParkingLot also lists a task before the task waits: if the wait then fails, a task that does not wait is
+    woken, and that ends trio.*
     """
 
     __slots__ = ("_tasks",)

@@ -128,7 +128,7 @@ def _expect(value: Any, kind: type[Any]) -> None:
 
 
 def _exactly(kind: type[Any]) -> _Hook:
-    """Return a conversion hook that accepts only values of the type ``kind``: 5 is not taken as "5", nor true as 1.
+    """Return a conversion hook that accepts only values of the type ``kind``: the string "5" is not accepted as 5.
 
     There is one exception: JSON has only one type of number, so an integer is accepted as a float.
     """

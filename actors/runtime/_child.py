@@ -31,7 +31,7 @@ class Child(Generic[BodyT]):
     cell: BodyT | None = None
     """Actor of the child, from its first start to its permanent end; None at any other time."""
     claimed: bool = False
-    """Whether a call is starting the child now: ``start_child``, ``restart_child`` or a group restart.
+    """Whether ``start_child``, ``restart_child`` or a group restart is starting the child now.
 
     A group restart (of all or several children after one failed) sets this only for a child without an actor.
     """

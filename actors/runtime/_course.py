@@ -189,9 +189,10 @@ class Course:
         return Failure(own_failure)
 
     def pause(self, delay: float) -> None:
-        """Record that the actor waits ``delay`` seconds for its restart. ``math.inf``: until its supervisor starts it.
+        """Record that the actor waits ``delay`` seconds for its restart.
 
-        A halt (the stop before the restart of a group) is then forgotten. A final stop is not forgotten.
+        If ``delay`` is ``math.inf``, the actor waits until its supervisor starts it. A halt (the stop before the
+        restart of a group) is forgotten now. A final stop is not forgotten.
         """
         self.state = State.RESTARTING
         self.held = delay == math.inf

@@ -36,10 +36,10 @@ class Forcible(Protocol):
 
 
 class DeadlineEnforcer:
-    """A task of the system that ends an actor or a phase of the shutdown by force after a deadline.
+    """A task of the system that ends targets by force after a deadline: actors, and phases of the shutdown.
 
-    A target (an actor or phase) is ended by force at its deadline, and again every GRACE seconds until it is withdrawn,
-    because the code of the target can shield itself again.
+    A target is ended by force at its deadline, and again every GRACE seconds until it is withdrawn, because the code of
+    the target can shield itself again.
     """
 
     __slots__ = ("_due", "_open", "_scope")

@@ -100,7 +100,7 @@ class Incarnation(MessageLoop):
         return has_left_open(scope, footing(self.open_count))
 
     def _verdict(self, wish: ExitReason | None, scope: trio.CancelScope) -> ExitReason:
-        """Return the reason for which the actor's code ended."""
+        """Return the reason why the actor's code ended."""
         self_cancelled: BaseException | None = None
         if is_cancelled():
             if wish is None or self.cell.failures:

@@ -36,7 +36,7 @@ class Phase:
     seconds: float = attrs.field(default=5.0)
 
     def __attrs_post_init__(self) -> None:
-        """Raise SpecError unless the name is a text and the time is a number of seconds."""
+        """Raise SpecError unless the phase's name is a text and its time is a number of seconds."""
         if not isinstance(self.name, str) or not self.name:  # pyright: ignore[reportUnnecessaryIsInstance]  -- annotations are not enforced
             raise SpecError(f"name of a phase must be a text, not {shown(self.name)}")
         check_seconds(self.seconds, f"seconds of the phase {self.name!r}")

@@ -220,7 +220,10 @@ class SupervisorSpec:
     max_seconds: float = attrs.field(default=5.0, kw_only=True, validator=_positive_seconds)
     """Length of the period in which at most ``max_restarts`` restarts are allowed, in seconds."""
     max_children: int | None = attrs.field(default=None, kw_only=True, validator=count(0, optional=True))
-    """Maximum number of children of a dynamic supervisor; children that are being restarted count. None: no limit."""
+    """Maximum number of children of a dynamic supervisor. None stands for no limit.
+
+    Children that wait for a restart count too.
+    """
     auto_shutdown: AutoShutdown = attrs.field(
         default=AutoShutdown.NEVER, kw_only=True, converter=_auto_shutdown, validator=one_of(AutoShutdown)
     )

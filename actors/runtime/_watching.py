@@ -61,7 +61,7 @@ class Watching:
         self._owner.wake()
 
     def take(self) -> Terminated:
-        """Remove and return the oldest Terminated message. After that, the actor that ended is not watched any more."""
+        """Remove and return the oldest Terminated message. From now on, the ended actor is not watched any more."""
         event = self._waiting.popleft()
         self._targets.pop(cell_of(event.ref), None)
         return event

@@ -19,9 +19,8 @@ class CommandMemory:
     """The commands that a session received recently, by id, with their replies.
 
     This memory detects commands that are sent again. A command is forgotten ``seconds`` after its reply. If the ids and
-    replies together exceed ``room`` bytes, the oldest replies are forgotten earlier. A command that has no reply yet is
-    never forgotten. Each time when replies are forgotten earlier, ``on_full`` is called with the name of the setting
-    that limits the bytes.
+    replies together exceed ``room`` bytes, the oldest replies are forgotten earlier, and ``on_full`` is called with the
+    name of the setting that limits the bytes. A command that has no reply yet is never forgotten.
     """
 
     __slots__ = ("_entries", "_on_full", "_room", "_seconds", "size")

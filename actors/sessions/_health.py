@@ -23,7 +23,7 @@ class SessionHealth:
     overdue: tuple[str, ...]
     """Ids of runs that still run more than 10 s after their deadline, because the code of the run shields itself."""
     unowned: tuple[str, ...]
-    """Ids of runs and tool calls that are open according to their events, but have no code in this process to close them."""
+    """Ids of runs and tool calls that are open according to their events, but that no code in this process closes."""
     missing: int
     """Number of missing events between the oldest event in memory and the newest event. Clients would see a gap."""
     open_calls: int

@@ -181,8 +181,8 @@ class Sessions:
     def calling_after_commits(self, callback: Callable[[], None]) -> Generator[None]:
         """Call ``callback`` after each commit to the log, inside the ``with`` block. ``callback`` must not wait.
 
-        First all listeners are notified of the committed events, then ``callback`` is called. If ``callback`` raises, the
-        error is logged, and ``callback`` is not called again. The commits continue.
+        First all listeners are notified of the committed events, then ``callback`` is called. If ``callback`` raises,
+        the error is logged, and ``callback`` is not called again. The commits continue.
         """
         # A partial is a key of its own: the same callback may be registered twice.
         callbacks, registered = self._committer.after_commits, partial(callback)

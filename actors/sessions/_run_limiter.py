@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Place:
-    """The permission for one run to be executed, within the limit of its user.
+    """The permission for one run to be executed, within the limit of the run's user.
 
     The run has this permission at once, or waits for it in a queue. :meth:`RunLimiter.enter` makes this object. The
     caller must call :meth:`leave` on every path, in a ``finally``.

@@ -46,9 +46,9 @@ class Session(Actor):
     """One session of one user, as an actor that is built from the session's log.
 
     The actor ends when it crashes, when it is idle, when the session is closed, or when the server ends. The next
-    attach builds the actor again, unless the session was closed permanently. A session consists of these parts, in this
-    order: :class:`SessionTasks`, the recorder, :class:`Replies`, :class:`Starts`, :class:`CommandHandlers`. A part refers
-    only to earlier parts, never to the session. So there are no reference cycles, and an ended session is freed at once.
+    attach builds the actor again, unless the session was closed permanently. A session has these parts, in this order:
+    :class:`SessionTasks`, the recorder, :class:`Replies`, :class:`Starts`, :class:`CommandHandlers`. A part refers only
+    to earlier parts, never to the session. So there are no reference cycles, and an ended session is freed at once.
     """
 
     _recorder: RunRecorder

@@ -101,9 +101,10 @@ class UserRetention:
         return usage.size
 
     async def _trim_some(self, user: str, excess: int) -> bool:
-        """Trim up to ``excess`` bytes of the user's oldest events. Return whether there was an event to trim.
+        """Trim the user's oldest events. Return whether there was an event to trim.
 
-        Events of one session with the same ``ts`` are trimmed together.
+        Stop when ``excess`` bytes are freed, or when all events that one search found are trimmed. Events of a session
+        with the same ``ts`` are trimmed together.
         """
         pages, bound = await self._oldest_pages(user)
         found = sorted(each for page in pages for each in page.events if each[0] <= bound)

@@ -62,12 +62,12 @@ class AgeClock:
         self._eras = [_Era(-math.inf, time_ms() / 1000 - now)]
 
     def now(self, seconds: float) -> int:
-        """Return the time (ms since 1970) from which ages are counted if ``seconds`` is the maximum age of an event.
+        """Return the time (ms since 1970) from which ages are counted, if events may be at most ``seconds`` old.
 
-        An event is too old if its ``ts`` is more than ``seconds`` before the returned time. The result is the time of
-        day, unless the time of day was set in the last ``seconds``. In that case the result is ``seconds`` after the
-        lowest time of day that the system showed during that time. So no event that is younger than ``seconds`` counts
-        as too old.
+        An event is too old if its ``ts`` is more than ``seconds`` before the returned time. Normally the returned time
+        is the time of day. But if the time of day was set in the last ``seconds``, the returned time is ``seconds``
+        after the lowest time of day that the system showed in this period. So no event that is younger than ``seconds``
+        counts as too old.
         """
         now = self._look()
         if math.isinf(seconds):  # no event is too old

@@ -28,7 +28,7 @@ class Allowance:
         return self._units
 
     def has(self, amount: float, now: float) -> bool:
-        """Return whether at least ``amount`` units are saved."""
+        """Return whether at least ``amount`` units are saved at ``now`` (in seconds)."""
         return self.left(now) >= amount - _TOLERANCE
 
     def use(self, amount: float, now: float) -> None:

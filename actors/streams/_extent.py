@@ -63,15 +63,15 @@ class LogExtent:
         return kept > 0 and (kept > limits.events or size > limits.size or self.oldest_ts < expired)
 
     async def trim(self) -> None:
-        """Delete the session's events beyond retention from the log, and get the exact range that the log still keeps.
+        """Delete from the log the session's events beyond the limits of retention.
 
-        Safe to cancel.
+        Get the exact range that the log still keeps. Safe to cancel.
         """
         limits = self._retention.beside(len(self._record.text))
         await self._trim(limits, self._ages.now(limits.seconds))
 
     async def trim_until(self, ts: int) -> None:
-        """Delete from the log the session's events with a ``ts`` up to and including ``ts`` (in ms since 1970).
+        """Delete from the log all events of the session up to the time ``ts`` (in ms since 1970), inclusive.
 
         Safe to cancel.
         """

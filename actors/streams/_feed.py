@@ -128,7 +128,7 @@ class SessionFeed:
         return lines
 
     async def trim_until(self, ts: int) -> None:
-        """Delete from the log the session's events with a ``ts`` up to and including ``ts`` (in ms since 1970)."""
+        """Delete from the log all events of the session up to the time ``ts`` (in ms since 1970), inclusive."""
         await self._extent.trim_until(ts)
 
     def statistics(self) -> StreamStatistics:

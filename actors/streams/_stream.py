@@ -302,7 +302,7 @@ class SessionStream(SessionFeed):
         contained("the end of a session whose log refused", self._on_failure, error)
 
     def _call_back(self, until: int, outcome: LogError | None) -> None:
-        """Call the callbacks that wait for commits of events up to ``until``. If a callback raises, the stream fails."""
+        """Call the callbacks that wait for commits up to the event ``until``. If a callback fails, the stream fails."""
         waits = self._commit_waits
         if waits is not None and not waits.resolve(until, outcome):
             self.on_failed(LogUnavailable("what waited for a commit of the session failed"))

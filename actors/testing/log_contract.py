@@ -132,7 +132,7 @@ class EventLogContract(UserContract):
         _same(await log.streams(), [_KEY, _OTHER])
 
     async def test_append_and_read(self, log: EventLog) -> None:
-        """Check that a read returns the appended lines, and that the size of the stream is the sum of their bytes."""
+        """Check that a read returns the appended lines, and that the size of the stream is the size of these lines."""
         epoch, other = (await log.make(_KEY)).epoch, await log.make(_OTHER)
         batches = [event_batch(_KEY, 1, 3, b"a"), event_batch(_KEY, 4, 2, b"b")]
         await log.append(batches)
