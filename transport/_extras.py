@@ -23,7 +23,7 @@ def import_extra(part: str, extra: str, *modules: str) -> list[ModuleType]:
 
     Args:
         part: The part that needs the modules, for the error message.
-        extra: The extra of the distribution ``greenroom`` that installs them.
+        extra: The extra of the distribution ``greenroom`` that installs these modules.
         modules: The names of the modules.
 
     Raises:

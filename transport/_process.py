@@ -20,7 +20,7 @@ logger = logging.getLogger("greenroom")
 
 
 class Reporter:
-    """Reports of a server process to its operator. Reports are written to the log; a subclass can do otherwise.
+    """Reports of a server process to its operator. This class writes them to the log. A subclass can do something else.
 
     The methods must not wait.
     """

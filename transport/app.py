@@ -248,7 +248,7 @@ class Greenroom:
 
 @attrs.frozen(eq=False)
 class Server:
-    """A running server. ``async with`` :meth:`Greenroom.running` returns it, and stops it at the end of the block."""
+    """A running server. Get one by ``async with app.running() as server``. The server stops at the end of the block."""
 
     url: str
     """The URL that clients connect to, with the port that was bound."""
@@ -260,7 +260,7 @@ class Server:
     """The WebSocket endpoint, which serves the connections of clients."""
 
     async def until_signal(self, reporter: Reporter, page_url: str | None = None) -> None:
-        """Report that the server is ready, wait for SIGTERM or SIGINT, and report the runs that the drain waits for.
+        """Report that the server is ready, wait for SIGTERM or SIGINT, and report the runs that are still open.
 
         Args:
             reporter: Gets the two reports: the server is ready, the server drains.

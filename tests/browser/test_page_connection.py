@@ -1,4 +1,4 @@
-"""How the demo's page shows its connection: what happened, when it tries again, and the way out."""
+"""How the demo's page shows its connection: why it ended, when the page tries again, and how the user can help."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ A_LONG_TIME_MS = 600_000
 
 
 def scripted_page(context: BrowserContext, url: str, *ends: dict[str, Any]) -> Page:
-    """Return the page, whose connections are welcomed and then end as ``ends`` says. Further connections stay open."""
+    """Return a page. Its first connections get a welcome and then end as ``ends`` says. Later connections stay open."""
     page = context.new_page()
     waiting = list(ends)
 

@@ -1,4 +1,4 @@
-"""The wheel as its users install it: without extras, with one, and in folders whose names clash with its packages."""
+"""The wheel as users install it: without extras, with one extra, and next to files with the names of its packages."""
 
 from __future__ import annotations
 

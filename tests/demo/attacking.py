@@ -11,7 +11,7 @@ from transport.demo.sandbox import SCRIPT
 
 PYTHON = str(Path(sys.executable).resolve())
 SHARED_PYTHON = "/usr/bin/python3"
-"""A Python that every user may read, if there is one. That of the tests may be in root's folder."""
+"""A Python that every user may read, if it exists. The Python that runs the tests may be in root's folder."""
 OTHER_USER = 1000
 
 

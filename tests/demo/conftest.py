@@ -33,7 +33,7 @@ def quick_build(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def library(cache: Path) -> Library:
-    """Return a library whose index is already built."""
+    """Return a library with an index that is already built."""
     return Library(cache)
 
 

@@ -78,7 +78,7 @@ DETAILED: Answers = {
     "sort a list of dicts by a key": ("builtins.sorted", "builtins.list.sort", "operator.itemgetter"),
     "run a command and capture its output": ("subprocess.run", "subprocess.check_output"),
 }
-"""Questions that say in some detail what is wanted."""
+"""Questions that describe a purpose in some detail, with the names that answer each question."""
 
 SHORT: Answers = {
     "parse json": ("json.loads", "json.load"),

@@ -106,7 +106,7 @@ async def test_first_question_waits_for_the_index(library: Library) -> None:
 
 
 class FaultyLibrary(Library):
-    """A library whose tools fail if ``failing`` names them."""
+    """A library with failing tools: the tools that ``failing`` names."""
 
     failing: frozenset[str] = frozenset()
 
@@ -156,7 +156,7 @@ async def test_failing_search(cache: Path) -> None:
 
 
 class DemoWithFailingSubAgent(Demo):
-    """A demo whose sub-agent for the module ``csv`` fails."""
+    """A demo in which the sub-agent for the module ``csv`` fails."""
 
     async def investigate(self, run: Any, lead: Any) -> list[JSON]:
         """Investigate a module, or fail."""

@@ -56,7 +56,7 @@ def mark() -> str:
 
 
 def running(mark: str) -> list[int]:
-    """Return the processes of this machine whose command line contains ``mark``."""
+    """Return the processes of this machine that have ``mark`` in their command line."""
     found: list[int] = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended meanwhile

@@ -1,4 +1,4 @@
-"""What an attacker tries in an example, and what it gets: nothing of the server, and nothing that stays."""
+"""Attacks of an example on the server: the example gets nothing of the server, and leaves nothing behind."""
 
 from __future__ import annotations
 

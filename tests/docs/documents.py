@@ -103,7 +103,7 @@ def _blocks(path: str, text: str) -> Iterator[Block]:
 
 
 def locate(path: str) -> Path:
-    """Return the place of a file of the project, whose path begins at the top of the project."""
+    """Return the place of a file of the project. The given path begins at the top of the project."""
     top = _PACKAGES if path.split("/", maxsplit=1)[0] in {"actors", "transport"} else TREE
     return top / path
 

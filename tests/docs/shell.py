@@ -166,7 +166,7 @@ class Terminal:
         return [*printed, *self._written(rest).splitlines(), CTRL_C]
 
     def program(self, block: Block) -> list[str]:
-        """Run a program and return what it prints."""
+        """Run a program and return the lines that it prints."""
         return self._printed(Step(f"python {block.name}", ()))
 
     def close(self) -> None:

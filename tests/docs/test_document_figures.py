@@ -1,4 +1,4 @@
-"""The figures of the documents are those that bench/RESULTS.md has."""
+"""The figures in the documents are the same as the figures in bench/RESULTS.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The programs and terminal sessions of the documents do what the documents show."""
+"""The programs and terminal sessions of the documents print the output that the documents show."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ PAGES: dict[tuple[str, str], Callable[[Page, str], None]] = {
     ("README.md", "page/index.html"): ask,
     ("transport/cli/GUIDE.md", "page/index.html"): bring_a_token,
 }
-"""What a visitor does on each page of the documents."""
+"""The function that visits each page of the documents, by document and page."""
 
 
 def visit(own: Terminal, block: Block) -> None:

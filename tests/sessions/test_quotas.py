@@ -1,4 +1,4 @@
-"""The limits of a user: what is within a limit works, one more is refused, and the statistics count the refusal."""
+"""The limits of a user: a use within a limit works, one more use is refused, and the statistics count the refusal."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         2: The arguments, the configuration or the system do not allow the command. One line on stderr says why.
 
-        130: Ctrl-C interrupted a command whose normal end is not Ctrl-C.
+        130: Ctrl-C interrupted a command that normally ends by itself.
 
         141: The reader of the output closed the pipe.
     """

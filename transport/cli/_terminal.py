@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NAMED_RUNS = 10
-"""Maximum number of runs that are named when the server drains. The others are only counted."""
+"""Maximum number of runs that are named when the server drains. Further runs are only counted."""
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared with, never bound
 """The names of "every address of this machine", and for each a name that a browser on this machine can open."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transport.cli._options import AddParser
 
 _EXPORT_ATTEMPTS = 3
-"""Maximum number of attempts to export a session. The export is repeated if the session was made anew."""
+"""Maximum number of attempts to export a session. The export is repeated if a new session took its place."""
 
 FAULTY = 1
 """The exit status if the log has faults."""

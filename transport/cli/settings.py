@@ -86,7 +86,7 @@ def _json(line: Line) -> str:
 
 
 def _table(found: Sequence[Line]) -> list[str]:
-    """Return a table of aligned columns, with its titles."""
+    """Return the lines of a table with aligned columns. The first line has the titles."""
     rows = [_TITLES, *((line.name, _text(line.value), line.source, _text(line.default)) for line in found)]
     widths = [max(len(row[column]) for row in rows if len(row[column]) <= _WIDEST) for column in range(len(_TITLES))]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -58,7 +58,7 @@ def _tail(options: argparse.Namespace) -> None:
 
 
 def _own_url(options: argparse.Namespace) -> str:
-    """Return the address of the server that the settings of this folder and environment describe."""
+    """Return the address of the server that has the settings of the current folder and environment."""
     settings = Settings.load().overridden(settings_in(options))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return openable(f"ws://{host}:{settings.port}/")

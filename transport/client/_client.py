@@ -109,7 +109,7 @@ class Client:
 
     @property
     def welcome(self) -> Welcome | None:
-        """The newest welcome: open runs, typing users and agents, limits of the server.
+        """The newest ``welcome`` frame of the server: open runs, typing users and agents, limits of the server.
 
         None before the first welcome.
         """
@@ -156,9 +156,9 @@ class Client:
         Args:
             agent: Name of the agent.
             input: Any JSON value that the agent accepts.
-            command_id: Id of this command, 1 to 128 characters; by default a random id. With an id of its own, the
-                application can cancel the start before the reply to the start comes. The application can also repeat
-                the start from another process, and the run still starts only once.
+            command_id: Id of this command, 1 to 128 characters; by default a random id. With an id that it has chosen,
+                the application can cancel the start before the reply to the start comes. The application can also
+                repeat the start from another process, and the run still starts only once.
 
         Raises:
             CommandRefused: The server refused the start; the error's ``code`` says why.
@@ -170,8 +170,8 @@ class Client:
     async def cancel(self, run_id: str | None = None, *, command_id: str | None = None) -> bool:
         """Ask a run to stop. Return False if the run is unknown or has ended.
 
-        If the run has not started because it still waits in the queue, its start is refused with ``cancelled``, and no
-        event is written.
+        If the run still waits in the queue, the request to start the run is refused with ``cancelled``, and no event is
+        written.
 
         Args:
             run_id: Id of the run.
@@ -205,7 +205,7 @@ class Client:
     async def send(self, text: str) -> None:
         """Append a ``user_message`` event to the session.
 
-        Raise :class:`~actors.CommandRefused` if the server refuses it.
+        Raise :class:`~actors.CommandRefused` if the server refuses the message.
         """
         await self._command(CommandName.MESSAGE_SEND, {"text": text})
 
@@ -220,7 +220,7 @@ class Client:
     async def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
         """Tell the server whether the user is typing. Does nothing while the client is offline.
 
-        The server assumes after a few seconds that the user has stopped typing, unless this is called again.
+        The server assumes after a few seconds that the user has stopped typing, unless this method is called again.
         """
         self._follower.ending.check()
         self._core.typing(active=active)

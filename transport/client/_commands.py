@@ -42,10 +42,7 @@ class _Pending:
 
     @property
     def expired(self) -> bool:
-        """Whether the server has perhaps forgotten the command's id. It would then do the command a second time.
-
-        A request for history never expires: it has no effect that could happen twice.
-        """
+        """Whether the server has perhaps forgotten the command's id, and so would do the command a second time."""
         if self.first_sent is None or isinstance(self.frame, HistoryFrame):
             return False
         return self.first_sent.seconds() > self.memory
@@ -105,7 +102,9 @@ class Commands:
         return next(sent, None)
 
     def on_attached(self, frame_bytes: int, memory: float) -> list[str]:
-        """Begin a connection. The server accepts frames of ``frame_bytes``, and remembers command ids for ``memory``.
+        """Begin a connection to a server.
+
+        The server accepts frames of up to ``frame_bytes``, and remembers the ids of commands for ``memory`` seconds.
 
         All commands must be sent again. Drop the commands that are too large, and return their ids: the server would
         close the connection because of large commands, and the client would not reconnect.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Ending:
-    """A holder of the error that ended a client. While the client runs, it holds None."""
+    """A holder of the error that ended a client. While the client runs, the holder holds None."""
 
     def __init__(self) -> None:
         self.error: TransportError | None = None
@@ -21,7 +21,8 @@ class Ending:
     def check(self) -> None:
         """Raise the error that ended the client. Do nothing while the client runs.
 
-        Each caller gets its own copy: if two tasks raised the same exception object, their tracebacks would mix.
+        Each caller gets its own copy of the error: if two tasks raised the same exception object, their tracebacks
+        would mix.
         """
         if self.error is not None:
             self._raised = True

@@ -63,7 +63,7 @@ class Interrupt:
         return self.scope
 
     def leave(self) -> None:
-        """Stop the client permanently, and end the wait in which it is now."""
+        """Stop the client permanently, and end the client's present wait."""
         self.leaving = True
         self.scope.cancel()
 
@@ -84,7 +84,7 @@ class Link:
     wakeups: Wakeups
     options: Options
     _ended: Ended | ServerBrokeProtocol | None = attrs.field(default=None, init=False)
-    """The end of the connection that the reading task has seen. It has priority over exceptions of other tasks."""
+    """The end of the connection that the reading task has seen. This end counts more than exceptions of other tasks."""
     _live_since: float | None = attrs.field(default=None, init=False)
     _upgraded: bool = attrs.field(default=False, init=False)
     _sending: bool = attrs.field(default=False, init=False)
@@ -92,7 +92,7 @@ class Link:
     async def run(self, token: str | None) -> Ended | ServerBrokeProtocol:
         """Connect, and exchange messages until the connection ends. Return how it ended. Never raises an ``Exception``.
 
-        If this is cancelled, the stream is closed without a close frame.
+        If the call is cancelled, the stream is closed without a close frame.
         """
         failure: Ended | None = None
         try:
@@ -230,10 +230,11 @@ class Link:
             self.wakeups.outgoing.unpark_all()
 
     async def _wait_for_room(self) -> None:
-        """Wait until the buffer has room, at most for ``patience`` seconds. Do not wait while a command has no reply.
+        """Wait until the buffer has room, at most for ``patience`` seconds.
 
-        While the client does not read, the server cannot send. If the buffer is still full afterwards, the client
-        continues to read: it skips events, and handles pings, replies and signals.
+        Do not wait while a command has no reply, since the client must read to get the reply. While the client does not
+        read, the server soon cannot send any more. If the buffer is still full after the wait, the client continues to
+        read: it skips events, and handles pings, replies and signals.
         """
         buffer = self.core.buffer
         if not buffer.full or buffer.skipping:

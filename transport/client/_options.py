@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from actors.events.types import Position
 
 Token: TypeAlias = "str | Callable[[], str | Awaitable[str]] | None"  # noqa: S105  a type
-"""A token, or a callable (sync or async) that returns one; or None."""
+"""A token, or a callable (sync or async) that returns a token, or None."""
 From: TypeAlias = Literal["oldest", "latest"]
 
 

@@ -26,7 +26,7 @@ SEARCH_FAILED = "I am sorry: I could not search the standard library just now. P
 
 @attrs.frozen
 class Lead:
-    """The input of a sub-agent: a module, and the question to answer from it."""
+    """The input of a sub-agent: a module, and the question that the sub-agent answers from this module."""
 
     module: str
     question: str
@@ -45,7 +45,7 @@ class Demo:
     model: Model | None = None
 
     async def answer(self, run: Run, question: str) -> dict[str, JSON]:
-        """Answer ``question`` with the model if there is one, else from the index."""
+        """Answer ``question`` by the model if :attr:`model` is set, or else from the index of the standard library."""
         if not self.library.ready:
             await run.thinking("I am still reading the standard library: the first question has to wait for that, once")
         await self.library.index()
@@ -56,7 +56,8 @@ class Demo:
     async def answer_from_index(self, run: Run, question: str) -> dict[str, JSON]:
         """Stream an answer in Markdown. Return the answer with its best name, its modules and its places in the source.
 
-        If a tool or sub-agent fails, this is reported in a thought, and the answer continues without its result.
+        If a tool or sub-agent fails, the user sees a thought (an ``agent_thinking`` event) about the failure, and the
+        answer continues without its result.
         """
         await self._think(run, f"What in the standard library has to do with: {question}")
         found = await self._try(run, self.library.search, query=question, limit=10)
@@ -101,7 +102,7 @@ class Demo:
     async def _example(self, run: Run, best: Entry) -> str:
         """Return the first example of ``best`` that prints a useful result, together with this result.
 
-        If no example does, return "". If examples cannot run on this machine, return the reason.
+        If no example prints a useful result, return "". If examples cannot run on this machine, return the reason.
         """
         for session in self.library.examples(best["module"], best["name"]):
             done = await self._try(run, run_example, code=session)
@@ -122,7 +123,10 @@ class Demo:
         await trio.sleep(8 * self.pace)
 
     async def _try(self, run: Run, tool: Callable[..., Any], **arguments: object) -> Any:
-        """Return the result of a tool. If the tool fails, report that in a thought and return None."""
+        """Return the result of a tool.
+
+        If the tool fails, emit a thought (an ``agent_thinking`` event) about the failure, and return None.
+        """
         try:
             return await run.call_tool(tool, timeout=TOOL_SECONDS, **arguments)
         except Exception as error:  # noqa: BLE001 - any failure of a tool: the answer continues without it

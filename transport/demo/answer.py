@@ -60,7 +60,7 @@ def nothing_found(question: str) -> str:
 
 
 def pieces(text: str) -> list[str]:
-    """Split ``text`` into pieces of up to three words, as a model streams it. Nothing is lost."""
+    """Split ``text`` into pieces of up to three words, as a model streams text. The pieces joined are ``text``."""
     return re.findall(r"\s*\S+(?:[^\S\n]+\S+){0,2}[^\S\n]*\n*|\s+", text)
 
 
@@ -77,6 +77,6 @@ def _mention(finding: Entry) -> str:
 
 
 def _fenced(language: str, text: str) -> str:
-    """Return a code block. Its fence is longer than any run of backticks in the text."""
+    """Return a code block. The row of backticks around it is longer than any row of backticks in the text."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"

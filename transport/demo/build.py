@@ -26,7 +26,8 @@ _Attribute: tuple[type[Any], ...] = (property, cached_property, GetSetDescriptor
 def extract(names: Iterable[str] = sys.stdlib_module_names) -> Iterator[Entry]:
     """Yield an entry for each public name of the modules ``names`` and of their submodules.
 
-    A name that several modules export has one entry, under the module with the shortest path: ``asyncio.Queue``.
+    A name that several modules export has one entry, under the module with the shortest path. For example, the entry is
+    ``asyncio.Queue``, not ``asyncio.queues.Queue``.
     """
     homes: dict[int, str] = {}
     for module in sorted(_modules(names), key=lambda module: (module.__name__.count("."), module.__name__)):
@@ -40,7 +41,7 @@ def extract(names: Iterable[str] = sys.stdlib_module_names) -> Iterator[Entry]:
 def _modules(names: Iterable[str]) -> Iterator[ModuleType]:
     """Import modules and their submodules, and yield them.
 
-    A module that cannot be imported is left out. It is for another operating system.
+    A module that cannot be imported is left out, for example a module for another operating system.
     """
     for name in names:
         last = name.rpartition(".")[2]

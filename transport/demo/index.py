@@ -98,7 +98,7 @@ def words(question: str) -> list[str]:
 
 
 def variants(word: str) -> dict[str, float]:
-    """Return the words to search for in place of ``word``, with their weights: the word itself and its synonyms."""
+    """Return the words to search for if a question has ``word``, with weights: ``word`` itself and its synonyms."""
     doer = f"{word}r" if word.endswith("e") else f"{word}er"  # read: reader
     forms = (word, word.removesuffix("s"), word.removesuffix("ing"))
     synonyms = next((_WORDS["synonyms"][form] for form in forms if form in _WORDS["synonyms"]), ())

@@ -39,12 +39,15 @@ class IndexFailed(Exception):
 
 
 def cache_folder() -> Path:
-    """Return the user's folder for files that programs can make again: ``$XDG_CACHE_HOME``, else ``~/.cache``."""
+    """Return the folder for Greenroom's cached files: ``greenroom`` in ``$XDG_CACHE_HOME``, or else in ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "greenroom")
 
 
 class Library:
-    """The standard library of this Python, indexed once into the user's cache folder. Nothing has to be closed."""
+    """Access to the standard library of this Python, by an index that is built once, in the user's cache folder.
+
+    A ``Library`` does not have to be closed.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         # One index for each Python, each folder of its library, each format, and each version of the data.
@@ -154,7 +157,7 @@ def _source_of(entry: Entry) -> str:
 
 
 def without_docstring(lines: list[str]) -> list[str]:
-    """Return the lines of a class or function without its docstring, which is shown elsewhere."""
+    """Return the lines of a class or function without its docstring, since an answer shows the docstring elsewhere."""
     nodes = ast.parse(textwrap.dedent("".join(lines))).body
     documented = [node for node in nodes if isinstance(node, DOCUMENTED) and ast.get_docstring(node) and node.body[1:]]
     if not documented or nodes[1:]:

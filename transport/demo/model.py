@@ -25,12 +25,15 @@ TOLD: dict[str, Any] = tomllib.loads((DATA / "model.toml").read_text(encoding="u
 
 
 class NoAnswer(Exception):
-    """The model still called tools in its last allowed reply and gave no answer, or its server reported an error."""
+    """The model gave no answer.
+
+    It still called tools in its last allowed reply, or its server reported an error.
+    """
 
 
 @attrs.frozen
 class Model:
-    """The name of a model and its server. An empty ``base_url`` is the default of the client."""
+    """The name of a model and its server. If ``base_url`` is empty, the client's default server is used."""
 
     name: str
     base_url: str = ""
@@ -55,7 +58,7 @@ class Model:
 
         Raises:
             NoAnswer: The model gave no answer in ``MAX_ROUNDS`` replies, or its server reported an error in the stream.
-            openai.OpenAIError: The server cannot be reached, or refuses.
+            openai.OpenAIError: The server cannot be reached, or refuses the request.
         """
         tools = {tool.__name__: tool for tool in (library.search, library.read_source, run_example)}
         messages: list[Any] = [{"role": "system", "content": TOLD["prompt"]}, {"role": "user", "content": question}]

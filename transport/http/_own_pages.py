@@ -19,7 +19,10 @@ _SHOWN = {".", ".well-known"}
 
 
 class OwnPages(StaticFiles):
-    """The files in a folder; ``/`` is its ``index.html``. Files outside the folder, and hidden files, are not found."""
+    """The files in a folder, as an HTTP application. The path ``/`` gives the file ``index.html``.
+
+    Files outside the folder, and hidden files, give an HTTP error 404.
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(directory=folder, html=True)

@@ -96,7 +96,7 @@ class Connections:
         """Add a connection. The caller must call :meth:`remove` later.
 
         If a limit is reached, the oldest connections that have sent no request are dropped to make room. If there are
-        none, this connection gets no room: :meth:`refuse` will refuse its request.
+        no such connections, this connection gets no room: :meth:`refuse` will refuse its request.
         """
         self._make_room(connection.address)
         has_room = self._full(connection.address) is None
@@ -113,7 +113,7 @@ class Connections:
     def remove(self, connection: Counted) -> None:
         """Remove a connection that has ended, so that it no longer counts against any limit.
 
-        Do nothing if it was removed already.
+        Do nothing if the connection was removed already.
         """
         if connection not in self._open:
             return
@@ -188,8 +188,8 @@ class Connections:
     async def admit(self, user: str, connection: Counted) -> bool:
         """Wait until the user's limit allows this new connection. Return False if the user has too many connections.
 
-        If the user has too many connections, silent connections of the user are closed to make room. This takes
-        ``give_way_seconds`` at most. If this is cancelled, the connection is not admitted.
+        If the user has too many connections, silent connections of the user are closed to make room. The call takes
+        ``give_way_seconds`` at most. If the call is cancelled, the connection is not admitted.
         """
         admitted = await self.places.take(user, connection)
         self.refused += not admitted
@@ -198,7 +198,7 @@ class Connections:
     async def send_away(self) -> None:
         """Close all connections with 1001, some at a time, and wait until all have ended.
 
-        If this is cancelled, the connections that were not closed yet stay open.
+        If the call is cancelled, the connections that were not closed yet stay open.
         """
         self.going_away = True
         # A copy, since connections remove themselves during the pauses. Upgrades that come meanwhile get 503.

@@ -177,7 +177,10 @@ class Delivery:
             self._wire.send(signals.take())
 
     async def _catch_up(self, cursor: Cursor) -> None:
-        """Send old events from the log, as fast as the client takes them, until the next event is in memory."""
+        """Send old events from the log, as fast as the client takes them.
+
+        End when the client's next event is still in memory, so that no read from the log is needed.
+        """
         try:
             while cursor.behind:
                 try:

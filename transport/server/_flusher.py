@@ -13,7 +13,7 @@ class Visited(Contained, Protocol):
     """The interface of a connection that the flusher (the task that writes new data) calls."""
 
     def flush(self) -> None:
-        """Write the connection's new data. Never waits. If this raises, the connection is closed."""
+        """Write the connection's new data. Never waits. If this method raises, the connection is closed."""
 
 
 class Flusher:

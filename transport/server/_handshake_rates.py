@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class HandshakeRates:
-    """The rate limits on new connections. Tokens are saved for one second.
+    """The rate limits on new connections: one limit for all addresses together, and one limit for each address.
 
-    After a second without a new connection, an address has all its tokens again, so the address is forgotten. So about
-    ``handshakes_per_second`` addresses are remembered at most.
+    Each limit saves the tokens of one second at most. After a second without a new connection, an address has all its
+    tokens again, so the address is forgotten. So about ``handshakes_per_second`` addresses are remembered at most.
     """
 
     def __init__(self, settings: Settings, time: LoopTime) -> None:

@@ -25,8 +25,8 @@ class Timed(Contained, Protocol):
         """Do the work that is due at ``now``, on trio's clock. Must not wait.
 
         Returns:
-            The time of the next call; None for no further call. If this raises, the connection is closed, and there is
-                no further call.
+            The time of the next call; None for no further call. If this method raises, the connection is closed, and
+                there is no further call.
         """
 
 

@@ -38,7 +38,7 @@ class Holder(Protocol):
         """Close this silent connection, to make room for a newer connection of the same user."""
 
     def waits(self) -> bool:
-        """Return whether the client of this new connection is still there. Otherwise a place would be useless."""
+        """Return whether the client of this new connection is still there. If not, it needs no place."""
         ...
 
 
@@ -68,7 +68,7 @@ class Places:
     async def take(self, user: str, holder: Holder) -> bool:
         """Give a new connection one of the user's places (permissions). Return False if no place is or becomes free.
 
-        Waits for ``seconds`` at most, while silent connections of the user are closed. If this is cancelled, the
+        Waits for ``seconds`` at most, while silent connections of the user are closed. If the call is cancelled, the
         connection has no place.
         """
         holders = self._holders.setdefault(user, {})
@@ -134,7 +134,7 @@ class _Round:
     async def wait(self, holder: Holder) -> bool:
         """Wait for the end of this round. Return whether the new connection got a place (permission to connect).
 
-        If this is cancelled, the connection has no place, and the next waiting connection can get one.
+        If the call is cancelled, the connection has no place, and the next waiting connection can get one.
         """
         decided = self._waiting[holder] = OneShot[bool]()
         if not self._silent:  # nothing to find out: each holder has answered, or cannot be judged yet

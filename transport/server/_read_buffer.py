@@ -20,7 +20,7 @@ class ReadBuffer(trio.abc.Stream):
 
     Args:
         stream: The stream to read from.
-        sock: The socket under ``stream``, if there is one. Then it is read directly.
+        sock: The socket under ``stream``, if there is one. If so, the socket is read directly.
     """
 
     __slots__ = ("_broken", "_reading", "_socket", "_stream", "_waiting", "unread")

@@ -32,7 +32,7 @@ class SilentConnections(Generic[C]):
         self._by_address.setdefault(connection.address, OrderedDict())[connection] = None
 
     def discard(self, connection: C) -> None:
-        """Remove a connection. Do nothing if it is not there."""
+        """Remove a connection. Do nothing if the connection is not in the list."""
         if connection not in self._all:
             return
         del self._all[connection]

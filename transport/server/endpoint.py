@@ -150,7 +150,7 @@ class Endpoint:
 
         Args:
             stream: The stream. Nothing was read from it yet.
-            sock: The socket under the stream, if there is one. Then data is written to it directly.
+            sock: The socket under the stream, if there is one. If so, data is written directly to the socket.
             address: The peer's address, which counts for ``max_connections_per_address``.
         """
         await self.serve_wire(self._trio_wire(stream, sock, address))
