@@ -31,7 +31,7 @@ class TransportError(GreenroomError):
 class ClientClosed(TransportError):
     """The client's ``async with`` block has ended, so calls on the client no longer work.
 
-    It is not known whether the server has done a command that got no reply before that.
+    It is not known whether the server has done a command that had no reply when the block ended.
     """
 
 
@@ -91,7 +91,7 @@ class PositionLost(ConnectionClosedForGood):
 
 
 class ServerBrokeProtocol(ConnectionClosedForGood):
-    """The server sent a message that the protocol does not allow. ``reason`` says why; ``code`` is 1002."""
+    """The server sent a message that the protocol does not allow. ``reason`` describes the fault; ``code`` is 1002."""
 
     def __init__(self, code: int = PROTOCOL_ERROR, reason: str = "the server broke the protocol") -> None:
         super().__init__(code, reason)

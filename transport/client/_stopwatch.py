@@ -37,5 +37,5 @@ class Stopwatch:
         self._began = [(clock, clock()) for clock in clocks]
 
     def seconds(self) -> float:
-        """Return the seconds since the stopwatch was made. If its clocks differ, the largest result counts."""
+        """Return the seconds since the stopwatch was made. If the clocks differ, the largest result counts."""
         return max(clock() - began for clock, began in self._began)

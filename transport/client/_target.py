@@ -17,7 +17,10 @@ _PATH = re.compile(r"[\x21-\x7e]+")
 """Pattern of a URL path: printable ASCII, since a request line can hold nothing else."""
 
 StreamFactory: TypeAlias = "Callable[[str, int, ssl.SSLContext | None], Awaitable[trio.abc.Stream]]"
-"""A function that opens a byte stream to (host, port), with TLS if there is a context. It raises ``OSError``."""
+"""A function that opens a byte stream to (host, port), with TLS if there is a context.
+
+On failure the function raises ``OSError``.
+"""
 
 
 @attrs.frozen

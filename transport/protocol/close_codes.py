@@ -93,9 +93,9 @@ NO_WEBSOCKET = (PROTOCOL_ERROR, NOT_UTF_8)
 def comes_back(code: int) -> bool:
     """Return True if a client should reconnect after its connection was closed with ``code``.
 
-    For a code that is not in the table, the range decides. Outside 4000-4999, a client does not reconnect after 1000
-    (normal end) and after the errors up to 1010. A client reconnects after 1011 to 1015, which are errors of the server
-    or the network.
+    For a code that is not in the table, the number decides. Outside 4000-4999, a client does not reconnect after a code
+    up to 1010: such a code is a normal end, or an error of the client. A client reconnects after 1011 to 1015, which
+    are errors of the server or the network.
     """
     known = CLOSE_CODES.get(code)
     if known is not None:

@@ -43,9 +43,9 @@ class FrameScanner:
         self.controls = 0
         """Number of pings and pongs that began in the last call of :meth:`scan`."""
         self.data_frames = 0
-        """Number of frames with a part of a message that began in the last call of :meth:`scan`."""
+        """Number of data frames (frames with a part of a message) that began in the last call of :meth:`scan`."""
         self.later_fragments = 0
-        """Number of frames that continue a message and began in the last call of :meth:`scan`."""
+        """Number of continuation frames (later parts of a message) that began in the last call of :meth:`scan`."""
         self.most_fragments = 0
         """Largest number of fragments of one message in the last call of :meth:`scan`.
 

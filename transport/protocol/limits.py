@@ -31,7 +31,7 @@ CONTROL_CHARACTERS = 1024
 A longer frame counts more than once: 64 KB of JSON take the server as long as a hundred frames of the usual size.
 """
 FLOOD_SECONDS = 10.0
-"""Period in seconds. A client that is refused :data:`FLOOD_REFUSALS` times within it is disconnected."""
+"""Period in seconds. A client is disconnected after :data:`FLOOD_REFUSALS` refused requests within this period."""
 
 
 class TokenBucket:

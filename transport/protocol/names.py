@@ -61,7 +61,7 @@ class ErrorCode(StrEnum):
 
 
 OUTCOME_UNKNOWN = "outcome_unknown"
-"""The error code of a command that the client must not send again: perhaps the server has done it already.
+"""The error code of a command that the client must not send again: perhaps the server has done this command already.
 
 The client itself sets this code: no server sends it.
 """

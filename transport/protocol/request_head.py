@@ -32,7 +32,7 @@ class RequestHead:
 
     @property
     def complete(self) -> bool:
-        """Whether the head has arrived to its end."""
+        """Whether the head has arrived completely."""
         return self._end >= 0
 
     def feed(self, data: bytes | bytearray) -> str | None:

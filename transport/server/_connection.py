@@ -73,7 +73,7 @@ class Connection:
         self._delivery = Delivery(context, self._life, wire)
         self._liveness = Liveness(context, self._life, wire)
         self._limits: FrameLimits | None = None
-        """The rate limits for small frames. None until the first small frame."""
+        """The rate limits for control frames and fragments. None until the first such frame."""
         self._requests: Requests | None = None
         """The handler of the client's requests. None until the first frame after the hello that is not a pong."""
         self.user: User | None = None
@@ -201,7 +201,7 @@ class Connection:
     # The end
 
     def close(self, code: int, reason: str) -> None:
-        """Close the connection with ``code``. If possible, send a goodbye frame with the reason before. Never waits.
+        """Close the connection with ``code``. If possible, first send a goodbye frame with the reason. Never waits.
 
         If this is called more than once, the first call decides the code and reason.
         """
@@ -263,7 +263,10 @@ class Connection:
             self.close(close_codes.SLOW_CONSUMER, "nothing could be written for too long")
 
     def on_frames(self, controls: int, fragments: int) -> bool:
-        """Count small frames. If there are too many, end the connection and return False."""
+        """Count control frames and fragments of messages. If there are too many, end the connection.
+
+        Return False if the connection was ended.
+        """
         if self._limits is None:
             self._limits = FrameLimits(self._context, self._life)
         return self._limits.allow(controls, fragments, greeted=self._greeted)

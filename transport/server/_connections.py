@@ -79,7 +79,7 @@ class Connections:
         self.refused = 0
         """Number of connections refused because there were too many."""
         self.silent_dropped = 0
-        """Number of connections dropped before their request, to make room for newer ones."""
+        """Number of connections dropped before their request, to make room for newer connections."""
         self.signals_dropped = 0
         """Number of signals that were dropped because too many waited for a slow client."""
 
@@ -155,9 +155,9 @@ class Connections:
         return None
 
     def _make_room(self, address: str) -> None:
-        """Drop the oldest silent connections, until there is room for a new connection from ``address``.
+        """Drop the oldest connections without a request, until there is room for a new connection from ``address``.
 
-        Stop if no silent connection is left.
+        Stop if no such connection is left.
         """
         while (full := self._full(address)) is not None:
             oldest = self._silent.oldest(address if full is Reason.ADDRESS_FULL else None)

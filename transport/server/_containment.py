@@ -13,7 +13,10 @@ logger = logging.getLogger("greenroom.connections")
 
 
 class Contained(Protocol):
-    """A part of one connection. Its methods are called by a task that serves all connections of the server."""
+    """The interface of an object that belongs to one connection, and is called by a task for all connections.
+
+    If a method of the object raises, only its own connection is closed.
+    """
 
     def on_failed(self, error: BaseException) -> None:
         """Close the connection, because a method of this part raised ``error``. Must not wait."""

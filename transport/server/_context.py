@@ -29,7 +29,7 @@ class ServerContext:
     connections: Connections
     """The open connections of the server, and the limits on their number."""
     refusals: RefusalLog
-    """The log lines about refused clients."""
+    """The writer of log lines about refused clients."""
     flusher: Flusher
     heartbeat: Heartbeat
     time: LoopTime

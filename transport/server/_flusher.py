@@ -32,7 +32,10 @@ class Flusher:
         self.rounds = 0
         """Number of calls of :meth:`visit` that had connections to flush."""
         self.visits = 0
-        """Number of flushes of single connections so far. ``visits / rounds`` is the average in one round."""
+        """Number of flushes of single connections so far.
+
+        ``visits / rounds`` is the average number of flushes in one round.
+        """
 
     def schedule(self, connection: Visited) -> None:
         """Schedule a write of the connection's new data, for the flusher's next turn. Does not switch tasks."""

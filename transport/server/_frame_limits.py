@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FrameLimits:
-    """The rate limits for the small frames of one connection.
+    """The rate limits for the control frames and the fragments of messages on one connection.
 
     A client can send at once the control frames of one second, and two messages with ``max_fragments`` fragments each.
     """

@@ -77,7 +77,7 @@ async def attach(context: ServerContext, life: Lifetime, user: User, hello: Hell
     """Attach the connection to the session that ``hello`` names.
 
     A session that is not in memory is created or restored. The caller must call ``detach`` of the result later. Raises
-    ``End`` if the session refuses or cannot be opened.
+    ``End`` if the session refuses the connection or cannot be opened.
     """
     message = Attach(life.id, listener, hello.resume, hello.from_latest)
     try:

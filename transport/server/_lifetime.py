@@ -69,7 +69,7 @@ class Lifetime:
         """Whether the connection has ended and released everything. If so, methods of its parts do nothing."""
 
     def close(self, code: int, reason: str) -> None:
-        """Close the connection with ``code``. If possible, send a goodbye frame with the reason before. Never waits.
+        """Close the connection with ``code``. If possible, first send a goodbye frame with the reason. Never waits.
 
         If this is called more than once, the first call decides the code and reason.
         """

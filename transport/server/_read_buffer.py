@@ -16,7 +16,7 @@ RECEIVE_BYTES = 64 * 1024
 class ReadBuffer(trio.abc.Stream):
     """The reading half of a stream between a WebSocket library and the network.
 
-    A subclass may cut each read into parts with :meth:`part_of`. Between two parts the other tasks have their turn.
+    A subclass may cut each read into parts with :meth:`part_of`. Between two parts, other tasks can run.
 
     Args:
         stream: The stream to read from.
@@ -45,7 +45,7 @@ class ReadBuffer(trio.abc.Stream):
         return data
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Read bytes from the peer. If another task is reading already, wait for it first."""
+        """Read bytes from the peer. If another task is reading already, first wait until that task has read."""
         while self._reading:
             if self._waiting is None:
                 self._waiting = trio.lowlevel.ParkingLot()

@@ -35,7 +35,10 @@ _USUAL = logging.INFO
 
 @attrs.frozen
 class _Text:
-    """The words of a reason: the ``code`` that the client gets, and a sentence, perhaps with names of settings."""
+    """The words of a reason: the ``code`` that the client gets, and a sentence.
+
+    In the sentence, ``{name}`` stands for the value of a setting.
+    """
 
     code: str
     sentence: str
@@ -169,9 +172,10 @@ class Summary:
 
 
 class RefusalCounts:
-    """A counter of the refusals since the last log line about each reason. It does not write to the log.
+    """Counts of the refusals for each reason, since the last log line about this reason.
 
-    ``period`` is the minimum number of seconds between two log lines about one reason.
+    The class does not write to the log. ``period`` is the minimum number of seconds between two log lines about one
+    reason.
     """
 
     def __init__(self, period: float = PERIOD_SECONDS) -> None:

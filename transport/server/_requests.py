@@ -32,7 +32,10 @@ logger = logging.getLogger("greenroom.connections")
 
 
 class Requests:
-    """The part of one connection that handles the client's requests. It is made when the first request comes."""
+    """The part of one connection that handles the client's requests.
+
+    The object is made when the first request comes.
+    """
 
     __slots__ = ("_attachment", "_bucket", "_context", "_delivery", "_life", "_one_history", "_refusals", "_wire")
 
@@ -49,7 +52,7 @@ class Requests:
         self._one_history: trio.Lock | None = None
         """A lock that is held while history is read.
 
-        *Without it, 100 requests at once would hold 100 large results in memory.*
+        *Without the lock, 100 requests at once would hold 100 large results in memory.*
         """
 
     def take(self, frame: ClientFrame) -> None:

@@ -22,7 +22,7 @@ _CHUNK = 64 * 1024
 
 
 class WriteBuffer(ReadBuffer):
-    """A stream between a WebSocket library and the network. Writing to it never waits.
+    """A stream between a WebSocket library and the network. A write to this stream never waits.
 
     :meth:`write` sends data at once, as much as the operating system takes. The rest is kept, and a task sends it. The
     task ends when nothing is kept any more. The library's handshakes, pongs and close frames pass through here as well.
@@ -75,7 +75,7 @@ class WriteBuffer(ReadBuffer):
         """Handle that all kept data was sent. A subclass overrides this; here it does nothing. Must not wait."""
 
     def on_stuck(self) -> None:
-        """Handle a stuck peer. A subclass overrides this; here it does nothing. Must not wait.
+        """Handle a stuck peer. This class does nothing; a subclass can override the method. Must not wait.
 
         A peer is stuck if no data could be sent for ``slow_seconds``, or if too much data is kept. The kept data stays.
         """
@@ -91,7 +91,10 @@ class WriteBuffer(ReadBuffer):
         return data
 
     def last_words(self) -> bytes:
-        """Return the bytes to write just before the stream is closed. Here there are none; a subclass can have some."""
+        """Return the bytes to write just before the stream is closed.
+
+        This class returns no bytes. A subclass can return some.
+        """
         return b""
 
     # Writing

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class _FinishedHandshake:
-    """A small object in place of wsproto's handshake object, which is no longer needed. It never has events."""
+    """A small object in place of wsproto's handshake object, which is no longer needed.
+
+    This small object never has events.
+    """
 
     @staticmethod
     def events() -> tuple[()]:

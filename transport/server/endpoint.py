@@ -126,7 +126,7 @@ class Endpoint:
     async def run(self) -> None:
         """Serve connections until cancelled.
 
-        Cancellation: all connections end without a goodbye. To send a goodbye, call :meth:`say_goodbye` before.
+        Cancellation: all connections end without a goodbye. To send goodbyes, first call :meth:`say_goodbye`.
         """
         with self._context.sessions.calling_after_commits(self._context.flusher.visit):
             await self._run()
