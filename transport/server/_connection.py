@@ -263,10 +263,7 @@ class Connection:
             self.close(close_codes.SLOW_CONSUMER, "nothing could be written for too long")
 
     def on_frames(self, controls: int, fragments: int) -> bool:
-        """Count control frames and fragments of messages. If there are too many, end the connection.
-
-        Return False if the connection was ended.
-        """
+        """Count control frames and message fragments. If there are too many, end the connection and return False."""
         if self._limits is None:
             self._limits = FrameLimits(self._context, self._life)
         return self._limits.allow(controls, fragments, greeted=self._greeted)

@@ -72,7 +72,10 @@ class WriteBuffer(ReadBuffer):
     # For a subclass
 
     def on_drained(self) -> None:
-        """Handle that all kept data was sent. A subclass overrides this; here it does nothing. Must not wait."""
+        """Handle that all kept data was sent. Must not wait.
+
+        This class does nothing; a subclass can override the method.
+        """
 
     def on_stuck(self) -> None:
         """Handle a stuck peer. This class does nothing; a subclass can override the method. Must not wait.
@@ -81,7 +84,10 @@ class WriteBuffer(ReadBuffer):
         """
 
     def on_closed(self) -> None:
-        """Handle the close of the stream. A subclass overrides this; here it does nothing. Must not wait."""
+        """Handle the close of the stream. Must not wait.
+
+        This class does nothing; a subclass can override the method.
+        """
 
     def amend(self, data: bytes) -> bytes:
         """Return the bytes to write in place of ``data``, which the WebSocket library sends.
