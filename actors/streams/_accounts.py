@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -81,14 +80,26 @@ class Over:
         return user
 
 
+@attrs.frozen(eq=False)
+class SharedLimits:
+    """The objects that the accounts of all users share."""
+
+    limits: UserLimits
+    over: Over = attrs.Factory(Over)
+    reached: Counter[str] = attrs.Factory(Counter[str])
+    """How often each limit was reached, by the name of its setting."""
+
+    def count(self, setting: str, times: int = 1) -> None:
+        """Count that a user has reached the limit ``setting``."""
+        self.reached[setting] += times
+
+
 @attrs.define(eq=False)
 class UserAccount:
     """The use of the server by one user. All sessions of the user that are in memory share this object."""
 
     user: str
-    _limits: UserLimits
-    _over: Over
-    _reached: Counter[str]
+    _shared: SharedLimits
     _starts: Allowance | None
     questions: int = attrs.field(default=0, init=False)
     """Number of open questions to the user."""
@@ -108,14 +119,16 @@ class UserAccount:
     _lock: trio.Lock | None = attrs.field(default=None, init=False)
 
     @classmethod
-    def new(cls, user: str, limits: UserLimits, over: Over, reached: Counter[str]) -> Self:
+    def new(cls, user: str, shared: SharedLimits) -> Self:
         """Return a new account. No use has been counted in it."""
+        limits = shared.limits
         per_minute = limits.starts_per_minute
         starts = Allowance(per_minute / 60, per_minute, trio.current_time()) if per_minute else None
-        account = cls(user, limits, over, reached, starts)
+        account = cls(user, shared, starts)
         account.room = limits.retain_user_bytes
         if limits.events_per_second or limits.bytes_per_second:
-            account.rate = EmitRate(limits.events_per_second, limits.bytes_per_second, partial(_count, reached))
+            # Not the account's own method: the account would be in a reference cycle with its rate.
+            account.rate = EmitRate(limits.events_per_second, limits.bytes_per_second, shared.count)
         return account
 
     @asynccontextmanager
@@ -132,7 +145,7 @@ class UserAccount:
 
     def on_over(self) -> None:
         """Request that the user's oldest events are trimmed, because :attr:`size` exceeds :attr:`room`. Never wait."""
-        self._over.add(self.user)
+        self._shared.over.add(self.user)
 
     def require_start(self) -> None:
         """Raise ``CommandRefused`` if the user can start no run.
@@ -142,7 +155,9 @@ class UserAccount:
         self._require_room()
         if self._starts is not None and not self._starts.has(1, trio.current_time()):
             self.reached("starts_per_minute")
-            message = f"more than {self._limits.starts_per_minute} runs were started in a minute: try again later"
+            message = (
+                f"more than {self._shared.limits.starts_per_minute} runs were started in a minute: try again later"
+            )
             raise CommandRefused("rate_limited", message)
 
     def _require_room(self) -> None:
@@ -171,7 +186,7 @@ class UserAccount:
 
     def reached(self, setting: str, times: int = 1) -> None:
         """Count that the user has reached the limit ``setting``, ``times`` times. The statistics add up all users."""
-        self._reached[setting] += times
+        self._shared.count(setting, times)
 
     @property
     def is_unused(self) -> bool:
@@ -184,16 +199,15 @@ class Accounts:
     """The accounts of all users that have sessions in memory, and perhaps of some other users."""
 
     def __init__(self, limits: UserLimits) -> None:
-        self._limits = limits
-        self.over = Over()
+        self._shared = SharedLimits(limits)
+        self.over = self._shared.over
         self._accounts: dict[str, UserAccount] = {}
-        self._reached = Counter[str]()
 
     def of(self, user: str) -> UserAccount:
         """Return the account of a user. Make the account if it does not exist."""
         account = self._accounts.get(user)
         if account is None:
-            account = self._accounts[user] = UserAccount.new(user, self._limits, self.over, self._reached)
+            account = self._accounts[user] = UserAccount.new(user, self._shared)
         return account
 
     def find(self, user: str) -> UserAccount | None:
@@ -221,10 +235,5 @@ class Accounts:
             questions=sum(account.questions for account in self._accounts.values()),
             waiting=sum(each.rate.waiting for each in self._accounts.values() if each.rate is not None),
             full=sum(account.is_full for account in self._accounts.values()),
-            reached=dict(self._reached),
+            reached=dict(self._shared.reached),
         )
-
-
-def _count(reached: Counter[str], setting: str) -> None:
-    # Not the account's own method: the account would be in a reference cycle with its rate.
-    reached[setting] += 1

@@ -37,6 +37,7 @@ SERVICES = {
         "RunLimiter",
         "ToolThreads",
         "AgeClock",
+        "SharedLimits",
     ),
     *("Endpoint", "ServerContext", "Cell", "ActorSystem", "Supervisor", "Sessions", "SessionFactory"),
 }

@@ -279,7 +279,9 @@ def test_retry_ms(node: Node, server: ScriptedServer) -> None:
     connection.send("goodbye", code=1001, reason="going away", retry_ms=3_000)
     connection.close(1001)
     node.until("waiting")
-    assert node.noted("state")[-1] == {"state": "waiting", "retryInMs": 3_000, "code": 1001, "reason": ""}
+    now: int = node.run("return Date.now()")
+    waiting = {"state": "waiting", "retryInMs": 3_000, "retryAt": now + 3_000, "code": 1001, "reason": ""}
+    assert node.noted("state")[-1] == waiting
     node.advance(2_999)
     assert node.run("return kept.client.state") == "waiting"
     node.advance(1)
