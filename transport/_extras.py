@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 from actors import ConfigError
@@ -15,7 +15,10 @@ class ExtraMissing(ConfigError):
     """A part of Greenroom needs packages that are not installed. The message has the command that installs them."""
 
     def __init__(self, part: str, extra: str) -> None:
-        super().__init__(f"{part} needs the extra {extra}, which is not installed: pip install 'greenroom[{extra}]'")
+        # The wheel by its file name, since Greenroom is on no index: *pip would fetch a foreign package of this name*.
+        wheel = f"greenroom-{metadata.version('greenroom')}-py3-none-any.whl"
+        command = f"pip install '{wheel}[{extra}]'"
+        super().__init__(f"{part} needs the extra {extra}: install the wheel with it: {command}")
 
 
 def import_extra(part: str, extra: str, *modules: str) -> list[ModuleType]:

@@ -173,8 +173,8 @@ class Greenroom:
             port: The port. With 0, a free port is taken; :attr:`Server.url` contains it. With None, the setting
                 ``port`` counts.
             log: The log to use in place of the log that was passed to ``Greenroom``.
-            origins: Origins of pages that this process serves too. Such pages are allowed to connect unless
-                ``allowed_origins`` is set.
+            origins: Origins of pages that this process serves too. Such pages are always allowed to connect. The
+                setting ``allowed_origins`` adds others.
 
         Raises:
             ConfigError: If the app is running already, or would listen beyond loopback without ``auth``.
@@ -231,7 +231,7 @@ class Greenroom:
     ) -> AsyncGenerator[Server]:
         engine = open_log(log) if isinstance(log, str) else log
         sessions = Sessions(engine, self._agents, self.settings, _redaction(self._redact, self.settings))
-        allowed = origins if self.settings.allowed_origins is None else self.settings.allowed_origins
+        allowed = (*origins, *(self.settings.allowed_origins or ()))
         endpoint = Endpoint(sessions, self.auth or anonymous, self.settings, listeners, allowed)
         children = [*sessions.children(), endpoint.child()]
         async with open_system() as system:

@@ -17,6 +17,9 @@ from transport.errors import NotAuthenticated, TokenExpired
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+NO_TOKEN, BAD_TOKEN = "a token is required", "the token is not valid"
+"""Texts with which a client without a token, or with a wrong token, is refused. The server counts these apart."""
+
 MAX_USER = 256
 """Maximum length of a user's id, in characters."""
 
@@ -173,7 +176,7 @@ class TokenAuth:
         Raise the errors of :meth:`user`, also if there is no token.
         """
         if credentials.token is None:
-            raise NotAuthenticated("a token is required")
+            raise NotAuthenticated(NO_TOKEN)
         return self.user(credentials.token)
 
     def user(self, token: str) -> User:
@@ -197,7 +200,7 @@ class TokenAuth:
             )
             user = User(claims["sub"], _time(claims["exp"]) + self._leeway)
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
-            raise NotAuthenticated(f"the token is not valid: {_reason(error)}") from None
+            raise NotAuthenticated(f"{BAD_TOKEN}: {_reason(error)}") from None
         if user.expires is not None and user.expires <= time.time():
             raise TokenExpired("the token has expired")
         return user

@@ -24,6 +24,7 @@ from actors.checks import is_whole
 from actors.failures import shown
 from actors.spi import number_from, whole_from
 from transport._sources import DEFAULT, KEYWORD, Given, from_environment, from_keywords, from_toml
+from transport.protocol.handshake import LARGEST_PORT, is_origin, origin_like
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,8 +35,6 @@ DEFAULT_LOG = "sqlite:greenroom.db"
 """The event log of an app that was made without the argument ``log``: a SQLite file in the current folder."""
 DEFAULT_HOST, DEFAULT_PORT, DEFAULT_HTTP_PORT = "127.0.0.1", 8765, 8766
 """The host on which a server listens by default, the port of the WebSocket endpoint, and the port of the pages."""
-LARGEST_PORT = 65_535
-"""The largest number of a TCP port."""
 
 
 def _host(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -65,6 +64,13 @@ def _all_strings(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     items = cast("Iterable[object]", value) if isinstance(value, tuple) else (value,)
     if not all(isinstance(item, str) for item in items) and not (value is None and attribute.default is None):
         raise ConfigError(f"{attribute.name} must be a list of strings, not {shown(cast('object', value))}")
+
+
+def _origins(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _all_strings(instance, attribute, value)
+    for text in cast("tuple[str, ...]", value or ()):
+        if not is_origin(text):
+            raise ConfigError(f"{attribute.name}: {shown(text)} is no origin: write {origin_like(text)}")
 
 
 @attrs.frozen(kw_only=True)
@@ -114,8 +120,8 @@ class Settings(SessionSettings):
     """New connections per second. Any more are closed at once."""
     handshakes_per_address_per_second: float = attrs.field(default=50.0, validator=number_from(0.001))
     """New connections per second from one address. Any more are closed at once."""
-    allowed_origins: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_all_strings)
-    """Origins of pages that may connect; None for the pages that this server serves itself."""
+    allowed_origins: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_origins)
+    """Origins of more pages that may connect, beside the server's own: ``https://a.example,https://b.example``."""
     redact_keys: tuple[str, ...] = attrs.field(default=DEFAULT_SECRET_KEYS, converter=_strings, validator=_all_strings)
     """Words in keys that mark a secret. The values of such keys are removed from tool arguments and failure texts."""
     loop_stall_seconds: float = attrs.field(default=1.0, validator=number_from(0.001))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import urllib.request
 from contextlib import contextmanager
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,6 +101,12 @@ def refusal(environment: Environment, folder: Path, *arguments: str, **variables
     return line
 
 
+def extra_needed(extra: str) -> str:
+    """Return the end of the message about a missing extra, with the file name of the wheel: no index has it."""
+    wheel = f"greenroom-{metadata.version('greenroom')}-py3-none-any.whl"
+    return f"needs the extra {extra}: install the wheel with it: pip install '{wheel}[{extra}]'"
+
+
 def test_server_without_extras(bare: Environment, folder: Path) -> None:
     """Without extras ``serve`` serves the WebSocket endpoint, and says in one line that the pages need an extra."""
     with serving(bare, folder) as (url, pages):
@@ -107,7 +114,7 @@ def test_server_without_extras(bare: Environment, folder: Path) -> None:
         answer = bare.run(folder, "python", "ask.py", url)
     assert (answer.stdout, answer.stderr) == ("hello\n", "")
     first, second = (folder / "stderr").read_text().splitlines()
-    needs = "the HTTP server of the pages needs the extra http, which is not installed: pip install 'greenroom[http]'"
+    needs = f"the HTTP server of the pages {extra_needed('http')}"
     assert first == f"greenroom: serving without pages: {needs}"
     assert second == f"greenroom: clients connect to {url}; Ctrl-C ends the server"
 
@@ -134,8 +141,7 @@ def test_missing_extra(bare: Environment, folder: Path, arguments: tuple[str, ..
         f'from transport import Greenroom, TokenAuth\napp = Greenroom(auth=TokenAuth("{KEY}"))\n'
     )
     line = refusal(bare, folder, "greenroom", *arguments)
-    needs = f"needs the extra {extra}, which is not installed: pip install 'greenroom[{extra}]'"
-    assert line == f"greenroom: {part} {needs}"
+    assert line == f"greenroom: {part} {extra_needed(extra)}"
 
 
 def test_module_is_the_command(bare: Environment, folder: Path) -> None:

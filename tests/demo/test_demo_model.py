@@ -220,7 +220,9 @@ def test_missing_key() -> None:
 def test_missing_openai(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model without the package ``openai`` is an error that names the extra and the command that installs it."""
     monkeypatch.setattr("transport.demo.model.find_spec", {}.get)
-    with pytest.raises(ConfigError, match=r"--model local needs the extra openai.*pip install 'greenroom\[openai\]'"):
+    with pytest.raises(
+        ConfigError, match=r"--model local needs the extra openai.*pip install 'greenroom-[^ ]*\.whl\[openai\]'"
+    ):
         Model.from_environment("local", KEY)
 
 

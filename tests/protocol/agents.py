@@ -42,6 +42,8 @@ async def auth_by_name(credentials: Credentials) -> User:
     """Return the user that the token names, or raise the refusal that it names."""
     wrong = {
         None: NotAuthenticated("a token is required"),
+        "wrong": NotAuthenticated("the token is not valid: no"),
+        "stranger": NotAuthenticated("unknown"),
         "expired": TokenExpired("the token has expired"),
         "forbidden": Forbidden("not you"),
         "broken": ZeroDivisionError("a secret of the server"),

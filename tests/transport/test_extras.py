@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,8 @@ def test_missing_module_names_its_extra(module: str) -> None:
     """If a module or its package is missing, the error names the extra and the command that installs the extra."""
     with pytest.raises(ExtraMissing) as caught:
         import_extra("The clock", "time", "json", module)
-    needs = "needs the extra time, which is not installed: pip install 'greenroom[time]'"
+    wheel = f"greenroom-{metadata.version('greenroom')}-py3-none-any.whl"
+    needs = f"needs the extra time: install the wheel with it: pip install '{wheel}[time]'"
     assert str(caught.value) == f"The clock {needs}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,17 +102,17 @@ async def test_refused_origin_is_logged_once_a_minute(
 ) -> None:
     """The first refusal of a page's origin is logged at once, and the line names the setting to change.
 
-    After a minute a second line has the number of further refusals in this minute.
+    After a minute a second line has the number of further refusals in this minute. Each line has the text to type.
     """
     async with make_app().running(port=0) as server:
         for number in range(4):
             await refuse_origin(server, f"https://{number}.example")
         told = "refused (HTTP 403): the origin of the page is not in the setting allowed_origins: 'https://0.example'"
+        told += "; if the page is yours, set GREENROOM_ALLOWED_ORIGINS=https://0.example"
         assert lines(caplog) == [told]
         await trio.sleep(PERIOD_SECONDS + 1)
-        again = told.replace("refused", "refused 3 more times within 60 s").replace(
-            "'https://0", "the newest: 'https://3"
-        )
+        again = told.replace("refused", "refused 3 more times within 60 s").replace("https://0", "https://3")
+        again = again.replace("'https", "the newest: 'https")
         assert lines(caplog) == [told, again]
         await trio.sleep(3 * PERIOD_SECONDS)
         assert lines(caplog) == [told, again]
@@ -134,6 +135,25 @@ async def test_text_of_a_client_is_harmless(caplog: pytest.LogCaptureFixture) ->
     (line,) = lines(caplog)
     assert line.isprintable()
     assert len(line) < 400
+
+
+@pytest.mark.parametrize("origin", ["null", "https://a.example;reboot", "https://a.example\n", "https://", "$(reboot)"])
+async def test_only_an_origin_is_offered_to_type(caplog: pytest.LogCaptureFixture, origin: str) -> None:
+    """A refused text that cannot be allowed is logged without a command: a shell could carry out such a text."""
+    RefusalLog(Settings(), Heartbeat()).note(Reason.ORIGIN, origin)
+    (line,) = lines(caplog)
+    assert "GREENROOM_ALLOWED_ORIGINS" not in line
+
+
+async def test_offer_keeps_allowed_origins(caplog: pytest.LogCaptureFixture) -> None:
+    """The text to type also has the origins that are allowed already, unless the environment would not count."""
+    environment = {"GREENROOM_ALLOWED_ORIGINS": "https://a.example"}
+    from_variable = Settings.load(environment=environment, toml=Path("none.toml"))
+    for settings in (from_variable, Settings(allowed_origins=("https://a.example",))):
+        RefusalLog(settings, Heartbeat()).note(Reason.ORIGIN, EVIL)
+    first, second = lines(caplog)
+    assert first.endswith(f"set GREENROOM_ALLOWED_ORIGINS=https://a.example,{EVIL}")
+    assert second.endswith(f"allowed_origins: '{EVIL}'")
 
 
 async def nothing(_: Client) -> None: ...
@@ -171,7 +191,7 @@ async def two_runs(one: Client) -> None:
 
 
 UNOPENED = "(4005): the session cannot be opened; settings:"
-UNPROVED = "the token or other credentials prove no user"
+STRANGER = "the auth function knows no user with these credentials"
 LONG = "(1009): a message is larger than max_frame_bytes (1024), or has more fragments than max_fragments (1024)"
 FLOOD = "commands_per_second (20), control_frames_per_second (2) or max_fragments (1024) per second"
 EARLY = "(dropped): a client without a welcome sends beyond control_frames_per_second (2) or max_fragments (1024)"
@@ -180,11 +200,9 @@ QUEUE = (
     "'1 runs go on and 0 wait: try again later'"
 )
 CLOSED: list[tuple[Callable[[Client], Any], dict[str, object], str]] = [
-    (
-        lambda one: hello(one, token=None),
-        {},
-        f"(4501): {UNPROVED}: 'a token is required'",
-    ),
+    (lambda one: hello(one, token=None), {}, "(4501): the client has no token"),
+    (lambda one: hello(one, token="wrong"), {}, "(4501): the client has a wrong token: 'the token is not valid: no'"),
+    (lambda one: hello(one, token="stranger"), {}, f"(4501): {STRANGER}: 'unknown'"),
     (lambda one: hello(one, token="forbidden"), {}, "(4502): the auth function forbids the user: 'not you'"),
     (lambda one: hello(one, token="expired"), {}, "(4004): the token has expired"),
     (nothing, {"hello_seconds": 0.01}, "(4503): no hello came within hello_seconds (0.01 s)"),
@@ -226,6 +244,22 @@ async def test_refused_client_is_logged(
         if be_refused not in {too_many_commands, two_runs}:
             await one.ended()
     assert lines(caplog) == [f"refused {told}"]
+
+
+async def test_refused_tokens_are_counted_apart(caplog: pytest.LogCaptureFixture) -> None:
+    """No token, a wrong token and an expired token are three reasons. A warning shows each of them."""
+    caplog.set_level(logging.WARNING)
+    async with make_app(auth=auth_by_name).running(port=0) as server:
+        for token in (None, "wrong", "expired", "expired"):
+            async with client(server) as one:
+                await hello(one, token=token)
+                await one.ended()
+    assert [line.split(":")[0] for line in lines(caplog)] == [
+        "refused (4501)",
+        "refused (4501)",
+        "refused (4004)",
+        "refused 1 more time within 60 s (4004)",
+    ]
 
 
 @pytest.mark.parametrize(

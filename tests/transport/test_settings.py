@@ -217,3 +217,44 @@ async def test_command_line_replaces_log_and_redaction(tmp_path: Path) -> None:
     async with app.running(port=0):
         assert (tmp_path / "a.db").exists()
     assert app.settings.ring_events == 7
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("localhost", "http://localhost"),
+        ("App.example", "https://app.example"),
+        ("https://a.example/page", "https://a.example"),
+        ("https://a.example?", "https://app.example.com"),
+        ("https://*.example", "https://app.example.com"),
+        ("*", "https://app.example.com"),
+        ("null", "https://app.example.com"),
+        ("https://a.example https://b.example", "https://app.example.com"),
+        ("https://a.example:65536", "https://app.example.com"),
+        ("https://me@a.example", "https://app.example.com"),
+        ("https://bücher.example", "https://app.example.com"),
+        ("https://", "https://app.example.com"),
+    ],
+)
+def test_wrong_origin_is_refused(wrong: str, right: str) -> None:
+    """A text that is no origin, or an origin that cannot be allowed, is refused, and the message has the right form."""
+    with pytest.raises(ConfigError) as caught:
+        Settings(allowed_origins=("https://fine.example", wrong))
+    assert str(caught.value) == f"allowed_origins: {wrong!r} is no origin: write {right}"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://127.0.0.1:9000",
+        "https://a.example/",
+        "HTTPS://A.Example",
+        "http://[::1]:1",
+        "https://x:65535",
+        "app://a-b",
+    ],
+)
+def test_origin_is_accepted(origin: str) -> None:
+    """A scheme, a host and perhaps a port are an origin, in any case and with one slash at the end."""
+    assert Settings(allowed_origins=(origin,)).allowed_origins == (origin,)

@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from actors import JSON, ConfigError, Run
+from transport._extras import ExtraMissing
 from transport.demo.index import DATA
 from transport.demo.library import Library
 from transport.demo.sandbox import run_example
@@ -48,7 +49,7 @@ class Model:
         """
         key, url = environment.get("OPENAI_API_KEY", ""), environment.get("OPENAI_BASE_URL", "")
         if find_spec("openai") is None:
-            raise ConfigError(f"--model {name} needs the extra openai: pip install 'greenroom[openai]'")
+            raise ExtraMissing(f"--model {name}", "openai")
         if not key and not url:
             raise ConfigError(f"--model {name} needs a key in OPENAI_API_KEY, or a server in OPENAI_BASE_URL")
         return cls(name, url, key)

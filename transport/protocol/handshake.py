@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ SERVED = (SUBPROTOCOL,)
 """WebSocket subprotocols that the server accepts."""
 PATH = "/"
 """URL path of the WebSocket endpoint."""
+LARGEST_PORT = 65_535
+"""The largest number of a TCP port."""
 
 
 @attrs.frozen
@@ -75,7 +78,7 @@ def upgrade(*, path: str, offered: Sequence[str], origin: str | None, allowed: C
 def normal_origin(origin: str) -> str:
     """Return a web page's origin in a normal form, for comparison: lower case, no default port (RFC 6454, section 4).
 
-    A value that is not a scheme with a host (``null``, or a setting without its scheme) is returned unchanged.
+    A value that is not a scheme with a host, such as ``null``, is returned unchanged.
     """
     try:
         parts = urlsplit(origin.strip())
@@ -88,6 +91,35 @@ def normal_origin(origin: str) -> str:
     host = f"[{host}]" if ":" in host else host
     default = {"http": 80, "https": 443}.get(parts.scheme)
     return f"{parts.scheme}://{host}" + (f":{port}" if port is not None and port != default else "")
+
+
+_SCHEME = r"[a-z][a-z0-9+.-]*"
+_HOST = r"[a-z0-9._-]+|\[[0-9a-f:.]+\]"
+_ORIGIN = re.compile(rf"{_SCHEME}://(?:{_HOST})(?::(?P<port>[0-9]{{1,5}}))?/?", re.IGNORECASE | re.ASCII)
+_HOST_IN = re.compile(
+    rf"(?:(?P<scheme>{_SCHEME})://)?(?P<host>(?:{_HOST})(?::(?P<port>[0-9]{{1,5}}))?)(?:/.*)?", re.IGNORECASE
+)
+_LOOPBACK = re.compile(r"(?:localhost|127\.[0-9.]+|\[::1\])(?::[0-9]+)?", re.IGNORECASE)
+
+
+def is_origin(text: str) -> bool:
+    """Return whether ``text`` is a web page's origin that can be allowed: a scheme, a host and perhaps a port.
+
+    One slash at the end is ignored. ``null`` cannot be allowed: browsers send ``null`` for every local file and for
+    every sandboxed page, also of foreign sites.
+    """
+    # A host outside ASCII never matches: browsers send such a host in its ASCII form, xn--…
+    found = _ORIGIN.fullmatch(text)
+    return found is not None and int(found["port"] or 0) <= LARGEST_PORT
+
+
+def origin_like(text: str) -> str:
+    """Return the origin that a person probably means by ``text``, or an example if ``text`` is not similar to one."""
+    found = _HOST_IN.fullmatch(text.strip())
+    if found is None or text == "null" or int(found["port"] or 0) > LARGEST_PORT:
+        return "https://app.example.com"
+    scheme = found["scheme"] or ("http" if _LOOPBACK.fullmatch(found["host"]) else "https")
+    return f"{scheme}://{found['host']}".lower()
 
 
 class Conversation:

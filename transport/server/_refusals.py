@@ -1,7 +1,8 @@
 """The log lines about refused clients: one at once for each reason, then at most one a minute with a count.
 
-A refusal is a client's error, or a limit that is too low: only the operator can tell which. So a line names the setting
-to change. *A page that was served elsewhere got 403, and a browser tells its page nothing about a refused upgrade.*
+A refusal is a client's error, or a limit that is too low: only the operator can tell which. So a line about an origin
+or a limit names the setting to change. A line about a token names none, since no setting would help. *A page that was
+served elsewhere got 403, and a browser tells its page nothing about a refused upgrade.*
 
 :class:`RefusalCounts` decides which lines to write (pure: the caller passes the time), :class:`RefusalLog` writes them.
 """
@@ -16,8 +17,11 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from actors.failures import log_failure, log_line, shown
+from actors.failures import MAX_SHOWN, log_failure, log_line, shown
+from transport._sources import ASSIGNMENT, KEYWORD
+from transport.auth import BAD_TOKEN, NO_TOKEN
 from transport.protocol import close_codes
+from transport.protocol.handshake import is_origin
 from transport.protocol.names import ErrorCode
 
 if TYPE_CHECKING:
@@ -29,7 +33,8 @@ logger = logging.getLogger("greenroom.refusals")
 PERIOD_SECONDS = 60.0
 """Minimum number of seconds between two log lines about the same reason."""
 
-# Refusals that also happen where nothing is wrong: a token expires, a phone loses its network. They are no warnings.
+# Refusals that also happen where nothing is wrong: a phone loses its network. They are no warnings. A token that had
+# expired before the client came is a warning: *a program with one fixed token was refused, and the log was empty*.
 _USUAL = logging.INFO
 
 
@@ -57,9 +62,11 @@ class Reason(Enum):
     SERVER_FULL = _Text("HTTP 503", "the server has max_connections ({max_connections})")
     ADDRESS_FULL = _Text("HTTP 503", "the address has max_connections_per_address ({max_connections_per_address})")
     USER_FULL = _Text("4504", "the user has max_connections_per_user ({max_connections_per_user})")
-    NOT_AUTHENTICATED = _Text("4501", "the token or other credentials prove no user")
+    NO_TOKEN = _Text("4501", "the client has no token")
+    BAD_TOKEN = _Text("4501", "the client has a wrong token")
+    NOT_AUTHENTICATED = _Text("4501", "the auth function knows no user with these credentials")
     FORBIDDEN = _Text("4502", "the auth function forbids the user")
-    TOKEN_EXPIRED = _Text("4004", "the token has expired", _USUAL)
+    TOKEN_EXPIRED = _Text("4004", "the token has expired")
     NO_HELLO = _Text("4503", "no hello came within hello_seconds ({hello_seconds:g} s)")
     BAD_FRAME = _Text("4500", "a message is not a frame of the protocol")
     BINARY = _Text("1003", "a message is binary")
@@ -139,7 +146,10 @@ BY_ERROR: dict[str, Reason] = {ErrorCode.OVERLOADED: Reason.COMMAND, ErrorCode.R
 Any other error code means that the command itself has a fault.
 """
 
-DETAILED = {Reason.NOT_AUTHENTICATED, Reason.FORBIDDEN, Reason.BAD_FRAME, Reason.SESSION}
+BY_TEXT = {NO_TOKEN: Reason.NO_TOKEN, BAD_TOKEN: Reason.BAD_TOKEN}
+"""The reason for the beginning of a text with which a client is refused with 4501. Other texts: NOT_AUTHENTICATED."""
+
+DETAILED = {Reason.BAD_TOKEN, Reason.NOT_AUTHENTICATED, Reason.FORBIDDEN, Reason.BAD_FRAME, Reason.SESSION}
 """The reasons for which the client gets a text with more details. This text is logged too."""
 
 BEFORE_WELCOME = {
@@ -247,6 +257,8 @@ class RefusalLog:
             greeted: Whether the client had got its welcome.
         """
         reason = BY_CODE.get(code)
+        if reason is Reason.NOT_AUTHENTICATED:
+            reason = BY_TEXT.get(detail.partition(":")[0], reason)
         if reason is None and not greeted:
             reason = BEFORE_WELCOME.get(code)
         if reason is not None:
@@ -287,7 +299,16 @@ class RefusalLog:
         times = f" {more} more {'time' if more == 1 else 'times'} within {PERIOD_SECONDS:g} s" if more else ""
         sentence = text.sentence.format_map(_Values(self._settings))
         newest = f": {'the newest: ' if more > 1 else ''}{shown(detail)}" if detail else ""
-        log_line(logger, text.level, "refused%s (%s): %s%s", times, text.code, sentence, newest)
+        remedy = self._remedy(detail) if reason is Reason.ORIGIN else ""
+        log_line(logger, text.level, "refused%s (%s): %s%s%s", times, text.code, sentence, newest, remedy)
+
+    def _remedy(self, origin: str) -> str:
+        """Return how to allow the origin, as a text that is safe to type; "" if the environment cannot allow it."""
+        overruled = self._settings.source("allowed_origins") in {KEYWORD, ASSIGNMENT}
+        if overruled or not is_origin(origin) or len(origin) > MAX_SHOWN:
+            return ""
+        listed = ",".join((*(self._settings.allowed_origins or ()), origin))
+        return f"; if the page is yours, set GREENROOM_ALLOWED_ORIGINS={listed}"
 
 
 class _Values(dict[str, object]):
