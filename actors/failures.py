@@ -95,7 +95,10 @@ def describe(error: BaseException, limit: int = MAX_TEXT) -> str:
 
 
 def message_of(error: BaseException, limit: int = MAX_TEXT) -> str:
-    """Return the text of an exception. For a group, the texts of its members follow, outermost first. Never raises."""
+    """Return the text of an exception, cut to ``limit`` characters. Never raises.
+
+    The text of an exception group is followed by the texts of its members.
+    """
     parts: list[str] = []
     size = 0
     for each in _walk(error, members):

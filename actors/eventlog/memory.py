@@ -39,9 +39,10 @@ class _Stream:
     size: int = 0
     state: bytes = b""
     touched: int = attrs.field(factory=lambda: time.time_ns() // 1_000_000)
-    """Time of the stream's newest event in ms since 1970. If the stream never had an event, the time when it was made.
+    """Time of the stream's last activity in ms since 1970, for a stream that has no event now.
 
-    This time is used only while the stream has no line. While there are lines, the ``ts`` of the newest line is used.
+    This is the time of the newest event that was dropped, or the time when the stream was made. While the stream has
+    events, the ``ts`` of its newest event is used.
     """
 
     @property

@@ -43,7 +43,7 @@ def settled(error: BaseException) -> BaseException:
 
 
 async def settling(call: Awaitable[object]) -> object:
-    """Await ``call`` and return its result. If ``call`` raises, raise the exception made safe by :func:`settled`."""
+    """Await ``call`` and return its result. If it raises, raise the exception that :func:`settled` returns."""
     raised = None
     try:
         try:

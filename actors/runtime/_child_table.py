@@ -89,7 +89,7 @@ class ChildTable(Generic[BodyT]):
         if spec.strategy in GROUPS:
             self._group = GroupRestart(spec.strategy, self._entries)
         self._awaits_start = False
-        """Whether the last significant child ended while another started. If that start fails, the supervisor ends."""
+        """Whether the supervisor ends if a child fails to start now: its last significant child has ended meanwhile."""
 
     # Entries
 

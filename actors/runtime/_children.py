@@ -103,7 +103,7 @@ class Children:
 
     @property
     def restarts(self) -> int:
-        """Number of restarts of children that the owner allowed."""
+        """Number of restarts of children within the restart limit of the parent actor."""
         return self.table.restarts
 
     def count(self) -> int:

@@ -191,8 +191,8 @@ class Course:
     def pause(self, delay: float) -> None:
         """Record that the actor waits ``delay`` seconds for its restart.
 
-        If ``delay`` is ``math.inf``, the actor waits until its supervisor starts it. A halt (the stop before the
-        restart of a group) is forgotten now. A final stop is not forgotten.
+        If ``delay`` is ``math.inf``, the actor waits until its supervisor starts it. If a halt (the stop before the
+        restart of a group) was requested, it has been done. A requested final stop still holds.
         """
         self.state = State.RESTARTING
         self.held = delay == math.inf

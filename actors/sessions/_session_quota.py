@@ -18,7 +18,7 @@ class SessionQuota:
     """A limit for the number of each user's sessions in the log: at most ``most`` sessions.
 
     The log is asked for the number of a user's sessions once, when the first session of the user comes into memory.
-    After that the number is counted.
+    After that the number stays in memory: a new session adds one, a removed session takes one away.
     """
 
     def __init__(self, log: EventLog, accounts: Accounts, most: int) -> None:

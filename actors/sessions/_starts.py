@@ -187,7 +187,7 @@ class Starts:
     async def _perform(self, start: Start) -> None:
         """Wait until the user's limit allows the run, execute the run, then let the next run of the user begin.
 
-        This is the function of the one task that each start has.
+        Each requested start has one task, and this task runs only this method.
         """
         try:
             if start.begun or (await start.place.taken() and self._begin(start)):

@@ -95,9 +95,9 @@ def test_more_words_weigh_more(tmp_path: Path) -> None:
 
 
 def test_docstring_alone_is_not_sure(tmp_path: Path) -> None:
-    """If a word of the question is only in the later text of a docstring, the word does not count for ``covered``.
+    """A word of the question that is only found after a docstring's summary does not count for ``covered``.
 
-    ``covered`` is the share of the question that a hit fits.
+    ``covered`` is the share of the question's words that a search result contains.
     """
     (hit,) = index_of(tmp_path, entry("a", "fill", "Something.\n\nPour a cup.")).search("pour")
     assert (hit["covered"], hit["matched"]) == (0, ["pour"])

@@ -80,7 +80,7 @@ async def attach(sessions: Sessions, user: str, session: str) -> Any:
 async def test_limit_of_all_sessions(autojump_clock: trio.testing.MockClock) -> None:
     """If ``max_sessions`` sessions are in use, a new session is refused.
 
-    When one is no longer used, a new one is made.
+    When one of them is no longer in use, a new session is accepted.
     """
     async with sessions_with(max_sessions=3) as sessions:
         attached = [await attach(sessions, f"user-{number}", "s") for number in range(3)]

@@ -349,7 +349,7 @@ async def test_late_typing_frame(
 
 
 async def test_typing_before_the_welcome(autojump_clock: trio.testing.MockClock) -> None:
-    """If a client sends a typing frame before its hello, the server closes it with 4500, and other tabs get nothing."""
+    """If a client sends typing before its hello, the server closes the connection with 4500. Other tabs get nothing."""
     async with typing_server().running(port=0) as server, greeted_in_memory(server, token="ada") as watcher:
         async with memory_client(server) as one:
             await one.send("typing", active=True)

@@ -123,7 +123,7 @@ async def test_connections_without_room_are_few() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["come", "speak", "leave"]), st.sampled_from("abc"), st.integers(0, 30))))
 def test_limits_always_hold(steps: list[tuple[str, str, int]]) -> None:
-    """In any order of steps, the accepted connections stay within both limits, and none of them is dropped."""
+    """However clients come and leave, the limits in all and per address hold, and no accepted client is closed."""
     trio.run(check, steps)
 
 

@@ -232,9 +232,9 @@ class Link:
     async def _wait_for_room(self) -> None:
         """Wait until the buffer has room, at most for ``patience`` seconds.
 
-        Do not wait while a command has no reply, since the client must read to get the reply. While the client does not
-        read, the server soon cannot send any more. If the buffer is still full after the wait, the client continues to
-        read: it skips events, and handles pings, replies and signals.
+        The wait is limited, because the server cannot send while the client does not read. After the wait the client
+        reads again: if the buffer is still full, it skips events, but handles pings, replies and signals. Do not wait
+        at all while a command has no reply, since the client must read to get the reply.
         """
         buffer = self.core.buffer
         if not buffer.full or buffer.skipping:

@@ -107,7 +107,7 @@ def _call(name: str, *arguments: object) -> int:
 def _enter_namespaces() -> None:
     """Enter new namespaces, in which this process has all rights.
 
-    The user has the same number inside as outside. If the user is root, a user without rights exists inside too.
+    The user id is the same inside and outside. If it is root's, the namespace also has an unprivileged user id.
     """
     if MACHINE not in CALLS:
         raise OSError(f"no list of system calls for {MACHINE}")

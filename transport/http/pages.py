@@ -50,12 +50,12 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         health: Function that returns the fields of ``/health`` other than ``status``.
         issue_token: Function that returns a token for a user, valid for a number of seconds. Each new browser is a new
             user.
-        read_token: Function that returns a token's user, or None if the token is not valid. Without both functions the
-            page needs no token.
+        read_token: Function that returns a token's user, or None if the token is not valid. If either function is
+            missing, the page needs no token.
         title: The heading of the page.
         suggestions: Questions that the page offers.
         model: Name of the agent's model. "" if the agent answers without a model. None if the page shows no model.
-        folder: A folder with the application's own pages, served instead of the page for developers.
+        folder: A folder with the application's own pages. They replace the built-in page.
     """
     visitors = Visitors(issue_token, read_token) if issue_token and read_token else None
 

@@ -35,5 +35,6 @@ class ServerContext:
     time: LoopTime
     """The clock for time limits of clients.
 
-    The clock stops while the event loop is blocked: a client is not disconnected because the server did not read.
+    The clock stops while the event loop is blocked. So no client is disconnected only because the server could not
+    read.
     """

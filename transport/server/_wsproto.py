@@ -30,7 +30,7 @@ _FINISHED = _FinishedHandshake()
 def forget_handshake(socket: WebSocketConnection) -> None:
     """Free the objects that only the handshake needed: HTTP/1.1 state, request and headers, 3 KB in total.
 
-    wsproto keeps these objects while the connection is open, and only asks them for further events. The objects are in
+    wsproto would keep these objects while the connection is open, although they produce no further events. They are in
     a private attribute of trio-websocket. If a later version changes this attribute, nothing is freed and nothing
     fails.
     """
