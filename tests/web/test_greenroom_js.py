@@ -476,6 +476,14 @@ def test_commands_reject_at_the_end(node: Node, server: ScriptedServer) -> None:
     assert node.first(1, "after") == [{"failed": "closed"}]
 
 
+def test_rejection_after_the_end_names_the_reason(node: Node, server: ScriptedServer) -> None:
+    """A command that is sent after the end of the client rejects with the reason and the code of that end."""
+    live_client(node, server).close(4501, "a token is required")
+    node.first(1, "closed")
+    message = node.run("return kept.client.send('late').catch((error) => error.message)")
+    assert message == "the client is closed: a token is required (4501)"
+
+
 def test_typing(node: Node, server: ScriptedServer) -> None:
     """While a user types, the client sends ``typing`` at most every 2 s. The end of typing is sent once."""
     connection = live_client(node, server)

@@ -408,3 +408,41 @@ def test_events_wait_for_a_real_listener(page: Node, listener: str) -> None:
         """,
     )
     assert got == [1, 2]
+
+
+KEEP_WARNINGS = """
+    const warnings = [], { warn } = console;
+    console.warn = (text) => warnings.push(text);
+"""
+WARNING = "greenroom: the client is closed: a token is required (4501)"
+
+
+@pytest.mark.parametrize(("silent", "warnings"), [("['closed']", [WARNING]), ("[]", [])])
+def test_refusal_without_a_listener_is_a_warning(page: Node, silent: str, warnings: list[str]) -> None:
+    """If the server ends a client that has no listener for ``closed``, the console shows one warning with the reason."""
+    got = run_js(
+        page,
+        f"""
+        {KEEP_WARNINGS}
+        begin({{}}, {{ silent: {silent} }}); await turn();
+        Socket.last.lose(4501, "a token is required"); await turn();
+        console.warn = warn;
+        return warnings;
+        """,
+    )
+    assert got == warnings
+
+
+def test_close_is_no_warning(page: Node) -> None:
+    """If the application ends its client, the console shows no warning."""
+    got = run_js(
+        page,
+        f"""
+        {KEEP_WARNINGS}
+        begin({{}}, {{ silent: ["closed"] }}); await turn();
+        kept.client.close(); await turn();
+        console.warn = warn;
+        return [kept.client.state, warnings];
+        """,
+    )
+    assert got == ["closed", []]

@@ -127,6 +127,7 @@ export class Client extends EventTarget {
   /** @type {Set<Feed>} */ #feeds = new Set();
   /** @type {Item[] | undefined} */ #unclaimed = []; // items that arrived before anyone listened
   #listened = false;
+  #endIsHeard = false; // a listener for "closed" was added
   /** @type {WeakMap<object, (event: any) => void>} */ #guarded = new WeakMap();
   /** @type {Closed | undefined} */ #closed;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #retryTimer;
@@ -280,6 +281,7 @@ export class Client extends EventTarget {
     super.addEventListener(type, this.#guard(listener), options);
     if (!listener || (typeof options === "object" && options?.signal?.aborted)) return; // no listener was added
     this.#listened ||= type === "event";
+    this.#endIsHeard ||= type === "closed";
     if (type !== "event" || !this.#unclaimed) return;
     queueMicrotask(() => { // later, so that a listener for "reset" that is added next gets the resets
       for (const { value } of this.#claim()) this.#announce(value);
@@ -390,9 +392,11 @@ export class Client extends EventTarget {
     for (const [target, type, listener] of this.#watches) target?.removeEventListener?.(type, listener);
     this.#release();
     this.#detach();
-    this.#commands.rejectAll(new GreenroomError("closed", `${closed.reason || "the connection was closed"} (${closed.code})`));
+    this.#commands.rejectAll(endOf(closed));
     for (const feed of this.#feeds) feed.end(closed);
     this.#enter({ state: "closed", ...closed });
+    // A page that does not know its end would look as if it only waited.
+    if (closed.code !== 1000 && !this.#endIsHeard) console.warn(`greenroom: ${endOf(closed).message}`);
     this.#announceAs("closed", closed);
   }
 
@@ -471,7 +475,7 @@ export class Client extends EventTarget {
 
   /** @param {string} name @param {object} args @param {string} [id] @returns {Promise<any>} */
   async #command(name, args, id) {
-    if (this.#closed) throw new GreenroomError("closed", "the client is closed");
+    if (this.#closed) throw endOf(this.#closed);
     const answer = this.#commands.add(name, args, id);
     const attempt = this.#attempt;
     if (attempt && this.#state === "live") this.#commands.flush(attempt);
@@ -574,6 +578,11 @@ export class GreenroomError extends Error {
     this.name = "GreenroomError";
     this.code = code;
   }
+}
+
+/** Return the error of every call after the end of a client. @param {Closed} closed */
+function endOf({ code, reason }) {
+  return new GreenroomError("closed", `the client is closed: ${reason || "the connection was closed"} (${code})`);
 }
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1; // a longer one fires at once
@@ -692,8 +701,8 @@ class Feed {
   }
 
   /** @param {Closed} closed @returns {Promise<Result>} */
-  async #over({ code, reason }) {
-    if (code !== 1000) throw new GreenroomError("closed", `${reason || "closed by the server"} (${code})`);
+  async #over(closed) {
+    if (closed.code !== 1000) throw endOf(closed);
     return { done: true, value: undefined };
   }
 }
