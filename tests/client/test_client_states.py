@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -92,3 +93,26 @@ async def test_reason_without_a_text(autojump_clock: trio.testing.MockClock) -> 
         with pytest.raises(ConnectionClosedForGood):
             await anext(client.events())
         assert client.last_failure == "4502: no reason given"
+
+
+async def test_waiting_is_logged_once_for_each_reason(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While a client is not connected, its log has one line for each new reason. After a welcome, it begins anew."""
+
+    async def welcomed(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.close(4005, "try later")
+
+    async def ended(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.close(4501, "a token is required")
+
+    refused = ConnectionRefusedError("nobody there")
+    caplog.set_level(logging.INFO, "greenroom.client")
+    async with scripted(refused, refused, welcomed, welcomed, ended) as server, server.connect() as client:
+        await seen_states(client, [])
+    nobody, later = "1006: cannot connect: nobody there", "4005: try later"
+    assert caplog.messages == [
+        f"session s1: not connected, trying again: {reason}" for reason in (nobody, later, later)
+    ]

@@ -419,7 +419,7 @@ WARNING = "greenroom: the client is closed: a token is required (4501)"
 
 @pytest.mark.parametrize(("silent", "warnings"), [("['closed']", [WARNING]), ("[]", [])])
 def test_refusal_without_a_listener_is_a_warning(page: Node, silent: str, warnings: list[str]) -> None:
-    """If the server ends a client that has no listener for ``closed``, the console shows one warning with the reason."""
+    """If the server ends a client without a listener for ``closed``, the console shows one warning with the reason."""
     got = run_js(
         page,
         f"""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import trio
 
 from actors.events.types import Event
-from actors.failures import shown
+from actors.failures import log_line, shown
 from transport.client._buffer import EventBuffer
 from transport.client._calls import Calls
 from transport.client._commands import Commands
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from transport.client._reconnect_delays import ReconnectDelays
     from transport.client._target import Target
     from transport.protocol.client_frames import Hello
+
+logger = logging.getLogger("greenroom.client")
 
 State: TypeAlias = Literal["connecting", "live", "waiting", "closed"]
 
@@ -62,13 +65,14 @@ class Follower:
         self.ending = Ending()
         self.calls = Calls(self.core.commands, self.ending, self.wakeups)
         self.signals = SignalBuffer(options.signals)
+        self._session = hello.session
         self._target = target
         self._token = token
         self._options = options
         self._interrupt = Interrupt()
         self._state: State = "connecting"
         self._connections = self._failures = self._taken = self._catch_ups = 0
-        self.last_failure = ""
+        self.last_failure = self._logged_failure = ""
 
     @property
     def state(self) -> State:
@@ -195,6 +199,7 @@ class Follower:
                     self.wakeups.signals.unpark_all()
                 case Welcome():
                     self._connections += 1
+                    self._logged_failure = ""
                     self.wakeups.states.unpark_all()
         if len(self.core.buffer):
             self.wakeups.events.unpark_all()
@@ -218,8 +223,21 @@ class Follower:
         number = ended.code if ended.status is None else f"HTTP {ended.status}"
         self.last_failure = f"{number}: {ended.reason or 'no reason given'}"
         if ended.status is not None:
-            return self.core.on_rejected(ended.status, ended.reason)
-        return self.core.on_closed(ended.code, ended.reason, ended.lived)
+            decision = self.core.on_rejected(ended.status, ended.reason)
+        else:
+            decision = self.core.on_closed(ended.code, ended.reason, ended.lived)
+        if isinstance(decision, Retry):
+            self._log_failure()
+        return decision
+
+    def _log_failure(self) -> None:
+        """Log why the client is not connected: once for each reason, until it is connected again."""
+        # A line for each attempt would fill the log while a server is away.
+        if self.last_failure != self._logged_failure:
+            self._logged_failure = self.last_failure
+            log_line(
+                logger, logging.INFO, "session %s: not connected, trying again: %s", self._session, self.last_failure
+            )
 
     async def _fetch_token(self) -> tuple[str | None, Ended | None]:
         """Return a token from the application. If none comes in time, return an ``Ended``: the attempt has failed.
