@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING
 
 from _requires import require
 from browser.quiet import QUIET
 from docs.documents import Block, document
 from docs.shell import PORTS
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, WebSocketRoute, expect, sync_playwright
 
 from transport import TokenAuth
 
@@ -28,7 +30,39 @@ def ask(page: Page, url: str) -> None:
     page.goto(url)
     page.get_by_placeholder("Ask").fill("Hamlet")
     page.get_by_role("button", name="Send").click()
-    expect(page.locator("pre")).to_have_text("Hamlet, act 1\nHamlet, act 2\nHamlet, act 3\n", timeout=SLOWEST)
+    answer = "Hamlet\nHamlet, act 1\nHamlet, act 2\nHamlet, act 3\n"
+    expect(page.locator("pre")).to_have_text(answer, timeout=SLOWEST)
+    be_interrupted_and_refused(page, url)
+
+
+def be_interrupted_and_refused(page: Page, url: str) -> None:
+    """See how an answer was interrupted, why the client was refused, and that a question is refused too."""
+    page.route_web_socket(re.compile("^ws:"), lambda socket: socket.on_message(lambda _: tell(socket)))
+    page.goto(url)
+    expect(page.locator("pre").first).to_have_text("Macbeth\nThunder(interrupted)", timeout=SLOWEST)
+    expect(page.locator("pre").last).to_have_text("closed: a token is required (4501)\n", timeout=SLOWEST)
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("pre").last).to_contain_text(
+        "the client is closed: a token is required (4501)", timeout=SLOWEST
+    )
+    expect(page.locator("pre")).to_have_count(2)
+
+
+def tell(socket: WebSocketRoute) -> None:
+    """Answer a hello as a server that was killed during an answer, and that refuses the client now."""
+    told = [
+        ("agent_started", {"agent": "assistant", "input": "Macbeth"}),
+        ("agent_output", {"text": "Thunder"}),
+        ("agent_completed", {"agent": "assistant", "status": "interrupted", "duration_ms": 1}),
+    ]
+    events = [
+        {"seq": seq, "type": type_, "ts": 0, "run_id": "r-1", "data": data} for seq, (type_, data) in enumerate(told, 1)
+    ]
+    welcome = {"session": "s1", "connection": "c1", "epoch": "e1", "oldest": 1, "latest": 3, "recovered": False}
+    limits = {"ping_ms": 25_000, "max_frame_bytes": 65_536, "runs": [], "queued": [], "typing": []}
+    socket.send(json.dumps({"type": "welcome", **welcome, **limits}))
+    socket.send(json.dumps({"type": "events", "events": events}))
+    socket.close(code=4501, reason="a token is required")
 
 
 def bring_a_token(page: Page, url: str) -> None:
