@@ -176,6 +176,9 @@ class CommandRefused(GreenroomError):
         self.code = code
         self.message = message
 
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
 
 class SessionClosed(GreenroomError):
     """The session was closed permanently: clients cannot attach, and runs cannot start.

@@ -54,7 +54,7 @@ def from_toml(path: Path, defaults: Defaults) -> list[Given]:
     """Return the settings in a TOML file. If the file does not exist, return an empty list.
 
     Raises:
-        ConfigError: The file cannot be read, or has an unknown name.
+        ConfigError: The file cannot be read, has an unknown name or a table, or a number in quotes.
     """
     try:
         values = tomllib.loads(path.read_text("utf-8"))
@@ -62,8 +62,12 @@ def from_toml(path: Path, defaults: Defaults) -> list[Given]:
         return []
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-    for name in values:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            raise ConfigError(f"{path}: [{name}] is a table, and tables are not used: write each name at the top level")
         _refuse_unknown(name, defaults, str(path))
+        if isinstance(value, str) and not isinstance(read_text(value, defaults[name]), str):
+            raise ConfigError(f"{path}: {name} is a number: write it without quotes, {name} = {value}")
     return [Given(name, value, str(path)) for name, value in values.items()]
 
 

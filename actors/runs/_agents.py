@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _LONGEST = 128
 """Maximum length of an agent's name, in characters."""
+_SIMILAR = 0.75
+"""Minimum similarity, from 0 to 1, of a name that is suggested. With difflib's own 0.6, names that differ are."""
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _VARIADIC = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
@@ -110,8 +113,13 @@ class Agents:
         if found is None:
             label = str(agent if isinstance(agent, str) else getattr(agent, "__name__", agent))
             label = label if len(label) <= _LONGEST else label[:_LONGEST] + "…"
-            raise CommandRefused("unknown_agent", f"there is no agent {label!r}")
+            raise CommandRefused("unknown_agent", f"there is no agent {label!r}{self._hint(label)}")
         return found
+
+    def _hint(self, label: str) -> str:
+        """Return a text that suggests the agent with the most similar name; "" if none is similar."""
+        close = difflib.get_close_matches(label, self._by_name, n=1, cutoff=_SIMILAR)
+        return f"; did you mean {close[0]!r}?" if close else ""
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all agents, in the order in which the agents were registered."""

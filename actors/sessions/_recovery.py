@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import trio
@@ -9,6 +10,7 @@ import trio
 from actors.errors import SessionClosed
 from actors.events.encoding import encode
 from actors.events.grammar import interrupted
+from actors.failures import log_line, shown
 from actors.runs._recorder import RunRecorder
 from actors.sessions._command_memory import CommandMemory
 from actors.sessions._commands import CommandReply
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from actors.eventlog.base import StreamKey
     from actors.sessions._services import SessionServices
     from actors.sessions._tasks import SessionTasks
+
+logger = logging.getLogger("greenroom.sessions")
 
 _MARGIN_BYTES = 1024
 """Number of bytes by which an event that closes an interrupted run is allowed to exceed ``max_event_bytes``.
@@ -59,7 +63,7 @@ async def recover(
     if stream.closed_at is not None:
         await stream.oldest()
         if not stream.outlived:
-            _close_interrupted(recorder, services)
+            _close_interrupted(key, recorder, services)
             await stream.synced()
             raise SessionClosed(f"session {key.session} was closed permanently")
         # Retention would soon remove this session anyway: remove it now, and begin a new one.
@@ -68,7 +72,7 @@ async def recover(
         stream = recorder.stream
     _recall_commands(stream, services, memory)
     if stream.open_runs():
-        _close_interrupted(recorder, services)
+        _close_interrupted(key, recorder, services)
         await stream.synced()
     return recorder
 
@@ -111,7 +115,7 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
     )
 
 
-def _close_interrupted(recorder: RunRecorder, services: SessionServices) -> None:
+def _close_interrupted(key: StreamKey, recorder: RunRecorder, services: SessionServices) -> None:
     """Emit closing events with the status ``interrupted`` for all open runs and tool calls, the innermost first.
 
     The duration of a run or call is counted up to the last committed event. Nothing is known of the time after this
@@ -119,6 +123,10 @@ def _close_interrupted(recorder: RunRecorder, services: SessionServices) -> None
     """
     stream = recorder.stream
     last_ts = stream.ts
+    if runs := len(stream.open_runs()):
+        text = "session %s of user %s: closed %s as interrupted, because the server or the session had ended before"
+        count = "1 run" if runs == 1 else f"{runs} runs"
+        log_line(logger, logging.WARNING, text, shown(key.session), shown(key.user), count)
     for closing in stream.grammar.closings():
         item = closing.item
         call_id = None if item.id == item.run_id else item.id

@@ -7,7 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
+from actors import open_log
 from transport.server.listening import listen
 
 if TYPE_CHECKING:
@@ -38,9 +40,10 @@ def refusal(folder: Path, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("app", "said"),
     [
-        ("good", "'good' is not MODULE:APP"),
+        ("good", "'good' is not MODULE:APP; did you mean good:app?"),
+        ("good.py", "'good.py' is not MODULE:APP; did you mean good:app?"),
         (":app", "':app' is not MODULE:APP"),
-        ("good:", "'good:' is not MODULE:APP"),
+        ("good:", "'good:' is not MODULE:APP; did you mean good:app?"),
         (".good:app", "'.good:app' is not MODULE:APP"),
         ("absent:app", "there is no module 'absent'"),
         ("good.inner:app", "there is no module 'good.inner'"),
@@ -60,6 +63,12 @@ def test_missing_app(folder: Path, app: str, said: str) -> None:
         (b'name = "\xff"', "greenroom.toml cannot be read: "),
         (b"ping_second = 1", "unknown name in greenroom.toml: ping_second; did you mean ping_seconds?"),
         (b"slow_seconds = -1", "greenroom.toml: slow_seconds must be a number of at least 0.001, not -1"),
+        (
+            b"[greenroom]\nport = 1",
+            "greenroom.toml: [greenroom] is a table, and tables are not used: write each name at ",
+        ),
+        (b'run_seconds = "60"', "greenroom.toml: run_seconds is a number: write it without quotes, run_seconds = 60"),
+        (b'run_seconds = "6O"', "greenroom.toml: run_seconds must be a number"),
         (b"port = 65536", "greenroom.toml: port must be a whole number from 0 to 65535, not 65536"),
     ],
 )
@@ -83,6 +92,46 @@ def test_bad_settings_file(folder: Path, content: bytes, said: str) -> None:
 def test_bad_assignment(folder: Path, command: tuple[str, ...], assignment: str, said: str) -> None:
     """A wrong ``--set`` is refused with one line that says which part is wrong, by every command that has settings."""
     assert refusal(folder, *command, "--set", assignment) == f"greenroom: {said}"
+
+
+def test_wrong_keyword_of_the_app(folder: Path) -> None:
+    """A wrong keyword of ``Greenroom`` is one line with the file and the line of the call."""
+    (folder / "wrong.py").write_text('from transport import Greenroom\n\napp = Greenroom(page="x")\n')
+    line = refusal(folder, "serve", "wrong:app")
+    assert line.startswith("greenroom: wrong.py, line 3: Greenroom() got an unexpected keyword argument 'page'")
+
+
+@pytest.mark.parametrize("fault", ["1 / 0", "import absent_module", "from math import absent_name"])
+def test_failing_app_has_a_short_traceback(folder: Path, fault: str) -> None:
+    """An exception of the app's own module has a traceback with the line of the app, and no line of ``importlib``."""
+    (folder / "failing.py").write_text(f"{fault}\n")
+    command = [sys.executable, "-m", "transport", "serve", "failing:app"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 1
+    assert 'failing.py", line 1' in done.stderr
+    assert "importlib" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("wanted", "missing"),
+    [
+        (("--session", "nope"), "no session 'nope'"),
+        (("--user", "bob"), "no session of user 'bob'"),
+        (("--user", "bob", "--session", "nope"), "no session 'nope' of user 'bob'"),
+    ],
+)
+def test_export_of_an_unknown_session(folder: Path, wanted: tuple[str, ...], missing: str) -> None:
+    """An export that finds no session of the given name or user says so, and ends with status 1."""
+
+    async def make() -> None:
+        async with open_log(f"sqlite:{folder / 'x.db'}"):
+            pass
+
+    trio.run(make)
+    for arguments, status, line in (((), 0, ""), (wanted, 1, f"greenroom: x.db: there is {missing}\n")):
+        command = [sys.executable, "-m", "transport", "export", "x.db", *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (status, "", line)
 
 
 def test_model_without_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +171,10 @@ def test_taken_port(folder: Path, option: str) -> None:
     with listener:
         port = listener.getsockname()[1]
         line = refusal(folder, *SERVE, option, str(port))
-    assert line == f"greenroom: cannot listen on 127.0.0.1 port {port}: Address already in use"
+    fault, _, remedy = line.partition("; ")
+    assert fault == f"greenroom: cannot listen on 127.0.0.1 port {port}: Address already in use"
+    setting = option.removeprefix("--").replace("-", "_")
+    assert remedy == f"another server may be running: choose another with {option} or the setting {setting}"
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", ""])

@@ -46,13 +46,17 @@ def running_command(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_signal_at_ready(tmp_path: Path, number: signal.Signals) -> None:
-    """SIGTERM or SIGINT right after ``ready`` ends the server with status 0 and no output but the address to open."""
+    """SIGTERM or SIGINT right after ``ready`` ends the server with status 0.
+
+    The only output is the address to open, and a warning that the app has no agent.
+    """
     with running_command(tmp_path, *SERVE) as server:
         assert server.stdout is not None
         ready, _, pages = server.stdout.readline().split()
         assert ready == "ready"
         server.send_signal(number)
         told = f"greenroom: open {pages} in a browser; Ctrl-C ends the server\n"
+        told += "greenroom: good:app has no agent: register one with @app.agent\n"
         assert server.communicate(timeout=PATIENCE) == ("", told)
         assert server.returncode == 0
 

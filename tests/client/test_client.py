@@ -243,9 +243,9 @@ async def test_expired_fixed_token_ends_the_client(autojump_clock: MockClock) ->
         await peer.close(4004, "token expired")
 
     async with scripted(script) as server, server.connect(token="stale") as client:
-        with pytest.raises(ConnectionClosedForGood, match="no callable to ask") as ended:
+        with pytest.raises(ConnectionClosedForGood, match="one fixed token; give a function") as ended:
             await anext(client.events())
-        assert ended.value.code == 4004
+        assert (ended.value.code, ended.value.reason) == (4004, "token expired")
 
 
 def no_token() -> str:

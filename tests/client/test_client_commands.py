@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -78,9 +80,27 @@ async def test_refused_command_raises(autojump_clock: MockClock) -> None:
         await peer.closed_by_client()
 
     async with scripted(script) as server, server.connect() as client:
-        with pytest.raises(CommandRefused, match="who") as refused:
+        with pytest.raises(CommandRefused) as refused:
             await client.start("nobody")
-        assert refused.value.code == "unknown_agent"
+        assert (refused.value.code, refused.value.message) == ("unknown_agent", "who?")
+        assert str(refused.value) == "unknown_agent: who?"
+
+
+@pytest.mark.parametrize("call", ["start", "history", "events"])
+async def test_traceback_is_short(autojump_clock: MockClock, call: str) -> None:
+    """The traceback of an error that ended the client goes to the public call, and not into the client's own parts."""
+
+    async def script(peer: Peer) -> None:
+        await peer.expect("hello")
+        await peer.close(4501, "the token is not valid")
+
+    async with scripted(script) as server, server.connect(token="wrong") as client:
+        with pytest.raises(ConnectionClosedForGood) as ended:
+            await {"start": lambda: client.start("a"), "history": lambda: client.history(0)}.get(
+                call, lambda: anext(client.events())
+            )()
+    names = {Path(each.filename).name for each in traceback.extract_tb(ended.value.__traceback__)}
+    assert names <= {"test_client_commands.py", "_client.py", "_items.py"}
 
 
 async def test_commands_are_queued_while_offline(autojump_clock: MockClock) -> None:

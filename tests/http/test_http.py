@@ -346,6 +346,17 @@ async def test_own_pages(nursery: trio.Nursery, own_folder: Path) -> None:
     nursery.cancel_scope.cancel()
 
 
+async def test_own_pages_need_no_icon(nursery: trio.Nursery, own_folder: Path) -> None:
+    """If own pages have no ``favicon.ico``, a browser that asks for it gets an empty answer, and no error."""
+    site = await open_site(nursery, folder=own_folder)
+    answer = await site.get("/favicon.ico")
+    assert (answer.status, answer.body) == (204, b"")
+    assert (await site.get("/sub/favicon.ico")).status == 404
+    (own_folder / "favicon.ico").write_bytes(b"an icon")
+    assert (await site.get("/favicon.ico")).body == b"an icon"
+    nursery.cancel_scope.cancel()
+
+
 OUTSIDE = [
     "/../secret.txt",
     "/%2e%2e/secret.txt",

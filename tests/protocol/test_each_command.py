@@ -92,6 +92,14 @@ async def test_long_name_is_cut_in_the_message(autojump_clock: trio.testing.Mock
         assert reply["error"]["message"] == f"there is no agent '{'y' * 128}'"
 
 
+async def test_similar_agent_is_suggested(autojump_clock: trio.testing.MockClock) -> None:
+    """A start of an agent that does not exist is refused with the name of a similar agent, if there is one."""
+    async with server_with(nothing).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        for agent, hint in (("nothink", "; did you mean 'nothing'?"), ("everything", "")):
+            reply = await one.command(agent, "run.start", agent=agent)
+            assert reply["error"]["message"] == f"there is no agent '{agent}'{hint}"
+
+
 # Cancelling
 
 

@@ -300,9 +300,10 @@ async def test_welcome_has_open_runs() -> None:
             assert two.welcome["runs"] == []
 
 
-async def test_crashed_runs_are_closed_before_welcome() -> None:
+async def test_crashed_runs_are_closed_before_welcome(caplog: pytest.LogCaptureFixture) -> None:
     """If a session crashes, its open runs are closed in the log before the next client gets its welcome.
 
+    A line of the server's log has their number.
     *Otherwise a page would show these runs as open until the next event.*
     """
     log = FaultyLog(MemoryLog())
@@ -323,6 +324,8 @@ async def test_crashed_runs_are_closed_before_welcome() -> None:
             assert (welcome["runs"], welcome["latest"]) == ([], 3)
             last = (await two.events_until(3))[-1]
             assert (last["run_id"], last["type"], last["data"]["status"]) == (run_id, "agent_completed", "interrupted")
+    closed = "session 's1' of user 'anonymous': closed 1 run as interrupted, "
+    assert [message.startswith(closed) for message in caplog.messages if "interrupted" in message] == [True]
 
 
 async def test_open_run_has_ts_of_its_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def test_taken_port_is_named(own_port: int) -> None:
     (listener,) = listen("127.0.0.1", own_port)
     with listener:
         with pytest.raises(
-            OSError, match=f"cannot listen on 127.0.0.1 port {own_port}: Address already in use$"
+            OSError, match=f"cannot listen on 127.0.0.1 port {own_port}: Address already in use; "
         ) as caught:
             listen("127.0.0.1", own_port)
     assert caught.value.errno == errno.EADDRINUSE

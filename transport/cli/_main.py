@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0: The command did its work.
 
-        1: ``verify`` or ``export`` found a fault in the log, or a server failed again and again. The supervisor of the
+        1: ``verify`` or ``export`` found a fault in the log, ``export`` found no session of the given user or name, or
+        a server failed again and again. The supervisor of the
         process (systemd, Kubernetes) is to start such a server again.
 
         2: The arguments, the configuration or the system do not allow the command. One line on stderr says why.

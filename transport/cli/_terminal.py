@@ -27,7 +27,13 @@ def say(line: str) -> None:
 
 
 class TerminalReporter(Reporter):
-    """Reports the start of a server on stdout for programs and on stderr for people, and the drain on stderr."""
+    """Reports the start of a server on stdout for programs and on stderr for people, and the drain on stderr.
+
+    ``warning`` is printed when the server is ready, unless it is empty.
+    """
+
+    def __init__(self, warning: str = "") -> None:
+        self._warning = warning
 
     def on_ready(self, ws_url: str, page_url: str | None) -> None:
         """Print ``ready WS_URL HTTP_URL`` on stdout for programs, and a line for people on stderr.
@@ -39,6 +45,8 @@ class TerminalReporter(Reporter):
             say(f"clients connect to {openable(ws_url)}; Ctrl-C ends the server")
         else:
             say(f"open {openable(page_url)} in a browser; Ctrl-C ends the server")
+        if self._warning:
+            say(self._warning)
 
     def on_drain(self, signal_name: str, runs: Sequence[tuple[str, str]], seconds: float) -> None:
         """Print the runs that the server waits for. If there are none, the server ends at once, and prints nothing."""

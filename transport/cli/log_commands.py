@@ -11,6 +11,7 @@ import trio
 
 from actors import LogCorrupt, open_log, verify_log
 from actors.spi import StreamWalk
+from transport.cli._terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +23,7 @@ _EXPORT_ATTEMPTS = 3
 """Maximum number of attempts to export a session. The export is repeated if a new session took its place."""
 
 FAULTY = 1
-"""The exit status if the log has faults."""
+"""The exit status if the log has faults, or no session of the given user or name."""
 
 
 def add_to(add_parser: AddParser) -> None:
@@ -81,20 +82,29 @@ async def export(log: str, user: str | None, session: str | None) -> int:
         session: Print only sessions of this name, if not None.
 
     Returns:
-        0, or 1 if a session is damaged. The names of damaged sessions are printed on stderr. All other sessions are
-        printed in full.
+        0, or 1 if a session is damaged, or if the log has no session of this user and this name. This is printed on
+        stderr. All sessions that are not damaged are printed in full.
     """
     faults = 0
     async with _open(log) as opened:
-        for key in await opened.streams():
-            if user in (None, key.user) and session in (None, key.session):
-                try:
-                    await export_session(opened, key)
-                except LogCorrupt as error:
-                    faults += 1
-                    print(f"{log}: {key.user!r} {key.session}: {error}", file=sys.stderr)
+        keys = [key for key in await opened.streams() if user in (None, key.user) and session in (None, key.session)]
+        for key in keys:
+            try:
+                await export_session(opened, key)
+            except LogCorrupt as error:
+                faults += 1
+                print(f"{log}: {key.user!r} {key.session}: {error}", file=sys.stderr)
     sys.stdout.flush()
+    if not keys and (user is not None or session is not None):
+        say(f"{log}: {_missing(user, session)}")
+        return FAULTY
     return FAULTY if faults else 0
+
+
+def _missing(user: str | None, session: str | None) -> str:
+    """Return a sentence for an export that has found no session."""
+    named = "no session" if session is None else f"no session {session!r}"
+    return f"there is {named}" + ("" if user is None else f" of user {user!r}")
 
 
 async def export_session(log: EventLog, key: StreamKey) -> None:

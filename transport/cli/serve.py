@@ -35,13 +35,14 @@ def add_to(add_parser: AddParser) -> None:
 def _serve(options: argparse.Namespace) -> None:
     app = load_app(options.app)
     app.override(settings_in(options))
+    reporter = TerminalReporter("" if app.agents else f"{options.app} has no agent: register one with @app.agent")
     try:
         from transport.http.serving import serve  # noqa: PLC0415 - needs the extra http
     except ExtraMissing as missing:
         say(f"serving without pages: {missing}")
-        trio.run(serve_without_pages, app, TerminalReporter())
+        trio.run(serve_without_pages, app, reporter)
     else:
-        trio.run(serve, app, TerminalReporter())
+        trio.run(serve, app, reporter)
 
 
 async def serve_without_pages(app: Greenroom, reporter: Reporter) -> None:

@@ -40,13 +40,15 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 
 from actors.checks import is_whole
+from actors.errors import CommandRefused
 from actors.events.types import MAX_SEQ, Event, Position
+from transport.client._ending import shortened
 from transport.client._follower import Follower, State
 from transport.client._items import Items, States
 from transport.client._options import From, Options, Token, check_session, check_strings
 from transport.client._reconnect_delays import ReconnectDelays
 from transport.client._target import StreamFactory, make_target, open_tcp_stream
-from transport.errors import ConnectionClosedForGood, ServerBrokeProtocol
+from transport.errors import ConnectionClosedForGood, ServerBrokeProtocol, TransportError
 from transport.protocol.client_frames import CommandFrame, Hello, HistoryFrame
 from transport.protocol.close_codes import SESSION_CLOSED
 from transport.protocol.limits import MAX_HISTORY, MAX_ID
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 
     from actors.events.types import JSON
     from transport.client._buffer import Reset
+    from transport.client._commands import Question
     from transport.client._statistics import ClientStatistics
 
 __all__ = ["Client", "connect"]
@@ -246,7 +249,7 @@ class Client:
         """
         if not (is_whole(after, 0, MAX_SEQ) and is_whole(limit, 1, MAX_HISTORY)):
             raise ValueError(f"after must be an integer from 0 to 2^53-1 and limit one from 1 to {MAX_HISTORY}")
-        page = await self._follower.calls.ask(HistoryFrame(_new_id(), after, limit))
+        page = await self._ask(HistoryFrame(_new_id(), after, limit))
         if not isinstance(page, History):
             raise ServerBrokeProtocol(reason="a reply to a history request that is no history")
         return page
@@ -254,7 +257,13 @@ class Client:
     async def _command(self, name: str, args: dict[str, JSON], command_id: str | None = None) -> Any:
         if command_id is not None and not 1 <= len(command_id) <= MAX_ID:
             raise ValueError(f"a command id has 1 to {MAX_ID} characters")
-        return await self._follower.calls.ask(CommandFrame(command_id or _new_id(), name, args))
+        return await self._ask(CommandFrame(command_id or _new_id(), name, args))
+
+    async def _ask(self, frame: Question) -> Any:
+        try:
+            return await self._follower.calls.ask(frame)
+        except (CommandRefused, TransportError) as error:
+            raise shortened(error) from error.__cause__
 
 
 @asynccontextmanager

@@ -256,7 +256,10 @@ class ClientCore:
         if not comes_back(code):
             return ConnectionClosedForGood(code, reason)
         if code == TOKEN_EXPIRED and not self.renewable:
-            return ConnectionClosedForGood(code, f"{reason or 'token expired'} (and no callable to ask for another)")
+            ended = ConnectionClosedForGood(code, reason or "the token has expired")
+            # A note, shown under a traceback: a command line that prints the error has a person, and no function.
+            ended.add_note("The client has one fixed token; give a function as `token` to get new ones.")
+            return ended
         retry_ms = None if goodbye is None else goodbye.retry_ms
         # The server spreads its clients by `retry_ms`. Without it, the client's own jitter does.
         delay = self.delays.next() if retry_ms is None else retry_ms / 1000

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 import attrs
 import trio
 
-from transport.errors import ClientClosed
+from transport.client._ending import shortened
+from transport.errors import ClientClosed, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,8 @@ class Items(Generic[T]):
                 self._check()
             except ClientClosed:  # the application has left the client's block: a normal end
                 raise StopAsyncIteration from None
+            except TransportError as error:
+                raise shortened(error) from error.__cause__
             await self._more.park()
         return item
 

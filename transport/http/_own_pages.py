@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from actors import ConfigError
 
 if TYPE_CHECKING:
-    from starlette.responses import Response
     from starlette.types import Scope
 
+_NOT_FOUND = 404
 _SHOWN = {".", ".well-known"}
 """The only served names that begin with a dot: the folder itself, and ``.well-known`` (RFC 8615)."""
 
@@ -28,10 +29,19 @@ class OwnPages(StaticFiles):
         super().__init__(directory=folder, html=True)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Return the response for a path. Raise an HTTP error 404 if a part of the path is hidden, such as ``.git``."""
+        """Return the response for a path. Raise an HTTP error 404 if a part of the path is hidden, such as ``.git``.
+
+        Without a file ``favicon.ico``, the response to a request for it is empty.
+        """
         if any(part.startswith(".") and part not in _SHOWN for part in Path(path).parts):
             raise HTTPException(404)
-        return await super().get_response(path, scope)
+        try:
+            return await super().get_response(path, scope)
+        except HTTPException as error:
+            # Every browser asks for this file, also if the page names no icon: an error would be in its console.
+            if error.status_code == _NOT_FOUND and path == "favicon.ico":
+                return Response(status_code=204)
+            raise
 
 
 def checked_folder(folder: Path) -> Path:

@@ -63,7 +63,7 @@ async def serve(app: Greenroom, reporter: Reporter, options: PageOptions | None 
     """
     options = options or PageOptions(agent=next(iter(app.agents), ""))
     folder = None if app.pages is None else checked_folder(app.pages)
-    with listening(app.settings.host, app.settings.http_port) as listeners:
+    with listening(app.settings.host, app.settings.http_port, "http_port") as listeners:
         url = url_of(listeners, app.settings.host)
         async with app.running(origins=own_origins(url)) as server:
             try:

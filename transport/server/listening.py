@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,12 +18,12 @@ BACKLOG = 4096
 
 
 @contextmanager
-def listening(host: str, port: int) -> Generator[list[socket.socket]]:
+def listening(host: str, port: int, setting: str = "port") -> Generator[list[socket.socket]]:
     """Open listening sockets as :func:`listen` does, and close them at the end of the ``with`` block.
 
     A process that is forked inside the block inherits neither these sockets nor the connections that they accept.
     """
-    listeners = listen(host, port)
+    listeners = listen(host, port, setting)
     try:
         with keep_ports(listeners):
             yield listeners
@@ -31,12 +32,13 @@ def listening(host: str, port: int) -> Generator[list[socket.socket]]:
             listener.close()
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+def listen(host: str, port: int, setting: str = "port") -> list[socket.socket]:
     """Open listening sockets, one for each address of ``host``.
 
     Args:
         host: A name or an address of this machine.
         port: The port. With 0, a free port is taken, the same for all addresses.
+        setting: Name of the setting that chooses the port, for the error message.
 
     Returns:
         The sockets. The caller closes them.
@@ -54,7 +56,11 @@ def listen(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         for listener in listeners:
             listener.close()
-        raise OSError(error.errno, f"cannot listen on {host} port {port}: {error.strerror}") from error
+        text = f"cannot listen on {host} port {port}: {error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            option = setting.replace("_", "-")
+            text += f"; another server may be running: choose another with --{option} or the setting {setting}"
+        raise OSError(error.errno, text) from error
     return listeners
 
 
