@@ -42,7 +42,6 @@ import trio
 from actors.checks import is_whole
 from actors.errors import CommandRefused
 from actors.events.types import MAX_SEQ, Event, Position
-from transport.client._ending import shortened
 from transport.client._follower import Follower, State
 from transport.client._items import Items, States
 from transport.client._options import From, Options, Token, check_session, check_strings
@@ -263,7 +262,7 @@ class Client:
         try:
             return await self._follower.calls.ask(frame)
         except (CommandRefused, TransportError) as error:
-            raise shortened(error) from error.__cause__
+            raise error.with_traceback(None) from error.__cause__  # without the client's own functions
 
 
 @asynccontextmanager

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from transport.errors import TokenUnavailable
 
 if TYPE_CHECKING:
     from transport.errors import TransportError
-
-ErrorT = TypeVar("ErrorT", bound=Exception)
-
-
-def shortened(error: ErrorT) -> ErrorT:
-    """Return ``error`` without the traceback of the client's own functions, to be raised from a public call.
-
-    *A refused token was explained in the last of 19 lines, most of them about this package.*
-    """
-    return error.with_traceback(None)
 
 
 class Ending:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 import attrs
 import trio
 
-from transport.client._ending import shortened
 from transport.errors import ClientClosed, TransportError
 
 if TYPE_CHECKING:
@@ -59,7 +58,8 @@ class Items(Generic[T]):
             except ClientClosed:  # the application has left the client's block: a normal end
                 raise StopAsyncIteration from None
             except TransportError as error:
-                raise shortened(error) from error.__cause__
+                # Without the client's own functions: *a refused token was explained in the last of 19 lines*.
+                raise error.with_traceback(None) from error.__cause__
             await self._more.park()
         return item
 
