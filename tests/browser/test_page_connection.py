@@ -8,11 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser.pages import SLOWEST
+from browser.serving import ServerProcess
 from playwright.sync_api import expect
 
+from transport import TokenAuth
+
 if TYPE_CHECKING:
-    from browser.serving import ServerProcess
+    from collections.abc import Callable
+    from pathlib import Path
+
     from playwright.sync_api import BrowserContext, Page, WebSocketRoute
+
+KEY = "a key that is long enough for HS256"
+PRIVATE = f"""
+from actors import Run
+from transport import Greenroom, TokenAuth
+
+app = Greenroom(auth=TokenAuth({KEY!r}))
+
+
+@app.agent
+async def echo(run: Run, text: str) -> str:
+    return text
+"""
 
 WELCOME = {
     "type": "welcome", "session": "s", "connection": "k", "epoch": "e", "oldest": 1, "latest": 0, "recovered": False,
@@ -97,6 +115,30 @@ def test_refused_origin(script_server: ServerProcess, user: BrowserContext) -> N
     page.goto(script_server.url.replace("127.0.0.1", "app.localhost"))
     expect(page.locator("#notice-text")).to_contain_text("allowed_origins", timeout=SLOWEST)
     expect(page.locator("#state")).not_to_have_attribute("data-state", "live")
+
+
+def test_token_in_the_address(new_user: Callable[[], BrowserContext], tmp_path: Path) -> None:
+    """A page whose server hands out no tokens takes one from its address, and keeps it for this tab and its second tab.
+
+    The token leaves the address. Without a token, the page says how to give one.
+    """
+    (tmp_path / "private.py").write_text(PRIVATE)
+    server = ServerProcess(tmp_path, "serve", "private:app", apps=tmp_path)
+    try:
+        page = new_user().new_page()
+        page.goto(server.url)
+        expect_state(page, "closed")
+        expect(page.locator("#notice-text")).to_contain_text("/#token=")
+        page.goto(f"{server.url}#token={TokenAuth(KEY).issue('ann', 600)}")
+        expect_state(page, "live")
+        assert "token" not in page.url
+        page.reload()
+        expect_state(page, "live")
+        with page.expect_popup() as second:
+            page.locator("#second").click()
+        expect_state(second.value, "live")
+    finally:
+        server.stop()
 
 
 def test_settings_that_cannot_be_read(script_server: ServerProcess, user: BrowserContext) -> None:

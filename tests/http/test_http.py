@@ -171,7 +171,7 @@ async def test_config(nursery: trio.Nursery) -> None:
     """``/config`` returns the URL of the WebSocket endpoint, the agent, the title and the suggested questions."""
     site = await open_site(nursery, title="Ask", suggestions=["How?"])
     answer = await site.get("/config")
-    offer = {"agent": "assistant", "title": "Ask", "suggestions": ["How?"]}
+    offer = {"agent": "assistant", "title": "Ask", "suggestions": ["How?"], "tokens": True}
     assert answer.json == {"ws_url": "ws://127.0.0.1:8765/", **offer}
     assert answer.headers["cache-control"] == "no-store"
     nursery.cancel_scope.cancel()
@@ -244,6 +244,7 @@ async def test_no_token_without_authentication(nursery: trio.Nursery) -> None:
     answer = await site.get("/token")
     assert answer.json == {"token": None}
     assert "set-cookie" not in answer.headers
+    assert (await site.get("/config")).json["tokens"] is False
     nursery.cancel_scope.cancel()
 
 

@@ -63,7 +63,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         reachable = ws_url_seen_from(request.url.hostname, ws_url)
         offer = {"ws_url": reachable, "agent": agent, "title": title, "suggestions": list(suggestions)}
         told = {} if model is None else {"model": model or None}
-        return JSONResponse(offer | told, headers=NEVER_STORED)
+        return JSONResponse({**offer, "tokens": visitors is not None, **told}, headers=NEVER_STORED)
 
     async def token(request: Request) -> Response:
         return visitors.admit(request) if visitors else JSONResponse({"token": None}, headers=NEVER_STORED)

@@ -13,11 +13,13 @@ import { Scrolling } from "./scrolling.js";
 import { sessionStore } from "./store.js";
 
 /**
- * @typedef {{ ws_url: string, agent: string, title: string, suggestions: string[], model?: string | null }} Config
+ * @typedef {{ ws_url: string, agent: string, title: string, suggestions: string[], tokens: boolean, model?: string | null }} Config
+ *   `tokens`: whether the server itself hands out tokens
  *   `model`: the model that answers; null or "" if the agent answers without one; missing if the server does not say
  * @typedef {import("./store.js").Snapshot} Snapshot
  */
 
+const TOKEN_KEY = "greenroom-token";
 const SESSION = /^[A-Za-z0-9._~:-]{1,128}$/;
 
 const page = {
@@ -43,6 +45,19 @@ function newName(kind) {
   return `${kind}-${Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(36)).join("")}`;
 }
 
+/**
+ * Return the token that a person wrote into the address as `#token=…`, now or earlier in this tab. The fragment of an address
+ * is never sent to a server; the token is removed from the address, and kept for this tab only.
+ */
+function tokenFromAddress() {
+  const [, token] = /^#token=(.+)$/.exec(location.hash) ?? [];
+  if (token) {
+    sessionStorage.setItem(TOKEN_KEY, token);
+    history.replaceState(null, "", location.pathname);
+  }
+  return sessionStorage.getItem(TOKEN_KEY) ?? undefined;
+}
+
 function sessionFromAddress() {
   const name = location.hash.slice(1);
   if (SESSION.test(name)) return name;
@@ -62,10 +77,9 @@ async function fetchJson(path) {
 
 /** @param {Config} config */
 function start(config) {
-  const store = sessionStore(config.ws_url, {
-    session: sessionFromAddress(),
-    token: async () => (await fetchJson("token")).token ?? undefined,
-  });
+  const token = config.tokens ? async () => (await fetchJson("token")).token : tokenFromAddress();
+  const store = sessionStore(config.ws_url, { session: sessionFromAddress(), token });
+  if (typeof token === "string") page.second.rel = "opener"; // the second tab gets a copy of this tab's storage
   const { client } = store;
   observe(client);
   const scrolling = new Scrolling(page);

@@ -24,6 +24,9 @@ const NEVER_CONNECTED =
   "The server cannot be reached. Either it does not run, or it refuses pages of this address. In that case its log " +
   "names the address, and the setting allowed_origins is where to add it.";
 const NO_TOKEN = "The page could not get its token from the server, so it cannot sign in. Does the server run?";
+const OWN_TOKEN =
+  "If the server hands out tokens itself, reload the page to get a new one. Otherwise open this page with a new token at the " +
+  "end of its address: /#token= and the token.";
 const OFFLINE = `This device is offline. ${KEPT}`;
 const LOST = `The connection was lost. ${KEPT}`;
 const AWAY = `The server cannot be reached. ${KEPT}`;
@@ -36,10 +39,10 @@ const ENDED = new Map([
   [1007, [DISAGREE, "reload"]],
   [1008, ["The browser or something between it and the server does not allow this connection. A page that came over https may only use wss.", "reload"]],
   [1009, ["The page sent a message that is larger than the server allows. Reload the page, and send something shorter.", "reload"]],
-  [4004, ["The page was signed in for long enough. Reload the page to sign in again.", "reload"]],
+  [4004, [`The token of this page has expired. ${OWN_TOKEN}`, "reload"]],
   [4410, ["The place up to which this page had read is no longer kept. Reload the page to read the conversation again.", "reload"]],
   [4500, [DISAGREE, "reload"]],
-  [4501, [`The server does not accept the token of this page. Reload the page to get a new one. ${LOG}`, "reload"]],
+  [4501, [`The server needs a token that it accepts. ${OWN_TOKEN} ${LOG}`, "reload"]],
   [4502, [`The server knows you, and does not let you in. ${LOG}`, "reload"]],
   [4503, ["The page did not sign in within the time that the server allows. Reload the page.", "reload"]],
   [4504, ["You have as many connections open as the server allows. Close some other tabs, then reload this page.", "reload"]],
