@@ -130,7 +130,7 @@ def test_a_refusal_has_the_path_of_every_fault(agent: Any, value: Any, paths: li
 
 def test_a_refusal_names_the_expected_type() -> None:
     """If an input has a wrong JSON type, the message of the refusal names the expected type and the given type."""
-    with pytest.raises(CommandRefused, match=r"^expected object, got integer @ input$"):
+    with pytest.raises(CommandRefused, match=r"^bad_input: expected object, got integer @ input$"):
         fitted(takes_order, 5)
 
 
