@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     OpenTab = Callable[[str], ConversationPage]
     NewUser = Callable[..., BrowserContext]
 
+pytestmark = pytest.mark.timeout(200)  # a page needs a server, its index and a browser, and the machine may be busy
+
 QUESTION = "How do I parse a csv file with a header?"
 
 

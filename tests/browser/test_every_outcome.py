@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from browser.serving import ServerProcess
 
     OpenTab = Callable[[str], ConversationPage]
+
+
+pytestmark = pytest.mark.timeout(200)  # a page needs a server, its index and a browser, and the machine may be busy
 
 
 def test_outcomes_look_different(script_server: ServerProcess, open_tab: OpenTab) -> None:
