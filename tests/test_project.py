@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import re
+import struct
 import subprocess
 import sys
 import tomllib
@@ -297,3 +298,13 @@ def test_public_names_are_unchanged() -> None:
         for name in importlib.import_module(package).__all__
     ]
     assert sorted(exported) == agreed
+
+
+def test_picture_of_the_readme() -> None:
+    """The picture for the README is a small PNG file, 1,200 to 1,600 pixels wide. Its height is less than its width."""
+    data = (TREE / "transport" / "demo" / "screenshot.png").read_bytes()
+    width, height = struct.unpack(">II", data[16:24])
+    assert data.startswith(b"\x89PNG")
+    assert 1200 <= width <= 1600
+    assert height < width
+    assert len(data) <= 250_000

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,13 +49,3 @@ def test_picture_of_the_page(demo: ServerProcess, new_user: Callable[..., Browse
     for selector in (".question", ".reply .answer", ".events .cue"):
         assert tab.find(selector).first.bounding_box(), selector
     assert picture.stat().st_size <= MOST_BYTES
-
-
-def test_picture_in_the_repository() -> None:
-    """The picture for the README is a small PNG file, 1,200 to 1,600 pixels wide. Its height is less than its width."""
-    data = PICTURE.read_bytes()
-    width, height = struct.unpack(">II", data[16:24])
-    assert data.startswith(b"\x89PNG")
-    assert 1200 <= width <= 1600
-    assert height < width
-    assert len(data) <= MOST_BYTES
