@@ -80,7 +80,7 @@ class Server:
 def measured(log: str = "memory:", core: int = SERVER_CORE, limits: str = "none") -> Generator[Server]:
     """Run our own server on ``core`` inside the block, then kill it: clients need no goodbye.
 
-    With ``limits="default"``, connections have the limits of a server that nobody has configured.
+    With ``limits="default"``, connections have the limits of a server without any settings.
     """
     port = free_port()
     with subprocess.Popen(greenroom(port, log, limits=limits), stdout=subprocess.PIPE) as process:  # noqa: S603 - a script of ours

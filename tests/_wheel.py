@@ -49,7 +49,7 @@ class Environment:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the variables of this process without those that change Python or Greenroom."""
+    """Return the environment variables of this process, except for the variables of Python and Greenroom."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GREENROOM_"))}
 
 

@@ -67,8 +67,6 @@ class SessionQuota:
         account.sessions += 1
 
     async def _count(self, user: str, account: UserAccount) -> None:
-        if account.sessions is not None:
-            return
         # With a lock, so that many callers at once ask only once.
         async with account.asking():
             while account.sessions is None:

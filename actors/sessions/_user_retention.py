@@ -132,7 +132,7 @@ class UserRetention:
             head = await self._log.head(key)
             if head is None or head.oldest > head.latest:
                 continue
-            # The sessions that were not returned have no older event than the last one that was.
+            # Sessions beyond the limit are not in the list. Their events are not older than those of its last session.
             bound = head.oldest_ts if len(keys) == limit and key == keys[-1] else bound
             page = await self._page(key, head, protected.get(key, math.inf))
             if page.events:

@@ -126,11 +126,11 @@ def test_keyboard(demo: ServerProcess, open_tab: OpenTab) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (360, "light"), (1280, "dark")])
-def test_layout(demo: ServerProcess, new_user: NewUser, width: int, scheme: str) -> None:
+def test_layout(script_server: ServerProcess, new_user: NewUser, width: int, scheme: str) -> None:
     """The page is not wider than its window, and its buttons are large enough for a finger, in each colour scheme."""
-    tab = ConversationPage(new_user(width, 740, scheme).new_page(), demo.url)
+    tab = ConversationPage(new_user(width, 740, scheme).new_page(), script_server.url)
     assert tab.overflow() <= 0
-    tab.ask(QUESTION)
+    tab.ask(f"tool | ```python\nprint({'x' * 300!r})\n```\n | hang")  # an answer that does not end while it is measured
     tab.find(".reply .answer pre").first.wait_for()
     assert tab.overflow() <= 0
     for selector in ("#state", "#new", "#question", "#stop", "#send"):

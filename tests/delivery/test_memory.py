@@ -145,7 +145,7 @@ async def test_resident_memory_is_bounded(tmp_path: Path) -> None:
     assert max(look["connections"] for look in looks) >= CLIENTS - STALLED
     for look in looks:
         assert max(look["rings"], default=0) <= 256 * KIB * 5 // 4
-        assert look["commands"] <= 1  # the one that waits. Commands from the server's own code are not remembered
+        assert look["commands"] <= 1  # a command that waits; commands of the server's own code are not remembered
     assert max(look["resident"] for look in looks) < max(look["bound"] for look in looks)
     assert has_levelled_off([look["resident"] for look in looks])
 
