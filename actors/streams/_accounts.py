@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from actors.allowance import Allowance
 from actors.errors import CommandRefused
 from actors.loop.wakeup import Wakeup
-from actors.streams._allowance import Allowance
 from actors.streams._emit_rate import EmitRate
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from actors.streams._allowance import Allowance
+from actors.allowance import Allowance
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,8 +29,8 @@ from actors import (
     SupervisorSpec,
     open_system,
 )
+from actors.allowance import Allowance
 from actors.spi import Attach, Command
-from actors.streams._allowance import Allowance
 from actors.testing import EventLogContract
 
 if TYPE_CHECKING:

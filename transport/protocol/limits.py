@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import deque
 
+from actors.allowance import Allowance
+
 MAX_BATCH_EVENTS = 256
 """Maximum number of events in one ``events`` or ``history`` frame."""
 MAX_BATCH_BYTES = 64 * 1024
@@ -34,34 +36,28 @@ FLOOD_SECONDS = 10.0
 """Period in seconds. A client is disconnected after :data:`FLOOD_REFUSALS` refused requests within this period."""
 
 
-class TokenBucket:
+class TokenBucket(Allowance):
     """A rate limit: each request takes a token. ``rate`` tokens come each second, and at most ``burst`` are saved.
 
     ``lost`` is the total of the seconds in which the server was blocked and read from no connection. The tokens for
     these seconds are saved without a limit, because all messages that the client sent in that time arrive at once.
     """
 
-    __slots__ = ("_at", "_burst", "_lost", "_rate", "_tokens")
+    __slots__ = ("_lost",)
 
     def __init__(self, rate: float, burst: float, now: float, lost: float = 0.0) -> None:
-        self._rate = rate
-        self._burst = self._tokens = burst
-        self._at = now
+        super().__init__(rate, burst, now)
         self._lost = lost
 
     def take(self, now: float, lost: float = 0.0, count: int = 1) -> bool:
         """Take ``count`` tokens. Return False, and take none, if fewer are available: the request must be refused."""
-        # More than `burst` tokens are there only after a block of the server. They are kept, but no new ones are added.
-        if now > self._at:
-            self._tokens = max(self._tokens, min(self._burst, self._tokens + (now - self._at) * self._rate))
-            self._at = now
+        left = self.left(now)
         if lost > self._lost:
-            self._tokens += (lost - self._lost) * self._rate
+            left += (lost - self._lost) * self._rate
             self._lost = lost
-        if self._tokens < count:
-            return False
-        self._tokens -= count
-        return True
+        allowed = left >= count
+        self._units = left - count if allowed else left
+        return allowed
 
 
 class Refusals:

@@ -23,7 +23,8 @@ class Allowance:
     def left(self, now: float) -> float:
         """Return the number of saved units at ``now`` (in seconds). The number is negative while there is a debt."""
         if now > self._at:
-            self._units = min(self._burst, self._units + (now - self._at) * self._rate)
+            # A subclass can add units beyond the burst. They are kept, but no new ones are added.
+            self._units = max(self._units, min(self._burst, self._units + (now - self._at) * self._rate))
             self._at = now
         return self._units
 
