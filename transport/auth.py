@@ -22,6 +22,8 @@ NO_TOKEN, BAD_TOKEN = "a token is required", "the token is not valid"
 
 MAX_USER = 256
 """Maximum length of a user's id, in characters."""
+MAX_TOKEN_ID = 256
+"""Maximum length of a token's id, in characters."""
 
 
 @attrs.frozen
@@ -44,7 +46,15 @@ def _check_user(_: object, attribute: attrs.Attribute[str], value: object) -> No
     value.encode()  # raises ValueError for a lone surrogate: no log could hold the name
 
 
-def _check_expires(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def _check_token_id(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN_ID:
+        raise ValueError(f"{attribute.name} of a user must be a string of 1 to {MAX_TOKEN_ID} characters or None")
+    value.encode()  # as above
+
+
+def _check_time(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
@@ -61,7 +71,8 @@ def checked_user(user: object) -> User:
     """
     if not isinstance(user, User):
         raise TypeError(f"auth must return a User, not {type(user).__name__}")
-    return User(user.id, user.expires)  # again, since a subclass may hold values that were not checked
+    # Again, since a subclass may hold values that were not checked.
+    return User(user.id, user.expires, user.token_id, user.issued)
 
 
 @attrs.frozen
@@ -70,8 +81,16 @@ class User:
 
     id: str = attrs.field(validator=_check_user)
     """The user's name. Sessions are stored under this name. A user can read only sessions under this name."""
-    expires: float | None = attrs.field(default=None, validator=_check_expires)
+    expires: float | None = attrs.field(default=None, validator=_check_time)
     """Time when the server closes connections of this user, in seconds since 1970. None means never."""
+    token_id: str | None = attrs.field(default=None, validator=_check_token_id)
+    """The id of the token, by which :meth:`Greenroom.revoke` can revoke this token alone. None if it has no id."""
+    issued: float | None = attrs.field(default=None, validator=_check_time)
+    """Time when the token was issued (or when the user logged in), in seconds since 1970. None if it is not known.
+
+    :meth:`Greenroom.revoke` revokes the tokens that were issued before. Without this time, a token counts as issued
+    before. If the clock of the issuer may be ahead of the clock of this server, subtract the difference.
+    """
 
 
 Authenticate: TypeAlias = "Callable[[Credentials], Awaitable[User]]"

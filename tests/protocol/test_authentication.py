@@ -112,6 +112,8 @@ DOES: dict[str, tuple[Callable[[], Awaitable[Any]], int]] = {
     "a user until soon": (lambda: giving(changed(expires="soon")), 4006),
     "a user until no number": (lambda: giving(changed(expires=float("nan"))), 4006),
     "a user until beyond floats": (lambda: giving(changed(expires=10**400)), 4006),
+    "a user with a token of no name": (lambda: giving(changed(token_id="")), 4006),
+    "a user since no number": (lambda: giving(changed(issued=float("nan"))), 4006),
 }
 
 

@@ -246,3 +246,24 @@ def test_repr_hides_token_and_headers() -> None:
     """The repr of ``Credentials`` shows neither the token nor the headers, so that they cannot get into a log."""
     credentials = Credentials(token="secret-token", session="s", headers={"cookie": "secret-cookie"})
     assert "secret" not in repr(credentials)
+
+
+WRONG_FIELDS: list[tuple[str, object]] = [
+    *(("token_id", wrong) for wrong in ("", "x" * 257, 7, "\ud800", True)),
+    *((name, wrong) for name in ("expires", "issued") for wrong in ("7", True, float("nan"), 10**400)),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong"), WRONG_FIELDS, ids=repr)
+def test_wrong_field_of_a_user_is_refused(name: str, wrong: object) -> None:
+    """A User with a wrong token id or a wrong time cannot be made."""
+    fields: dict[str, Any] = {name: wrong}
+    with pytest.raises((ValueError, OverflowError)):
+        User("alice", **fields)
+
+
+def test_fields_of_a_user() -> None:
+    """The token id of a User may have 256 characters, and a time may be 0. The order of the fields is fixed."""
+    user = User("alice", 0, "x" * 256, 0.5)
+    assert (user.id, user.expires, user.token_id, user.issued) == ("alice", 0, "x" * 256, 0.5)
+    assert User("alice") == User("alice", None, None, None)
