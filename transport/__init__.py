@@ -14,11 +14,12 @@ import transport._shadows  # noqa: F401  # pyright: ignore[reportUnusedImport]  
 from transport.app import Greenroom, Server
 from transport.auth import Credentials, TokenAuth, User
 from transport.client import Client, Reset, connect
-from transport.errors import Forbidden, NotAuthenticated, TokenExpired
+from transport.errors import AuthUnavailable, Forbidden, NotAuthenticated, TokenExpired
 from transport.server.endpoint import Endpoint, EndpointStatistics
 from transport.settings import Settings
 
 __all__ = [
+    "AuthUnavailable",
     "Client",
     "Credentials",
     "Endpoint",

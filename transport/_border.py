@@ -16,7 +16,7 @@ import trio
 from actors import RestartLimit
 from actors.failures import class_name, is_a, members, text_of, traceback_of
 from actors.spi import INTERRUPT_HANDLER
-from transport.errors import Forbidden, NotAuthenticated, TokenExpired, TransportError
+from transport.errors import UNAVAILABLE, AuthUnavailable, Forbidden, NotAuthenticated, TokenExpired, TransportError
 from transport.protocol import close_codes
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _REFUSALS: tuple[tuple[type[TransportError], int], ...] = (
     (NotAuthenticated, close_codes.NOT_AUTHENTICATED),
     (Forbidden, close_codes.FORBIDDEN),
     (TokenExpired, close_codes.TOKEN_EXPIRED),
+    (AuthUnavailable, close_codes.OVERLOADED),
 )
 
 
@@ -60,7 +61,8 @@ def refusal_in(raised: BaseException) -> tuple[int, str] | None:
         for error in found:
             expired = is_a(error, TokenExpired)
             if is_a(error, kind) and expired is (kind is TokenExpired):
-                return code, text_of(error) or class_name(error)
+                text = text_of(error) or class_name(error)
+                return code, f"{UNAVAILABLE}: {text}" if kind is AuthUnavailable else text
     return None
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -26,6 +25,7 @@ from actors import (
 )
 from actors.failures import shown
 from transport._border import the_one
+from transport._loopback import is_loopback
 from transport._process import Reporter, kept_interrupt_handler, run_until_signal
 from transport.auth import anonymous
 from transport.server.endpoint import Endpoint
@@ -209,7 +209,7 @@ class Greenroom:
         if self._server is not None:
             raise ConfigError("this app is running already")
         host = self.settings.host if host is None else host
-        if self.auth is None and not _is_loopback(host):
+        if self.auth is None and not is_loopback(host):
             raise ConfigError(f"auth is required to listen on {host}: without it only loopback addresses are served")
         return host, self.settings.port if port is None else port
 
@@ -313,14 +313,6 @@ def _redaction(redact: Redact | list[str] | tuple[str, ...] | None, settings: Se
     if not isinstance(redact, (list, tuple)) or not all(isinstance(key, str) for key in redact):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
         raise ConfigError(f"redact must be a list of strings or a function, not {shown(redact)}")
     return redact_keys((*settings.redact_keys, *redact))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
 
 
 def _url(host: str, listeners: list[socket.socket]) -> str:

@@ -9,6 +9,7 @@
         ├── NotAuthenticated              the credentials prove no user
         │   └── TokenExpired              the token was valid until it expired
         ├── Forbidden                     the user is known, and refused
+        ├── AuthUnavailable               whether the credentials are right cannot be found out at the moment
         ├── ClientClosed                  a call on a client after its ``async with`` block
         ├── TokenUnavailable              the application's own token callable failed
         └── ConnectionClosedForGood       the connection ended, and coming back would not help
@@ -22,6 +23,9 @@ from __future__ import annotations
 from actors.errors import CommandRefused, GreenroomError
 from transport.protocol.close_codes import PROTOCOL_ERROR, UNRECOVERABLE_POSITION
 from transport.protocol.names import OUTCOME_UNKNOWN
+
+UNAVAILABLE = "authentication is not possible now"
+"""Beginning of the text with which a client is sent away for now by AuthUnavailable. The server counts it apart."""
 
 
 class TransportError(GreenroomError):
@@ -107,3 +111,10 @@ class TokenExpired(NotAuthenticated):
 
 class Forbidden(TransportError):
     """The user is known, but is not allowed to connect. The connection is closed with 4502 and this error's message."""
+
+
+class AuthUnavailable(TransportError):
+    """The credentials cannot be checked at the moment, for example because a database does not answer.
+
+    The connection is closed with 4005 and this error's message, and the client reconnects later.
+    """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from transport import Credentials, Forbidden, Greenroom, NotAuthenticated, TokenExpired, User
+from transport import AuthUnavailable, Credentials, Forbidden, Greenroom, NotAuthenticated, TokenExpired, User
 
 if TYPE_CHECKING:
     from actors import EventLog, Run
@@ -46,6 +46,7 @@ async def auth_by_name(credentials: Credentials) -> User:
         "stranger": NotAuthenticated("unknown"),
         "expired": TokenExpired("the token has expired"),
         "forbidden": Forbidden("not you"),
+        "unavailable": AuthUnavailable("the directory is down"),
         "broken": ZeroDivisionError("a secret of the server"),
     }
     if credentials.token in wrong:

@@ -12,7 +12,7 @@ import trio
 from protocol.agents import make_app
 from protocol.wire import client, greeted, greeted_in_memory, memory_client, wait_for_connections
 
-from transport import Credentials, Forbidden, NotAuthenticated, TokenExpired, User
+from transport import AuthUnavailable, Credentials, Forbidden, NotAuthenticated, TokenExpired, User
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -102,6 +102,7 @@ DOES: dict[str, tuple[Callable[[], Awaitable[Any]], int]] = {
     "refused in a nursery": (lambda: raise_in_a_nursery(NotAuthenticated("no")), 4501),
     "forbidden in nurseries": (lambda: raise_in_a_nursery(Forbidden("no"), 9), 4502),
     "expired in a nursery": (lambda: raise_in_a_nursery(TokenExpired("no")), 4004),
+    "unavailable in a nursery": (lambda: raise_in_a_nursery(AuthUnavailable("no")), 4005),
     "failed in a nursery": (lambda: raise_in_a_nursery(SystemExit(3)), 4006),
     "failed beside itself": (fail_beside, 4006),
     "None": (lambda: giving(None), 4006),

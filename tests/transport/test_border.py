@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from trio_websocket import ConnectionClosed, open_websocket_url
 
 from actors import MemoryLog, Run
-from transport import Forbidden, Greenroom, NotAuthenticated, TokenExpired, connect
+from transport import AuthUnavailable, Forbidden, Greenroom, NotAuthenticated, TokenExpired, connect
 from transport._border import called, leaves, refusal_in
 
 if TYPE_CHECKING:
@@ -51,7 +51,12 @@ def a_cancelled() -> trio.Cancelled:
 
 
 LEAKED = a_cancelled()
-REFUSALS: dict[type[Exception], int] = {NotAuthenticated: 4501, Forbidden: 4502, TokenExpired: 4004}
+REFUSALS: dict[type[Exception], tuple[int, str]] = {
+    NotAuthenticated: (4501, "said so"),
+    Forbidden: (4502, "said so"),
+    TokenExpired: (4004, "said so"),
+    AuthUnavailable: (4005, "authentication is not possible now: said so"),
+}
 OTHERS: list[Callable[[], BaseException]] = [
     lambda: ValueError("x"),
     lambda: SystemExit(3),
@@ -93,10 +98,10 @@ def kinds(tree: Any) -> set[Any]:
 def test_strongest_refusal_in_a_group_decides(tree: Any) -> None:
     """If a group contains several refusals of a user, the refusal with the highest priority decides the close code.
 
-    NotAuthenticated comes first, then Forbidden, then TokenExpired. Other exceptions are no refusals.
+    NotAuthenticated comes first, then Forbidden, TokenExpired and AuthUnavailable. Other exceptions are no refusals.
     """
-    expected = next((code for kind, code in REFUSALS.items() if kind in kinds(tree)), None)
-    assert refusal_in(built(tree)) == (None if expected is None else (expected, "said so"))
+    expected = next((refusal for kind, refusal in REFUSALS.items() if kind in kinds(tree)), None)
+    assert refusal_in(built(tree)) == expected
 
 
 def test_groups_may_be_deep_and_shared() -> None:

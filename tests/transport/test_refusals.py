@@ -192,6 +192,7 @@ async def two_runs(one: Client) -> None:
 
 UNOPENED = "(4005): the session cannot be opened; settings:"
 STRANGER = "the auth function knows no user with these credentials"
+UNAVAILABLE = "(4005): the auth function cannot check the client's credentials now: 'authentication is not possible"
 LONG = "(1009): a message is larger than max_frame_bytes (1024), or has more fragments than max_fragments (1024)"
 FLOOD = "commands_per_second (20), control_frames_per_second (2) or max_fragments (1024) per second"
 EARLY = "(dropped): a client without a welcome sends beyond control_frames_per_second (2) or max_fragments (1024)"
@@ -205,6 +206,7 @@ CLOSED: list[tuple[Callable[[Client], Any], dict[str, object], str]] = [
     (lambda one: hello(one, token="stranger"), {}, f"(4501): {STRANGER}: 'unknown'"),
     (lambda one: hello(one, token="forbidden"), {}, "(4502): the auth function forbids the user: 'not you'"),
     (lambda one: hello(one, token="expired"), {}, "(4004): the token has expired"),
+    (lambda one: hello(one, token="unavailable"), {}, f"{UNAVAILABLE} now: the directory is down'"),
     (nothing, {"hello_seconds": 0.01}, "(4503): no hello came within hello_seconds (0.01 s)"),
     (lambda one: one.send("pong"), {}, "(4500): a message is not a frame of the protocol: 'a frame before hello'"),
     (lambda one: one.send_text(b"x"), {}, "(1003): a message is binary"),

@@ -25,12 +25,16 @@ def add_to(add_parser: AddParser) -> None:
     parser.add_argument("user", metavar="USER")
     parser.add_argument("--key", required=True, help="the key of the server's TokenAuth")
     parser.add_argument("--seconds", type=float, default=3600.0, help="how long it is valid (default: %(default)s)")
+    parser.add_argument("--kid", help="the id of the key, if the server's TokenAuth has several keys")
     parser.add_argument("--audience", help="the audience of the server's TokenAuth")
+    parser.add_argument("--issuer", help="the issuer of the server's TokenAuth")
     parser.set_defaults(run=_token)
 
 
 def _token(options: argparse.Namespace) -> None:
+    key = options.key if options.kid is None else {options.kid: options.key}
     try:
-        print(TokenAuth(options.key, audience=options.audience).issue(options.user, options.seconds))
+        auth = TokenAuth(key, audience=options.audience, issuer=options.issuer)
+        print(auth.issue(options.user, options.seconds))
     except ValueError as error:
         raise ConfigError(str(error)) from error

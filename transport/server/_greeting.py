@@ -43,8 +43,9 @@ async def authenticate(context: ServerContext, life: Lifetime, credentials: Cred
     """Call the application's auth function with ``credentials``, and return its user.
 
     Raises:
-        End: With 4501, 4502 or 4004 if the function refused the client, or the token has expired. With 4006 if the
-            function failed in any other way, or took longer than ``auth_seconds``.
+        End: With 4501, 4502 or 4004 if the function refused the client, or the token has expired. With 4005 if the
+            function raised AuthUnavailable. With 4006 if the function failed in any other way, or took longer than
+            ``auth_seconds``.
     """
     seconds = context.settings.auth_seconds
     answer: object = TimeoutError(f"no answer within auth_seconds, {seconds:g} s")

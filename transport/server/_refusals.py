@@ -20,6 +20,7 @@ import trio
 from actors.failures import MAX_SHOWN, log_failure, log_line, shown
 from transport._sources import ASSIGNMENT, KEYWORD
 from transport.auth import BAD_TOKEN, NO_TOKEN
+from transport.errors import UNAVAILABLE
 from transport.protocol import close_codes
 from transport.protocol.handshake import is_origin
 from transport.protocol.names import ErrorCode
@@ -65,6 +66,7 @@ class Reason(Enum):
     NO_TOKEN = _Text("4501", "the client has no token")
     BAD_TOKEN = _Text("4501", "the client has a wrong token")
     NOT_AUTHENTICATED = _Text("4501", "the auth function knows no user with these credentials")
+    AUTH_UNAVAILABLE = _Text("4005", "the auth function cannot check the client's credentials now")
     FORBIDDEN = _Text("4502", "the auth function forbids the user")
     TOKEN_EXPIRED = _Text("4004", "the token has expired")
     NO_HELLO = _Text("4503", "no hello came within hello_seconds ({hello_seconds:g} s)")
@@ -146,10 +148,21 @@ BY_ERROR: dict[str, Reason] = {ErrorCode.OVERLOADED: Reason.COMMAND, ErrorCode.R
 Any other error code means that the command itself has a fault.
 """
 
-BY_TEXT = {NO_TOKEN: Reason.NO_TOKEN, BAD_TOKEN: Reason.BAD_TOKEN}
-"""The reason for the beginning of a text with which a client is refused with 4501. Other texts: NOT_AUTHENTICATED."""
+BY_TEXT = {
+    (close_codes.NOT_AUTHENTICATED, NO_TOKEN): Reason.NO_TOKEN,
+    (close_codes.NOT_AUTHENTICATED, BAD_TOKEN): Reason.BAD_TOKEN,
+    (close_codes.OVERLOADED, UNAVAILABLE): Reason.AUTH_UNAVAILABLE,
+}
+"""The reason for a close code together with the beginning of the text. With other texts, :data:`BY_CODE` decides."""
 
-DETAILED = {Reason.BAD_TOKEN, Reason.NOT_AUTHENTICATED, Reason.FORBIDDEN, Reason.BAD_FRAME, Reason.SESSION}
+DETAILED = {
+    Reason.BAD_TOKEN,
+    Reason.NOT_AUTHENTICATED,
+    Reason.AUTH_UNAVAILABLE,
+    Reason.FORBIDDEN,
+    Reason.BAD_FRAME,
+    Reason.SESSION,
+}
 """The reasons for which the client gets a text with more details. This text is logged too."""
 
 BEFORE_WELCOME = {
@@ -256,9 +269,7 @@ class RefusalLog:
             detail: The reason that the client gets.
             greeted: Whether the client had got its welcome.
         """
-        reason = BY_CODE.get(code)
-        if reason is Reason.NOT_AUTHENTICATED:
-            reason = BY_TEXT.get(detail.partition(":")[0], reason)
+        reason = BY_TEXT.get((code, detail.partition(":")[0]), BY_CODE.get(code))
         if reason is None and not greeted:
             reason = BEFORE_WELCOME.get(code)
         if reason is not None:
