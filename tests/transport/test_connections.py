@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from actors.loop.clock import LoopTime
 from transport import Settings
-from transport.server._connections import MAX_WITHOUT_ROOM, Connections
+from transport.server._connections import Connections
 from transport.server._heartbeat import Heartbeat
 from transport.server._refusals import RefusalLog
+from transport.server.admission import MAX_WITHOUT_ROOM
 
 if TYPE_CHECKING:
     from transport.server._connections import Counted

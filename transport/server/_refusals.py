@@ -92,6 +92,9 @@ class Reason(Enum):
         "connections come faster than handshakes_per_second ({handshakes_per_second:g}), or from one address faster "
         "than handshakes_per_address_per_second ({handshakes_per_address_per_second:g})",
     )
+    NO_FILES = _Text(
+        "waits", "a connection waits, since the process or the system has no free files or memory", logging.ERROR
+    )
     SILENT = _Text(
         "dropped",
         "a connection that sent no request made room for a newer one; settings: max_connections ({max_connections}), "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,40 +10,25 @@ import attrs
 import trio
 
 from actors import Actor, ChildSpec, Restart
-from actors.failures import log_line
 from actors.loop.clock import loop_time
 from transport.protocol.handshake import normal_origin
 from transport.server._connection import Connection
 from transport.server._connections import Connections
 from transport.server._context import ServerContext
 from transport.server._flusher import Flusher
-from transport.server._handshake_rates import HandshakeRates
 from transport.server._heartbeat import Heartbeat
-from transport.server._refusals import Reason, RefusalLog
+from transport.server._refusals import RefusalLog
 from transport.server._trio_wire import TrioWire
 from transport.server._watchdog import Watchdog
+from transport.server.accepting import AcceptStage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from actors import Sessions
     from transport.auth import Authenticate
     from transport.server._wire import Wire
     from transport.settings import Settings
-
-logger = logging.getLogger("greenroom.endpoint")
-
-# The kernel's buffer for each socket. Events beyond it stay in their session's ring, where all its clients share them.
-_SEND_BUFFER = 128 * 1024
-# The part of this buffer that may be unsent before the socket counts as not writable. *Without this limit a slow client
-# has 128 KB on the way to it, and its pings and signals arrive after all of that.*
-_NOT_SENT = 32 * 1024
-_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-# Connections accepted in one turn. More would hold up the clients that are connected during a wave of refreshes.
-_ACCEPTS_PER_TURN = 64
-# Errors of a process or system without free files or memory for sockets. They pass, and no client is to blame.
-_OUT_OF_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_OUT_OF_FILES_SECONDS = 0.1
 
 
 @attrs.frozen
@@ -113,8 +96,7 @@ class Endpoint:
             heartbeat=heartbeat,
             time=time,
         )
-        self._rates = HandshakeRates(settings, time)
-        self._too_fast = 0
+        self._stage = AcceptStage(settings, time, refusals)
         self._watchdog = Watchdog(time, settings.loop_stall_seconds)
         self._listeners = listeners
         self._accepting: trio.CancelScope | None = None
@@ -140,7 +122,7 @@ class Endpoint:
                 async with trio.open_nursery() as accepting:
                     # An endpoint that is restarted while the server goes away accepts nothing any more.
                     for listener in () if self._context.connections.going_away else self._listeners:
-                        accepting.start_soon(self._accept, listener, nursery)
+                        accepting.start_soon(self._stage.run, listener, self._begin, nursery)
             await trio.sleep_forever()
 
     async def serve(self, stream: trio.abc.Stream, sock: socket.socket | None = None, address: str = "") -> None:
@@ -184,7 +166,7 @@ class Endpoint:
             users=len(connections.places),
             accepted=connections.accepted,
             refused=connections.refused,
-            too_fast=self._too_fast,
+            too_fast=self._stage.too_fast,
             silent_dropped=connections.silent_dropped,
             flusher_rounds=flusher.rounds,
             flusher_visits=flusher.visits,
@@ -194,32 +176,8 @@ class Endpoint:
             signals_dropped=connections.signals_dropped,
         )
 
-    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(listener)
-            try:
-                for _ in range(_ACCEPTS_PER_TURN):
-                    sock, address = listener.accept()
-                    if not self._rates.allow(str(address[0])):
-                        self._drop(sock)
-                        continue
-                    wire = self._trio_wire(_prepared(sock), sock, str(address[0]))
-                    # The connection's own coroutine is the task: each coroutine above it would be held for as long.
-                    nursery.start_soon(self._connection(wire).run)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                if error.errno in _OUT_OF_FILES:
-                    # No traceback: it says nothing, and this may come ten times a second.
-                    log_line(logger, logging.ERROR, "no connection can be accepted for now: %s", error)
-                    await trio.sleep(_OUT_OF_FILES_SECONDS)
-                else:
-                    log_line(logger, logging.INFO, "a connection ended before it was accepted: %s", error)
-
-    def _drop(self, sock: socket.socket) -> None:
-        sock.close()
-        self._too_fast += 1
-        self._context.refusals.note(Reason.HANDSHAKES)
+    def _begin(self, stream: trio.SocketStream, sock: socket.socket, address: str) -> Callable[[], Awaitable[None]]:
+        return self._connection(self._trio_wire(stream, sock, address)).run
 
     def _trio_wire(self, stream: trio.abc.Stream, sock: socket.socket | None, address: str) -> TrioWire:
         return TrioWire(stream, sock, address, self.settings)
@@ -229,22 +187,6 @@ class Endpoint:
         connection = Connection(self._context, wire)
         self._context.connections.add(connection)
         return connection
-
-
-def _prepared(sock: socket.socket) -> trio.SocketStream:
-    """Set the options of an accepted socket, and return it as a stream.
-
-    If an option cannot be set, close the socket and raise ``OSError``.
-    """
-    try:
-        sock.settimeout(0)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        if _NOTSENT_LOWAT is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _NOT_SENT)
-        return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-    except OSError:
-        sock.close()
-        raise
 
 
 class EndpointActor(Actor):

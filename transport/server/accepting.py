@@ -1,0 +1,119 @@
+"""The accept stage of a port: it accepts connections within the rate limits, and starts a task for each of them.
+
+The WebSocket endpoint and the HTTP server of the pages both accept by this module. Each port has a stage of its own, so
+that a flood of connections to one port takes nothing from the other.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import trio
+
+from actors.failures import log_line
+from transport.server._handshake_rates import HandshakeRates
+from transport.server._refusals import Reason
+
+if TYPE_CHECKING:
+    from actors.loop.clock import LoopTime
+    from transport.server._refusals import RefusalLog
+    from transport.settings import Settings
+
+logger = logging.getLogger("greenroom.endpoint")
+
+Begin: TypeAlias = Callable[[trio.SocketStream, socket.socket, str], Callable[[], Awaitable[None]]]
+"""A function that takes a stream, its socket and the peer's address, and makes a connection of them.
+
+It returns the async function that serves the connection. It must not wait: the connection counts from now on.
+"""
+Opener: TypeAlias = Callable[[trio.SocketStream, socket.socket, str], Awaitable[tuple[trio.abc.Stream, str]]]
+"""An async function that takes a stream, its socket and the peer's address, before anything was read.
+
+It returns the stream on which the client speaks, and the client's address. A connection calls it in its own task, and
+within the time limit of its first request. If the peer does something wrong, it raises ``trio.BrokenResourceError``. It
+does not close the stream.
+"""
+
+# The kernel's buffer for each socket. Events beyond it stay in their session's ring, where all its clients share them.
+_SEND_BUFFER = 128 * 1024
+# The part of this buffer that may be unsent before the socket counts as not writable. *Without this limit a slow client
+# has 128 KB on the way to it, and its pings and signals arrive after all of that.*
+_NOT_SENT = 32 * 1024
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+ACCEPTS_PER_TURN = 64
+"""Number of connections accepted in one turn of the event loop.
+
+More would hold up the clients that are connected during a wave of refreshes.
+"""
+# Errors of a process or system without free files or memory for sockets. They pass, and no client is to blame.
+_OUT_OF_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_OUT_OF_FILES_SECONDS = 0.1
+
+
+class AcceptStage:
+    """The part of a port that accepts connections. A connection beyond a rate limit is closed at once.
+
+    Args:
+        settings: The rate limits.
+        time: The clock of the rate limits.
+        refusals: The log of refused clients.
+    """
+
+    def __init__(self, settings: Settings, time: LoopTime, refusals: RefusalLog) -> None:
+        self.rates = HandshakeRates(settings, time)
+        """The limits on new connections per second."""
+        self.too_fast = 0
+        """Number of connections closed at once because they came too fast."""
+        self._refusals = refusals
+
+    async def run(self, listener: socket.socket, begin: Begin, nursery: trio.Nursery) -> None:
+        """Accept the connections of a listening socket until cancelled. If there are no free files, try again later.
+
+        Args:
+            listener: The listening socket. It is not closed.
+            begin: Called for each connection. The function that it returns becomes the task of the connection.
+            nursery: The nursery of these tasks.
+        """
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            try:
+                for _ in range(ACCEPTS_PER_TURN):
+                    sock, address = listener.accept()
+                    self._take(sock, str(address[0]), begin, nursery)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno in _OUT_OF_FILES:
+                    self._refusals.note(Reason.NO_FILES, error.strerror)
+                    await trio.sleep(_OUT_OF_FILES_SECONDS)
+                else:
+                    log_line(logger, logging.INFO, "a connection ended before it was accepted: %s", error)
+
+    def _take(self, sock: socket.socket, address: str, begin: Begin, nursery: trio.Nursery) -> None:
+        if not self.rates.allow(address):
+            sock.close()
+            self.too_fast += 1
+            self._refusals.note(Reason.HANDSHAKES)
+            return
+        # The connection's own coroutine is the task: each coroutine above it would be held for as long.
+        nursery.start_soon(begin(_prepared(sock), sock, address))
+
+
+def _prepared(sock: socket.socket) -> trio.SocketStream:
+    """Set the options of an accepted socket, and return it as a stream.
+
+    If an option cannot be set, close the socket and raise ``OSError``.
+    """
+    try:
+        sock.settimeout(0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        if _NOTSENT_LOWAT is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _NOT_SENT)
+        return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+    except OSError:
+        sock.close()
+        raise

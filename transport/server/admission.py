@@ -1,0 +1,180 @@
+"""The limits on the number of connections to a port: of all clients together, and of each address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import trio
+
+from transport.protocol.handshake import Reject
+from transport.server._refusals import Reason
+from transport.server._silent import SilentConnections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transport.server._refusals import RefusalLog
+    from transport.settings import Settings
+
+MAX_WITHOUT_ROOM = 64
+"""Maximum number of connections beyond a limit that have sent no request yet. Each will get 503 as its answer.
+
+If there are more such connections, the oldest of them are dropped without an answer.
+"""
+_WORDS = {Reason.SERVER_FULL: "too many connections", Reason.ADDRESS_FULL: "too many connections from this address"}
+
+
+class Admitted(Protocol):
+    """The interface of a connection that :class:`Admission` calls."""
+
+    @property
+    def address(self) -> str:
+        """Network address of the client."""
+        ...
+
+    def drop(self) -> None:
+        """Close the socket without an answer. Never waits."""
+
+
+C = TypeVar("C", bound=Admitted)
+
+
+class Admission(Generic[C]):
+    """All open connections of one port, and the limits on their number.
+
+    A connection is added before its request is read, so connections that have sent nothing count too. A connection that
+    has ended for any reason is removed.
+    """
+
+    def __init__(self, settings: Settings, refusals: RefusalLog) -> None:
+        self._settings = settings
+        self._refusals = refusals
+        self._open: dict[C, None] = {}
+        self._by_address: dict[str, int] = {}
+        self._silent = SilentConnections[C]()
+        """The connections within the limits that have sent no complete request yet."""
+        self._without_room: dict[C, None] = {}
+        """The connections that were beyond a limit when they came. They do not count against any limit."""
+        self._all_gone = trio.lowlevel.ParkingLot()
+        self.going_away = False
+        """Whether the server is shutting down, so that no more connections are accepted."""
+        self.accepted = 0
+        """Number of connections accepted since the start."""
+        self.refused = 0
+        """Number of connections refused because there were too many."""
+        self.silent_dropped = 0
+        """Number of connections dropped before their request, to make room for newer connections."""
+
+    def __len__(self) -> int:
+        """Return the number of open connections."""
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[C]:
+        """Iterate over the open connections. Connections may come and go meanwhile."""
+        return iter(tuple(self._open))
+
+    def add(self, connection: C) -> None:
+        """Add a connection. The caller must call :meth:`remove` later.
+
+        If a limit is reached, the oldest connections that have sent no request are dropped to make room. If there are
+        no such connections, this connection gets no room: :meth:`refuse` will refuse its request.
+        """
+        self._make_room(connection.address)
+        has_room = self._full(connection.address) is None
+        self._open[connection] = None
+        self.accepted += 1
+        if has_room:
+            self._give_room(connection)
+            self._silent.add(connection)
+            return
+        self._without_room[connection] = None
+        if len(self._without_room) > MAX_WITHOUT_ROOM:
+            self._drop(next(iter(self._without_room)))
+
+    def remove(self, connection: C) -> bool:
+        """Remove a connection that has ended, so that it no longer counts against any limit.
+
+        Return False if the connection was removed already.
+        """
+        if connection not in self._open:
+            return False
+        del self._open[connection]
+        self._silent.discard(connection)
+        if connection in self._without_room:
+            del self._without_room[connection]
+        else:
+            self._take_room(connection.address)
+        if not self._open:
+            self._all_gone.unpark_all()
+        return True
+
+    def refuse(self, connection: C) -> Reject | None:
+        """Return a refusal if a connection is beyond a limit. Return None if the connection is allowed.
+
+        This is called when the connection's request has come. From now on the connection is not dropped to make room.
+        """
+        self._silent.discard(connection)
+        if self.going_away:
+            return self._refused("the server is going away")
+        if connection not in self._without_room:
+            return None
+        full = self._full(connection.address)
+        if full is None:  # another connection has ended meanwhile
+            del self._without_room[connection]
+            self._give_room(connection)
+            return None
+        self._refusals.note(full)
+        return self._refused(_WORDS[full])
+
+    def await_request(self, connection: C) -> None:
+        """Count an allowed connection as silent until its next request: from now on it can be dropped to make room.
+
+        Do nothing if the connection was removed already.
+        """
+        if connection in self._open:
+            self._silent.add(connection)
+
+    async def wait_all_gone(self) -> None:
+        """Wait until no connection is open."""
+        # A loop: when the last one has gone, another may have come, only to be refused.
+        while self._open:
+            await self._all_gone.park()
+
+    def _full(self, address: str) -> Reason | None:
+        """Return the limit that leaves no room for a new connection from ``address``. Return None if there is room."""
+        if self._by_address.get(address, 0) >= self._settings.max_connections_per_address:
+            return Reason.ADDRESS_FULL
+        if len(self._open) - len(self._without_room) >= self._settings.max_connections:
+            return Reason.SERVER_FULL
+        return None
+
+    def _make_room(self, address: str) -> None:
+        """Drop the oldest connections without a request, until there is room for a new connection from ``address``.
+
+        Stop if no such connection is left.
+        """
+        while (full := self._full(address)) is not None:
+            oldest = self._silent.oldest(address if full is Reason.ADDRESS_FULL else None)
+            if oldest is None:
+                return
+            self._drop(oldest)
+
+    def _give_room(self, connection: C) -> None:
+        self._by_address[connection.address] = self._by_address.get(connection.address, 0) + 1
+
+    def _take_room(self, address: str) -> None:
+        self._by_address[address] -= 1
+        # No entry stays for an address without connections: there is no end to addresses.
+        if not self._by_address[address]:
+            del self._by_address[address]
+
+    def _drop(self, connection: C) -> None:
+        # It is removed now, and not by its own task later: the next connection is counted before that task runs.
+        self.remove(connection)
+        self.silent_dropped += 1
+        self._refusals.note(Reason.SILENT)
+        connection.drop()
+
+    def _refused(self, reason: str) -> Reject:
+        self.refused += 1
+        return Reject(503, reason)
