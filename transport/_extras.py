@@ -43,6 +43,6 @@ def import_extra(part: str, extra: str, *modules: str) -> list[ModuleType]:
 def _with_parents(modules: tuple[str, ...]) -> set[str]:
     """Return the modules, and the packages that contain these modules.
 
-    If the package ``hypercorn`` is not installed, its module ``hypercorn.trio`` is missing too.
+    If the package ``starlette`` is not installed, its module ``starlette.applications`` is missing too.
     """
     return {".".join(module.split(".")[: depth + 1]) for module in modules for depth in range(module.count(".") + 1)}

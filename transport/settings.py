@@ -86,7 +86,7 @@ class Settings(SessionSettings):
     log: str = attrs.field(default=DEFAULT_LOG, validator=_log_url)
     """Where events are kept: ``memory:`` or ``sqlite:PATH``."""
     max_frame_bytes: int = attrs.field(default=64 * 1024, validator=whole_from(1024))
-    """Maximum size of a message from a client: the sum of its fragments."""
+    """Maximum size of a message from a client (the sum of its fragments), and of the body of a request to the pages."""
     max_fragments: int = attrs.field(default=1024, validator=whole_from(1))
     """Maximum number of fragments of a message. A connection may send this number per second, on average."""
     control_frames_per_second: float = attrs.field(default=100.0, validator=number_from(0.001))
@@ -95,7 +95,7 @@ class Settings(SessionSettings):
     A connection that sends more is closed.
     """
     hello_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
-    """How long a client may take to send its first message, ``hello``."""
+    """How long a client may take to send its first message, ``hello``. On the port of the pages: each whole request."""
     auth_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
     """How long the auth function may take for one connection, before it is cancelled and the client gets 4006."""
     ping_seconds: float = attrs.field(default=25.0, validator=number_from(0.001, 2_000_000))
@@ -109,17 +109,17 @@ class Settings(SessionSettings):
     commands_burst: int = attrs.field(default=40, validator=whole_from(1))
     """Requests that one connection may make at once."""
     max_connections: int = attrs.field(default=10_000, validator=whole_from(1))
-    """Maximum number of connections to this server."""
+    """Maximum number of connections to the endpoint. The pages have the same limit for themselves."""
     max_connections_per_user: int = attrs.field(default=32, validator=whole_from(1))
     """Maximum number of connections of one user."""
     give_way_seconds: float = attrs.field(default=2.0, validator=number_from(0.001))
     """When a user at the limit opens a new connection: how long older ones may be silent before they are closed."""
     max_connections_per_address: int = attrs.field(default=256, validator=whole_from(1))
-    """Maximum number of connections from one address."""
+    """Maximum number of connections from one address to the endpoint. The pages have the same limit for themselves."""
     handshakes_per_second: float = attrs.field(default=1000.0, validator=number_from(0.001))
-    """New connections per second. Any more are closed at once."""
+    """New connections per second to each of the two ports. Any more are closed at once."""
     handshakes_per_address_per_second: float = attrs.field(default=50.0, validator=number_from(0.001))
-    """New connections per second from one address. Any more are closed at once."""
+    """New connections per second from one address to each of the two ports. Any more are closed at once."""
     allowed_origins: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_origins)
     """Origins of more pages that may connect, beside the server's own: ``https://a.example,https://b.example``."""
     redact_keys: tuple[str, ...] = attrs.field(default=DEFAULT_SECRET_KEYS, converter=_strings, validator=_all_strings)

@@ -5,24 +5,25 @@ from __future__ import annotations
 import inspect
 import json
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 import trio
 from demo.asking import ask, events_of_kind
-from hypercorn.config import Config
-from hypercorn.trio import serve  # pyright: ignore[reportUnknownVariableType] # a bare Callable in its signature
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from actors import AgentCompleted, AgentOutput, ConfigError, Event, ToolCompleted, ToolExecuting
+from transport import Settings
 from transport.demo.library import Library
 from transport.demo.model import MAX_ROUNDS, TOLD, Model
 from transport.demo.sandbox import run_example
 from transport.demo.serving import build_app
+from transport.http._addresses import url_of
+from transport.http._server import PageServer, serve_http
+from transport.server.listening import listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -70,17 +71,14 @@ async def model_server(*replies: list[dict[str, Any]]) -> AsyncGenerator[ModelSe
     """Run a model server with these replies."""
     server = ModelServer(list(replies))
     app = Starlette(routes=[Route("/v1/chat/completions", server.complete, methods=["POST"])])
-    config = Config()
-    config.bind = ["127.0.0.1:0"]
-    config.graceful_timeout = 1
-    stop = trio.Event()
+    listeners = listen("127.0.0.1", 0)
+    server.url = f"{url_of(listeners)}v1"
     async with trio.open_nursery() as nursery:
-        binds: list[str] = await nursery.start(partial(serve, app, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type] # Starlette is an ASGI app
-        server.url = f"{binds[0]}/v1"
+        await nursery.start(serve_http, PageServer(app, Settings(max_frame_bytes=1024 * 1024)), listeners)
         try:
             yield server
         finally:
-            stop.set()
+            nursery.cancel_scope.cancel()
 
 
 def tool_call_deltas(index: int, call_id: str, name: str, arguments: str) -> list[dict[str, Any]]:

@@ -1,11 +1,10 @@
-"""The demo pages, served by a real Hypercorn on trio: files, headers, cookies and tokens."""
+"""The demo pages, served by the real HTTP server: files, headers, cookies and tokens."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import re
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from actors import ConfigError
+from transport import Settings
 from transport.http._addresses import url_of
-from transport.http._hypercorn import serve_http
 from transport.http._own_pages import checked_folder
+from transport.http._server import PageServer, serve_http
 from transport.http.pages import LIBRARY, PAGE, WEB, pages
 from transport.server.listening import listen
 
@@ -100,7 +100,7 @@ async def open_site(nursery: trio.Nursery, **changes: Any) -> Site:
     """Serve the pages on a free port, with these changes to the usual arguments."""
     listeners = listen(HOST, 0)
     site = Site(listeners[0].getsockname()[1])
-    await nursery.start(partial(serve_http, make_pages(**changes), listeners))
+    await nursery.start(serve_http, PageServer(make_pages(**changes), Settings()), listeners)
     return site
 
 
@@ -291,7 +291,7 @@ async def test_cancelled_server(nursery: trio.Nursery) -> None:
     async def run_server() -> None:
         with trio.CancelScope() as scope:
             nursery.start_soon(cancel_while_answering, scope)
-            await serve_http(Starlette(routes=[Route("/", slow)]), listeners)
+            await serve_http(PageServer(Starlette(routes=[Route("/", slow)]), Settings()), listeners)
 
     async def cancel_while_answering(scope: trio.CancelScope) -> None:
         await answering.wait()

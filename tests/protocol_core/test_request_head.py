@@ -9,7 +9,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import Request
 from wsproto.utilities import RemoteProtocolError
 
-from transport.protocol.request_head import MAX_HEAD_BYTES, RequestHead
+from transport.protocol.request_head import MAX_FIELDS, MAX_HEAD_BYTES, PlainHead, RequestHead
 
 FIRST = b"GET / HTTP/1.1"
 HEADERS = (
@@ -43,6 +43,7 @@ WRONG = {
     "second request": GOOD + GOOD,
     "body": head(*HEADERS, b"Content-Length: 2") + b"{}",
     "body that comes later": head(*HEADERS, b"Content-Length: 2"),
+    "body of no number": head(*HEADERS, b"Content-Length: 0, 0"),
     "chunked body": head(*HEADERS, b"Transfer-Encoding: chunked"),
     "header on two lines": head(*HEADERS, b"X: a", b" b"),
     "bare LF": GOOD.replace(b"\r\n", b"\n", 1),
@@ -85,6 +86,38 @@ def test_size_of_head() -> None:
     assert verdict(head(*HEADERS, b"X: " + b"x" * padding), 4096) is None
     assert verdict(head(*HEADERS, b"X: " + b"x" * (padding + 1)), 4096) is not None
     assert verdict(b"G" * (MAX_HEAD_BYTES + 1), 4096) is not None
+
+
+def test_number_of_fields() -> None:
+    """A head with ``MAX_FIELDS`` header fields is accepted. A head with one more is refused."""
+    more = [b"X: y"] * (MAX_FIELDS - len(HEADERS))
+    assert verdict(head(*HEADERS, *more), 4096) is None
+    assert verdict(head(*HEADERS, *more, b"X: y"), 4096) is not None
+
+
+@given(st.binary(max_size=40), st.integers(1, 200))
+def test_bytes_behind_a_head(body: bytes, size: int) -> None:
+    """A head that may have a body is complete at its end. Any bytes may follow: they are no part of the head."""
+    data = head(b"Host: x", b"Content-Length: 9") + body
+    request = PlainHead()
+    for start in range(0, len(data), size):
+        if request.complete:
+            return
+        assert request.feed(data[start : start + size]) is None
+    assert request.complete
+
+
+def test_length_that_is_given_twice() -> None:
+    """A head with a length and chunks, or with two lengths, is refused, whatever the order and the spelling."""
+    for fields in (
+        (b"Content-Length: 5", b"Transfer-Encoding: chunked"),
+        (b"transfer-encoding: chunked", b"CONTENT-LENGTH: 5"),
+        (b"Content-Length: 5", b"content-length:5"),
+        (b"Transfer-Encoding: chunked", b"Transfer-Encoding : chunked"),
+    ):
+        assert PlainHead().feed(head(b"Host: x", *fields)) is not None
+    assert PlainHead().feed(head(b"Host: x", b"Content-Length: 5")) is None
+    assert PlainHead().feed(head(b"Host: x", b"Transfer-Encoding: chunked")) is None
 
 
 @given(st.integers(1, len(GOOD)))

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
-from hypercorn.trio import serve as serve_pages
 from protocol.agents import make_app
 from protocol.wire import greeted
 
 from actors import LogUnavailable, MemoryLog, RestartLimit
 from transport._border import the_one
 from transport._process import Reporter
-from transport.http._hypercorn import PagesFailed
+from transport.http._server import PagesFailed
 from transport.http.serving import serve
 from transport.server.listening import listen
 
@@ -125,27 +124,17 @@ def test_the_one_exception() -> None:
     assert the_one(ExceptionGroup("", [limit, both]), both) is both
 
 
-def ended(status: object) -> Any:
-    """Return a replacement for the HTTP server that starts, and then ends by itself with ``status``."""
+@pytest.mark.parametrize("raised", [OSError("no more files"), SystemExit(0)], ids=repr)
+async def test_pages_that_end(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> None:
+    """If the HTTP server of the pages fails, ``serve`` ends too, with PagesFailed."""
 
-    async def end(app: Any, config: Any, *, shutdown_trigger: Any, task_status: Any) -> None:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(serve_pages, app, config)
-            task_status.started()
-            nursery.cancel_scope.cancel()
-        if isinstance(status, BaseException):
-            raise status
+    async def keep_limits(port: object) -> None:
+        raise raised
 
-    return end
-
-
-@pytest.mark.parametrize("status", [None, OSError("no more files"), SystemExit(0)], ids=repr)
-async def test_pages_that_end(monkeypatch: pytest.MonkeyPatch, status: object) -> None:
-    """If the HTTP server of the pages ends by itself, ``serve`` ends too, with PagesFailed."""
-    monkeypatch.setattr("transport.http._hypercorn.serve", ended(status))
+    monkeypatch.setattr("transport.server.port.Port.keep_limits", keep_limits)
     with pytest.raises(PagesFailed) as caught, trio.fail_after(PATIENCE):
         await serve(make_app(port=0, http_port=0), Reporter())
-    assert caught.value.__cause__ is status
+    assert caught.value.__cause__ is raised
 
 
 APP = """

@@ -2,4 +2,4 @@
 
 from transport._extras import import_extra
 
-import_extra("the HTTP server of the pages", "http", "hypercorn.trio", "starlette.applications")
+import_extra("the HTTP server of the pages", "http", "h11", "starlette.applications")

@@ -13,8 +13,8 @@ import trio
 from transport._border import the_one
 from transport.errors import NotAuthenticated
 from transport.http._addresses import own_origins, url_of
-from transport.http._hypercorn import serve_http
 from transport.http._own_pages import checked_folder
+from transport.http._server import PageServer, serve_http
 from transport.http.health import health_of
 from transport.http.pages import pages
 from transport.server.listening import listening
@@ -68,7 +68,7 @@ async def serve(app: Greenroom, reporter: Reporter, options: PageOptions | None 
         async with app.running(origins=own_origins(url)) as server:
             try:
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(serve_http, _site(server, options, folder), listeners)
+                    await nursery.start(serve_http, PageServer(_site(server, options, folder), app.settings), listeners)
                     await server.until_signal(reporter, url)
                     nursery.cancel_scope.cancel()
             except BaseException as raised:

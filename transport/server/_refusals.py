@@ -101,6 +101,8 @@ class Reason(Enum):
         "max_connections_per_address ({max_connections_per_address})",
     )
     BAD_REQUEST = _Text("HTTP 400", "the request is not HTTP/1.1 in its plain form")
+    NO_REQUEST = _Text("HTTP 408", "no whole request came within hello_seconds ({hello_seconds:g} s)", _USUAL)
+    SLOW_READER = _Text("dropped", "a response was read too slowly; setting: slow_seconds ({slow_seconds:g} s)", _USUAL)
     RATE = _Text(
         "rate_limited",
         "a request is beyond commands_per_second ({commands_per_second:g}) and commands_burst ({commands_burst})",
@@ -238,10 +240,14 @@ class RefusalCounts:
 
 
 class RefusalLog:
-    """Writes refusals to the log. The heartbeat (a timer) calls :meth:`beat` while refusals are counted."""
+    """Writes refusals to the log. The heartbeat (a timer) calls :meth:`beat` while refusals are counted.
 
-    def __init__(self, settings: Settings, heartbeat: Heartbeat) -> None:
+    ``port`` is the name of the port that refuses, such as "the pages". Without a name it is the WebSocket endpoint.
+    """
+
+    def __init__(self, settings: Settings, heartbeat: Heartbeat, port: str = "") -> None:
         self._settings = settings
+        self._who = f"{port} " if port else ""
         self._heartbeat = heartbeat
         self._counts = RefusalCounts()
 
@@ -314,7 +320,7 @@ class RefusalLog:
         sentence = text.sentence.format_map(_Values(self._settings))
         newest = f": {'the newest: ' if more > 1 else ''}{shown(detail)}" if detail else ""
         remedy = self._remedy(detail) if reason is Reason.ORIGIN else ""
-        log_line(logger, text.level, "refused%s (%s): %s%s%s", times, text.code, sentence, newest, remedy)
+        log_line(logger, text.level, "%srefused%s (%s): %s%s%s", self._who, times, text.code, sentence, newest, remedy)
 
     def _remedy(self, origin: str) -> str:
         """Return how to allow the origin, as a text that is safe to type; "" if the environment cannot allow it."""

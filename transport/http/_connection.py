@@ -1,0 +1,156 @@
+"""One connection of a client of the pages: its requests, one after another, and its end."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+from starlette.requests import ClientDisconnect
+
+from actors.failures import is_a, log_failure, log_line
+from transport._border import called, leaves
+from transport.http._exchange import Exchange
+from transport.http._request import Request, RequestReader
+from transport.http._stream import ClientGone, ClientStream
+from transport.protocol.handshake import Reject, plain_answer
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp
+
+    from transport.http._turns import Turns
+    from transport.server.port import Port
+
+logger = logging.getLogger("greenroom.http")
+
+_NO_FAILURES = (ClientGone, ClientDisconnect, trio.Cancelled)
+"""Exceptions that an application raises because its client has left."""
+
+
+@attrs.frozen
+class PageContext:
+    """The parts of the HTTP server that all its connections share."""
+
+    app: ASGIApp
+    port: Port[PageConnection]
+    """The limits, and the open connections."""
+    turns: Turns
+    """The turns in which the requests of all connections are handled."""
+
+
+class PageConnection:
+    """A client's connection, served by :meth:`run`. Other tasks call the other public methods, which never wait.
+
+    One task reads a request, lets the application answer, and only then reads the next request. So requests that are
+    sent without waiting (pipelining) are answered in their order, and two responses are never mixed.
+
+    Args:
+        context: The parts of the server that all its connections share.
+        stream: The stream. Nothing was read from it yet.
+        sock: The socket under the stream.
+        address: The network address of the client.
+    """
+
+    def __init__(self, context: PageContext, stream: trio.SocketStream, sock: socket.socket, address: str) -> None:
+        self.address = address
+        """The network address of the client."""
+        self._app = context.app
+        self._port = context.port
+        self._turns = context.turns
+        self._socket_stream = stream
+        self._stream = ClientStream(stream, context.port)
+        self._client = _name(sock.getpeername, address)
+        self._server = _name(sock.getsockname, "")
+        self._scope = trio.CancelScope()
+        self._busy = False
+        """Whether a request is being answered."""
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Answer requests until the connection ends, then close its stream. An error is logged, not raised."""
+        try:
+            with self._scope:
+                await self._serve()
+        except ClientGone:
+            log_line(logger, logging.DEBUG, "a client of the pages has left")
+        except Exception as error:  # noqa: BLE001 - the border: nothing of a connection passes
+            log_failure(logger, "a connection to the pages failed", error=error)
+        finally:
+            await trio.aclose_forcefully(self._socket_stream)
+            self._port.admission.remove(self)
+
+    def drop(self) -> None:
+        """Close the connection without an answer. Never waits."""
+        self._scope.cancel()
+
+    def end(self) -> None:
+        """Close the connection after the response in progress. If there is none, close it at once. Never waits."""
+        if not self._busy:
+            self.drop()
+
+    async def _serve(self) -> None:
+        while (request := await self._next_request()) is not None:
+            self._busy = True
+            going = await self._answer(request)
+            self._busy = False
+            if not going:
+                await self._stream.linger()
+                return
+            self._port.admission.await_request(self)
+
+    async def _next_request(self) -> Request | Reject | None:
+        """Return the next request, or a refusal. Return None if the client has left, or begins no request in time."""
+        settings = self._port.settings
+        reader = RequestReader(self._stream, self._turns, settings.max_frame_bytes)
+        request: Request | Reject | None = None
+        with self._port.within(settings.hello_seconds) as slow:
+            request = await reader.read()
+        if slow.cancelled_caught and reader.begun:
+            self._port.note_slow_request()
+            return Reject(408, "no whole request came in time")
+        if isinstance(request, Reject):
+            self._port.note_bad_request(request.body)
+        return request
+
+    async def _answer(self, request: Request | Reject) -> bool:
+        """Answer one request. Return whether the connection can carry another one."""
+        refusal = request if isinstance(request, Reject) else self._port.admission.refuse(self)
+        if refusal is not None or isinstance(request, Reject):
+            await self._stream.write(plain_answer(refusal or request))
+            return False
+        exchange = Exchange(request, self._stream, lambda: self._port.admission.going_away)
+        scope = request.scope(self._client, self._server, "http")
+        result = await called(self._app, scope, exchange.receive, exchange.send)
+        error = result if isinstance(result, BaseException) else None
+        if error is None and not exchange.complete and not self._stream.gone:
+            error = RuntimeError("the application has sent no whole response")
+        reference = None if error is None else _log(error)
+        if self._stream.gone:
+            raise ClientGone
+        if not exchange.written:
+            await self._stream.write(plain_answer(Reject(500, f"internal error, reference {reference}")))
+        # What came after the request, first in the parser and then while the application waited.
+        self._stream.unread = request.parser.trailing_data[0] + self._stream.unread
+        return exchange.reusable
+
+
+def _log(error: BaseException) -> str:
+    """Log an application's exception, unless it only says that the client has left. Return its reference number."""
+    reference = secrets.token_hex(4)
+    if not all(is_a(each, _NO_FAILURES) for each in leaves(error)):
+        log_failure(logger, "a request to the pages failed, reference %s", reference, error=error)
+    return reference
+
+
+def _name(function: Callable[[], tuple[object, ...]], otherwise: str) -> tuple[str, int]:
+    """Return the host and port that a function of a socket returns. If the peer has left, the host is ``otherwise``."""
+    with suppress(OSError):
+        host, port = function()[:2]
+        return str(host), int(str(port))
+    return otherwise, 0
