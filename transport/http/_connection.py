@@ -120,9 +120,10 @@ class PageConnection:
 
     async def _answer(self, request: Request | Reject) -> bool:
         """Answer one request. Return whether the connection can carry another one."""
-        refusal = request if isinstance(request, Reject) else self._port.admission.refuse(self)
-        if refusal is not None or isinstance(request, Reject):
-            await self._stream.write(plain_answer(refusal or request))
+        if isinstance(request, Request) and (refusal := self._port.admission.refuse(self)) is not None:
+            request = refusal
+        if isinstance(request, Reject):
+            await self._stream.write(plain_answer(request))
             return False
         exchange = Exchange(request, self._stream, lambda: self._port.admission.going_away)
         scope = request.scope(self._client, self._server, "http")

@@ -70,7 +70,8 @@ class Connections(Admission[Counted]):
         ``give_way_seconds`` at most. If the call is cancelled, the connection is not admitted.
         """
         admitted = await self.places.take(user, connection)
-        self.refused += not admitted
+        if not admitted:
+            self.refused += 1
         return admitted
 
     async def send_away(self) -> None:

@@ -88,7 +88,7 @@ class AcceptStage:
                 continue
             except OSError as error:
                 if error.errno in _OUT_OF_FILES:
-                    self._refusals.note(Reason.NO_FILES, error.strerror)
+                    self._refusals.note(Reason.NO_FILES, str(error.strerror))
                     await trio.sleep(_OUT_OF_FILES_SECONDS)
                 else:
                     log_line(logger, logging.INFO, "a connection ended before it was accepted: %s", error)
