@@ -60,7 +60,7 @@ class Admission(Generic[C]):
         """Whether the server is shutting down, so that no more connections are accepted."""
         self.accepted = 0
         """Number of connections accepted since the start."""
-        self.refused = 0
+        self.refused: int = 0
         """Number of connections refused because there were too many."""
         self.silent_dropped = 0
         """Number of connections dropped before their request, to make room for newer connections."""
