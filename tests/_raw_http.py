@@ -15,7 +15,7 @@ from transport.http._server import PageServer, serve_http
 from transport.server.listening import listen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Callable
 
 HOST = "127.0.0.1"
 PATIENCE = 20
@@ -108,12 +108,16 @@ class TurnCounter(trio.abc.Instrument):
 
 @attrs.define
 class Site:
-    """A running HTTP server with the small application :meth:`app`."""
+    """A running HTTP server with the small application :meth:`app`, or with another one."""
 
     settings: Settings
+    other: Any = None
     port: int = 0
     calls: int = 0
     """Number of requests that the application got."""
+    ended: int = 0
+    """Number of requests that have ended in the application."""
+    _ends: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     answering: trio.Event = attrs.field(factory=trio.Event)
     """Set when a request to ``/wait`` has come."""
     go_on: trio.Event = attrs.field(factory=trio.Event)
@@ -129,10 +133,13 @@ class Site:
     """All clients that have connected. They are closed at the end."""
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request: the name of the method in ``answers`` is the path."""
+        """Answer a request with the other application, or else with the method that has the name of the path."""
         self.calls += 1
-        answer: Callable[[Any, Any, Any], Awaitable[None]] = getattr(self, f"on_{scope['path'].strip('/') or 'root'}")
-        await answer(scope, receive, send)
+        try:
+            await (self.other or getattr(self, f"on_{scope['path'].strip('/') or 'root'}"))(scope, receive, send)
+        finally:
+            self.ended += 1
+            self._ends.unpark_all()
 
     async def on_root(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer with the query, or with ``hello``."""
@@ -223,12 +230,10 @@ class Site:
             while self.server.statistics().connections != number:
                 await trio.lowlevel.checkpoint()
 
-    async def wait_until_left(self) -> None:
-        """Wait until all clients were accepted, and their connections have ended."""
-        while self.server.statistics().accepted < len(self.clients):
-            await trio.lowlevel.checkpoint()
-        while self.server.statistics().connections:  # noqa: ASYNC110 - virtual time does not go on for a checkpoint
-            await trio.sleep(0.1)
+    async def wait_for_ends(self, number: int = 1) -> None:
+        """Wait until so many requests have ended in the application, with or without a whole response."""
+        while self.ended < number:
+            await self._ends.park()
 
 
 async def reply(send: Any, body: bytes) -> None:
@@ -241,8 +246,8 @@ async def reply(send: Any, body: bytes) -> None:
 async def running_site(app: Any = None, **settings: Any) -> AsyncGenerator[Site]:
     """Run the HTTP server with an application, or with the small one, and with these settings."""
     given = {"handshakes_per_address_per_second": 1000.0, **settings}
-    site = Site(Settings(**given))
-    site.server = PageServer(app or site.app, site.settings)
+    site = Site(Settings(**given), app)
+    site.server = PageServer(site.app, site.settings)
     listeners = listen(HOST, 0)
     site.port = listeners[0].getsockname()[1]
 

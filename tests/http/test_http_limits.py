@@ -188,8 +188,8 @@ async def test_client_that_does_not_read(autojump_clock: MockClock) -> None:
         began = trio.current_time()
         client = await site.connect(receive_buffer=4096)
         await client.send(request("/big") * 20)
-        await site.wait_until_left()
-        assert trio.current_time() - began == pytest.approx(10, abs=0.2)
+        await site.wait_for_ends()
+        assert trio.current_time() - began == pytest.approx(10)
         assert (site.calls, site.server.statistics().slow_readers) == (1, 1)
 
 
@@ -200,7 +200,7 @@ async def test_client_that_reads_a_little(autojump_clock: MockClock) -> None:
         await client.send(request("/big"))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read_now_and_then, client, 100)
-            await site.wait_until_left()
+            await site.wait_for_ends()
             nursery.cancel_scope.cancel()
         assert trio.current_time() < 25
         assert site.server.statistics().slow_readers == 1
@@ -241,8 +241,9 @@ async def test_files_of_clients_that_do_not_read(tmp_path: Path) -> None:
         for client in clients:
             await client.send(request("/big") * 10)
         with trio.fail_after(PATIENCE):
-            await site.wait_until_left()
-        assert site.server.statistics().slow_readers == 40
+            await site.wait_for_ends(1 + len(clients))
+        await site.wait_for_connections(0)
+        assert site.server.statistics().slow_readers == len(clients)
         for client in clients:
             await trio.aclose_forcefully(client.stream)
         assert (open_files(), trio.lowlevel.current_statistics().tasks_living) == before

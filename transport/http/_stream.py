@@ -81,7 +81,7 @@ class ClientStream:
         await trio.sleep_forever()
 
     async def linger(self) -> None:
-        """Tell the client that no more bytes will come. Then discard what the client still sends, for a short time.
+        """Close the sending side of the stream, and discard the bytes that the client sends for a short time.
 
         *If a socket is closed while it has unread bytes, the system resets the connection. Then it can happen that the
         client never gets the response.*

@@ -60,7 +60,7 @@ class Port(Generic[C]):
         self._refusals.note(Reason.NO_REQUEST)
 
     def note_slow_reader(self) -> None:
-        """Count a connection whose client took too little of a response, and write it to the log."""
+        """Count a connection that was closed because the client read too slowly, and write it to the log."""
         self.slow_readers += 1
         self._refusals.note(Reason.SLOW_READER)
 
