@@ -6,7 +6,6 @@ Every error is a ``LogError`` with a message of one line that names the path.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import secrets
@@ -20,7 +19,9 @@ import attrs
 
 from actors.errors import LogCorrupt, LogError, LogSchemaTooNew, LogUnavailable
 from actors.eventlog._sqlite_layout import APPLICATION_ID, SCHEMA, bring_up_to_date, show_as_new
+from actors.eventlog._sqlite_lock import beside, is_locked, lock, lock_path
 from actors.failures import log_line
+from actors.private_files import make_private, warn_if_open_to_others
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -80,7 +81,7 @@ class WalWatch:
             return
         self._next_at = now + LOOK_SECONDS
         try:
-            self.size = _beside(self._path.resolve(), "-wal").stat().st_size
+            self.size = beside(self._path.resolve(), "-wal").stat().st_size
         except OSError:
             self.size = 0
         is_large = self.size >= LARGE_WAL_BYTES
@@ -108,19 +109,21 @@ class Database:
 def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database:
     """Open the log file at ``path`` for reading and writing. Make the file if it does not exist.
 
-    If this raises, nothing stays open or locked, and the log is unchanged.
+    Only the owner of a new file may read it. A warning is logged if every user may read an existing file. If this
+    raises, nothing stays open or locked, and the log is unchanged.
     """
     _check_kind(path)
     with contextlib.ExitStack() as owned, translated(path):
         target = path.resolve()
-        owned.callback(os.close, _lock(path, target))
+        owned.callback(os.close, lock(path, target))
         _check_whole(path, target)
+        _make(path, target)
         writer = owned.enter_context(contextlib.closing(_connect(target, busy_seconds)))
         try:
             version = _version(writer, path)
         except (LogCorrupt, LogSchemaTooNew, sqlite3.DatabaseError) as error:
             if not isinstance(error, sqlite3.OperationalError):
-                _lock_path(target).unlink(missing_ok=True)  # not a log of ours: leave no file beside it
+                lock_path(target).unlink(missing_ok=True)  # not a log of ours: leave no file beside it
             raise
         _check_sound(writer, path)
         _set_up(writer, path, synchronous, version)
@@ -140,7 +143,7 @@ def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
     with contextlib.ExitStack() as owned, translated(path):
         # If a server has the file open, that server has checked it. The server may be in this process: then closing
         # another descriptor of the file would release SQLite's locks (POSIX).
-        if not _is_locked(target):
+        if not is_locked(target):
             _check_whole(path, target)
         uri = f"file:{quote(str(target))}?mode=ro"
         if _is_beyond_writing(target):
@@ -163,7 +166,7 @@ def _is_beyond_writing(target: Path) -> bool:
 
     In that case SQLite cannot open the log file in the normal way, not even for reading.
     """
-    return not os.access(target.parent, os.W_OK, effective_ids=True) and not _beside(target, "-shm").exists()
+    return not os.access(target.parent, os.W_OK, effective_ids=True) and not beside(target, "-shm").exists()
 
 
 def _check_alone(path: Path, target: Path) -> None:
@@ -171,31 +174,12 @@ def _check_alone(path: Path, target: Path) -> None:
 
     The log file is opened as immutable after this check. For an immutable file, SQLite ignores the write-ahead log.
     """
-    log = _beside(target, "-wal")
+    log = beside(target, "-wal")
     if log.exists() and log.stat().st_size:
         raise LogUnavailable(
             f"{path}: its newest events are in {log.name}, which cannot be read in a folder that may not be written:"
             " copy both files to one that may"
         )
-
-
-def _beside(target: Path, ending: str) -> Path:
-    return target.with_name(f"{target.name}{ending}")
-
-
-def _is_locked(target: Path) -> bool:
-    """Return whether a server, in this or another process, has the log open."""
-    try:
-        descriptor = os.open(_lock_path(target), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 @contextlib.contextmanager
@@ -248,7 +232,7 @@ def _check_whole(path: Path, target: Path) -> None:
     A file with a write-ahead log is not checked: perhaps the missing pages are in that log. The header is described in
     https://www.sqlite.org/fileformat2.html#the_database_header.
     """
-    log = _beside(target, "-wal")
+    log = beside(target, "-wal")
     if not target.exists() or (log.exists() and log.stat().st_size):
         return
     with target.open("rb") as file:
@@ -288,35 +272,19 @@ def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
 def files_of(path: Path) -> tuple[Path, ...]:
     """Return the paths of all files that a process has open while it has the log at ``path`` open."""
     target = path.resolve()
-    return target, *(_beside(target, ending) for ending in ("-wal", "-shm", "-lock"))
+    return target, *(beside(target, ending) for ending in ("-wal", "-shm", "-lock"))
 
 
-def _lock_path(target: Path) -> Path:
-    return _beside(target, "-lock")
+def _make(path: Path, target: Path) -> None:
+    """Make the log file if it does not exist, so that only its owner may read it.
 
-
-def _lock(path: Path, target: Path) -> int:
-    """Lock the log for this process. Return the descriptor that holds the lock.
-
-    If another process has the lock, the error names that process. The lock is on a separate file next to the log:
-    closing a second descriptor of the log itself would release SQLite's own locks (POSIX). The lock always ends with
-    the process; the lock file stays.
+    SQLite gives its files beside the log file (``-wal``, ``-shm``) the mode of the log file.
     """
     try:
-        descriptor = os.open(_lock_path(target), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if not make_private(target):
+            warn_if_open_to_others(target, logger)
     except OSError as error:
-        raise LogUnavailable(f"{path} cannot be locked: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    except OSError as error:
-        owner = os.pread(descriptor, 20, 0).decode(errors="replace")
-        os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            raise LogUnavailable(f"{path} is in use by process {owner or 'unknown'}") from error
-        raise LogUnavailable(f"{path} cannot be locked: {error.strerror}") from error
-    return descriptor
+        raise LogUnavailable(f"{path} cannot be made: {error.strerror}") from error
 
 
 def _connect(target: Path, busy_seconds: float) -> sqlite3.Connection:

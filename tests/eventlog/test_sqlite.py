@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -384,7 +385,7 @@ def crash_image(path: Path, target: Path, boot: str | None) -> Path:
     target.mkdir()
     for part in path.parent.glob(f"{path.name}*"):
         if not part.name.endswith(("-lock", "-shm")):
-            (target / part.name).write_bytes(part.read_bytes())
+            shutil.copy(part, target / part.name)  # with its mode, as a disk keeps it
     if boot is not None:
         with contextlib.closing(sqlite3.connect(target / path.name)) as connection, connection:
             connection.execute("UPDATE risk SET boot = ? WHERE boot <> ''", (boot,))

@@ -1,12 +1,12 @@
 """``greenroom demo``: the built-in agent and its page. Every browser is a user of its own."""
 
-import os
+import logging
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from actors.private_files import make_private, warn_if_open_to_others
 from transport import Greenroom
 from transport._process import Reporter
 from transport._sources import Given
@@ -15,6 +15,8 @@ from transport.demo.agents import PACE, Demo, register
 from transport.demo.library import Library
 from transport.demo.model import Model
 from transport.http.serving import PageOptions, serve
+
+logger = logging.getLogger("greenroom.demo")
 
 DEFAULT_LOG = "sqlite:greenroom-demo.db"
 AGENT, TITLE = "librarian", "Ask the standard library"
@@ -60,6 +62,6 @@ def signing_key(log: str) -> str:
     if scheme != "sqlite":
         return secrets.token_hex(32)
     file = Path(f"{path}.key")
-    with suppress(FileExistsError), os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
-        new.write(secrets.token_hex(32))
+    if not make_private(file, secrets.token_hex(32).encode()):
+        warn_if_open_to_others(file, logger)
     return file.read_text().strip()
