@@ -38,6 +38,10 @@ WRONG = {
     "key that is not base64": head(*HEADERS[:-1], b"Sec-WebSocket-Key: {}"),
     "two keys": head(*HEADERS, HEADERS[-1]),
     "two hosts": head(*HEADERS, b"host: other"),
+    "two origins": head(*HEADERS, b"Origin: null", b"Origin: null"),
+    "host with a path": head(*HEADERS[1:], b"Host: a/b"),
+    "two hosts in one": head(*HEADERS[1:], b"Host: a,b"),
+    "host without its end": head(*HEADERS[1:], b"Host: [::1"),
     "host that is not IDNA": head(*HEADERS[1:], b"Host: xn--zzzzzzzzzzzz"),
     "frame behind the request": GOOD + b"\x81\x80mask",
     "second request": GOOD + GOOD,
@@ -127,6 +131,14 @@ def test_pieces(size: int) -> None:
     request = RequestHead()
     assert request.feed(GOOD[:-1]) is None
     assert not request.complete
+
+
+def test_connection_headers_are_joined() -> None:
+    """Several Connection headers are handed on as one list, in their order. Other headers stay as they are."""
+    request = RequestHead()
+    assert request.feed(head(b"connection: keep-alive", *HEADERS, b"CONNECTION:close")) is None
+    others = [line for line in HEADERS if not line.startswith(b"Connection")]
+    assert request.joined() == head(*others, b"connection: keep-alive, Upgrade, close")
 
 
 LINES = st.one_of(

@@ -21,6 +21,7 @@ PATH = "/"
 """URL path of the WebSocket endpoint."""
 LARGEST_PORT = 65_535
 """The largest number of a TCP port."""
+_START_OF_URI = re.compile(r"\Ahttps?://[^/?#]+/?", re.IGNORECASE)
 
 
 @attrs.frozen
@@ -63,7 +64,7 @@ def upgrade(*, path: str, offered: Sequence[str], origin: str | None, allowed: C
     returns. A client that sends no Origin is not a browser, and is accepted: the check is only against foreign web
     pages. The user's token, not the origin, decides which sessions the user can read.
     """
-    if path.partition("?")[0] != PATH:
+    if path_of(path) != PATH:
         return Reject(404, f"there is nothing at this path; the endpoint is {PATH}")
     if origin is not None and normal_origin(origin) not in allowed:
         return Reject(403, "this origin is not allowed")
@@ -73,6 +74,11 @@ def upgrade(*, path: str, offered: Sequence[str], origin: str | None, allowed: C
     if known is None:
         return Reject(400, f"none of the offered subprotocols is served; served: {', '.join(SERVED)}")
     return Accept(known)
+
+
+def path_of(target: str) -> str:
+    """Return the path in the target of a request: a path, or an absolute URI (RFC 9112, section 3.2.2)."""
+    return _START_OF_URI.sub("/", target, count=1).partition("?")[0]
 
 
 def normal_origin(origin: str) -> str:

@@ -19,7 +19,19 @@ _END = b"\r\n\r\n"
 # Every byte that a head may have: the visible characters of ASCII, space, tab, CR and LF (RFC 9110, section 5.5).
 _ALLOWED = bytes((*range(0x20, 0x7F), 0x09, 0x0D, 0x0A))
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
-_ONCE = (b"host", b"content-length", b"transfer-encoding", b"sec-websocket-key", b"sec-websocket-version", b"upgrade")
+_ONCE = (
+    b"host",
+    b"origin",
+    b"content-length",
+    b"transfer-encoding",
+    b"sec-websocket-key",
+    b"sec-websocket-version",
+    b"upgrade",
+)
+# A name or an address, perhaps with a port (RFC 9110, section 7.2; RFC 3986, section 3.2.2), but no comma: that would
+# be two hosts.
+_HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%]+\]|[0-9A-Za-z._~%!$&'()*+;=-]*)(?::[0-9]*)?")
+_CONNECTION = b"connection:"
 _KEY_BYTES = 16
 
 
@@ -89,6 +101,17 @@ class RequestHead(PlainHead):
 
     __slots__ = ()
 
+    def joined(self) -> bytes:
+        """Return the complete head with all its Connection headers in one.
+
+        Several lines mean the same as one list (RFC 9110, section 5.3). *The WebSocket library looks at the last of
+        them only, and did not find its word in the others.*
+        """
+        first, *lines = self.data[: self._end].split(b"\r\n")
+        values = [line[len(_CONNECTION) :].strip() for line in lines if line.lower().startswith(_CONNECTION)]
+        others = [line for line in lines if not line.lower().startswith(_CONNECTION)]
+        return b"\r\n".join((first, *others, _CONNECTION + b" " + b", ".join(values), b"", b""))
+
     def _fault(self) -> str | None:
         if len(self.data) > self._end + len(_END):
             return "nothing may follow the request before its answer"
@@ -110,10 +133,12 @@ class RequestHead(PlainHead):
 
 
 def _is_host(host: bytes) -> bool:
-    """Return whether the HTTP library can read this host.
+    """Return whether the host has the form that HTTP requires, and the HTTP library can read it.
 
     The library would raise an exception for a host with an invalid label (a part between two dots).
     """
+    if _HOST.fullmatch(host) is None:
+        return False
     try:
         host.decode("idna")
     except UnicodeError:

@@ -147,7 +147,7 @@ class TrioWire(WriteBuffer):
                 self.write(plain_answer(Reject(400, fault)))
                 await self.drained()
                 return False
-        self.unread = head.data
+        self.unread = head.joined()
         return True
 
     def receive(self) -> Awaitable[str | bytes]:
@@ -251,7 +251,7 @@ class TrioWire(WriteBuffer):
             self._upgrading.cancel()
 
     def amend(self, data: bytes) -> bytes:
-        """Put a goodbye frame before ``data``, if ``data`` is the close frame for a message that was too large.
+        """Return a goodbye and a close frame, if ``data`` is the close frame for a message that was too large.
 
         trio-websocket itself sends that close frame. Any other data is returned unchanged.
         """
@@ -264,7 +264,7 @@ class TrioWire(WriteBuffer):
         reason = f"a message may have {self._settings.max_frame_bytes} bytes"
         if self._owner is None or not self._owner.on_too_big(code, reason):
             return data
-        return text_message(server_frames.goodbye(code, reason)) + data
+        return text_message(server_frames.goodbye(code, reason)) + close_message(code, reason)
 
     def last_words(self) -> bytes:
         """Return a goodbye and a close frame if the peer has sent bytes that are not valid WebSocket frames.

@@ -1,0 +1,117 @@
+"""A row of a table of cases: bytes that a client sends, and all that the server may answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import pytest
+from rfc6455.peer import HELLO, UPGRADE, Heard
+from rfc6455.target import EVERYWHERE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from _pytest.mark import ParameterSet
+    from rfc6455.peer import Peer
+    from rfc6455.target import Target
+
+BYTE_BY_BYTE = 1_500
+"""Maximum size of the bytes that are also delivered byte by byte. More would count as a flood."""
+START = len(UPGRADE) + len(HELLO)
+"""Number of bytes that a client has sent before the bytes of its row."""
+
+
+class Outcome(Protocol):
+    """What the server must do."""
+
+    def check(self, peer: Peer) -> None:
+        """Read the answers, and fail if they are not the right ones."""
+
+
+def by_kind(heard: Iterable[Heard]) -> dict[object, list[Heard]]:
+    """Return what was heard, with the order kept within each kind only."""
+    found: dict[object, list[Heard]] = {}
+    for one in heard:
+        found.setdefault(one[0], []).append(one)
+    return found
+
+
+@attrs.frozen
+class Lives:
+    """The server sends these frames, and the connection goes on: a ping is answered, and a close frame too.
+
+    Pongs come in order, and replies too. A pong may come before the reply to an earlier message (section 5.5.3).
+    """
+
+    heard: tuple[Heard, ...] = ()
+
+    def check(self, peer: Peer) -> None:
+        assert by_kind([peer.hear() for _ in self.heard]) == by_kind(self.heard)
+        assert peer.finish() == []
+
+
+@attrs.frozen
+class Ends:
+    """The server says goodbye with a code and a reason, sends a close frame with the same, and ends the connection."""
+
+    code: int
+    before: tuple[Heard, ...] = ()
+    """Answers to earlier frames. They are not promised: the connection may end before they are written."""
+
+    def check(self, peer: Peer) -> None:
+        heard = peer.hear_all()
+        assert len(heard) >= 2, heard
+        *before, goodbye, close = heard
+        assert (goodbye[:2], close[:2]) == (("goodbye", self.code), ("close", self.code))
+        assert tuple(before) == self.before[: len(before)]
+        assert goodbye[2] == close[2] != ""
+
+
+@attrs.frozen
+class Echoes:
+    """The server answers a close frame with the same code and reason, without a goodbye, and ends the connection."""
+
+    code: int | None
+    reason: str = ""
+    before: tuple[Heard, ...] = ()
+    """Answers to earlier frames, which are not promised."""
+
+    def check(self, peer: Peer) -> None:
+        *before, close = peer.hear_all() or [()]
+        assert close == ("close", self.code, self.reason)
+        assert tuple(before) == self.before[: len(before)]
+
+
+@attrs.frozen
+class Row:
+    """One case."""
+
+    id: str
+    data: bytes
+    """What the client sends after its welcome."""
+    outcome: Outcome
+    cuts: Sequence[int] = ()
+    """Numbers of bytes of the data at which a read of the server ends."""
+
+
+def cases(rows: Iterable[Row]) -> list[ParameterSet]:
+    """Return each row twice: all bytes come at once, and byte by byte."""
+    found: list[ParameterSet] = []
+    for row in rows:
+        found.append(pytest.param(row, id=row.id))
+        if len(row.data) <= BYTE_BY_BYTE and not row.cuts:
+            found.append(pytest.param(attrs.evolve(row, cuts=EVERYWHERE), id=f"{row.id}, byte by byte"))
+    return found
+
+
+def play(row: Row, target: Target) -> None:
+    """Send the bytes of a row on a new connection, and check the answers and the state of the server."""
+    cuts = row.cuts if row.cuts == EVERYWHERE else [START + cut for cut in row.cuts]
+    with target.connect(cuts) as peer:
+        peer.upgrade()
+        peer.hello()
+        peer.send(row.data)
+        row.outcome.check(peer)
+        target.check_no_connection_is_left()
+    target.check_neighbour()
