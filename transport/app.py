@@ -153,6 +153,37 @@ class Greenroom:
         """Sessions of the running server: ``await app.sessions.get(user, session)``."""
         return AppSessions(self)
 
+    async def revoke(self, *, user: str | None = None, token_id: str | None = None, until: float | None = None) -> int:
+        """Revoke the tokens of a user, or one token: live connections are closed with 4501, and later ones refused.
+
+        The revocation counts at once. It is stored in the log, so it also counts after a restart. With ``user``, all
+        tokens are revoked that were issued before this call: those for which the auth function returns a
+        :class:`User` without ``issued``, or with an ``issued`` up to the present time. Since the claim ``iat`` of a JWT
+        has whole seconds, a token that is issued in the same second after this call is refused, too. Runs of the user
+        go on.
+
+        Args:
+            user: The user's id.
+            token_id: The id of one token: the ``token_id`` of its :class:`User`.
+            until: The time from which the revocation is forgotten, in seconds since 1970: give the time when the last
+                revoked token expires. By default ``revocation_memory_seconds`` from now. With a time that has passed,
+                connections are closed, and nothing is remembered.
+
+        Returns:
+            The number of connections that are closed.
+
+        Raises:
+            ValueError: Not exactly one of ``user`` and ``token_id`` is given, or a value cannot be used.
+            ConfigError: The app is not running.
+            CommandRefused: The server has ``max_revocations``. The live connections are closed, later ones not refused.
+            LogError: The log failed. The revocation counts, but not after a restart: call this again.
+
+        Cancellation: the revocation counts, but perhaps not after a restart.
+        """
+        if self._server is None:
+            raise ConfigError("the app is not running: use this inside its running() block")
+        return await self._server.sessions.revoke(user=user, token_id=token_id, until=until)
+
     @asynccontextmanager
     async def running(
         self,

@@ -105,7 +105,7 @@ class Settings(SessionSettings):
     slow_seconds: float = attrs.field(default=10.0, validator=number_from(0.001))
     """How long a client may read nothing, while data waits to be sent to it."""
     commands_per_second: float = attrs.field(default=20.0, validator=number_from(0.001))
-    """Requests (commands, typing, history) that one connection may make per second, on average."""
+    """Requests (commands, typing, history, fresh tokens) that one connection may make per second, on average."""
     commands_burst: int = attrs.field(default=40, validator=whole_from(1))
     """Requests that one connection may make at once."""
     max_connections: int = attrs.field(default=10_000, validator=whole_from(1))

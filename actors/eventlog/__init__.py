@@ -6,7 +6,7 @@ from typing import Literal
 
 from actors.errors import ConfigError
 from actors.eventlog._walk import StreamWalk
-from actors.eventlog.base import Batch, EventLog, Head, LogStatistics, Retention, StreamKey
+from actors.eventlog.base import Batch, EventLog, Head, LogStatistics, Retention, Revocation, StreamKey
 from actors.eventlog.memory import MemoryLog
 from actors.eventlog.sqlite import SqliteLog
 
@@ -17,6 +17,7 @@ __all__ = [
     "LogStatistics",
     "MemoryLog",
     "Retention",
+    "Revocation",
     "SqliteLog",
     "StreamKey",
     "StreamWalk",

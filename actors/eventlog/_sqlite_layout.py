@@ -133,6 +133,19 @@ STEPS: tuple[tuple[Step, ...], ...] = (
         # The checksum of the state. NULL if the state was not written since.
         "ALTER TABLE streams ADD COLUMN checksum INTEGER",
     ),
+    (
+        # The revoked tokens: all tokens of a user that were issued until `at`, or one token. Times in s since 1970.
+        """
+        CREATE TABLE revocations (
+            kind TEXT NOT NULL,
+            name TEXT NOT NULL,
+            at REAL NOT NULL,
+            until REAL NOT NULL,
+            PRIMARY KEY (kind, name)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX revocations_by_end ON revocations (until)",
+    ),
 )
 """The migration steps from each layout to the next: ``STEPS[n]`` leads from layout n to n + 1.
 
@@ -149,9 +162,15 @@ CREATE TEMP VIEW streams AS SELECT id, user, session, epoch, latest, total, {tou
     ) AS state
 FROM main.streams s
 """
+_NO_REVOCATIONS = "CREATE TEMP TABLE revocations (kind TEXT, name TEXT, at REAL, until REAL)"
 _VIEWS = {
-    1: (_STREAMS_OF_OLD.format(touched=0), "CREATE TEMP VIEW batches AS SELECT *, NULL AS checksum FROM main.batches"),
-    2: (_STREAMS_OF_OLD.format(touched="touched"),),
+    1: (
+        _STREAMS_OF_OLD.format(touched=0),
+        "CREATE TEMP VIEW batches AS SELECT *, NULL AS checksum FROM main.batches",
+        _NO_REVOCATIONS,
+    ),
+    2: (_STREAMS_OF_OLD.format(touched="touched"), _NO_REVOCATIONS),
+    3: (_NO_REVOCATIONS,),
 }
 
 

@@ -16,7 +16,7 @@ from actors.errors import LogCorrupt, Trimmed
 from actors.eventlog._retention import RetentionWalk, bounded
 from actors.eventlog._rows import checksum, lines_from, split
 from actors.eventlog._sqlite_file import transaction
-from actors.eventlog.base import Head, StreamKey, UserUsage, check_names
+from actors.eventlog.base import Head, Revocation, StreamKey, UserUsage, check_names
 from actors.events.line import check_numbers, timestamp
 
 if TYPE_CHECKING:
@@ -72,6 +72,13 @@ _APPEND = """
 INSERT INTO batches (stream, first, count, size, total, first_ts, last_ts, state, body, checksum)
 VALUES (?, ?, ?, ?, ?, ?, ?, x'', ?, ?)
 """
+
+_REVOKE = """
+INSERT INTO revocations (kind, name, at, until) VALUES (?, ?, ?, ?)
+ON CONFLICT (kind, name) DO UPDATE SET at = max(at, excluded.at), until = max(until, excluded.until)
+"""
+_USER, _TOKEN = "user", "token"
+"""The kinds of revocations in the file: a user's tokens, or one token."""
 
 _SET_STATE = "UPDATE streams SET state = ?, checksum = ? WHERE id = ?"
 
@@ -159,6 +166,10 @@ class Reader:
     def oldest_streams(self, user: str, limit: int) -> list[StreamKey]:
         return [StreamKey(*row) for row in self._connection.execute(_OLDEST_STREAMS, (user, limit))]
 
+    def revocations(self) -> list[Revocation]:
+        rows = self._connection.execute("SELECT kind, name, at, until FROM revocations")
+        return [_revocation(*row) for row in rows]
+
     def streams(self) -> list[StreamKey]:
         return sorted(StreamKey(*row) for row in self._connection.execute("SELECT user, session FROM streams"))
 
@@ -240,6 +251,12 @@ class Writer:
             self._connection.execute("DELETE FROM batches WHERE stream = ?", (stream.id,))
             self._connection.execute("DELETE FROM streams WHERE id = ?", (stream.id,))
         self._ends.pop(key, None)
+
+    def revoke(self, revocation: Revocation, now: float) -> None:
+        kind = _USER if revocation.user is not None else _TOKEN
+        with transaction(self._connection):
+            self._connection.execute("DELETE FROM revocations WHERE until <= ?", (now,))
+            self._connection.execute(_REVOKE, (kind, revocation.name, revocation.at, revocation.until))
 
     def _row(self, batch: Batch, ends: dict[StreamKey, _End], states: dict[int, bytes]) -> tuple[Any, ...]:
         """Return the row to insert for a batch (consecutive events of one stream).
@@ -333,6 +350,12 @@ def _existing(connection: sqlite3.Connection, key: StreamKey) -> _Position:
 def _find(connection: sqlite3.Connection, key: StreamKey) -> _Position | None:
     row = connection.execute(_FIND, key).fetchone()
     return None if row is None else _Position(*row)
+
+
+def _revocation(kind: str, name: str, at: float, until: float) -> Revocation:
+    if kind == _USER:
+        return Revocation(user=name, at=at, until=until)
+    return Revocation(token_id=name, at=at, until=until)
 
 
 def _state(connection: sqlite3.Connection, key: StreamKey, stream: int) -> bytes:

@@ -11,6 +11,8 @@ bytes that its writer passes with every batch (the items open after that batch).
 a stream, and need not write a state that did not change. Epoch, ``latest`` and ``state`` outlive the events: a stream
 whose events were all trimmed still has its position and its open items.
 
+Beside the streams a log keeps *revocations*: tokens that are no longer accepted. They are few and small.
+
 Each stream has one writer in one process. The log does not arbitrate between two writers. User and session are text
 that UTF-8 can encode.
 """
@@ -21,6 +23,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import attrs
+
+from actors.errors import LogError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,6 +149,52 @@ class UserUsage:
     """Number of the user's streams (sessions)."""
     size: int
     """Size of the user's streams in bytes: their kept lines and their states."""
+
+
+@attrs.frozen(kw_only=True)
+class Revocation:
+    """A revocation of the tokens of one user, or of one token. Times are in seconds since 1970.
+
+    Raises:
+        ValueError: ``user`` and ``token_id`` are both given or both missing, or UTF-8 cannot encode the given one.
+    """
+
+    user: str | None = None
+    """The user. All tokens of this user that were issued at :attr:`at` or before are revoked."""
+    token_id: str | None = None
+    """The id of the one token that is revoked."""
+    at: float
+    """The time of the revocation."""
+    until: float
+    """The time from which the log may forget the revocation, because the revoked tokens have expired by then."""
+
+    def __attrs_post_init__(self) -> None:
+        if (self.user is None) == (self.token_id is None):
+            raise ValueError("a revocation has either a user or a token_id")
+        self.name.encode()
+
+    @property
+    def name(self) -> str:
+        """The user, or the id of the token."""
+        return self.user if self.user is not None else self.token_id or ""
+
+    def covers(self, user: str, token_id: str | None, issued: float | None) -> bool:
+        """Return whether this is a revocation of the token with these values.
+
+        A token without a time of issue counts as issued before.
+        """
+        if self.user is None:
+            return token_id == self.token_id
+        return user == self.user and (issued is None or issued <= self.at)
+
+    def joined(self, other: Revocation | None) -> Revocation:
+        """Return a revocation with the later ``at`` and the later ``until`` of this one and ``other``.
+
+        ``other`` is a revocation of the same user or token, or None.
+        """
+        if other is None:
+            return self
+        return attrs.evolve(self, at=max(self.at, other.at), until=max(self.until, other.until))
 
 
 class EventLog(ABC):
@@ -275,6 +325,31 @@ class EventLog(ABC):
     @abstractmethod
     async def remove(self, key: StreamKey) -> None:
         """Remove the stream with its events, state and epoch. Do nothing if the stream does not exist."""
+
+    async def revoke(self, revocation: Revocation, now: float) -> None:
+        """Store a revocation, as durably as an append. Forget the revocations with an ``until`` of ``now`` or earlier.
+
+        If the log has a revocation of the same user or token, the log keeps one with the later of each of the times.
+
+        An engine that keeps revocations overrides this method and :meth:`revocations`. This default method raises: with
+        such an engine, a server forgets the revocations when its process ends.
+
+        Args:
+            revocation: The revocation.
+            now: The time in seconds since 1970.
+
+        Raises:
+            LogError: This engine keeps no revocations.
+        """
+        del revocation, now
+        raise LogError(f"a log of the kind {type(self).__name__} keeps no revocations")
+
+    async def revocations(self) -> Sequence[Revocation]:
+        """Return the stored revocations, in any order. Revocations that may be forgotten can be among them.
+
+        This default method returns none.
+        """
+        return ()
 
     @abstractmethod
     def statistics(self) -> LogStatistics:

@@ -15,7 +15,7 @@ import trio
 
 from actors.errors import LogCorrupt, LogUnavailable, Trimmed
 from actors.eventlog._retention import RetentionWalk, bounded
-from actors.eventlog.base import EventLog, Head, LogStatistics, StreamKey, UserUsage, check_names
+from actors.eventlog.base import EventLog, Head, LogStatistics, Revocation, StreamKey, UserUsage, check_names
 from actors.events.line import check_numbers, timestamp
 
 if TYPE_CHECKING:
@@ -112,13 +112,14 @@ class MemoryLog(EventLog):
     def __init__(self) -> None:
         self._streams: dict[StreamKey, _Stream] | None = None
         self._sessions: dict[str, dict[str, _Stream]] = {}  # the same streams: by user, then by session
+        self._revocations: dict[tuple[str | None, str | None], Revocation] = {}  # by user and token id
         self._commits = self._batches = self._events = self._reads = self._trims = 0
 
     async def open(self) -> None:
         await trio.lowlevel.checkpoint()
         if self._streams is not None:
             raise RuntimeError("the log is open already")
-        self._streams, self._sessions = {}, {}
+        self._streams, self._sessions, self._revocations = {}, {}, {}
         self._commits = self._batches = self._events = self._reads = self._trims = 0
 
     async def close(self) -> None:
@@ -207,6 +208,19 @@ class MemoryLog(EventLog):
             del self._sessions[key.user][key.session]
             if not self._sessions[key.user]:
                 del self._sessions[key.user]
+
+    async def revoke(self, revocation: Revocation, now: float) -> None:
+        await trio.lowlevel.checkpoint()
+        self._opened()
+        kept = {key: each for key, each in self._revocations.items() if each.until > now}
+        key = (revocation.user, revocation.token_id)
+        kept[key] = revocation.joined(kept.get(key))
+        self._revocations = kept
+
+    async def revocations(self) -> Sequence[Revocation]:
+        await trio.lowlevel.checkpoint()
+        self._opened()
+        return tuple(self._revocations.values())
 
     def statistics(self) -> LogStatistics:
         return LogStatistics(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
-    from actors.eventlog.base import Batch, Retention, StreamKey, UserUsage
+    from actors.eventlog.base import Batch, Retention, Revocation, StreamKey, UserUsage
 
 T = TypeVar("T")
 
@@ -120,6 +120,12 @@ class SqliteLog(EventLog):
 
     async def remove(self, key: StreamKey) -> None:
         await self._write(lambda writer: writer.remove(key))
+
+    async def revoke(self, revocation: Revocation, now: float) -> None:
+        await self._write(lambda writer: writer.revoke(revocation, now))
+
+    async def revocations(self) -> Sequence[Revocation]:
+        return await self._read(lambda reader: reader.revocations())
 
     def statistics(self) -> LogStatistics:
         writer = self._writer

@@ -26,6 +26,8 @@ class Attachment:
     """
 
     _sink: CommandSink = attrs.field(alias="sink")
+    session: str
+    """Name of the session."""
     connection: str
     cursor: Cursor
     epoch: str

@@ -20,6 +20,7 @@ from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec
 from actors.sessions._handle import SessionHandle
 from actors.sessions._retention import RetentionSweep
+from actors.sessions._revocations import Revocations
 from actors.sessions._run_limiter import RunLimiter
 from actors.sessions._services import SessionServices
 from actors.sessions._settings import SessionSettings
@@ -73,6 +74,8 @@ class Sessions:
             Accounts(settings.user_limits),
         )
         self._spawner = SessionSpawner(self._services)
+        self.revocations = Revocations(log, settings.max_revocations, settings.revocation_memory_seconds)
+        """The revoked tokens. The transport asks it about each client."""
         self.cleaner = RetentionSweep(
             log,
             settings.retention,
@@ -91,7 +94,7 @@ class Sessions:
         """Return the specs of two permanent actors: the owner of the log and the parent of all sessions."""
         settings = self.settings
         return (
-            ChildSpec("event-log", lambda: LogKeeper(self._log, self._committer), Restart.PERMANENT),
+            ChildSpec("event-log", lambda: LogKeeper(self._log, self._committer, self.revocations), Restart.PERMANENT),
             ChildSpec(
                 "sessions",
                 lambda: SessionFactory(self._spawner, settings.idle_seconds, self._clean_logs),
@@ -177,6 +180,14 @@ class Sessions:
                 await ref.terminated()
         raise AssertionError
 
+    async def revoke(self, *, user: str | None = None, token_id: str | None = None, until: float | None = None) -> int:
+        """Revoke the tokens of a user, or one token. Return the number of connections that are closed with 4501.
+
+        See :meth:`transport.Greenroom.revoke`.
+        """
+        self.require_task("revoke()")
+        return await self.revocations.revoke(user, token_id, until)
+
     @contextmanager
     def calling_after_commits(self, callback: Callable[[], None]) -> Generator[None]:
         """Call ``callback`` after each commit to the log, inside the ``with`` block. ``callback`` must not wait.
@@ -204,6 +215,7 @@ class Sessions:
             threads=self._services.threads.statistics(),
             log=self._log.statistics(),
             quotas=self._services.accounts.statistics(),
+            revocations=len(self.revocations),
         )
 
     def of(self, user: str | None = None) -> tuple[SessionStatistics, ...]:

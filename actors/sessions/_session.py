@@ -262,13 +262,13 @@ class Session(Actor):
         start = decide(
             epoch=stream.epoch, oldest=oldest, latest=latest, resume=attach.resume, from_latest=attach.from_latest
         )
-        cursor = stream.attach(attach.listener, start.after)
         if attach.connection not in self._connections:
             self._connections.append(attach.connection)
         return Attachment(
             sink=self,
+            session=self._key.session,
             connection=attach.connection,
-            cursor=cursor,
+            cursor=stream.attach(attach.listener, start.after),
             epoch=stream.epoch,
             oldest=oldest,
             latest=latest,

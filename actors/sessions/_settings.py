@@ -69,6 +69,10 @@ class SessionSettings:
     """Maximum number of one user's sessions in memory."""
     sessions_per_user: int = attrs.field(default=10_000, validator=whole_from(1))
     """Maximum number of one user's sessions in the log. Beyond it no new session is made for the user."""
+    revocation_memory_seconds: float = attrs.field(default=2_592_000.0, validator=number_from(0))
+    """Time for which a revocation is remembered. It must be longer than the life of every token."""
+    max_revocations: int = attrs.field(default=100_000, validator=whole_from(1))
+    """Maximum number of revoked users and tokens. Beyond it ``revoke`` raises ``CommandRefused``."""
     drain_seconds: float = attrs.field(default=30.0, validator=number_from(0))
     """Time for which runs may go on after the server was asked to stop."""
 

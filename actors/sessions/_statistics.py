@@ -65,3 +65,5 @@ class SessionsStatistics:
     """Statistics of the log, in which all events are stored."""
     quotas: QuotaStatistics
     """Statistics of the limits that protect the server and its users from one user."""
+    revocations: int
+    """Number of revoked users and tokens that the server remembers."""

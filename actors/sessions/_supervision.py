@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from actors.eventlog.base import EventLog
+    from actors.sessions._revocations import Revocations
     from actors.sessions._spawner import SessionSpawner
     from actors.streams._committer import Committer
 
@@ -29,13 +30,22 @@ With 4, the stop of an idle session comes at most a quarter of ``idle_seconds`` 
 class LogKeeper(Actor):
     """The actor that keeps the log open and commits events to it. After a restart the actor opens the log again."""
 
-    def __init__(self, log: EventLog, committer: Committer) -> None:
+    def __init__(self, log: EventLog, committer: Committer, revocations: Revocations) -> None:
         self._log = log
         self._committer = committer
+        self._revocations = revocations
 
     async def started(self) -> None:
-        """Open the log. If the log cannot be opened, this actor fails, and the supervisor starts the actor again."""
+        """Open the log, and read the revoked tokens from it.
+
+        If that fails, this actor fails, and the supervisor starts the actor again.
+        """
         await self._log.open()
+        try:
+            await self._revocations.load()
+        except BaseException:
+            await self._log.close()
+            raise
         self.nursery.start_soon(self._committer.run)
 
     async def stopping(self, reason: object) -> None:

@@ -16,9 +16,9 @@ from actors.eventlog.base import EventLog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actors.eventlog.base import Batch, Head, LogStatistics, Retention, StreamKey, UserUsage
+    from actors.eventlog.base import Batch, Head, LogStatistics, Retention, Revocation, StreamKey, UserUsage
 
-Operation: TypeAlias = Literal["append", "read"]
+Operation: TypeAlias = Literal["append", "read", "revoke"]
 
 
 @attrs.define(eq=False)
@@ -35,7 +35,8 @@ class Hold:
 class FaultyLog(EventLog):
     """An event log for tests, with faults on request.
 
-    This log passes every call to the log ``inner``, but a test can make calls of ``append`` and ``read`` fail or wait.
+    This log passes every call to the log ``inner``, but a test can make calls of ``append``, ``read`` and ``revoke``
+    fail or wait.
     Each request (:meth:`fail`, :meth:`hold`) affects one later call, in the order of the requests. A call that failed,
     or was cancelled while it waited, has done nothing.
     """
@@ -47,13 +48,14 @@ class FaultyLog(EventLog):
         self._faults: dict[Operation, collections.deque[Hold | None]] = {
             "append": collections.deque(),
             "read": collections.deque(),
+            "revoke": collections.deque(),
         }
 
     def fail(self, operation: Operation, times: int = 1) -> None:
         """Make the next calls of an operation of the log raise ``LogUnavailable``.
 
         Args:
-            operation: ``"append"`` or ``"read"``.
+            operation: ``"append"``, ``"read"`` or ``"revoke"``.
             times: Number of calls that fail.
         """
         self._faults[operation].extend([None] * times)
@@ -101,6 +103,13 @@ class FaultyLog(EventLog):
 
     async def remove(self, key: StreamKey) -> None:
         await self._inner.remove(key)
+
+    async def revoke(self, revocation: Revocation, now: float) -> None:
+        await self._fault("revoke")
+        await self._inner.revoke(revocation, now)
+
+    async def revocations(self) -> Sequence[Revocation]:
+        return await self._inner.revocations()
 
     def statistics(self) -> LogStatistics:
         """Return the statistics of ``inner``. A call that failed here is not counted."""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from actors.errors import LogCorrupt, LogUnavailable, Trimmed
-from actors.eventlog.base import Batch, EventLog, Head, LogStatistics, Retention, StreamKey, UserUsage
+from actors.errors import LogCorrupt, LogError, LogUnavailable, Trimmed
+from actors.eventlog.base import Batch, EventLog, Head, LogStatistics, Retention, Revocation, StreamKey, UserUsage
 from actors.events.line import build_line, envelope
 from actors.events.types import EventType
 from actors.failures import shown
@@ -115,7 +115,54 @@ class UserContract:
         _same(list(await log.oldest_streams("u", 2)), [keys[2], keys[1]])
 
 
-class EventLogContract(UserContract):
+class RevocationContract:
+    """The tests of revocations. These tests are a part of :class:`EventLogContract`."""
+
+    async def test_revocations(self, log: EventLog) -> None:
+        """Check that the log keeps revocations when it is opened again, if its ``outlives_process`` is True.
+
+        Of two revocations of one user or token, the later of each of the times counts. A user and a token can have the
+        same name. A log that keeps no revocations refuses each of them with ``LogError``.
+        """
+        names = {name: i / 8 for i, name in enumerate(("a\0b", "o'k", "日本", "\U0001f600"), 1)}
+        users = [Revocation(user=name, at=_TS + i, until=_TS + 9) for name, i in names.items()]
+        tokens = [Revocation(token_id=name, at=_TS, until=_TS + 10 + i) for name, i in names.items()]
+        try:
+            for each in [*users, *tokens]:
+                await log.revoke(each, _TS)
+        except LogError:
+            _same(list(await log.revocations()), [])
+            return
+        await _check_revocations(log, [*users, *tokens])
+        for at, until in ((_TS + 5, _TS + 99), (_TS + 4, _TS + 8)):
+            await log.revoke(attrs.evolve(users[0], at=at, until=until), _TS)
+        await _check_revocations(log, [attrs.evolve(users[0], at=_TS + 5, until=_TS + 99), *users[1:], *tokens])
+        await log.close()
+        await _refused(log.revocations(), LogUnavailable)
+        await _refused(log.revoke(users[0], _TS), LogUnavailable)
+        await log.open()
+        kept = len(names) * 2 if log.outlives_process else 0
+        _same(len(await log.revocations()), kept)
+
+    async def test_old_revocations_are_forgotten(self, log: EventLog) -> None:
+        """Check that ``revoke`` forgets the revocations with an ``until`` of ``now`` or earlier, and no others."""
+        each = [Revocation(token_id=str(i), at=_TS, until=_TS + i) for i in range(3)]
+        try:
+            for one in each:
+                await log.revoke(one, _TS - 1)
+        except LogError:
+            return
+        await log.revoke(new := Revocation(user="u", at=_TS + 1, until=_TS + 2), _TS + 1)
+        await _check_revocations(log, [each[2], new])
+
+
+async def _check_revocations(log: EventLog, expected: list[Revocation]) -> None:
+    found = await log.revocations()
+    _same(len(found), len(expected))
+    _same(set(found), set(expected))
+
+
+class EventLogContract(UserContract, RevocationContract):
     """The tests that every event log must pass, one for each rule of the contract of :class:`~actors.EventLog`.
 
     A subclass defines the fixture ``log``: a log that is open and has no stream.

@@ -29,12 +29,12 @@ app = server_on(log, auth=auth_by_name, retain_events=1_000_000, retain_bytes=1 
 class ServerProcess:
     """A process of ``greenroom serve``. ``url`` is the address of its latest start."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, app: str = APP) -> None:
         self.folder = folder
         self.log = folder / "log.db"
         self.url = ""
         self.process: trio.Process
-        (folder / "app.py").write_text(APP)
+        (folder / "app.py").write_text(app)
 
     async def start(self) -> None:
         """Start the process and wait until it accepts connections. Append its log output to the file ``stderr``."""
@@ -94,9 +94,9 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def server_process(folder: Path) -> AsyncIterator[ServerProcess]:
-    """Start a server, and kill it at the end of the block if it still runs."""
-    server = ServerProcess(folder)
+async def server_process(folder: Path, app: str = APP) -> AsyncIterator[ServerProcess]:
+    """Start a server with the program ``app``, and kill it at the end of the block if it still runs."""
+    server = ServerProcess(folder, app)
     await server.start()
     try:
         yield server

@@ -18,7 +18,7 @@ from protocol.wire import greeted
 
 from actors import verify_log
 from actors.errors import LogCorrupt, SessionClosed
-from actors.eventlog import SqliteLog, StreamKey, _sqlite_layout
+from actors.eventlog import Revocation, SqliteLog, StreamKey, _sqlite_layout
 from actors.eventlog._rows import checksum
 from actors.testing import event_batch
 from transport.cli import log_commands
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 KEY = StreamKey("anonymous", "s1")
 ALL = 1 << 30
-OLD = Path(__file__).with_name("schema_2.sql")
-"""A log of version 0.1. Its server was killed in the middle of a run."""
+OLD = {schema: Path(__file__).with_name(f"schema_{schema}.sql") for schema in (2, 3)}
+"""Logs of older versions with the same events. Their servers were killed in the middle of a run."""
 
 OPEN_RUN = "r-b6e1e86c0dd6ef79"
 HEADS = {
@@ -44,7 +44,7 @@ HEADS = {
 def old_log(path: Path, schema: int = 2) -> Path:
     """Make a log as an older version wrote it. Schema 1 lacks the columns and the table that schema 2 added."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.executescript(OLD.read_text())
+        connection.executescript(OLD[max(schema, 2)].read_text())
         if schema == 1:
             connection.executescript(
                 """ALTER TABLE streams DROP COLUMN touched; ALTER TABLE batches DROP COLUMN checksum;
@@ -65,6 +65,7 @@ async def check(log: SqliteLog) -> None:
         lines = await log.read(key, oldest - 1, ALL, ALL)
         assert [orjson.loads(line)["seq"] for line in lines] == list(range(oldest, latest + 1))
         assert sum(map(len, lines)) == head.size
+    assert list(await log.revocations()) == []
     report = await verify_log(log)
     assert (report.sessions, report.events, report.faults) == (4, 13, ())
 
@@ -75,7 +76,7 @@ async def check_after_opening(path: Path) -> None:
         await check(log)
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 async def test_old_log_is_migrated(tmp_path: Path, schema: int) -> None:
     """A log in an old layout keeps all its content when it is opened, even twice, and new events can be appended."""
     path = old_log(tmp_path / "x.db", schema)
@@ -88,9 +89,11 @@ async def test_old_log_is_migrated(tmp_path: Path, schema: int) -> None:
         head = await log.head(KEY)
         assert head is not None
         assert head.state == b"[5,[]]"
+        await log.revoke(revocation := Revocation(user="anonymous", at=1, until=3), 2)
+        assert list(await log.revocations()) == [revocation]
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 async def test_old_log_is_read_without_changes(
     tmp_path: Path, schema: int, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -214,9 +217,10 @@ for number, path in enumerate(sys.argv[1:], 1):
 """
 
 
-def test_kill_9_during_migration(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", [2, 3])
+def test_kill_9_during_migration(tmp_path: Path, schema: int) -> None:
     """If a migration is killed at any statement, the log has either the complete old layout or the complete new one."""
-    paths = [old_log(tmp_path / f"{number}.db") for number in range(40)]
+    paths = [old_log(tmp_path / f"{number}.db", schema) for number in range(40)]
     done = subprocess.run([sys.executable, "-c", KILLER, *map(str, paths)], capture_output=True, text=True, check=True)
     killed = done.stdout.splitlines()
     assert killed[:15] == ["True"] * 15
@@ -226,7 +230,7 @@ def test_kill_9_during_migration(tmp_path: Path) -> None:
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
             layouts.add(connection.execute("PRAGMA user_version").fetchone()[0])
         trio.run(check_after_opening, path)
-    assert layouts == {2, 3}
+    assert layouts == {schema, _sqlite_layout.SCHEMA}
 
 
 async def test_unchanged_state_is_not_written(tmp_path: Path) -> None:

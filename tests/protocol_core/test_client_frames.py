@@ -20,7 +20,7 @@ ANY_VALUE = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=4),
     max_leaves=8,
 )
-TYPES = ("hello", "command", "typing", "ack", "history", "pong")
+TYPES = ("hello", "command", "typing", "ack", "history", "pong", "token")
 FIELDS = ("session", "token", "resume", "from", "strict", "id", "name", "args", "active", "seq", "after", "limit")
 NEARLY = st.fixed_dictionaries(
     {"type": st.sampled_from(TYPES)},

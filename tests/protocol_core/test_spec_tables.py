@@ -16,7 +16,7 @@ from actors.events.encoding import MAX_DEPTH
 from actors.events.types import EVENT_TYPES, MAX_SEQ, Event, ResetReason
 from transport import Settings
 from transport.protocol import client_frames, limits, server_frame_parser
-from transport.protocol.client_frames import Ack, CommandFrame, Hello, HistoryFrame, Pong, TypingFrame
+from transport.protocol.client_frames import Ack, CommandFrame, Hello, HistoryFrame, Pong, TokenFrame, TypingFrame
 from transport.protocol.close_codes import CLOSE_CODES, MAX_REASON_BYTES, UNRECOVERABLE_POSITION
 from transport.protocol.names import (
     OUTCOME_UNKNOWN,
@@ -26,7 +26,7 @@ from transport.protocol.names import (
     ServerFrameType,
     SignalName,
 )
-from transport.protocol.server_frames import Welcome
+from transport.protocol.server_frames import Renewed, Welcome
 
 SPEC = (Path(transport.__file__).parent / "protocol" / "SPEC.md").read_text("utf-8")
 NOT_IN_SPEC = {
@@ -43,6 +43,8 @@ NOT_IN_SPEC = {
     "max_run_depth": "inside a run",
     "max_subruns": "inside a run",
     "open_questions_per_user": "inside a run",
+    "revocation_memory_seconds": "4501, under Close codes",
+    "max_revocations": "a limit for the server's own code",
     "idle_seconds": "a session that left memory comes back",
     "allowed_origins": "HTTP 403, under Connection",
     "redact_keys": "inside the values of events",
@@ -124,6 +126,7 @@ def test_spec_has_every_frame_type() -> None:
         ("ack", Ack),
         ("history", HistoryFrame),
         ("pong", Pong),
+        ("token", TokenFrame),
     ],
 )
 def test_spec_has_every_field_of_a_client_frame(kind: str, frame: type) -> None:
@@ -140,6 +143,7 @@ def test_spec_has_every_field_of_a_client_frame(kind: str, frame: type) -> None:
         ("signal", {"name", "data"}),
         ("reply", {"id", "ok", "result", "error", "duplicate"}),
         ("history", {"id", "events", "more"}),
+        ("token", {field.name for field in attrs.fields(Renewed)}),
         ("error", {"code", "message"}),
         ("ping", set[str]()),
         ("goodbye", {"code", "reason", "retry_ms"}),

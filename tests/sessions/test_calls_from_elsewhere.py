@@ -191,6 +191,7 @@ HANDLE: dict[str, Callable[[Sessions, SessionHandle], Awaitable[object]]] = {
     "close": lambda _, handle: handle.close(),
     "lease": lambda _, handle: awaited(lambda: enter(handle.lease())),
     "get": lambda sessions, _: sessions.get("alice", "another"),
+    "revoke": lambda sessions, _: sessions.revoke(user="alice"),
 }
 
 

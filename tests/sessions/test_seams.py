@@ -73,6 +73,7 @@ async def test_attachment_with_another_sink() -> None:
     cursor = Cursor(feed, Tab(), 0)
     attachment = Attachment(
         sink=sink,
+        session="s1",
         connection="c1",
         cursor=cursor,
         epoch="e",

@@ -67,3 +67,22 @@ async def test_calls_stay_in_time_after_a_compaction(nursery: trio.Nursery, auto
     assert [at - start for at in early.beats] == pytest.approx([2.0, 4.0, 6.0])
     assert [at - start for at in late.beats] == pytest.approx([3.0, 6.0])
     assert not any(one.beats for one in crowd)
+
+
+async def test_second_add_replaces_the_first(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """If a connection is added again with another time, it is called at that time, and not at the earlier one."""
+    heartbeat = Heartbeat()
+    nursery.start_soon(heartbeat.run)
+    start = trio.current_time()
+    one, other = Ticking(10.0), Ticking(10.0)
+    for when in (1.0, 5.0):
+        heartbeat.add(one, start + when)
+    for when in (5.0, 1.0):
+        heartbeat.add(other, start + when)
+    await trio.sleep(12)
+    assert [at - start for at in one.beats] == pytest.approx([5.0])
+    assert [at - start for at in other.beats] == pytest.approx([1.0, 11.0])
+    heartbeat.remove(one)
+    heartbeat.remove(other)
+    await trio.sleep(100)
+    assert (len(one.beats), len(other.beats)) == (1, 2)

@@ -369,3 +369,80 @@ def test_model_of_failures(page: Node, steps: list[dict[str, Any]]) -> None:
     assert got["position"] == got["expected"]
     assert got["most"] <= 1
     assert set(got["outcomes"]) <= {1}
+
+
+# --- the end of a token -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("expires", "after"), [(3_600_000, 3_510_000), (100_000, 50_000), (10, 1_000)])
+def test_fresh_token_is_sent_in_time(page: Node, expires: int, after: int) -> None:
+    """A client with a token function sends a fresh token 90 s before the expiry, or after half of the time to it.
+
+    It does so again for each fresh token.
+    """
+    got = run_js(
+        page,
+        f"""
+        let n = 0;
+        begin({{ token: () => `t${{n++}}` }}); await turn();
+        Socket.last.welcome({{ expires_ms: {expires}, ping_ms: 1e9 }}); await turn();
+        const sent = [];
+        for (let i = 0; i < 2; i++) {{
+            advance({after} - 1); await turn(); sent.push(Socket.last.of("token").length);
+            advance(1); await turn(); sent.push(Socket.last.of("token").at(-1)?.token);
+            Socket.last.receive({{ type: "token", expires_ms: {expires} }});
+        }}
+        return [sent, states(), Socket.all.length];
+        """,
+    )
+    assert got == [[0, "t1", 1, "t2"], ["live"], 1]
+
+
+@pytest.mark.parametrize(
+    "token", ['"fixed"', "() => (n++ ? Promise.reject(new Error()) : 't')", "() => (n++ ? 7 : 't')"]
+)
+def test_connection_without_a_fresh_token(page: Node, token: str) -> None:
+    """Without a fresh token (a fixed one, a function that fails), the connection goes on until the token expires."""
+    got = run_js(
+        page,
+        f"""
+        let n = 0;
+        begin({{ token: {token} }}); await turn();
+        Socket.last.welcome({{ expires_ms: 100_000, ping_ms: 1e9 }}); await turn();
+        advance(99_000); await turn();
+        return [Socket.last.of("token").length, states()];
+        """,
+    )
+    assert got == [0, ["live"]]
+
+
+def test_no_fresh_token_after_the_end(page: Node) -> None:
+    """After the end of a client, and for a token without an end, the token function is not called.
+
+    Of several answers of the server, the last one counts. An ended client leaves no timer, which would keep Node alive.
+    """
+    got = run_js(
+        page,
+        """
+        let n = 0;
+        const pending = new Set(), [set, clear] = [setTimeout, clearTimeout];
+        globalThis.setTimeout = (act, ms) => {
+            const timer = set(() => { pending.delete(timer); act(); }, ms);
+            pending.add(timer);
+            return timer;
+        };
+        globalThis.clearTimeout = (timer) => { pending.delete(timer); clear(timer); };
+        begin({ token: () => `t${n++}` }); await turn();
+        Socket.last.welcome({ expires_ms: 100_000, ping_ms: 1e9 }); await turn();
+        advance(50_000); await turn();
+        Socket.last.receive({ type: "token", expires_ms: 5_000 }); Socket.last.receive({ type: "token" });
+        advance(1e8); await turn();
+        const unending = n;
+        Socket.last.receive({ type: "token", expires_ms: 100_000 });
+        kept.client.close();
+        const left = pending.size; [globalThis.setTimeout, globalThis.clearTimeout] = [set, clear];
+        advance(1e6); await turn();
+        return [unending, left, n, Socket.last.of("token").length];
+        """,
+    )
+    assert got == [2, 0, 2, 1]

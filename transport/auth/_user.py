@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 NO_TOKEN, BAD_TOKEN = "a token is required", "the token is not valid"
 """Texts with which a client without a token, or with a wrong token, is refused. The server counts these apart."""
+REVOKED = "the token was revoked"
+"""Text with which a client is refused, and with which its connection is closed, after its token was revoked."""
 
 MAX_USER = 256
 """Maximum length of a user's id, in characters."""
@@ -24,11 +26,14 @@ class Credentials:
     """The credentials of a connection. The token is never logged, and ``repr`` does not show it."""
 
     token: str | None = attrs.field(repr=False)
-    """The token in the connection's ``hello`` message. None if there is no token."""
+    """The token in the client's ``hello`` or ``token`` frame. None if there is no token."""
     session: str
     """Name of the session that the connection asks for."""
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
-    """The headers of the HTTP request that opened the WebSocket, with names in lower case."""
+    """The headers of the HTTP request that opened the WebSocket, with names in lower case.
+
+    Empty if the client renews its token on an open connection (a ``token`` frame): the server keeps no headers.
+    """
     address: str = ""
     """The network address from which the client connects, without the port."""
 

@@ -292,8 +292,8 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
     Args:
         url, session: The server's URL (``ws://…`` or ``wss://…``), and the session's name. ``ssl_context`` is for
             ``wss:``.
-        token: A token as a string, or a callable that returns a token. The callable is called at the start, and when
-            the token has expired.
+        token: A token as a string, or a callable that returns a token. The callable is called at the start, some time
+            before the token expires, so that the connection goes on with a fresh token, and when the token has expired.
         resume: A stored :attr:`Client.position`. The first item is the event after this position, or a :class:`Reset`.
         from_: Where to begin without ``resume``: at the oldest kept event, or with new events only.
         strict: End with :class:`~transport.errors.PositionLost` if the position cannot be recovered.

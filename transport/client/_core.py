@@ -27,7 +27,7 @@ from transport.errors import (
     ServerBrokeProtocol,
 )
 from transport.protocol import server_frame_parser
-from transport.protocol.client_frames import BadFrame, Hello, Pong, TypingFrame
+from transport.protocol.client_frames import BadFrame, Hello, Pong, TokenFrame, TypingFrame
 from transport.protocol.close_codes import ABNORMAL, NO_STATUS, TOKEN_EXPIRED, UNRECOVERABLE_POSITION, comes_back
 from transport.protocol.limits import DEFAULT_PING_MS
 from transport.protocol.names import ErrorCode, ServerFrameType, SignalName
@@ -38,6 +38,7 @@ from transport.protocol.server_frames import (
     HistoryReply,
     Ping,
     QueuedStart,
+    Renewed,
     Reply,
     ServerFrame,
     Signal,
@@ -72,7 +73,7 @@ class Answer:
     outcome: Any
 
 
-Output: TypeAlias = Welcome | Answer | Signal
+Output: TypeAlias = Welcome | Renewed | Answer | Signal
 """Type of the results of a server's message, for waiting tasks. Events go into the buffer instead."""
 
 
@@ -84,6 +85,7 @@ class _Attempt:
     live: bool = False
     pong_due: bool = False
     typing_due: bool | None = None
+    token_due: str | None = attrs.field(default=None, repr=False)
     goodbye: Goodbye | None = None
 
 
@@ -108,6 +110,8 @@ class ClientCore:
     """
     pings: int = attrs.field(default=0, init=False)
     resets: int = attrs.field(default=0, init=False)
+    expires_ms: int | None = attrs.field(default=None, init=False)
+    """Time from the newest welcome or confirmation until the token expires, in ms. None if it never expires."""
     errors: int = attrs.field(default=0, init=False)
     unknown_frames: int = attrs.field(default=0, init=False)
     _attempt: _Attempt = attrs.field(factory=_Attempt, init=False)
@@ -140,6 +144,9 @@ class ClientCore:
             return Pong().encode()
         if not attempt.live:
             return None
+        if attempt.token_due is not None:
+            token, attempt.token_due = attempt.token_due, None
+            return TokenFrame(token).encode()
         return self.commands.next_frame() or self._take_typing()
 
     def _take_typing(self) -> bytes | None:
@@ -150,6 +157,11 @@ class ClientCore:
         """Queue a ``typing`` frame in place of an older ``typing`` frame. Do nothing if there is no live connection."""
         if self.live:
             self._attempt.typing_due = active
+
+    def renew(self, token: str) -> None:
+        """Queue a ``token`` frame with a fresh token. Do nothing if there is no live connection."""
+        if self.live:
+            self._attempt.token_due = token
 
     def expire_commands(self) -> list[Output]:
         """Return an ``OutcomeUnknown`` answer for each command that must not be sent again.
@@ -179,8 +191,8 @@ class ClientCore:
         match frame:
             case Events():
                 self.buffer.add(frame.events, size)
-            case Signal():
-                self._note_queued(frame)
+            case Signal() | Renewed():
+                self._note(frame)
                 return [frame]
             case Reply():
                 return self._answer(frame.id, _outcome(frame))
@@ -199,8 +211,10 @@ class ClientCore:
                 self.unknown_frames += 1
         return []
 
-    def _note_queued(self, signal: Signal) -> None:
-        match signal:
+    def _note(self, frame: Signal | Renewed) -> None:
+        match frame:
+            case Renewed():
+                self.expires_ms = frame.expires_ms
             case Signal(SignalName.QUEUED, {"command_id": str(id_), "agent": str(agent), "waiting": True}):
                 self.queued.setdefault(id_, QueuedStart(id_, agent))
             case Signal(SignalName.QUEUED, {"command_id": str(id_)}):
@@ -214,6 +228,7 @@ class ClientCore:
         reset = self.buffer.attach(welcome, from_latest=self.hello.from_latest)
         self.resets += reset is not None
         self.welcome, self._attempt.live = welcome, True
+        self.expires_ms = welcome.expires_ms
         # The welcome is the present state: signals that were sent while this client was away are in it.
         self.queued = {start.command_id: start for start in welcome.queued}
         message = f"larger than the {welcome.max_frame_bytes} bytes that the server takes"

@@ -24,7 +24,7 @@ from transport.client._statistics import ClientStatistics
 from transport.client._stopwatch import awake_or_asleep
 from transport.errors import ClientClosed, ServerBrokeProtocol, TokenUnavailable, TransportError
 from transport.protocol.close_codes import ABNORMAL
-from transport.protocol.server_frames import Signal, Welcome
+from transport.protocol.server_frames import Renewed, Signal, Welcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -68,6 +68,7 @@ class Follower:
         self._session = hello.session
         self._target = target
         self._token = token
+        self._newest: str | None = None  # the newest token, which every new connection uses until it expires
         self._options = options
         self._interrupt = Interrupt()
         self._state: State = "connecting"
@@ -152,17 +153,16 @@ class Follower:
 
     async def _run(self) -> None:
         """Connect, read and reconnect. Return when the application closes the client, or an error ends the client."""
-        token: str | None = None
         fetch = True
         while self.ending.error is None and not self._interrupt.leaving:
             self._enter("connecting")
             ended: Ended | ServerBrokeProtocol | None = None
             if fetch:
-                token, ended = await self._fetch_token()
+                self._newest, ended = await self._fetch_token()
                 fetch = ended is not None
             if self.ending.error is not None or self._interrupt.leaving:  # while the token was fetched
                 return
-            decision = self._decide(ended or await self._link().run(token))
+            decision = self._decide(ended or await self._link().run(self._newest))
             if self._interrupt.leaving:
                 return
             if isinstance(decision, TransportError):
@@ -186,6 +186,7 @@ class Follower:
             deliver=self._deliver,
             wakeups=self.wakeups,
             options=self._options,
+            fresh_token=self._fresh_token,
         )
 
     def _deliver(self, outputs: list[Output]) -> None:
@@ -201,6 +202,9 @@ class Follower:
                     self._connections += 1
                     self._logged_failure = ""
                     self.wakeups.states.unpark_all()
+                    self.wakeups.expiry.unpark_all()
+                case Renewed():
+                    self.wakeups.expiry.unpark_all()
         if len(self.core.buffer):
             self.wakeups.events.unpark_all()
 
@@ -251,8 +255,7 @@ class Follower:
         seconds = self._options.token_seconds
         try:
             with self._interrupt.begin(deadline=trio.current_time() + seconds):
-                token = self._token()
-                return checked_token(await token if inspect.isawaitable(token) else token), None
+                return await self._ask_for_token(), None
         except TokenUnavailable as error:
             self._end(error)
         except Exception as error:  # noqa: BLE001  the application's own code: whatever it raises is handed back to it
@@ -260,6 +263,25 @@ class Follower:
             unavailable.__cause__ = error
             self._end(unavailable)
         return None, Ended(ABNORMAL, f"no token within {seconds:g} s")
+
+    async def _fresh_token(self) -> str | None:
+        """Return a fresh token for the open connection. Return None if the application has none.
+
+        A failure of the callable is only logged: when the present token has expired, the callable is called again.
+        """
+        if not callable(self._token):
+            return None
+        try:
+            self._newest = await self._ask_for_token()
+        except Exception as error:  # noqa: BLE001  the application's own code
+            log_line(logger, logging.INFO, "session %s: no fresh token: %s", self._session, shown(error))
+            return None
+        return self._newest
+
+    async def _ask_for_token(self) -> str | None:
+        assert callable(self._token)  # noqa: S101 - the callers have checked it
+        token = self._token()
+        return checked_token(await token if inspect.isawaitable(token) else token)
 
     def _end(self, error: TransportError) -> None:
         """End the client with ``error``: wake every task that waits for something."""

@@ -29,6 +29,8 @@ class Wakeups:
     room: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     """The reading task waits here while the buffer is full. This task is woken when there is perhaps room."""
     states: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    expiry: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    """The task that renews the token waits here. This task is woken when the server says when the token expires."""
 
 
 class Items(Generic[T]):

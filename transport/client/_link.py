@@ -26,7 +26,7 @@ from transport.protocol.handshake import SUBPROTOCOL
 from transport.protocol.limits import HEARTBEAT_GRACE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from transport.client._core import ClientCore, Output
     from transport.client._items import Wakeups
@@ -41,7 +41,14 @@ _LATE_SECONDS = 1.0
 
 In that case perhaps the server's messages are unread, so the server's silence does not end the connection.
 """
+_SHORTEST_WAIT = 1.0
+"""Minimum time between two fresh tokens, in seconds."""
 _RECEIVE_BYTES = 64 * 1024
+RENEW_SECONDS = 90.0
+"""Time before the expiry of a token at which the client sends a fresh token, in seconds.
+
+If the token lives for less than twice this time, the client sends a fresh token after half of the token's life.
+"""
 
 
 @attrs.define(eq=False)
@@ -83,6 +90,8 @@ class Link:
     deliver: Callable[[list[Output]], None]
     wakeups: Wakeups
     options: Options
+    fresh_token: Callable[[], Awaitable[str | None]]
+    """Function that gets a fresh token from the application. It returns None if the application has none."""
     _ended: Ended | ServerBrokeProtocol | None = attrs.field(default=None, init=False)
     """The end of the connection that the reading task has seen. This end counts more than exceptions of other tasks."""
     _live_since: float | None = attrs.field(default=None, init=False)
@@ -161,6 +170,7 @@ class Link:
     async def _converse(self, nursery: trio.Nursery, websocket: WebSocketConnection, token: str | None) -> None:
         self.core.on_opened(token)
         nursery.start_soon(self._write, websocket)
+        nursery.start_soon(self._renew)
         self._ended = await self._read(websocket)
         if not self._sending:  # in the middle of a message, the close frame would land inside it
             code = self._ended.code if isinstance(self._ended, ServerBrokeProtocol) else _NORMAL
@@ -187,6 +197,22 @@ class Link:
         """
         self.deliver(self.core.expire_commands())
         return self.core.next_frame()
+
+    async def _renew(self) -> None:
+        """Send a fresh token some time before each expiry of the token.
+
+        If the application has none, the connection goes on until the token expires, and the client reconnects then.
+        """
+        while True:
+            await self.wakeups.expiry.park()
+            if self.core.expires_ms is None:
+                continue
+            seconds = self.core.expires_ms / 1000
+            await trio.sleep(max(_SHORTEST_WAIT, seconds / 2, seconds - RENEW_SECONDS))
+            token = await self.fresh_token()
+            if token is not None:
+                self.core.renew(token)
+                self.wakeups.outgoing.unpark_all()
 
     # Reading
 

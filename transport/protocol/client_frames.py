@@ -21,7 +21,18 @@ from transport.protocol.names import ClientFrameType, StartFrom
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Ack", "BadFrame", "ClientFrame", "CommandFrame", "Hello", "HistoryFrame", "Pong", "TypingFrame", "parse"]
+__all__ = [
+    "Ack",
+    "BadFrame",
+    "ClientFrame",
+    "CommandFrame",
+    "Hello",
+    "HistoryFrame",
+    "Pong",
+    "TokenFrame",
+    "TypingFrame",
+    "parse",
+]
 
 
 @attrs.frozen
@@ -127,7 +138,18 @@ class Pong:
         return b'{"type":"pong"}'
 
 
-ClientFrame: TypeAlias = Hello | CommandFrame | TypingFrame | Ack | HistoryFrame | Pong
+@attrs.frozen
+class TokenFrame:
+    """A fresh token of the connection's user. It takes the place of the token of the hello."""
+
+    token: str = attrs.field(repr=False)
+
+    def encode(self) -> bytes:
+        """Return the token frame as JSON."""
+        return orjson.dumps({"type": ClientFrameType.TOKEN, "token": self.token})
+
+
+ClientFrame: TypeAlias = Hello | CommandFrame | TypingFrame | Ack | HistoryFrame | Pong | TokenFrame
 
 
 def parse(text: str) -> ClientFrame:
@@ -196,6 +218,10 @@ def _pong(_: Fields) -> Pong:
     return Pong()
 
 
+def _token(fields: Fields) -> TokenFrame:
+    return TokenFrame(fields.required("token", str))
+
+
 def _id(fields: Fields) -> str:
     value: str = fields.required("id", str)
     if not 0 < len(value) <= MAX_ID:
@@ -217,6 +243,7 @@ _PARSERS: Mapping[str, Callable[[Fields], ClientFrame]] = {
     ClientFrameType.ACK: _ack,
     ClientFrameType.HISTORY: _history,
     ClientFrameType.PONG: _pong,
+    ClientFrameType.TOKEN: _token,
 }
 
 

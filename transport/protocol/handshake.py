@@ -147,3 +147,8 @@ class Conversation:
             raise BadFrame("a second hello" if self.greeted else "a frame before hello")
         self.greeted = True
         return frame
+
+
+AFTER_HELLO = Conversation()
+"""The check of all frames after the hello. All connections share it, since its state does not change any more."""
+AFTER_HELLO.greeted = True

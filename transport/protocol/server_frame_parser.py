@@ -22,6 +22,7 @@ from transport.protocol.server_frames import (
     History,
     HistoryReply,
     Ping,
+    Renewed,
     Reply,
     ServerFrame,
     Signal,
@@ -111,6 +112,10 @@ def _history(fields: Fields) -> HistoryReply:
     return HistoryReply(fields.required("id", str), History(events, fields.required("more", bool)))
 
 
+def _token(fields: Fields) -> Renewed:
+    return Renewed(fields.optional("expires_ms", int))
+
+
 def _error(fields: Fields) -> ErrorFrame:
     return ErrorFrame(str(fields.as_it_is("code")), str(fields.as_it_is("message")))
 
@@ -134,6 +139,7 @@ _PARSERS: Mapping[str, Callable[[Fields], ServerFrame]] = {
     ServerFrameType.SIGNAL: _signal,
     ServerFrameType.REPLY: _reply,
     ServerFrameType.HISTORY: _history,
+    ServerFrameType.TOKEN: _token,
     ServerFrameType.ERROR: _error,
     ServerFrameType.PING: _ping,
     ServerFrameType.GOODBYE: _goodbye,

@@ -77,6 +77,8 @@ class Welcome:
     max_frame_bytes: int
     command_memory_ms: int = DEFAULT_COMMAND_MEMORY_MS
     """Time for which the server remembers the id of a command, in ms."""
+    expires_ms: int | None = None
+    """Time until the client's token expires, in ms. None if the token never expires."""
     runs: tuple[OpenRun, ...] = ()
     queued: tuple[QueuedStart, ...] = ()
     typing: tuple[Typist, ...] = ()
@@ -135,6 +137,16 @@ class HistoryReply:
 
 
 @attrs.frozen
+class Renewed:
+    """The confirmation that the server has accepted the token of a ``token`` frame.
+
+    ``expires_ms`` is the time until the token expires; None if it never expires.
+    """
+
+    expires_ms: int | None = None
+
+
+@attrs.frozen
 class ErrorFrame:
     """A refusal of a valid frame that is not a command (a history request or typing). The connection stays open."""
 
@@ -159,7 +171,7 @@ class Goodbye:
     retry_ms: int | None = None
 
 
-ServerFrame: TypeAlias = Welcome | Events | Signal | Reply | HistoryReply | ErrorFrame | Ping | Goodbye
+ServerFrame: TypeAlias = Welcome | Events | Signal | Reply | HistoryReply | Renewed | ErrorFrame | Ping | Goodbye
 
 
 class Answer(Protocol):
@@ -234,6 +246,12 @@ def history(id_: str, lines: Sequence[bytes], *, more: bool) -> bytes:
         b",".join(lines),
         b"true" if more else b"false",
     )
+
+
+def renewed(expires_ms: int | None) -> bytes:
+    """Return a ``token`` frame as JSON: the confirmation that a client's fresh token is accepted."""
+    fields = {} if expires_ms is None else {"expires_ms": expires_ms}
+    return orjson.dumps({"type": ServerFrameType.TOKEN, **fields})
 
 
 def history_room(id_: str, limit: int) -> int:

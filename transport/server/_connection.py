@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
 from typing import TYPE_CHECKING
 
 import trio
@@ -15,12 +13,12 @@ from transport._border import leaves, passed_on
 from transport.auth import Credentials
 from transport.protocol import close_codes, server_frames
 from transport.protocol.client_frames import Ack, Hello, Pong, TypingFrame
-from transport.protocol.handshake import Conversation
+from transport.protocol.handshake import AFTER_HELLO, Conversation
 from transport.protocol.limits import CONTROL_CHARACTERS
 from transport.server._delivery import Delivery
 from transport.server._frame_limits import FrameLimits
 from transport.server._frames import read_frame
-from transport.server._greeting import admit, answer_upgrade, attach, authenticate, welcome
+from transport.server._greeting import admit, answer_upgrade, attach, authenticate, expires_ms, welcome
 from transport.server._lifetime import End, Lifetime
 from transport.server._limit import within
 from transport.server._liveness import Liveness
@@ -77,7 +75,7 @@ class Connection:
         self._requests: Requests | None = None
         """The handler of the client's requests. None until the first frame after the hello that is not a pong."""
         self.user: User | None = None
-        """The authenticated user. None until the limit on the user's connections has allowed this connection."""
+        """The authenticated user, with the values of the newest token. None until the auth function has returned."""
         self._attachment: Attachment | None = None
         self._greeted = False
         """Whether the welcome frame was written."""
@@ -126,12 +124,11 @@ class Connection:
                     headers = await self._wire.upgrade(self._life.nursery, self)
                 if headers is not None:
                     upgraded = True
-                    conversation = Conversation()
-                    going = await self._greet(headers, conversation)
+                    going = await self._greet(headers)
                     del headers  # an idle connection holds no request
                     while going:
                         # Here, and not a coroutine deeper: this is where an idle connection waits.
-                        going = self._receive(await self._wire.receive(), conversation)
+                        going = self._receive(await self._wire.receive())
         except self._wire.gone:
             if self._life.closing is not None:
                 await self._wire.linger()
@@ -142,42 +139,40 @@ class Connection:
 
     # The greeting
 
-    async def _greet(self, headers: Mapping[str, str], conversation: Conversation) -> bool:
+    async def _greet(self, headers: Mapping[str, str]) -> bool:
         """Answer the client's hello with a welcome. Return False if the connection must be closed instead."""
         context, life = self._context, self._life
         try:
-            hello = await self._await_hello(conversation)
+            hello = await self._await_hello()
             credentials = Credentials(hello.token, hello.session, headers, self.address)
-            user = await authenticate(context, life, credentials)
+            # Stored at once, so that a revocation finds this connection from now on.
+            user = self.user = await authenticate(context, life, credentials)
             await admit(context, user, self)
-            self.user = user
-            expires_in = math.inf if user.expires is None else user.expires - time.time()
-            expires_at = trio.current_time() + expires_in
             attachment = self._attachment = await attach(context, life, user, hello, self._delivery)
             if hello.strict and attachment.reset is not None:
                 raise End(close_codes.UNRECOVERABLE_POSITION, attachment.reset)  # noqa: TRY301 - as from the others
         except End as end:
             life.close(end.code, end.reason)
             return False
-        self._wire.send(welcome(life.id, hello, attachment, context.settings))
+        self._wire.send(welcome(life.id, user, hello, attachment, context.settings))
         self._greeted = True
-        self._liveness.begin(expires_at)
+        self._liveness.begin(user.expires)
         self._delivery.begin(attachment.cursor)
         return True
 
-    async def _await_hello(self, conversation: Conversation) -> Hello:
+    async def _await_hello(self) -> Hello:
         with within(self._context, self._context.settings.hello_seconds):
-            hello = self._frame(await self._wire.receive(), conversation)
+            hello = self._frame(await self._wire.receive(), Conversation())
             assert isinstance(hello, Hello)  # noqa: S101 - the conversation lets nothing else through
             return hello
         raise End(close_codes.NO_HELLO, "no hello came in time")
 
     # Frames of the client
 
-    def _receive(self, message: str | bytes, conversation: Conversation) -> bool:
+    def _receive(self, message: str | bytes) -> bool:
         """Handle one message of the client. Return False if the connection must be closed."""
         try:
-            self._take(self._frame(message, conversation), len(message))
+            self._take(self._frame(message, AFTER_HELLO), len(message))
         except End as end:
             self._life.close(end.code, end.reason)
             return False
@@ -189,22 +184,24 @@ class Connection:
         return read_frame(message, conversation, self._context.settings.max_frame_bytes)
 
     def _take(self, frame: ClientFrame, size: int) -> None:
-        if isinstance(frame, (Ack, Pong, TypingFrame)) and not self.on_frames(1 + size // CONTROL_CHARACTERS, 0):
-            return
-        if isinstance(frame, Pong):
+        is_small = isinstance(frame, (Ack, Pong, TypingFrame))
+        if (is_small and not self.on_frames(1 + size // CONTROL_CHARACTERS, 0)) or isinstance(frame, Pong):
             return
         if self._requests is None:
             assert self._attachment is not None  # noqa: S101 - called after the welcome only
-            self._requests = Requests(self._context, self._life, self._wire, self._delivery, self._attachment)
+            self._requests = Requests(self._context, self._life, self._wire, self._delivery, self._attachment, self)
         self._requests.take(frame)
+
+    def on_renewed(self, user: User) -> None:
+        """Continue with a fresh token, which has the values of ``user``, and confirm it to the client."""
+        self.user = user
+        self._liveness.begin(user.expires)
+        self._wire.send(server_frames.renewed(expires_ms(user)))
 
     # The end
 
     def close(self, code: int, reason: str) -> None:
-        """Close the connection with ``code``. If possible, first send a goodbye frame with the reason. Never waits.
-
-        If this is called more than once, the first call decides the code and reason.
-        """
+        """Close the connection with ``code``, after a goodbye frame if possible. See :meth:`.Lifetime.close`."""
         self._life.close(code, reason)
 
     def drop(self) -> None:
@@ -215,7 +212,7 @@ class Connection:
         closing = self._life.closing
         if closing is None:
             return
-        if self._greeted:
+        if self._greeted and not closing.is_refusal:
             await self._delivery.send_rest()
         self._wire.send(server_frames.goodbye(closing.code, closing.reason, closing.retry_ms))
         await self._wire.close(closing.code, closing.reason)

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from transport.auth import REVOKED
 from transport.protocol import close_codes
 from transport.server._places import Holder, Places
 from transport.server.admission import Admission, Admitted
 
 if TYPE_CHECKING:
+    from actors import Revocation
     from actors.loop.clock import LoopTime
     from transport.auth import User
     from transport.server._heartbeat import Heartbeat
@@ -26,7 +28,7 @@ class Counted(Holder, Admitted, Protocol):
     """The interface of a connection that :class:`Connections` calls."""
 
     user: User | None
-    """The authenticated user. None until the limit on the user's connections has allowed this connection."""
+    """The authenticated user. None until the auth function has returned."""
 
     @property
     def waiting_bytes(self) -> int:
@@ -44,6 +46,8 @@ class Connections(Admission[Counted]):
         super().__init__(settings, refusals)
         self.places = Places(settings.max_connections_per_user, settings.give_way_seconds, heartbeat, time)
         """The limit on the connections of each user."""
+        self.revoked = 0
+        """Number of connections closed or refused because their token was revoked."""
         self.signals_dropped = 0
         """Number of signals that were dropped because too many waited for a slow client."""
 
@@ -74,6 +78,14 @@ class Connections(Admission[Counted]):
             self.refused += 1
         return admitted
 
+    def close_revoked(self, revocation: Revocation) -> int:
+        """Close all connections that have a revoked token. Return their number."""
+        found = [each for each in self if _is_covered(each.user, revocation) and each.waits()]
+        for each in found:
+            each.close(close_codes.NOT_AUTHENTICATED, REVOKED)
+        self.revoked += len(found)
+        return len(found)
+
     async def send_away(self) -> None:
         """Close all connections with 1001, some at a time, and wait until all have ended.
 
@@ -86,3 +98,7 @@ class Connections(Admission[Counted]):
             if number % _GOODBYE_BATCH == 0:
                 await trio.sleep(_GOODBYE_SECONDS)
         await self.wait_all_gone()
+
+
+def _is_covered(user: User | None, revocation: Revocation) -> bool:
+    return user is not None and revocation.covers(user.id, user.token_id, user.issued)

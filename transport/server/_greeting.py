@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from actors import CommandRefused, SessionClosed
 from actors.spi import Attach
 from transport._border import called, refusal_in
-from transport.auth import User, checked_user
+from transport.auth import REVOKED, User, checked_user
 from transport.protocol import close_codes, server_frames
 from transport.protocol.handshake import Reject, upgrade
 from transport.protocol.server_frames import OpenRun, QueuedStart, Typist, Welcome
@@ -43,9 +43,9 @@ async def authenticate(context: ServerContext, life: Lifetime, credentials: Cred
     """Call the application's auth function with ``credentials``, and return its user.
 
     Raises:
-        End: With 4501, 4502 or 4004 if the function refused the client, or the token has expired. With 4005 if the
-            function raised AuthUnavailable. With 4006 if the function failed in any other way, or took longer than
-            ``auth_seconds``.
+        End: With 4501, 4502 or 4004 if the function refused the client, or the token has expired or was revoked. With
+            4005 if the function raised AuthUnavailable. With 4006 if the function failed in any other way, or took
+            longer than ``auth_seconds``.
     """
     seconds = context.settings.auth_seconds
     answer: object = TimeoutError(f"no answer within auth_seconds, {seconds:g} s")
@@ -54,6 +54,11 @@ async def authenticate(context: ServerContext, life: Lifetime, credentials: Cred
     if isinstance(answer, User):
         if answer.expires is not None and answer.expires <= time.time():
             raise End(close_codes.TOKEN_EXPIRED, "the token has expired")
+        # Nothing may wait between this check and the moment when the caller stores the user: a revocation in between
+        # would miss the connection.
+        if context.sessions.revocations.covers(answer.id, answer.token_id, answer.issued):
+            context.connections.revoked += 1
+            raise End(close_codes.NOT_AUTHENTICATED, REVOKED)
         return answer
     assert isinstance(answer, BaseException)  # noqa: S101 - `called` returns the result or an exception
     refused = refusal_in(answer)
@@ -91,8 +96,13 @@ async def attach(context: ServerContext, life: Lifetime, user: User, hello: Hell
         raise life.internal_error(error, "the session could not be opened") from error
 
 
-def welcome(connection: str, hello: Hello, attachment: Attachment, settings: Settings) -> bytes:
-    """Return the welcome frame for a connection that is attached to its session."""
+def expires_ms(user: User) -> int | None:
+    """Return the time until the token of ``user`` expires, in ms. Return None if it never expires."""
+    return None if user.expires is None else server_frames.milliseconds(max(0.0, user.expires - time.time()))
+
+
+def welcome(connection: str, user: User, hello: Hello, attachment: Attachment, settings: Settings) -> bytes:
+    """Return the welcome frame for a connection of ``user`` that is attached to its session."""
     return server_frames.welcome(
         Welcome(
             session=hello.session,
@@ -105,6 +115,7 @@ def welcome(connection: str, hello: Hello, attachment: Attachment, settings: Set
             ping_ms=round(settings.ping_seconds * 1000),
             max_frame_bytes=settings.max_frame_bytes,
             command_memory_ms=server_frames.milliseconds(settings.command_memory_seconds),
+            expires_ms=expires_ms(user),
             runs=tuple(OpenRun(run.id, run.name, run.started) for run in attachment.runs),
             queued=tuple(QueuedStart(start.command_id, start.agent, start.since) for start in attachment.queued),
             typing=tuple(Typist(by, id_) for by, id_ in attachment.typing),

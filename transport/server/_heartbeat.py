@@ -49,8 +49,10 @@ class Heartbeat:
     def add(self, connection: Timed, when: float) -> None:
         """Call ``connection.beat`` at ``when``, on trio's clock, and then at each time that ``beat`` returns.
 
-        To end the calls, call :meth:`remove`.
+        If this was called before for the same connection, the earlier call no longer counts. To end the calls, call
+        :meth:`remove`.
         """
+        self.remove(connection)
         if not self._heap or when < self._heap[0][0]:
             self._wakeup.set()
         number = self._numbers_of[connection] = next(self._numbers)

@@ -44,6 +44,11 @@ class Closing:
     retry_ms: int | None
     """Delay in ms before the client reconnects. None if the client should not reconnect."""
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the connection is closed because its user is refused. Such a client gets no more events."""
+        return self.code in (close_codes.NOT_AUTHENTICATED, close_codes.FORBIDDEN)
+
 
 class Lifetime:
     """The state of one connection: whether and how the connection is ending, and the tasks that it has started.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING
 
 import trio
@@ -38,13 +39,16 @@ class Liveness:
         self._expires_at = math.inf
         """The time when the user's token expires, on trio's clock."""
 
-    def begin(self, expires_at: float) -> None:
+    def begin(self, expires: float | None) -> None:
         """Start to send pings.
 
-        The connection will be closed at ``expires_at`` (on trio's clock), when its token expires.
+        The connection will be closed at ``expires`` (in seconds since 1970), when its token expires. None means never.
+
+        To replace this time, call this method again.
         """
-        self._expires_at = expires_at
-        self._context.heartbeat.add(self, min(self._ping_at, expires_at))
+        expires_in = math.inf if expires is None else expires - time.time()
+        self._expires_at = trio.current_time() + expires_in
+        self._context.heartbeat.add(self, min(self._ping_at, self._expires_at))
 
     def stop(self) -> None:
         """Stop the pings and the checks. This can be called more than once."""

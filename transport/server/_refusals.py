@@ -19,7 +19,7 @@ import trio
 
 from actors.failures import MAX_SHOWN, log_failure, log_line, shown
 from transport._sources import ASSIGNMENT, KEYWORD
-from transport.auth import BAD_TOKEN, NO_TOKEN
+from transport.auth import BAD_TOKEN, NO_TOKEN, REVOKED
 from transport.errors import UNAVAILABLE
 from transport.protocol import close_codes
 from transport.protocol.handshake import is_origin
@@ -67,6 +67,7 @@ class Reason(Enum):
     BAD_TOKEN = _Text("4501", "the client has a wrong token")
     NOT_AUTHENTICATED = _Text("4501", "the auth function knows no user with these credentials")
     AUTH_UNAVAILABLE = _Text("4005", "the auth function cannot check the client's credentials now")
+    REVOKED = _Text("4501", "the token was revoked", _USUAL)
     FORBIDDEN = _Text("4502", "the auth function forbids the user")
     TOKEN_EXPIRED = _Text("4004", "the token has expired")
     NO_HELLO = _Text("4503", "no hello came within hello_seconds ({hello_seconds:g} s)")
@@ -156,6 +157,7 @@ Any other error code means that the command itself has a fault.
 BY_TEXT = {
     (close_codes.NOT_AUTHENTICATED, NO_TOKEN): Reason.NO_TOKEN,
     (close_codes.NOT_AUTHENTICATED, BAD_TOKEN): Reason.BAD_TOKEN,
+    (close_codes.NOT_AUTHENTICATED, REVOKED): Reason.REVOKED,
     (close_codes.OVERLOADED, UNAVAILABLE): Reason.AUTH_UNAVAILABLE,
 }
 """The reason for a close code together with the beginning of the text. With other texts, :data:`BY_CODE` decides."""

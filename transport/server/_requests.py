@@ -1,4 +1,4 @@
-"""The way of requests from a client to its session: acks, commands, typing and history, with a rate limit."""
+"""The requests of a client: acks, commands, typing, history and fresh tokens, with a rate limit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from actors.failures import log_line
 from actors.loop.weakly import weakly
 from actors.spi import Command, CommandReply
 from transport.protocol import close_codes, server_frames
-from transport.protocol.client_frames import Ack, CommandFrame, HistoryFrame, TypingFrame
+from transport.protocol.client_frames import Ack, CommandFrame, HistoryFrame, TokenFrame, TypingFrame
 from transport.protocol.limits import MAX_BATCH_EVENTS, Refusals, TokenBucket
 from transport.protocol.names import ErrorCode
 from transport.server._lifetime import End
 from transport.server._refusals import Reason
+from transport.server._renewal import Renewal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from transport.server._context import ServerContext
     from transport.server._delivery import Delivery
     from transport.server._lifetime import Lifetime
+    from transport.server._renewal import TokenHolder
     from transport.server._wire import Wire
 
 logger = logging.getLogger("greenroom.connections")
@@ -37,16 +39,36 @@ class Requests:
     The object is made when the first request comes.
     """
 
-    __slots__ = ("_attachment", "_bucket", "_context", "_delivery", "_life", "_one_history", "_refusals", "_wire")
+    __slots__ = (
+        "_attachment",
+        "_bucket",
+        "_context",
+        "_delivery",
+        "_holder",
+        "_life",
+        "_one_history",
+        "_refusals",
+        "_renewal",
+        "_wire",
+    )
 
-    def __init__(
-        self, context: ServerContext, life: Lifetime, wire: Wire, delivery: Delivery, attachment: Attachment
+    def __init__(  # noqa: PLR0913, PLR0917 - made in one place
+        self,
+        context: ServerContext,
+        life: Lifetime,
+        wire: Wire,
+        delivery: Delivery,
+        attachment: Attachment,
+        holder: TokenHolder,
     ) -> None:
         self._context = context
         self._life = life
         self._wire = wire
         self._delivery = delivery
         self._attachment = attachment
+        self._holder = holder
+        self._renewal: Renewal | None = None
+        """The handler of fresh tokens. None until the first fresh token."""
         self._bucket: TokenBucket | None = None
         self._refusals: Refusals | None = None
         self._one_history: trio.Lock | None = None
@@ -73,6 +95,9 @@ class Requests:
             case HistoryFrame():
                 if self._within_rate(None):
                     self._life.start(self._history, frame)
+            case TokenFrame():
+                if self._within_rate(None):
+                    self._renew(frame.token)
             case _:  # no other frame asks for something
                 pass
 
@@ -101,6 +126,11 @@ class Requests:
         if self._refusals.flooding(now):
             raise End(close_codes.FLOODING, "the rate limit was ignored")
         return False
+
+    def _renew(self, token: str) -> None:
+        if self._renewal is None:
+            self._renewal = Renewal(self._context, self._life, self._holder, self._attachment.session)
+        self._renewal.renew(token)
 
     def _command(self, frame: CommandFrame) -> None:
         # The session may reply an hour later, when the start's turn comes. *A client that came back and sent the start

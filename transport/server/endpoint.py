@@ -47,6 +47,8 @@ class EndpointStatistics:
     """Number of connections closed at once since the start because they came too fast."""
     silent_dropped: int
     """Number of connections closed before their request, to make room for newer connections."""
+    revoked: int
+    """Number of connections closed or refused since the start because their token was revoked."""
     flusher_rounds: int
     """Number of rounds of the flusher (the task that writes new data). A round serves all connections with new data."""
     flusher_visits: int
@@ -110,7 +112,11 @@ class Endpoint:
 
         Cancellation: all connections end without a goodbye. To send goodbyes, first call :meth:`say_goodbye`.
         """
-        with self._context.sessions.calling_after_commits(self._context.flusher.visit):
+        context = self._context
+        with (
+            context.sessions.calling_after_commits(context.flusher.visit),
+            context.sessions.revocations.notifying(context.connections.close_revoked),
+        ):
             await self._run()
 
     async def _run(self) -> None:
@@ -168,6 +174,7 @@ class Endpoint:
             refused=connections.refused,
             too_fast=self._stage.too_fast,
             silent_dropped=connections.silent_dropped,
+            revoked=connections.revoked,
             flusher_rounds=flusher.rounds,
             flusher_visits=flusher.visits,
             waiting_bytes=connections.waiting_bytes,

@@ -38,7 +38,7 @@
  *   data: { [key: string]: any } }} Event  `ts` is in ms since 1970
  * @typedef {{ type: "reset", reason: "epoch_changed" | "trimmed" | "ahead" | string }} Reset
  * @typedef {{ session: string, connection: string, epoch: string, oldest: number, latest: number, recovered: boolean,
- *   reset?: string, ping_ms: number, max_frame_bytes: number, command_memory_ms?: number, typing: { by: "user" | "agent", id: string }[],
+ *   reset?: string, ping_ms: number, max_frame_bytes: number, command_memory_ms?: number, expires_ms?: number, typing: { by: "user" | "agent", id: string }[],
  *   runs: { run_id: string, agent: string, started: number }[], queued: QueuedStart[] }} Welcome
  * @typedef {{ command_id: string, agent: string, since?: number }} QueuedStart  a start that waits for its turn; `since`
  *   (ms since 1970, the server's clock) is missing if it began to wait while this client was connected
@@ -55,8 +55,8 @@
  * @typedef {object} Options
  * @property {string} session                  1 to 128 characters of A–Z a–z 0–9 . _ ~ : -
  * @property {string | (() => string | Promise<string>)} [token]
- *   A function is called for every connection, so that an expired token (4004) is followed by a fresh one. If it throws or
- *   takes too long, the client waits and tries again. With a string, 4004 is final.
+ *   A function is called for every connection, and before the token expires: the connection goes on with the fresh token. If
+ *   it throws or takes too long, the client waits and tries again. With a string, the end of the token (4004) is final.
  * @property {Position} [resume]               from an earlier `client.position`; used before the one that `persist` stored
  * @property {"oldest" | "latest"} [from]      where a client without a position begins
  * @property {boolean} [strict]                end the client (4410) instead of a reset if the position is lost
@@ -431,7 +431,7 @@ export class Client extends EventTarget {
     const place = frame.recovered ? (before?.epoch === frame.epoch ? before : undefined) : this.#begin(frame);
     if (attempt.live || !place) return attempt.lose(1006, "a welcome that cannot be");
     this.#position = place;
-    attempt.welcomed(frame.ping_ms);
+    attempt.welcomed(frame.ping_ms, frame.expires_ms);
     const queued = Array.isArray(frame.queued) ? frame.queued : []; // a server of an older version has none
     this.#queued = new Map(queued.map((start) => [start?.command_id, start]));
     if (!frame.recovered && before) this.#deliver({ type: "reset", reason: frame.reset ?? "unknown" }, before);
@@ -950,7 +950,7 @@ function depth(text) {
  * @property {any} WebSocket
  * @property {(token: string | undefined) => object} hello
  * @property {() => number} seq               the position
- * @property {(frame: any) => void} received  every frame but ping and goodbye
+ * @property {(frame: any) => void} received  every frame but ping, token and goodbye
  * @property {() => void} steady              called when it has been live for STEADY_MS
  * @property {(ended: Ended) => void} lost    called once, at the end
  */
@@ -963,6 +963,7 @@ const LATE_MS = 1_000; // a timer that fires later than this was late because th
 const STEADY_MS = 5_000; // live for this long, a connection resets the count of failures
 const DEFAULT_PING_MS = 25_000;
 const MAX_RETRY_MS = 3_600_000;
+const RENEW_MS = 90_000; // so long before its end a token is renewed: the timers of a hidden page may be a minute late
 const FINAL = new Set(["SecurityError", "SyntaxError", "TypeError"]); // trying again does not help: ws: from an https: page
 
 /**
@@ -978,6 +979,7 @@ class Attempt {
   /** @type {{ code: number, reason: string, retry_ms?: unknown } | undefined} */ #goodbye;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #silenceTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #steadyTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #renewTimer;
   #silenceMs = OPENING_MS;
   #probing = false;
   over = false;
@@ -991,19 +993,39 @@ class Attempt {
   start() {
     if (this.over) return;
     this.#expect(OPENING_MS);
-    const { token } = this.#uses;
-    new Promise((resolve) => resolve(typeof token === "function" ? token() : token)).then(
+    this.#fetch().then(
       this.#step((fetched) => this.#dial(fetched ?? undefined)),
       this.#step((error) => this.lose(1006, `no token: ${textOf(error)}`)),
     );
   }
 
-  /** The server has welcomed this connection. @param {unknown} pingMs */
-  welcomed(pingMs) {
+  /** @returns {Promise<unknown>} */
+  #fetch() {
+    const { token } = this.#uses;
+    return new Promise((resolve) => resolve(typeof token === "function" ? token() : token));
+  }
+
+  /** The server has welcomed this connection. @param {unknown} pingMs @param {unknown} expiresMs */
+  welcomed(pingMs, expiresMs) {
     this.live = true;
     const ping = typeof pingMs === "number" && pingMs > 0 ? pingMs : DEFAULT_PING_MS;
     this.#expect((this.#silenceMs = ping + SILENCE_GRACE_MS));
     this.#steadyTimer = after(STEADY_MS, this.#step(() => this.#uses.steady()));
+    this.#expires(expiresMs);
+  }
+
+  /**
+   * Send a fresh token before the present one expires. If there is none, the connection goes on until then.
+   *
+   * @param {unknown} ms  until the present token expires
+   */
+  #expires(ms) {
+    clearTimeout(this.#renewTimer);
+    if (typeof ms !== "number" || typeof this.#uses.token !== "function") return;
+    this.#renewTimer = after(Math.max(ms / 2, ms - RENEW_MS, 1000), this.#step(() => {
+      const send = this.#step((token) => isText(token) && this.send(JSON.stringify({ type: "token", token })));
+      this.#fetch().then(send, () => {});
+    }));
   }
 
   /** @param {string} text */
@@ -1042,6 +1064,7 @@ class Attempt {
     this.live = false;
     clearTimeout(this.#silenceTimer);
     clearTimeout(this.#steadyTimer);
+    clearTimeout(this.#renewTimer);
     const socket = this.#socket;
     this.#socket = undefined;
     try {
@@ -1094,6 +1117,7 @@ class Attempt {
       return this.lose(1006, "a frame that is not JSON");
     }
     if (frame?.type === "ping") this.send('{"type":"pong"}');
+    else if (frame?.type === "token") this.#expires(frame.expires_ms);
     else if (frame?.type === "goodbye") this.#goodbye = Number.isInteger(frame.code) ? frame : undefined;
     else this.#uses.received(frame);
   }
