@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,20 @@ def frame(opcode: int, payload: bytes = b"", *, final: bool = True) -> bytes:
     return head + (size.to_bytes(2, "big") if size >= _TWO_BYTES else b"") + _MASK + payload
 
 
+def announced(size: int) -> bytes:
+    """Return the head of a text frame of 64 KB or more. Its mask is zero."""
+    return b"\x81\xff" + size.to_bytes(8, "big") + _MASK
+
+
 def fragmented(payload: bytes, fragments: int) -> bytes:
     """Return a text message as ``fragments`` frames; all but the last are empty."""
     first = frame(TEXT, final=False)
     return first + frame(CONTINUATION, final=False) * (fragments - 2) + frame(CONTINUATION, payload)
+
+
+def told(type_: str, **fields: object) -> bytes:
+    """Return a frame of ``greenroom.v1`` as bytes."""
+    return frame(TEXT, json.dumps({"type": type_, **fields}).encode())
 
 
 @asynccontextmanager

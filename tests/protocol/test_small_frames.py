@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from _probes import StepCounter
 from protocol.agents import make_app
 from protocol.raw import CONTINUATION, PING, PONG, TEXT, fragmented, frame, raw_client, raw_client_in_memory
 from protocol.wire import Ended, greeted, wait_for_connections
@@ -222,6 +223,19 @@ async def test_flood_after_the_close(messages: int, seconds: float, autojump_clo
             while await stream.receive_some():
                 pass
             assert trio.current_time() == pytest.approx(seconds, abs=0.1)
+
+
+async def test_frames_behind_a_flood(autojump_clock: MockClock) -> None:
+    """After a client was closed for flooding (4505), none of its frames are handled, however many there are."""
+    steps = StepCounter()
+    async with make_app(control_frames_per_second=50).running(port=0) as server:
+        async with raw_client_in_memory(server) as (one, stream):
+            await one.hello()
+            trio.lowlevel.add_instrument(steps)
+            await stream.send_all(CONTROLS["pong"] * FLOOD)
+            assert (await one.ended()).code == 4505
+            trio.lowlevel.remove_instrument(steps)
+    assert steps.count < FLOOD // FRAMES_PER_TURN / 2
 
 
 async def test_ping_after_the_close(caplog: pytest.LogCaptureFixture) -> None:

@@ -39,6 +39,9 @@ class FrameLimits:
             greeted: Whether the client got its welcome. Before the welcome, the connection ends without a goodbye: any
                 stranger can send such a flood, because no token is needed for it.
         """
+        # The close frame of this client is not waited for. *It can be behind thousands of frames, which all cost time.*
+        if self._life.closing is not None and self._life.closing.code == close_codes.FLOODING:
+            return False
         if self._allow_controls(controls) and self._allow_fragments(fragments):
             return True
         if greeted:

@@ -1,0 +1,161 @@
+"""Peers that do not read, say nothing, or vanish: each is let go in time, with everything that it held."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from _scale import scaled
+from attacks.arena import ATTACKERS, HEAD, Attacker, Got, arena
+from protocol.raw import PING, PONG, TEXT, announced, frame, told
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio.testing import MockClock
+
+HELLO = frame(TEXT, b'{"type":"hello","session":"attacked"}')
+MUCH = {"agent": "emit", "input": {"count": 200, "size": 20_000}}
+"""The arguments of a run that emits more than the buffers of a socket hold."""
+
+
+async def ask_for_much(one: Attacker) -> None:
+    """Say hello on a socket that takes little, and start a run that emits much."""
+    one.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await one.hello(session="attacked")
+    await one.tell("command", id="1", name="run.start", args=MUCH)
+
+
+async def only_listen(one: Attacker) -> None:
+    """Do nothing for a minute."""
+    await trio.sleep(60)
+
+
+async def go_on_sending(one: Attacker) -> None:
+    """Send pings and messages for a minute, and read none of the answers."""
+    for _ in range(12):
+        await one.send(frame(PING, b"x" * 125) + frame(TEXT, b'{"type":"ack","seq":1}'))
+        await trio.sleep(5)
+
+
+@pytest.mark.parametrize("then", [only_listen, go_on_sending])
+async def test_peer_that_does_not_read(then: Callable[[Attacker], Awaitable[None]], patient_clock: MockClock) -> None:
+    """A client that does not read is let go after ``slow_seconds``, and every frame that it got is whole.
+
+    It does not help the client to send something.
+    """
+
+    async def attack(one: Attacker) -> None:
+        await ask_for_much(one)
+        await then(one)
+
+    async with arena() as here:
+        assert set(await here.endure(attack)) <= {Got(101), Got(101, 4001)}
+
+
+HALF = {"nothing": b"", "a frame of 4 EB": announced(2**62) + b"x" * 1000, "a fragment": frame(TEXT, b"{", final=False)}
+
+
+@pytest.mark.parametrize("sent", HALF.values(), ids=HALF)
+async def test_peer_that_says_nothing(sent: bytes, patient_clock: MockClock) -> None:
+    """A client that is there no more, or never ends its message, gets 4002 after ``ping_seconds`` and ``pong_seconds``.
+
+    A frame takes as much memory as has come of it.
+    """
+
+    async def attack(one: Attacker) -> None:
+        await one.hello()
+        await one.send(sent)
+
+    async with arena() as here:
+        assert await here.endure(attack) == [Got(101, 4002)] * ATTACKERS
+
+
+async def test_peer_without_a_hello(patient_clock: MockClock) -> None:
+    """A client that opens a WebSocket and says nothing gets 4503 after ``hello_seconds``."""
+
+    async with arena() as here:
+        assert await here.endure(lambda one: one.upgrade()) == [Got(101, 4503)] * ATTACKERS
+
+
+WHOLE = HEAD + b"\r\n"
+PARTS = {
+    "nothing": b"",
+    "half a request": HEAD[:60],
+    "a request": WHOLE,
+    "the head of a frame": WHOLE + HELLO[:1],
+    "half a hello": WHOLE + HELLO[:20],
+    "a fragment": WHOLE + HELLO + frame(TEXT, b'{"type":', final=False),
+    "half a long frame": WHOLE + HELLO + b"\x81\xfe\xff\xff\0\0\0\0" + b"x" * 30_000,
+    "a run": WHOLE + HELLO + told("command", id="1", name="run.start", args=MUCH),
+}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+async def test_peer_that_vanishes(part: bytes, patient_clock: MockClock) -> None:
+    """A client may vanish in the middle of anything, with FIN or RST. Nothing of it stays, and no error is logged."""
+
+    def attack(leave: str) -> Callable[[Attacker], Awaitable[None]]:
+        async def vanish(one: Attacker) -> None:
+            head, _, rest = part.partition(WHOLE)
+            if WHOLE in part:
+                await one.upgrade()
+            await one.send(head + rest)
+            await trio.sleep(0.1)
+            if leave == "RST":
+                one.reset()
+            else:
+                await one.leave()
+
+        return vanish
+
+    async with arena() as here:
+        for leave in ("FIN", "RST"):
+            assert set(await here.endure(attack(leave))) <= {Got(), Got(101)}
+
+
+LATE = {
+    "nothing": b"",
+    "pings and pongs": frame(PING) * 3 + frame(PONG) * 3,
+    "half a frame": b"\x81",
+    "hellos": HELLO * 3,
+    "no WebSocket": b"\xff" * 100,
+}
+
+
+@pytest.mark.parametrize("late", LATE.values(), ids=LATE)
+async def test_peer_that_does_not_close(late: bytes, patient_clock: MockClock) -> None:
+    """A client that does not answer the server's close frame, or answers with something else, is gone seconds later."""
+
+    async def attack(one: Attacker) -> None:
+        await one.upgrade()
+        await one.send(frame(TEXT, b"{}"))
+        await one.read(b"\x88")
+        await one.send(late)
+        began = trio.current_time()
+        await one.read()
+        assert trio.current_time() - began < 5
+
+    async with arena() as here:
+        assert await here.endure(attack) == [Got(101, 4500)] * ATTACKERS
+
+
+CONNECTIONS = scaled(300, 10_000)
+
+
+async def test_connections_that_come_and_go(patient_clock: MockClock) -> None:
+    """Ten thousand connections that are opened and dropped at once, in the middle of anything, leave nothing behind."""
+    parts = list(PARTS.values())[:-1]
+
+    async def attack(one: Attacker) -> None:
+        for number in range(CONNECTIONS // 10):
+            async with (another := await here.connect()).stream:
+                await another.send(parts[number % len(parts)])
+                if number % 2:
+                    another.reset()
+        await one.leave()
+
+    async with arena(handshakes_per_second=1e9) as here:
+        assert await here.endure(attack, times=10) == [Got()] * 10
