@@ -89,6 +89,16 @@ def shown(value: object, limit: int = MAX_SHOWN) -> str:
     return text or f"<{class_name(value)}>"
 
 
+def one_line(text: str) -> str:
+    r"""Return the text with an escape sequence, such as ``\n``, for each character that is not printable.
+
+    The result cannot look like two lines, and it has no control characters that a terminal would obey.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def describe(error: BaseException, limit: int = MAX_TEXT) -> str:
     """Return the class name and the text of an exception on one line. For a group, add its members. Never raises."""
     return _cut(": ".join(part for part in (class_name(error), message_of(error, limit)) if part), limit)
@@ -207,6 +217,9 @@ def log_failure(
 ) -> None:
     """Log ``message % args`` with the traceback of ``error``. Never raises.
 
+    The arguments are logged as by :func:`log_line`. If a text of the exception has line ends or control characters, the
+    traceback is indented and these characters are escaped: no part of the text can look like a line of the log.
+
     A handler of the standard library can raise a ``RecursionError``. Such a handler also lets an exception of a
     formatter or filter pass, unless that exception is an ``Exception``. If no traceback can be logged, the line has as
     much text as possible.
@@ -220,25 +233,29 @@ def log_failure(
     """
     if not logger.isEnabledFor(level):
         return
-    if is_plain(error) and _logged(logger, level, message, *args, exc_info=error):
+    arguments = _printable(args)
+    if is_plain(error) and _logged(logger, level, message, arguments, error):
         return
-    if not _logged(logger, level, message + "\n%s", *args, _tracebacks(error)):
-        _logged(logger, level, "%s: %s", message, class_name(error))
+    if not _logged(logger, level, message + "\n%s", (*arguments, _indented(_tracebacks(error)))):
+        _logged(logger, level, "%s: %s", (message, one_line(class_name(error))))
 
 
-def log_line(logger: logging.Logger, level: int, message: str, *args: object) -> None:
+def log_line(logger: logging.Logger, level: int, message: str, *args: object, block: str = "") -> None:
     """Log ``message % args``. Never raises, not even if a filter of the application raises.
 
-    A failing filter must not end the code that logs, because that code perhaps serves every session.
+    A failing filter must not end the code that logs, because that code perhaps serves every session. Control characters
+    and line ends in the arguments are escaped: *the name of a user that contained a line end could forge a line*.
 
     Args:
         logger: The logger.
         level: The level of the line.
         message: A format string for ``args``.
         args: Arguments of the message.
+        block: A text of several lines, such as a stack. It is logged below the message, indented.
     """
     if logger.isEnabledFor(level):
-        _logged(logger, level, message, *args)
+        below = ("\n" + _indented(block),) if block else ()
+        _logged(logger, level, message + "%s" * len(below), (*_printable(args), *below))
 
 
 def is_plain(error: BaseException) -> bool:
@@ -257,15 +274,43 @@ def is_plain(error: BaseException) -> bool:
     return not level
 
 
+def _printable(args: tuple[object, ...]) -> tuple[object, ...]:
+    """Return the arguments of a log line, with everything that is no number as a text without control characters."""
+    return tuple(each if isinstance(each, (int, float)) else one_line(text_of(each, sys.maxsize)) for each in args)
+
+
 def _logged(
-    logger: logging.Logger, level: int, message: str, *args: object, exc_info: BaseException | None = None
+    logger: logging.Logger, level: int, message: str, args: tuple[object, ...], error: BaseException | None = None
 ) -> bool:
-    """Log one line. Return False if the logging raised an exception."""
+    """Log one line, with the traceback of ``error``. Return False if the logging raised an exception."""
     try:
-        logger.log(level, message, *args, exc_info=exc_info, stacklevel=3)
+        path, line, function, _ = logger.findCaller(stacklevel=3)
+        info = None if error is None else (type(error), error, traceback_of(error))
+        record = logger.makeRecord(logger.name, level, path, line, message, args, info, function)
+        if error is not None and _has_unprintable(error):
+            # Formatters use this text instead of their own.
+            record.exc_text = _indented("".join(traceback.format_exception(error)))
+        logger.handle(record)
     except BaseException:  # noqa: BLE001 - a failing handler must not fail the code that logs
         return False
     return True
+
+
+def _has_unprintable(error: BaseException) -> bool:
+    """Return whether a traceback of the exception would show a text with line ends or control characters."""
+    texts = (text for each in _walk(error, _related) for text in (class_name(each), each, *_notes(each)))
+    return not all(text_of(text, sys.maxsize).isprintable() for text in texts)
+
+
+def _notes(error: BaseException) -> tuple[object, ...]:
+    """Return the notes that code has added to the exception. A traceback shows them."""
+    notes: object = getattr(error, "__notes__", ())
+    return tuple(cast("list[object]", notes)) if isinstance(notes, (list, tuple)) else (notes,)
+
+
+def _indented(text: str) -> str:
+    """Return the text with indented lines and escaped control characters."""
+    return "\n".join("    " + one_line(line) for line in text.splitlines())
 
 
 def _tracebacks(error: BaseException) -> str:

@@ -287,3 +287,59 @@ def test_any_tree_of_exceptions(errors: list[BaseException], data: st.DataObject
     for error in errors:
         assert type(error).__name__ in failures.describe(error)
         failures.log_failure(LOGGER, "failed", error=error)
+
+
+def test_one_line() -> None:
+    """``one_line`` escapes each character that is not printable, and keeps all others."""
+    assert failures.one_line("a\nb\x1b[2J\u2028\u202e é 中 👍") == r"a\nb\x1b[2J\u2028\u202e é 中 👍"
+
+
+def noted(error: Exception, note: str) -> Exception:
+    """Return the exception after ``note`` was added to it."""
+    error.add_note(note)
+    return error
+
+
+FOREIGN: list[Callable[[str], Exception]] = [
+    ValueError,
+    lambda text: ExceptionGroup("group", [ValueError(text)]),
+    lambda text: ExceptionGroup(text, [ValueError()]),
+    lambda text: noted(ValueError(), text),
+    lambda text: caused_by(ValueError("later"), ValueError(text)),
+    lambda text: ExceptionGroup("deep", [nested(failures.MAX_DEPTH), ValueError(text)]),
+]
+
+
+def caused_by(error: Exception, cause: Exception) -> Exception:
+    """Return the exception ``error``, with a cause."""
+    error.__cause__ = cause
+    return error
+
+
+@settings(max_examples=scaled(60, 2_000))
+@given(text=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20), make=st.sampled_from(FOREIGN))
+def test_no_text_forges_a_line(text: str, make: Callable[[str], Exception]) -> None:
+    """No argument, exception or block of a log record can begin a line of the log, or reach a terminal as a control.
+
+    Only the first line of a record is not indented, or a line of the traceback that Python writes.
+    """
+    lines: list[str] = []
+
+    class Keeps(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    handler = Keeps()
+    handler.setFormatter(logging.Formatter("START %(message)s"))
+    LOGGER.addHandler(handler)
+    forged = text + "\nSTART forged"
+    try:
+        failures.log_line(LOGGER, logging.WARNING, "user %s has %d", forged, 3, block=forged)
+        failures.log_failure(LOGGER, "user %s failed", forged, error=make(forged))
+    finally:
+        LOGGER.removeHandler(handler)
+    assert len(lines) == 2
+    for line in lines:
+        assert line.replace("\n", "").isprintable()
+        assert [part for part in line.split("\n") if part.startswith("START")] == [line.split("\n")[0]]
+        assert all(part.startswith("    ") for part in line.split("\n")[1:])

@@ -66,9 +66,9 @@ def test_answering_loop_is_not_inspected(scene: Scene) -> None:
 
 def test_stall_is_logged_once(scene: Scene) -> None:
     """If the event loop is blocked, one warning is logged while it lasts, and one line with its length afterwards."""
-    scene.dog.ask(scene.asked.append, lambda: ": by something")
+    scene.dog.ask(scene.asked.append, lambda: (": by something", "line 1\nline 2"))
     assert scene.lines == [
-        "the event loop stands still for more than 0.01 s: by something",
+        "the event loop stands still for more than 0.01 s: by something\n    line 1\n    line 2",
         "the event loop stood still for 5.0 s; no client is judged by that time",
     ]
     scene.dog.ask(lambda answer: answer(), lambda: pytest.fail("was looked at"))
@@ -78,9 +78,9 @@ def test_stall_is_logged_once(scene: Scene) -> None:
 def test_late_stack_is_not_logged(scene: Scene) -> None:
     """If the event loop answers while its stack is being read, the stack is not logged: it may show later code."""
 
-    def too_late() -> str:
+    def too_late() -> tuple[str, str]:
         scene.answer()
-        return ": by something"
+        return ": by something", ""
 
     scene.dog.ask(scene.asked.append, too_late)
     assert scene.lines == ["the event loop stood still for 5.0 s; no client is judged by that time"]
@@ -94,7 +94,7 @@ def test_short_stall_is_not_logged(scene: Scene) -> None:
         scene.asked.append(answer)
         scene.answer()
 
-    scene.dog.ask(answer_late, lambda: "")
+    scene.dog.ask(answer_late, lambda: ("", ""))
     assert scene.lines == []
 
 

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from actors.failures import one_line
 from transport._process import Reporter
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ def say(line: str) -> None:
 
     Characters that a terminal would obey are escaped: a part of the line may come from a server or a client.
     """
-    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
-    print(f"greenroom: {shown}", file=sys.stderr, flush=True)
+    print(f"greenroom: {one_line(line)}", file=sys.stderr, flush=True)
 
 
 class TerminalReporter(Reporter):

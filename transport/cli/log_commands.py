@@ -10,6 +10,7 @@ import orjson
 import trio
 
 from actors import LogCorrupt, open_log, verify_log
+from actors.failures import one_line
 from actors.spi import StreamWalk
 from transport.cli._terminal import say
 
@@ -67,7 +68,7 @@ async def verify(log: str) -> int:
     async with _open(log) as opened:
         report = await verify_log(opened)
     for fault in report.faults:
-        print(f"{log}: {fault}")
+        print(one_line(f"{log}: {fault}"))
     verdict = f"{len(report.faults)} faults" if report.faults else "whole"
     print(f"{log}: {report.sessions} sessions, {report.events} events: {verdict}")
     return FAULTY if report.faults else 0
@@ -93,7 +94,7 @@ async def export(log: str, user: str | None, session: str | None) -> int:
                 await export_session(opened, key)
             except LogCorrupt as error:
                 faults += 1
-                print(f"{log}: {key.user!r} {key.session}: {error}", file=sys.stderr)
+                print(one_line(f"{log}: {key.user!r} {key.session}: {error}"), file=sys.stderr)
     sys.stdout.flush()
     if not keys and (user is not None or session is not None):
         say(f"{log}: {_missing(user, session)}")

@@ -9,6 +9,7 @@ import orjson
 import trio
 
 from actors import ConfigError
+from actors.failures import one_line
 from transport._border import the_one
 from transport.cli._errors import in_one_line
 from transport.cli._options import add_settings_option, settings_in
@@ -132,7 +133,7 @@ def _json(event: Event) -> str:
 
 
 def _line(event: Event) -> str:
-    """Return the event as one line. JSON escapes the control characters that a terminal would obey."""
+    """Return the event as one line, without control characters that a terminal would obey."""
     when = dt.datetime.fromtimestamp(event.ts / 1000, dt.UTC).astimezone().strftime("%H:%M:%S")
     source = event.call_id or event.run_id or "-"
-    return f"{event.seq:>6} {when} {event.type:<16} {source:<22} {orjson.dumps(event.data).decode()}"
+    return f"{event.seq:>6} {when} {event.type:<16} {source:<22} {one_line(orjson.dumps(event.data).decode())}"

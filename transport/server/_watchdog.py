@@ -80,20 +80,21 @@ class Watchdog:
                 stood,
             )
 
-    def ask(self, call_soon: Callable[[Callable[[], None]], None], look: Callable[[], str]) -> None:
+    def ask(self, call_soon: Callable[[Callable[[], None]], None], look: Callable[[], tuple[str, str]]) -> None:
         """Ask the event loop for an answer, and wait for the answer. Log a warning if the answer takes too long.
 
         Args:
             call_soon: Schedules a function to be called in the event loop.
-            look: Returns a description of the code that blocks the event loop.
+            look: Returns the name and the stack of the code that blocks the event loop, as :func:`look_at`.
         """
         self._answered.clear()
         call_soon(self.answer)
         if self._answered.wait(self._seconds):
             return
-        seen = look()
+        seen, stack = look()
         if not self._answered.is_set():  # else it may show what came after
-            log_line(logger, logging.WARNING, "the event loop stands still for more than %g s%s", self._seconds, seen)
+            message = "the event loop stands still for more than %g s%s"
+            log_line(logger, logging.WARNING, message, self._seconds, seen, block=stack)
             self._answered.wait()
 
     def _watch(self, token: trio.lowlevel.TrioToken, thread_id: int) -> None:
@@ -104,16 +105,19 @@ class Watchdog:
                 return
 
 
-def look_at(thread_id: int) -> str:
-    """Return the end of a log message: the name and stack of the code that blocks the event loop in this thread."""
+def look_at(thread_id: int) -> tuple[str, str]:
+    """Return the end of a log message with the name of the code that blocks the event loop in this thread.
+
+    The second value is the stack of this code.
+    """
     frame = sys._current_frames().get(thread_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # documented
     if frame is None:
-        return ""
+        return "", ""
     try:
         stack = "".join(traceback.format_stack(frame, MAX_FRAMES))
     except BaseException:  # noqa: BLE001 - source lines come from foreign loaders, and the watch must go on
         stack = ""
-    return f", and so does every user: {_owner(frame)} runs code that does not await, at\n{stack}"
+    return f", and so does every user: {_owner(frame)} runs code that does not await, at", stack
 
 
 def _owner(frame: FrameType) -> str:
