@@ -95,7 +95,8 @@ class Opened(MemoryLog):
 
     def __init__(self, inner: EventLog) -> None:
         super().__init__()
-        for name in ("make", "head", "append", "mark", "read", "trim", "streams", "usage", "oldest_streams", "remove"):
+        calls = ("make", "head", "append", "mark", "read", "trim", "streams", "usage", "oldest_streams", "remove")
+        for name in (*calls, "revoke", "revocations"):
             setattr(self, name, getattr(inner, name))
 
     async def open(self) -> None: ...
