@@ -119,7 +119,7 @@ class Tokens:
         if not key.can_sign:
             raise ValueError("the key of TokenAuth cannot sign tokens, because it is a public key")
         now = time.time()
-        claims: dict[str, Any] = {"sub": _text("sub", user, MAX_USER), "iat": now, "exp": now + seconds}
+        claims: dict[str, Any] = {"sub": _text("id of a user", user, MAX_USER), "iat": now, "exp": now + seconds}
         claims["jti"] = secrets.token_hex(8)
         for name, given in (("aud", self._rules.audience), ("iss", self._rules.issuer)):
             if given is not None:
