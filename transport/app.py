@@ -204,8 +204,9 @@ class Greenroom:
             port: The port. With 0, a free port is taken; :attr:`Server.url` contains it. With None, the setting
                 ``port`` counts.
             log: The log to use in place of the log that was passed to ``Greenroom``.
-            origins: Origins of pages that this process serves too. Such pages are always allowed to connect. The
-                setting ``allowed_origins`` adds others.
+            origins: Origins of pages that this process serves too. Such pages are always allowed to connect. The host
+                ``0.0.0.0`` or ``[::]`` in an origin stands for the IP address at which a client reaches the endpoint.
+                The setting ``allowed_origins`` adds others.
 
         Raises:
             ConfigError: If the app is running already, or would listen beyond loopback without ``auth``.

@@ -17,9 +17,10 @@ ROOT = HERE.parents[1]
 class ServerProcess:
     """A process that runs ``greenroom demo``, or ``greenroom serve`` with an app of the folder ``apps``."""
 
-    def __init__(self, folder: Path, *command: str, apps: Path = HERE) -> None:
+    def __init__(self, folder: Path, *command: str, apps: Path = HERE, cache: Path | None = None) -> None:
         self._command = command
         self._apps = apps
+        self._cache = cache or folder / "cache"
         self._folder = folder
         self._holders = (held_port(), held_port())
         self.start()
@@ -31,7 +32,7 @@ class ServerProcess:
         self._process = subprocess.Popen(
             [*command, "--port", ws, "--http-port", http, "--log", f"sqlite:{self._folder / 'log.db'}"],
             cwd=self._apps,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(self._folder / "cache")},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(self._cache)},
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from actors import ConfigError
-from transport import Settings
-from transport.http._addresses import url_of
+from transport import Credentials, NotAuthenticated, Settings
+from transport.http._addresses import own_origins, url_of
 from transport.http._own_pages import checked_folder
 from transport.http._server import PageServer, serve_http
 from transport.http.pages import LIBRARY, PAGE, WEB, pages
+from transport.http.visitors import VISITOR_SECONDS, VisitorTokens
 from transport.server.listening import listen
 
 if TYPE_CHECKING:
@@ -46,11 +48,11 @@ class Answer:
         return json.loads(self.body)
 
 
-def _get(port: int, path: str, headers: dict[str, str]) -> Answer:
-    """Send a GET request from a thread and return the response."""
+def _ask(port: int, method: str, path: str, headers: dict[str, str]) -> Answer:
+    """Send a request from a thread and return the response."""
     connection = http.client.HTTPConnection(HOST, port, timeout=10)
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, headers=headers)
         response = connection.getresponse()
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
     finally:
@@ -65,8 +67,16 @@ class Site:
 
     async def get(self, path: str, **headers: str) -> Answer:
         """Return the response to a GET request. An underscore in a header name becomes a hyphen."""
+        return await self.ask("GET", path, **headers)
+
+    async def ask(self, method: str, path: str, **headers: str) -> Answer:
+        """Return the response to a request. An underscore in a header name becomes a hyphen."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await trio.to_thread.run_sync(_get, self.port, path, named)
+        return await trio.to_thread.run_sync(_ask, self.port, method, path, named)
+
+    async def token(self, **headers: str) -> Answer:
+        """Return the response to a page's request for a token."""
+        return await self.ask("POST", "/token", X_Requested_With="greenroom", **headers)
 
 
 class ErrorThatExits(Exception):
@@ -78,22 +88,23 @@ class ErrorThatExits(Exception):
     __repr__ = __str__
 
 
-def sign(user: str, seconds: float) -> str:
-    """Return a simple token for a user, as ``issue_token`` does in a real server."""
-    return f"signed.{user}.{round(seconds)}"
+TOKENS = VisitorTokens("a key that is long enough for HS256")
 
 
-def user_of_token(token: str) -> str | None:
-    """Return the user that a token names. Return None if the token is not valid."""
-    found = re.fullmatch(r"signed\.(.*)\.\d+", token)
-    return found[1] if found else None
+def user_of(answer: Answer) -> str:
+    """Return the user of the token in a response."""
+    return TOKENS.auth.user(answer.json["token"]).id
+
+
+def cookie_in(answer: Answer) -> str:
+    """Return the cookie in a response, as the browser sends it back: its name and its value."""
+    return answer.headers["set-cookie"].split(";")[0]
 
 
 def make_pages(**changes: Any) -> Starlette:
     """Return the pages with the usual arguments, except for the arguments in ``changes``."""
     usual: dict[str, Any] = {"ws_url": "ws://127.0.0.1:8765/", "agent": "assistant", "health": lambda: {"sessions": 3}}
-    tokens: dict[str, Any] = {"issue_token": sign, "read_token": user_of_token}
-    return pages(**(usual | tokens | changes))
+    return pages(**(usual | {"tokens": TOKENS} | changes))
 
 
 async def open_site(nursery: trio.Nursery, **changes: Any) -> Site:
@@ -205,16 +216,15 @@ async def test_wildcard_address_is_replaced(nursery: trio.Nursery) -> None:
 async def test_cookie_identifies_the_browser(site: Site) -> None:
     """A browser without a cookie becomes a new user and gets a cookie.
 
-    If it sends this cookie later, it is the same user again.
+    If it sends this cookie later, it is the same user again, and the cookie is valid for as long again.
     """
-    first, other = await site.get("/token"), await site.get("/token")
-    user = user_of_token(first.json["token"])
-    assert user
-    assert user != user_of_token(other.json["token"])
-    cookie = first.headers["set-cookie"].split(";")[0]
-    again = await site.get("/token", Cookie=cookie)
-    assert user_of_token(again.json["token"]) == user
-    assert again.headers["set-cookie"].split(";")[0] == cookie  # for as long again
+    first, other = await site.token(), await site.token()
+    assert user_of(first) != user_of(other)
+    again = await site.token(Cookie=cookie_in(first))
+    assert user_of(again) == user_of(first)
+    once_more = await site.token(Cookie=cookie_in(again))
+    assert user_of(once_more) == user_of(first)
+    assert "max-age=7776000" in again.headers["set-cookie"].lower()
 
 
 async def test_cookie_attributes(site: Site) -> None:
@@ -222,26 +232,76 @@ async def test_cookie_attributes(site: Site) -> None:
 
     It is valid over 100 times longer than a token.
     """
-    answer = await site.get("/token")
+    answer = await site.token()
     cookie = answer.headers["set-cookie"]
     attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
     assert {"httponly", "samesite=strict", "path=/"} <= attributes
     assert cookie.startswith(f"greenroom_{site.port}=")
-    value = cookie.split(";")[0]
-    assert int(value.rpartition(".")[2]) > 100 * int(answer.json["token"].rpartition(".")[2])
+    expires = TOKENS.auth.user(answer.json["token"]).expires
+    assert expires is not None
+    assert 100 * (expires - time.time()) < VISITOR_SECONDS
     assert answer.headers["cache-control"] == "no-store"
 
 
 async def test_forged_cookie(site: Site) -> None:
     """A browser that sends a forged cookie becomes a new user."""
-    answer = await site.get("/token", Cookie=f"greenroom_{site.port}=forged")
-    assert (user_of_token(answer.json["token"]) or "").startswith("visitor-")
+    answer = await site.token(Cookie=f"greenroom_{site.port}=forged")
+    assert user_of(answer).startswith("visitor-")
+
+
+async def test_token_for_the_hello_is_no_cookie(site: Site) -> None:
+    """A token for the hello does not identify a browser in its cookie.
+
+    So it cannot be exchanged for a token that is valid for longer.
+    """
+    first = await site.token()
+    answer = await site.token(Cookie=f"greenroom_{site.port}={first.json['token']}")
+    assert user_of(answer) != user_of(first)
+
+
+async def test_cookie_is_no_token_for_the_hello(site: Site) -> None:
+    """The value of the cookie is refused in a hello: only a short token opens a session."""
+    cookie = cookie_in(await site.token()).partition("=")[2]
+    with pytest.raises(NotAuthenticated):
+        await TOKENS.auth(Credentials(cookie, "s1"))
+
+
+FROM_ELSEWHERE: list[tuple[str, dict[str, str]]] = [
+    ("GET", {}),
+    ("HEAD", {}),
+    ("OPTIONS", {}),
+    ("PUT", {"X_Requested_With": "greenroom"}),
+    ("GET", {"X_Requested_With": "greenroom"}),
+    ("POST", {}),
+    ("POST", {"Origin": "https://evil.example", "Content_Type": "application/x-www-form-urlencoded"}),
+    ("POST", {"Sec_Fetch_Site": "same-origin"}),
+    ("POST", {"X_Requested_With": "greenroom", "Sec_Fetch_Site": "cross-site"}),
+    ("POST", {"X_Requested_With": "greenroom", "Sec_Fetch_Site": "same-site"}),
+    ("POST", {"X_Requested_With": "greenroom", "Sec_Fetch_Site": "none"}),
+]
+
+
+@pytest.mark.parametrize(("method", "headers"), FROM_ELSEWHERE)
+async def test_only_the_page_gets_a_token(site: Site, method: str, headers: dict[str, str]) -> None:
+    """Links, forms, images and scripts of other sites get no token and no cookie, and no permission by CORS."""
+    answer = await site.ask(method, "/token", **headers)
+    assert answer.status == (403 if method == "POST" else 405)
+    assert "set-cookie" not in answer.headers
+    assert b"eyJ" not in answer.body
+    assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+async def test_page_gets_a_token(site: Site) -> None:
+    """A browser's page and a program that is no browser get a token. The text of a refusal says how to ask."""
+    assert (await site.token(Sec_Fetch_Site="same-origin", Origin=f"http://{HOST}:{site.port}")).status == 200
+    assert (await site.token()).status == 200
+    assert b"POST with the header X-Requested-With" in (await site.ask("POST", "/token")).body
 
 
 async def test_no_token_without_authentication(nursery: trio.Nursery) -> None:
-    """If the pages have no functions that issue and read tokens, ``/token`` returns null and sets no cookie."""
-    site = await open_site(nursery, issue_token=None, read_token=None)
-    answer = await site.get("/token")
+    """If the pages have no tokens for visitors, ``/token`` returns null and sets no cookie."""
+    site = await open_site(nursery, tokens=None)
+    answer = await site.token()
     assert answer.json == {"token": None}
     assert "set-cookie" not in answer.headers
     assert (await site.get("/config")).json["tokens"] is False
@@ -249,17 +309,14 @@ async def test_no_token_without_authentication(nursery: trio.Nursery) -> None:
 
 
 @pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt, ErrorThatExits])
-@pytest.mark.parametrize(("hook", "path"), [("health", "/health"), ("issue_token", "/token"), ("read_token", "/token")])
-async def test_failing_callback_is_500(
-    nursery: trio.Nursery, hook: str, path: str, raised: type[BaseException]
-) -> None:
+async def test_failing_callback_is_500(nursery: trio.Nursery, raised: type[BaseException]) -> None:
     """If a callback raises, its request gets 500 without the error's text, and other requests still work."""
 
     def fail(*_: object) -> None:
         raise raised("a secret of the server")
 
-    site = await open_site(nursery, **{hook: fail})
-    answer = await site.get(path, Cookie=f"greenroom_{site.port}=signed.alice.1")
+    site = await open_site(nursery, health=fail)
+    answer = await site.get("/health")
     assert (answer.status, b"secret" in answer.body) == (500, False)
     assert (await site.get("/config")).status == 200
 
@@ -277,6 +334,36 @@ async def test_url_of_listeners() -> None:
         assert url_of(listeners) == f"http://127.0.0.1:{port}/"
         assert url_of(listeners, "localhost") == f"http://localhost:{port}/"
         assert url_of(listeners, "::1") == f"http://[::1]:{port}/"
+
+
+ANY_HOST = {"http://127.0.0.1:8766", "http://localhost:8766", "http://[::1]:8766"}
+
+
+EVERYWHERE = ANY_HOST | {"http://0.0.0.0:8766", "http://this-machine:8766"}
+
+
+@pytest.mark.parametrize(
+    ("url", "origins"),
+    [
+        ("http://127.0.0.1:8766/", ANY_HOST),
+        ("http://localhost:8766/", ANY_HOST),
+        ("http://box.example:8766/", {"http://box.example:8766"}),
+        ("http://192.168.0.7:8766/", {"http://192.168.0.7:8766"}),
+        ("http://0.0.0.0:8766/", EVERYWHERE),
+        ("http://[::]:8766/", ANY_HOST | {"http://[::]:8766", "http://this-machine:8766"}),
+        (
+            "https://0.0.0.0:443/",
+            {origin.replace("http:", "https:").replace("8766", "443") for origin in EVERYWHERE},
+        ),
+    ],
+)
+def test_own_origins(url: str, origins: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Own origins are the host of the setting, the names of loopback, and at a wildcard host the machine's own name.
+
+    A server on loopback has no other name, so that no name of a foreign page can be made an own name.
+    """
+    monkeypatch.setattr("socket.gethostname", lambda: "this-machine")
+    assert set(own_origins(url)) == origins
 
 
 async def test_cancelled_server(nursery: trio.Nursery) -> None:

@@ -10,11 +10,11 @@ from actors.private_files import make_private, warn_if_open_to_others
 from transport import Greenroom
 from transport._process import Reporter
 from transport._sources import Given
-from transport.auth import TokenAuth
 from transport.demo.agents import PACE, Demo, register
 from transport.demo.library import Library
 from transport.demo.model import Model
 from transport.http.serving import PageOptions, serve
+from transport.http.visitors import VisitorTokens
 
 logger = logging.getLogger("greenroom.demo")
 
@@ -46,10 +46,10 @@ async def serve_demo(reporter: Reporter, given: Sequence[Given] = (), model: str
     """
     answering = Model.from_environment(model) if model else None
     log = next((str(each.value) for each in reversed(given) if each.name == "log"), DEFAULT_LOG)
-    auth = TokenAuth(signing_key(log))
-    app = build_app(log=DEFAULT_LOG, auth=auth, model=answering)
+    tokens = VisitorTokens(signing_key(log))
+    app = build_app(log=DEFAULT_LOG, auth=tokens.auth, model=answering)
     app.override(given)
-    page = PageOptions(agent=AGENT, title=TITLE, suggestions=SUGGESTIONS, tokens=auth, model=model)
+    page = PageOptions(agent=AGENT, title=TITLE, suggestions=SUGGESTIONS, tokens=tokens, model=model)
     await serve(app, reporter, page)
 
 

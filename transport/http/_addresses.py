@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Sequence
 
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+_EVERY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared, not listened on
 
 
 def url_of(listeners: Sequence[socket.socket], host: str | None = None) -> str:
@@ -25,10 +26,16 @@ def own_origins(url: str) -> tuple[str, ...]:
     """Return the origins (scheme, host and port) that a browser can send for the pages at ``url``.
 
     A server on the loopback interface has several names, such as ``localhost``. For a browser, each name is another
-    origin.
+    origin. A server at every address of the machine has the name of the machine too. Its origin with the host
+    ``0.0.0.0`` or ``[::]`` stands for its IP addresses (:class:`~transport.protocol.handshake.AllowedOrigins`).
+    No other name is an own name, also if it means this machine: a foreign page can have such a name (DNS rebinding).
     """
     origin = url.rstrip("/")
-    name, _, port = origin.removeprefix("http://").rpartition(":")
-    if name in _LOOPBACK_NAMES or name == "0.0.0.0":  # noqa: S104 - compared, not listened on
-        return (origin, *(f"http://{loopback}:{port}" for loopback in _LOOPBACK_NAMES))
-    return (origin,)
+    scheme, _, place = origin.partition("://")
+    name, _, port = place.rpartition(":")
+    names: tuple[str, ...] = ()
+    if name in _LOOPBACK_NAMES:
+        names = _LOOPBACK_NAMES
+    elif name in _EVERY_ADDRESS:
+        names = (*_LOOPBACK_NAMES, socket.gethostname())
+    return (origin, *(f"{scheme}://{each}:{port}" for each in names))

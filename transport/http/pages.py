@@ -13,13 +13,15 @@ from starlette.staticfiles import StaticFiles
 
 from transport.http._headers import NEVER_STORED, SecurityHeaders, ws_url_seen_from
 from transport.http._own_pages import OwnPages
-from transport.http._visitors import Visitors
 from transport.http.health import health_route
+from transport.http.visitors import Visitors, refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
+
+    from transport.http.visitors import VisitorTokens
 
 WEB = Path(__file__).parents[1] / "web"
 LIBRARY = ("greenroom.js", "store.js")
@@ -32,8 +34,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     ws_url: str,
     agent: str,
     health: Callable[[], Mapping[str, object]],
-    issue_token: Callable[[str, float], str] | None = None,
-    read_token: Callable[[str], str | None] | None = None,
+    tokens: VisitorTokens | None = None,
     title: str = "",
     suggestions: Sequence[str] = (),
     model: str | None = None,
@@ -48,16 +49,13 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         ws_url: The address of the WebSocket endpoint.
         agent: Name of the agent that the page asks.
         health: Function that returns the fields of ``/health`` other than ``status``.
-        issue_token: Function that returns a token for a user, valid for a number of seconds. Each new browser is a new
-            user.
-        read_token: Function that returns a token's user, or None if the token is not valid. If either function is
-            missing, the page needs no token.
+        tokens: The tokens of visitors: each new browser is a new user. With None, ``/token`` has no token.
         title: The heading of the page.
         suggestions: Questions that the page offers.
         model: Name of the agent's model. "" if the agent answers without a model. None if the page shows no model.
         folder: A folder with the application's own pages. They replace the built-in page.
     """
-    visitors = Visitors(issue_token, read_token) if issue_token and read_token else None
+    visitors = Visitors(tokens) if tokens else None
 
     async def config(request: Request) -> Response:
         reachable = ws_url_seen_from(request.url.hostname, ws_url)
@@ -66,11 +64,13 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         return JSONResponse({**offer, "tokens": visitors is not None, **told}, headers=NEVER_STORED)
 
     async def token(request: Request) -> Response:
+        if (refused := refusal_of(request)) is not None:
+            return refused
         return visitors.admit(request) if visitors else JSONResponse({"token": None}, headers=NEVER_STORED)
 
     routes = [
         Route("/config", config),
-        Route("/token", token),
+        Route("/token", token, methods=["GET", "POST"]),  # a GET is told how to ask
         Route("/health", health_route(health)),
         *map(_library, LIBRARY),
         Mount("/", StaticFiles(directory=PAGE, html=True) if folder is None else OwnPages(folder)),

@@ -11,7 +11,6 @@ import attrs
 import trio
 
 from transport._border import the_one
-from transport.errors import NotAuthenticated
 from transport.http._addresses import own_origins, url_of
 from transport.http._own_pages import checked_folder
 from transport.http._server import PageServer, serve_http
@@ -20,14 +19,14 @@ from transport.http.pages import pages
 from transport.server.listening import listening
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from starlette.types import ASGIApp
 
     from transport._process import Reporter
     from transport.app import Greenroom, Server
-    from transport.auth import TokenAuth
+    from transport.http.visitors import VisitorTokens
 
 
 @attrs.frozen(kw_only=True)
@@ -41,7 +40,7 @@ class PageOptions:
     agent: str = ""
     title: str = ""
     suggestions: Sequence[str] = ()
-    tokens: TokenAuth | None = None
+    tokens: VisitorTokens | None = None
     model: str | None = None
 
 
@@ -80,27 +79,13 @@ async def serve(app: Greenroom, reporter: Reporter, options: PageOptions | None 
 
 
 def _site(server: Server, options: PageOptions, folder: Path | None) -> ASGIApp:
-    tokens = options.tokens
     return pages(
         folder=folder,
         ws_url=server.url,
         agent=options.agent,
         health=lambda: health_of(server),
-        issue_token=tokens.issue if tokens else None,
-        read_token=_reader(tokens) if tokens else None,
+        tokens=options.tokens,
         title=options.title,
         suggestions=options.suggestions,
         model=options.model,
     )
-
-
-def _reader(tokens: TokenAuth) -> Callable[[str], str | None]:
-    """Return a function that takes a token and returns the token's user, or None if the token is not valid."""
-
-    def read(token: str) -> str | None:
-        try:
-            return tokens.user(token).id
-        except NotAuthenticated:
-            return None
-
-    return read

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,7 +14,8 @@ import attrs
 from transport.protocol.client_frames import BadFrame, ClientFrame, Hello, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Iterable, Sequence
+    from ipaddress import IPv4Address, IPv6Address
 
 SUBPROTOCOL = "greenroom.v1"
 SERVED = (SUBPROTOCOL,)
@@ -57,16 +60,24 @@ def plain_answer(refusal: Reject) -> bytes:
     return "\r\n".join((*head, "", "")).encode() + body
 
 
-def upgrade(*, path: str, offered: Sequence[str], origin: str | None, allowed: Collection[str]) -> Accept | Reject:
+def upgrade(
+    *, path: str, offered: Sequence[str], origin: str | None, host: str, allowed: AllowedOrigins
+) -> Accept | Reject:
     """Return the answer to a client's request for an upgrade from HTTP to WebSocket.
 
-    ``allowed`` holds the origins of web pages that are allowed to connect, in the form that :func:`normal_origin`
-    returns. A client that sends no Origin is not a browser, and is accepted: the check is only against foreign web
-    pages. The user's token, not the origin, decides which sessions the user can read.
+    A client that sends no Origin is not a browser, and is accepted: the check is only against foreign web pages. The
+    user's token, not the origin, decides which sessions the user can read.
+
+    Args:
+        path: The path of the request, with the query.
+        offered: The subprotocols that the client offers.
+        origin: The header ``Origin``: the web page that asks. None if the client sent none.
+        host: The header ``Host``: the address at which the client reached the endpoint.
+        allowed: The origins of web pages that are allowed to connect.
     """
     if path_of(path) != PATH:
         return Reject(404, f"there is nothing at this path; the endpoint is {PATH}")
-    if origin is not None and normal_origin(origin) not in allowed:
+    if origin is not None and not allowed.allow(origin, host):
         return Reject(403, "this origin is not allowed")
     if not offered:
         return Accept(None)
@@ -126,6 +137,50 @@ def origin_like(text: str) -> str:
         return "https://app.example.com"
     scheme = found["scheme"] or ("http" if _LOOPBACK.fullmatch(found["host"]) else "https")
     return f"{scheme}://{found['host']}".lower()
+
+
+_EVERY_ADDRESS = {4: "0.0.0.0", 6: "[::]"}  # noqa: S104 - compared with, never bound
+_IN_URL = re.compile(
+    r"\[(?P<v6>[0-9a-f:.]+)\](?P<v6_port>:[0-9]+)?|(?P<v4>[0-9.]+)(?P<v4_port>:[0-9]+)?", re.IGNORECASE
+)
+
+
+class AllowedOrigins:
+    """The origins of web pages that are allowed to connect.
+
+    An origin with the host ``0.0.0.0`` or ``[::]`` stands for the pages of a server that listens at every address of
+    the machine. It allows a page whose host is an IP address, if the client reached the endpoint at this address too.
+    *A name would not do: a foreign page's own name can be made to mean this machine (DNS rebinding), and an address of
+    another machine is a foreign page.*
+
+    Args:
+        origins: The origins, in any form that :func:`is_origin` accepts.
+    """
+
+    def __init__(self, origins: Iterable[str]) -> None:
+        self._listed = frozenset(map(normal_origin, origins))
+
+    def allow(self, origin: str, host: str) -> bool:
+        """Return whether a page with this ``Origin`` header may connect to the endpoint at this ``Host`` header."""
+        normal = normal_origin(origin)
+        if normal in self._listed:
+            return True
+        scheme, _, page = normal.partition("://")
+        address, port = _address_in(page)
+        if address is None or address != _address_in(host)[0]:
+            return False
+        return f"{scheme}://{_EVERY_ADDRESS[address.version]}{port}" in self._listed
+
+
+def _address_in(host: str) -> tuple[IPv4Address | IPv6Address | None, str]:
+    """Return the IP address and the port (such as ``":80"``, or "") in the host part of a URL.
+
+    The address is None if the host is a name.
+    """
+    if (found := _IN_URL.fullmatch(host)) is not None:
+        with suppress(ValueError):
+            return ipaddress.ip_address(found["v6"] or found["v4"]), found["v6_port"] or found["v4_port"] or ""
+    return None, ""
 
 
 class Conversation:

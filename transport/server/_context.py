@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from actors import Sessions
     from actors.loop.clock import LoopTime
     from transport.auth import Authenticate
+    from transport.protocol.handshake import AllowedOrigins
     from transport.server._connections import Connections
     from transport.server._flusher import Flusher
     from transport.server._heartbeat import Heartbeat
@@ -24,8 +25,7 @@ class ServerContext:
     sessions: Sessions
     authenticate: Authenticate
     settings: Settings
-    allowed_origins: frozenset[str]
-    """Allowed origins of web pages, as :func:`~transport.protocol.handshake.normal_origin` returns them."""
+    allowed_origins: AllowedOrigins
     connections: Connections
     """The open connections of the server, and the limits on their number."""
     refusals: RefusalLog

@@ -32,7 +32,13 @@ def answer_upgrade(context: ServerContext, connection: Counted, request: Upgrade
     if (full := context.connections.refuse(connection)) is not None:
         return full
     origin = request.headers.get("origin")
-    answer = upgrade(path=request.path, offered=request.offered, origin=origin, allowed=context.allowed_origins)
+    answer = upgrade(
+        path=request.path,
+        offered=request.offered,
+        origin=origin,
+        host=request.headers.get("host", ""),
+        allowed=context.allowed_origins,
+    )
     if isinstance(answer, Reject):
         wrong = {403: origin or "", 404: request.path, 400: ", ".join(request.offered)}
         context.refusals.note_status(answer.status, wrong.get(answer.status, ""))

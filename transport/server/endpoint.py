@@ -11,7 +11,7 @@ import trio
 
 from actors import Actor, ChildSpec, Restart
 from actors.loop.clock import loop_time
-from transport.protocol.handshake import normal_origin
+from transport.protocol.handshake import AllowedOrigins
 from transport.server._connection import Connection
 from transport.server._connections import Connections
 from transport.server._context import ServerContext
@@ -73,7 +73,7 @@ class Endpoint:
         authenticate: The application's auth function.
         settings: The limits and times of connections.
         listeners: Listening sockets. Empty if all connections come through :meth:`serve`.
-        allowed_origins: Origins of web pages that are allowed to connect.
+        allowed_origins: Origins of web pages that are allowed to connect, as :class:`.AllowedOrigins` takes them.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Endpoint:
             sessions=sessions,
             authenticate=authenticate,
             settings=settings,
-            allowed_origins=frozenset(map(normal_origin, allowed_origins)),
+            allowed_origins=AllowedOrigins(allowed_origins),
             connections=Connections(settings, heartbeat, time, refusals),
             refusals=refusals,
             flusher=Flusher(),

@@ -68,16 +68,20 @@ function sessionFromAddress() {
 
 const beginAnew = () => void (location.hash = newName("talk"));
 
-/** @param {string} path */
-async function fetchJson(path) {
-  const response = await fetch(path);
+/** @param {string} path @param {RequestInit} [options] */
+async function fetchJson(path, options) {
+  const response = await fetch(path, options);
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
   return response.json();
 }
 
+/** Return a new token of this visitor. A page of another site cannot send the header, so it cannot ask for one. */
+const visitorToken = async () =>
+  (await fetchJson("token", { method: "POST", headers: { "X-Requested-With": "greenroom" } })).token;
+
 /** @param {Config} config */
 function start(config) {
-  const token = config.tokens ? async () => (await fetchJson("token")).token : tokenFromAddress();
+  const token = config.tokens ? visitorToken : tokenFromAddress();
   const store = sessionStore(config.ws_url, { session: sessionFromAddress(), token });
   if (typeof token === "string") page.second.rel = "opener"; // the second tab gets a copy of this tab's storage
   const { client } = store;
