@@ -106,6 +106,15 @@ async def test_own_pages_are_always_allowed(more: list[str]) -> None:
         assert (await refused(server, origin="http://127.0.0.1:8767"))[0] == 403
 
 
+async def test_pages_of_a_server_at_every_address() -> None:
+    """An own origin with a wildcard address allows pages at the address of the request, and no other address."""
+    async with make_app().running(port=0, origins=("http://0.0.0.0:8766",)) as server:
+        async with client(server, origin="http://127.0.0.1:8766") as one:
+            await one.hello()
+        for origin in ("http://127.0.0.2:8766", "http://127.0.0.1:8767", "http://localhost:8766"):
+            assert (await refused(server, origin=origin))[0] == 403
+
+
 def limited(limit: str) -> Any:
     """Return an app in which ``limit`` is 2."""
     settings: dict[str, Any] = {limit: 2}

@@ -32,6 +32,7 @@ _ONCE = (
 # be two hosts.
 _HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%]+\]|[0-9A-Za-z._~%!$&'()*+;=-]*)(?::[0-9]*)?")
 _CONNECTION = b"connection:"
+_HOST_NAME = b"host:"
 _KEY_BYTES = 16
 
 
@@ -100,6 +101,12 @@ class RequestHead(PlainHead):
     """The head of a request for a WebSocket."""
 
     __slots__ = ()
+
+    @property
+    def host(self) -> bytes:
+        """The host, and perhaps the port, at which the client reached the server: the header ``Host``."""
+        lines = self.data[: self._end].split(b"\r\n")
+        return next((line[len(_HOST_NAME) :].strip() for line in lines if line.lower().startswith(_HOST_NAME)), b"")
 
     def joined(self) -> bytes:
         """Return the complete head with all its Connection headers in one.

@@ -111,13 +111,14 @@ class TrioWire(WriteBuffer):
         self._owner = owner
         with trio.CancelScope() as scope:
             self._upgrading = scope
-            if not await self._read_head():
+            if (head := await self._read_head()) is None:
                 return None
             # If trio-websocket refuses the request by itself, it continues to wait for it: `on_closed` ends that.
             request = await wrap_server_stream(
                 nursery, self, max_message_size=self._settings.max_frame_bytes, receive_buffer_size=None
             )
-            asked = UpgradeRequest(request.path, request.proposed_subprotocols, dict(_decoded(request.headers)))
+            headers = [(b"host", head.host), *request.headers]  # the library keeps the host to itself
+            asked = UpgradeRequest(request.path, request.proposed_subprotocols, dict(_decoded(headers)))
             answer = owner.on_upgrade(asked)
             if isinstance(answer, Reject):
                 await _reject(request, answer)
@@ -131,24 +132,24 @@ class TrioWire(WriteBuffer):
             return asked.headers
         return None
 
-    async def _read_head(self) -> bool:
-        """Read the head of the request, and keep it for trio-websocket.
+    async def _read_head(self) -> RequestHead | None:
+        """Read the head of the request, keep it for trio-websocket, and return it.
 
-        Return False if the peer has left. If the request is wrong, answer the request with HTTP 400 and return False.
+        Return None if the peer has left. If the request is wrong, answer the request with HTTP 400 and return None.
         """
         assert self._owner is not None  # noqa: S101 - called in the upgrade only
         head = RequestHead()
         while not head.complete:
             data = await self.receive_some()
             if not data:
-                return False
+                return None
             if (fault := head.feed(data)) is not None:
                 self._owner.on_bad_request(fault)
                 self.write(plain_answer(Reject(400, fault)))
                 await self.drained()
-                return False
+                return None
         self.unread = head.joined()
-        return True
+        return head
 
     def receive(self) -> Awaitable[str | bytes]:
         """Return the peer's next message. See :meth:`.Wire.receive`."""
