@@ -132,7 +132,7 @@ def run_attack(user: BrowserContext, foreign: str, script: str, target: str) -> 
     page = user.new_page()
     page.goto(foreign)
     for event in ("requestfinished", "requestfailed"):
-        user.on(event, lambda request: ended.append(request.url.rstrip("?")))  # type: ignore[call-overload]  # either name
+        user.on(event, lambda request: ended.append(request.url.rstrip("?")))
     page.evaluate(script, target)
     give_up = time.monotonic() + SLOWEST / 1000
     while f"http{target.rpartition('http')[2]}" not in ended:
