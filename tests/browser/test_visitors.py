@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(200)  # a page needs a server, its index and a browser, and the machine may be busy
 
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - the subject of these tests
+
 
 @pytest.fixture(scope="module")
 def everywhere(tmp_path_factory: pytest.TempPathFactory, library_cache: Path) -> Iterator[ServerProcess]:
     """Run ``greenroom demo`` at every address of the machine."""
-    server = ServerProcess(tmp_path_factory.mktemp("demo"), "demo", "--host", "0.0.0.0", cache=library_cache)  # noqa: S104
+    folder = tmp_path_factory.mktemp("demo")
+    server = ServerProcess(folder, "demo", "--host", ANY_ADDRESS, cache=library_cache)
     yield server
     server.stop()
 
@@ -63,7 +66,7 @@ def foreign_site() -> Iterator[str]:
 
 def url_at(host: str, server: ServerProcess) -> str:
     """Return the URL of the page of a server that listens at every address, at one address."""
-    return server.url.replace("0.0.0.0", host)  # noqa: S104 - not bound
+    return server.url.replace(ANY_ADDRESS, host)
 
 
 def visitor_in(context: BrowserContext, url: str) -> str:
