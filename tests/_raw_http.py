@@ -212,7 +212,11 @@ class Site:
         await sock.bind((source, 0))
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await sock.connect((HOST, self.port))
+        try:
+            await sock.connect((HOST, self.port))
+        except OSError:
+            sock.close()
+            raise
         self.clients.append(client := RawClient(trio.SocketStream(sock)))
         return client
 

@@ -86,13 +86,18 @@ async def test_stop_with_idle_clients(autojump_clock: MockClock) -> None:
 
 
 async def test_stop_with_a_response_in_progress(autojump_clock: MockClock) -> None:
-    """A server that stops lets a response in progress end, and closes its connection after it."""
+    """A server that stops lets a response in progress end, and closes its connection after it.
+
+    Meanwhile the system refuses new connections.
+    """
     async with running_site() as site:
         client = await site.connect()
         await client.send(request("/wait") + GET)
         await site.answering.wait()
         site.stop()
         await trio.sleep(SHUTDOWN_SECONDS / 2)
+        with pytest.raises(ConnectionRefusedError):
+            await site.connect()
         site.go_on.set()
         answer = await client.answer()
         assert (answer.body, answer.has(b"connection: close"), await client.rest()) == (b"waited", True, b"")

@@ -179,6 +179,17 @@ async def test_client_that_never_stops(autojump_clock: MockClock) -> None:
         assert trio.current_time() - began == pytest.approx(LINGER_SECONDS, abs=0.3)
 
 
+async def test_client_that_sends_more_while_it_waits(autojump_clock: MockClock) -> None:
+    """While the application waits for its client, the server reads a limited number of the client's bytes."""
+    async with running_site() as site:
+        client = await site.connect()
+        await client.send(request("/left"))
+        await site.answering.wait()
+        with trio.move_on_after(1) as scope:
+            await client.send(b"x" * 64 * 1024 * 1024)
+        assert scope.cancelled_caught
+
+
 # Time to read a response
 
 

@@ -134,6 +134,16 @@ async def test_size_of_a_body() -> None:
         assert site.calls == 1
 
 
+async def test_refused_body_that_is_sent() -> None:
+    """A client that sends its whole body, although the body is too large, still gets the refusal as an answer."""
+    async with running_site(max_frame_bytes=1024) as site:
+        for _ in range(10):
+            client = await site.connect()
+            with trio.fail_after(PATIENCE):
+                assert (await client.ask(request("/echo", method="POST", body=b"x" * 300_000))).status == 413
+                assert await client.rest() == b""
+
+
 async def test_body_in_chunks() -> None:
     """A body without a length gets 411, and none of its bytes counts as a request."""
     async with running_site() as site:
