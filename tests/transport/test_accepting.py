@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from _raw_http import TurnCounter
 
 from actors.loop.clock import LoopTime
 from transport import Settings
@@ -102,15 +103,16 @@ async def test_turns_of_others(port: Port, nursery: trio.Nursery) -> None:
     for _ in range(2 * ACCEPTS_PER_TURN):
         port.connect()
     begun: Counter[int] = Counter()
-    turn = 0
+    turns = TurnCounter()
 
     def begin(stream: trio.SocketStream, sock: socket.socket, address: str) -> Callable[[], Awaitable[None]]:
-        begun[turn] += 1
+        begun[turns.turn] += 1
         return port.begin(stream, sock, address)
 
+    trio.lowlevel.add_instrument(turns)
     nursery.start_soon(port.stage.run, port.listener, begin, nursery)
     while begun.total() < 2 * ACCEPTS_PER_TURN:
         await trio.lowlevel.checkpoint()
-        turn += 1
+    trio.lowlevel.remove_instrument(turns)
     assert max(begun.values()) == ACCEPTS_PER_TURN
     nursery.cancel_scope.cancel()

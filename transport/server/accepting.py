@@ -44,10 +44,10 @@ _SEND_BUFFER = 128 * 1024
 # has 128 KB on the way to it, and its pings and signals arrive after all of that.*
 _NOT_SENT = 32 * 1024
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-ACCEPTS_PER_TURN = 64
-"""Number of connections accepted in one turn of the event loop.
+ACCEPTS_PER_TURN = 8
+"""Number of connections accepted in one turn of the event loop, which takes about a millisecond for them.
 
-More would hold up the clients that are connected during a wave of refreshes.
+*With 64, a flood of connections that are closed at once made each client wait six times longer.*
 """
 # Errors of a process or system without free files or memory for sockets. They pass, and no client is to blame.
 _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
