@@ -50,7 +50,7 @@ WRONG = {
     "another coding": request("/", b"Transfer-Encoding: identity"),
     "two codings": request("/", b"Transfer-Encoding: gzip, chunked"),
     "coding twice": request("/", b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),
-    "whole URL": request("http://x/"),
+    "other URL": request("ftp://x/"),
     "no path": request("*", method="OPTIONS"),
     "tunnel": request("x:80", method="CONNECT"),
     "no method": b" / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -108,6 +108,13 @@ async def test_limits_of_a_head() -> None:
     async with running_site() as site:
         assert (await site.ask(request("/", b"X: " + b"x" * PADDING))).status == 200
         assert (await site.ask(request("/", *[b"X: y"] * (MAX_FIELDS - 1)))).status == 200
+
+
+async def test_absolute_uri() -> None:
+    """The target of a request may be an absolute URI, as proxies send it. Its path and query count."""
+    async with running_site() as site:
+        for target in ("http://x/?here", "HTTPS://x:80/?here", "http://x?here"):
+            assert (await site.ask(request(target))).body == b"here"
 
 
 async def test_body() -> None:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import attrs
 import h11
 
-from transport.protocol.handshake import Reject
+from transport.protocol.handshake import Reject, path_and_query
 from transport.protocol.request_head import MAX_HEAD_BYTES, PlainHead
 
 if TYPE_CHECKING:
@@ -25,22 +25,24 @@ class Request:
     """A whole request."""
 
     head: h11.Request
+    target: str
+    """The path and the query."""
     body: bytes
     parser: h11.Connection
     """The state of this exchange in the HTTP library. It is used for the response too."""
 
     def scope(self, client: tuple[str, int], server: tuple[str, int], scheme: str) -> Scope:
         """Return the request as an ASGI scope (specification 2.4: after the client's end, ``send`` raises OSError)."""
-        path, _, query = self.head.target.partition(b"?")
+        path, _, query = self.target.partition("?")
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.1",
             "method": self.head.method.decode(),
             "scheme": scheme,
-            "path": unquote(path.decode()),
-            "raw_path": path,
-            "query_string": query,
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
             "root_path": "",
             "headers": list(self.head.headers),
             "client": client,
@@ -91,14 +93,15 @@ class RequestReader:
         except h11.RemoteProtocolError as error:
             return Reject(400, f"the request is not HTTP/1.1: {error}")
         assert isinstance(event, h11.Request)  # noqa: S101 - the head is complete
-        if not event.target.startswith(b"/"):
+        target = path_and_query(event.target.decode())
+        if not target.startswith("/"):
             return Reject(400, "the target of the request must be a path")
         if (refusal := self._refusal_of_body(dict(event.headers))) is not None:
             return refusal
         if parser.they_are_waiting_for_100_continue:
             await self._stream.write(parser.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
         body = await self._body(parser)
-        return None if body is None else Request(event, body, parser)
+        return None if body is None else Request(event, target, body, parser)
 
     def _refusal_of_body(self, headers: Mapping[bytes, bytes]) -> Reject | None:
         if b"transfer-encoding" in headers:

@@ -89,7 +89,12 @@ def upgrade(
 
 def path_of(target: str) -> str:
     """Return the path in the target of a request: a path, or an absolute URI (RFC 9112, section 3.2.2)."""
-    return _START_OF_URI.sub("/", target, count=1).partition("?")[0]
+    return path_and_query(target).partition("?")[0]
+
+
+def path_and_query(target: str) -> str:
+    """Return the target of a request without the scheme and host of an absolute URI. Other targets are unchanged."""
+    return _START_OF_URI.sub("/", target, count=1)
 
 
 def normal_origin(origin: str) -> str:
