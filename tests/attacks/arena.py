@@ -377,6 +377,7 @@ async def arena(auth: Any = None, token: str | None = None, **settings: Any) -> 
     try:
         async with make_app(auth=auth, **{**little, **quiet, **settings}).running(port=0) as server:
             async with greeted_in_memory(server, "neighbour", token=token) as client, trio.open_nursery() as nursery:
+                await client.send("pong")  # all that the server makes for its first pong is in the baseline
                 neighbour = Neighbour(client)
                 nursery.start_soon(neighbour.listen)
                 yield Arena(server, neighbour, token)

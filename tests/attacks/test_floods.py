@@ -72,6 +72,8 @@ LARGE = {
     "one frame": announced(70_000) + b"x" * 70_000,
     "fragments with bytes": frame(TEXT, b"x" * 60_000, final=False) + frame(CONTINUATION, b"x" * 60_000),
     "few characters, many bytes": announced(80_000) + "\N{GRINNING FACE}".encode() * 20_000,
+    "fragments without an end": frame(TEXT, b"x" * 60_000, final=False)
+    + frame(CONTINUATION, b"x" * 60_000, final=False),
     "fragments without bytes": frame(TEXT, final=False) + frame(CONTINUATION, final=False) * FRAGMENTS,
 }
 

@@ -29,27 +29,37 @@ async def ask_for_much(one: Attacker) -> None:
 
 
 async def only_listen(one: Attacker) -> None:
-    """Do nothing for a minute."""
-    await trio.sleep(60)
+    """Do nothing for a while."""
+    await trio.sleep(20)
 
 
 async def go_on_sending(one: Attacker) -> None:
-    """Send pings and messages for a minute, and read none of the answers."""
-    for _ in range(12):
-        await one.send(frame(PING, b"x" * 125) + frame(TEXT, b'{"type":"ack","seq":1}'))
+    """Send pings and acks for a while, and read none of the answers."""
+    for _ in range(4):
+        await one.send(frame(PING, b"x" * 125) + told("ack", seq=1))
         await trio.sleep(5)
 
 
-@pytest.mark.parametrize("then", [only_listen, go_on_sending])
-async def test_peer_that_does_not_read(then: Callable[[Attacker], Awaitable[None]], patient_clock: MockClock) -> None:
+async def ask_for_replies(one: Attacker) -> None:
+    """Send many commands, and read none of the replies."""
+    await one.send(b"".join(told("command", id=f"{number:0128}", name="x", args={}) for number in range(500)))
+    await trio.sleep(5)
+
+
+@pytest.mark.parametrize("then", [only_listen, go_on_sending, ask_for_replies])
+async def test_peer_that_does_not_read(
+    then: Callable[[Attacker], Awaitable[None]], patient_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A client that does not read is let go after ``slow_seconds``, and every frame that it got is whole.
 
-    It does not help the client to send something.
+    It does not help the client to send something. If the answers would take too much memory, it is let go at once.
     """
+    monkeypatch.setattr("transport.server._write_buffer.MAX_QUEUED", 64 * 1024)
 
     async def attack(one: Attacker) -> None:
         await ask_for_much(one)
         await then(one)
+        assert here.server.endpoint.statistics().connections == 1
 
     async with arena() as here:
         assert set(await here.endure(attack)) <= {Got(101), Got(101, 4001)}
