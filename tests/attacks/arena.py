@@ -30,6 +30,9 @@ from protocol.wire import greeted_in_memory
 
 import actors
 import transport
+from transport.http._server import PageServer, serve_http
+from transport.http.pages import pages
+from transport.server.listening import listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
     from protocol.wire import Client
 
-    from transport import Server
+    from transport import Server, Settings
 
 TURNS = 25
 """Maximum number of turns of the event loop from a command of the neighbour to its event: 15 without an attack."""
@@ -284,17 +287,21 @@ class Errors(logging.Handler):
 class Arena:
     """A server with its neighbour."""
 
-    def __init__(self, server: Server, neighbour: Neighbour, token: str | None) -> None:
+    def __init__(
+        self, server: Server, site: PageServer | None, port: int, neighbour: Neighbour, token: str | None
+    ) -> None:
         self.server = server
+        self.site = site
+        """The HTTP server of the pages, if it is attacked. None if the endpoint is attacked."""
         self.cost = 0
         """Number of function calls of the server for one attacker, in the last attack."""
         self.neighbour = neighbour
+        self._port = port
         self._token = token
 
     async def connect(self, source: str = "127.0.0.1", number: int = 0) -> Attacker:
-        """Open a TCP connection to the server, from an address of this machine."""
-        host, port = self.server.url.removeprefix("ws://").rstrip("/").split(":")
-        return Attacker(await trio.open_tcp_stream(host, int(port), local_address=source), number)
+        """Open a TCP connection to the attacked port, from an address of this machine."""
+        return Attacker(await trio.open_tcp_stream("127.0.0.1", self._port, local_address=source), number)
 
     async def endure(self, attack: Attack, times: int = ATTACKERS, earlier: int = 2) -> list[Got]:
         """Let that many attackers attack at once. Return what they got, in the order of their numbers.
@@ -321,12 +328,17 @@ class Arena:
         return dict(zip(names, got, strict=True))
 
     async def welcome_newcomer(self) -> None:
-        """Check that a new client from another address is served."""
-        newcomer = await self.connect(NEWCOMER)
+        """Check that a new client from another address is served by the endpoint."""
+        stream = await trio.open_tcp_stream("127.0.0.1", port_of(self.server), local_address=NEWCOMER)
+        newcomer = Attacker(stream, 0)
         await newcomer.hello("newcomer", token=self._token)
         assert b'"welcome"' in newcomer.received
         await newcomer.leave()
         await self._held()
+
+    def _connections(self) -> int:
+        site = 0 if self.site is None else self.site.statistics().connections
+        return self.server.endpoint.statistics().connections + site
 
     async def _wave(self, attack: Attack, times: int) -> tuple[Meter, list[int], list[Got]]:
         """Attack. Return the meter, the waits of the neighbour, and what the attackers got."""
@@ -352,19 +364,36 @@ class Arena:
     async def _held(self) -> Held:
         """Wait until the attackers' connections have gone. Return the resources."""
         with trio.fail_after(PATIENCE):
-            while self.server.endpoint.statistics().connections > 1:  # noqa: ASYNC110 - there is no such event
+            while self._connections() > 1:  # noqa: ASYNC110 - there is no such event
                 await trio.sleep(0.5)  # the clock jumps, so it takes no time
         await trio.testing.wait_all_tasks_blocked()
         return Held.now()
 
 
+def port_of(server: Server) -> int:
+    """Return the port of the endpoint."""
+    return int(server.url.rstrip("/").rpartition(":")[2])
+
+
+async def open_site(server: Server, nursery: trio.Nursery, settings: Settings) -> tuple[PageServer, int]:
+    """Serve the pages. Return their server, and its port."""
+    listeners = listen("127.0.0.1", 0)
+    port = int(listeners[0].getsockname()[1])
+    site = PageServer(pages(ws_url=server.url, agent="echo", health=dict), settings)
+    await nursery.start(serve_http, site, listeners)
+    return site, port
+
+
 @asynccontextmanager
-async def arena(auth: Any = None, token: str | None = None, **settings: Any) -> AsyncIterator[Arena]:
+async def arena(
+    auth: Any = None, token: str | None = None, *, of_pages: bool = False, **settings: Any
+) -> AsyncIterator[Arena]:
     """Run a server and its neighbour inside the block. At the end of the block, check that the log has no error.
 
     Args:
         auth: The auth function of the server.
         token: The neighbour's token.
+        of_pages: Whether the pages are served too, and their port is attacked.
         settings: Changes to the settings. The neighbour may send any number of commands, and little of it is kept.
     """
     little = {"ring_events": 16, "retain_events": 16, "command_memory_seconds": 0, "commands_burst": 100_000}
@@ -375,12 +404,14 @@ async def arena(auth: Any = None, token: str | None = None, **settings: Any) -> 
     gc.freeze()  # only objects that are made from now on are counted
     tracemalloc.start(1)
     try:
-        async with make_app(auth=auth, **{**little, **quiet, **settings}).running(port=0) as server:
+        app = make_app(auth=auth, **{**little, **quiet, **settings})
+        async with app.running(port=0) as server:
             async with greeted_in_memory(server, "neighbour", token=token) as client, trio.open_nursery() as nursery:
                 await client.send("pong")  # all that the server makes for its first pong is in the baseline
                 neighbour = Neighbour(client)
                 nursery.start_soon(neighbour.listen)
-                yield Arena(server, neighbour, token)
+                site, port = await open_site(server, nursery, app.settings) if of_pages else (None, port_of(server))
+                yield Arena(server, site, port, neighbour, token)
                 nursery.cancel_scope.cancel()
     finally:
         tracemalloc.stop()

@@ -168,4 +168,4 @@ async def test_connections_that_come_and_go(patient_clock: MockClock) -> None:
         await one.leave()
 
     async with arena(handshakes_per_second=1e9) as here:
-        assert await here.endure(attack, times=10) == [Got()] * 10
+        assert await here.endure(attack, 10, 10) == [Got()] * 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,7 +80,7 @@ async def test_wrong_request(patient_clock: MockClock) -> None:
     async def attack(one: Attacker) -> None:
         await one.send(wrong[one.number])
         await one.read()
-        assert one.received.count(b"HTTP/1.1 ") == 1
+        assert one.received.count(b"HTTP/1.1 400") == one.received.count(b"\r\n\r\n") == 1
 
     async with arena() as here:
         assert await here.endure_each(attack, WRONG) == dict.fromkeys(WRONG, Got(400))
@@ -122,6 +123,19 @@ async def test_handshakes_of_one_address(patient_clock: MockClock) -> None:
         await here.endure(attack, times=40, earlier=10)
         assert here.server.endpoint.statistics().too_fast >= 42
         assert here.cost < 1000
+
+
+async def test_connections_at_once(patient_clock: MockClock) -> None:
+    """Hundreds of connections that come in the same moment are accepted in several turns of the event loop."""
+
+    async def attack(one: Attacker) -> None:
+        address = one.stream.socket.getpeername()
+        for sock in [socket.create_connection(address) for _ in range(300)]:
+            sock.close()
+        await one.leave()
+
+    async with arena(max_connections_per_address=1000) as here:
+        assert await here.endure(attack, 1, 1) == [Got()]
 
 
 async def test_address_in_a_header(patient_clock: MockClock) -> None:
