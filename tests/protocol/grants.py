@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from protocol.agents import auth_by_name
 
-from transport import Credentials, User
+from transport import AuthUnavailable, Credentials, User
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,6 +22,8 @@ def grant(user: str, token_id: str = "", issued: float | None = None, seconds: f
 async def granted(credentials: Credentials) -> User:
     """Return the user of a token of :func:`grant`. Any other token: see :func:`auth_by_name`."""
     parts = (credentials.token or "").split("/")
+    if credentials.token == "unavailable":
+        raise AuthUnavailable("no keys")
     if len(parts) == 1:
         return await auth_by_name(credentials)
     user, token_id, issued, expires = parts

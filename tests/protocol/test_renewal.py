@@ -12,12 +12,13 @@ from protocol.grants import Slow, grant, granted
 from protocol.test_hello import keep_alive
 from protocol.wire import Client, client, greeted, greeted_in_memory
 
+from transport import User
 from transport.auth import REVOKED
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from transport import Credentials, User
+    from transport import Credentials
 
 
 async def renew(one: Client, token: str) -> dict[str, Any]:
@@ -71,6 +72,7 @@ REFUSED: dict[str, tuple[str, int]] = {
     "expired": ("expired", 4004),
     "expired by its own time": (grant("ann", seconds=-1), 4004),
     "forbidden": ("forbidden", 4502),
+    "unavailable": ("unavailable", 4005),
     "broken": ("broken", 4006),
 }
 
@@ -167,7 +169,7 @@ async def test_revocation_after_a_fresh_token() -> None:
 
 
 async def test_credentials_of_a_fresh_token() -> None:
-    """The auth function gets the fresh token, the session and the client's address. It gets no headers."""
+    """The auth function gets the fresh token, the session, the address and the present user. It gets no headers."""
     seen: list[Credentials] = []
 
     async def auth(credentials: Credentials) -> User:
@@ -180,6 +182,7 @@ async def test_credentials_of_a_fresh_token() -> None:
     first, second = seen
     assert (second.token, second.session, second.address) == (grant("ann", "t2"), "s7", first.address)
     assert (second.address, first.headers != {}, second.headers) == ("127.0.0.1", True, {})
+    assert (first.renews, second.renews) == (None, User("ann"))
 
 
 @pytest.mark.parametrize("fields", [{}, {"token": None}, {"token": 7}, {"token": "\ud800"}], ids=repr)

@@ -36,6 +36,8 @@ class Credentials:
     """
     address: str = ""
     """The network address from which the client connects, without the port."""
+    renews: User | None = attrs.field(default=None, repr=False)
+    """The user of the open connection on which the client renews its token. None for a ``hello``."""
 
 
 def _check_user(_: object, attribute: attrs.Attribute[str], value: object) -> None:

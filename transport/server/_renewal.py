@@ -70,9 +70,10 @@ class Renewal:
         Raises:
             End: As :func:`authenticate` does, and with 4501 if the token belongs to another user.
         """
-        credentials = Credentials(token, self._session, {}, self._holder.address)
+        present = self._holder.user
+        credentials = Credentials(token, self._session, {}, self._holder.address, present)
         user = await authenticate(self._context, self._life, credentials)
-        if self._holder.user is None or user.id != self._holder.user.id:
+        if present is None or user.id != present.id:
             raise End(close_codes.NOT_AUTHENTICATED, "the fresh token belongs to another user")
         if self._life.closing is None and not self._life.over:
             self._holder.on_renewed(user)
