@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 import trio.testing
@@ -62,7 +62,7 @@ async def results(data: bytes, sizes: Sequence[int]) -> list[Request | Reject | 
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
-        stream = ClientStream(server, Port["PageConnection"](Settings(), "the pages"))
+        stream = ClientStream(server, Port[Any](Settings(), "the pages"))
         while True:
             found.append(result := await RequestReader(stream, Turns(), MAX_BODY).read())
             if not isinstance(result, Request):
