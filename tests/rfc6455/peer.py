@@ -8,14 +8,13 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from protocol.threaded import PATIENCE
 from rfc6455.frames import CLOSE, PING, PONG, TEXT, Frame, close, frame, frame_from
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-PATIENCE = 20.0
-"""Seconds that a client waits for bytes that should come at once."""
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"

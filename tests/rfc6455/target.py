@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections import deque
 from contextlib import contextmanager
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 from protocol.agents import make_app
+from protocol.threaded import ThreadedServer
 from rfc6455.frames import TEXT, frame, question
-from rfc6455.peer import PATIENCE, Peer
+from rfc6455.peer import Peer
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
-
-    from transport import Server
-
 EVERYWHERE = range(1 << 62)
 """The cuts of a delivery byte by byte."""
 
@@ -50,60 +46,37 @@ class CutSocket:
 
 
 class Target:
-    """A server in a thread of its own, with two ports: one as usual, one with reads that are cut."""
+    """A server with two ports: one as usual, and one with reads that are cut. A neighbour has its welcome."""
 
     def __init__(self) -> None:
-        self._server: Server
-        self._token: trio.lowlevel.TrioToken
-        self._stop: trio.Event
-        self._is_ready = Event()
+        self._server = ThreadedServer(make_app(commands_per_second=1e6, commands_burst=10**6))
         self._next_cuts: deque[Sequence[int]] = deque()
-        self.port = 0
-        self._cut_port = 0
 
     @contextmanager
     def running(self) -> Generator[Target]:
-        """Run the server in the block, with a neighbour that has its welcome."""
-        thread = Thread(target=trio.run, args=(self._serve,))
-        thread.start()
-        try:
-            assert self._is_ready.wait(PATIENCE), "the server did not start"
-            with Peer(self.port) as self._neighbour:
+        """Run the server in the block."""
+        with socket.create_server(("127.0.0.1", 0)) as listener, self._server.running():
+            listener.settimeout(0)
+            self._cut_port = listener.getsockname()[1]
+            self._server.start(self._accept, listener)
+            with Peer(self._server.port) as self._neighbour:
                 self._neighbour.upgrade()
                 self._neighbour.hello()
                 yield self
-        finally:
-            if self._is_ready.is_set():
-                trio.from_thread.run_sync(self._stop.set, trio_token=self._token)
-            thread.join(PATIENCE)
 
-    async def _serve(self) -> None:
-        app = make_app(commands_per_second=1e6, commands_burst=10**6)
-        self._token, self._stop = trio.lowlevel.current_trio_token(), trio.Event()
-        async with app.running(port=0) as self._server, trio.open_nursery() as nursery:
-            self.port = int(self._server.url.rstrip("/").rpartition(":")[2])
-            with socket.create_server(("127.0.0.1", 0)) as listener:
-                listener.settimeout(0)
-                self._cut_port = listener.getsockname()[1]
-                nursery.start_soon(self._accept, listener, nursery)
-                self._is_ready.set()
-                await self._stop.wait()
-                nursery.cancel_scope.cancel()
-
-    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+    async def _accept(self, listener: socket.socket) -> None:
         """Serve the connections of the second port, as the endpoint serves those of its own."""
         while True:
             await trio.lowlevel.wait_readable(listener)
             sock, _ = listener.accept()
             sock.settimeout(0)
-            cut: Any = CutSocket(sock, self._next_cuts.popleft())
             stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-            nursery.start_soon(self._server.endpoint.serve, stream, cut, "127.0.0.1")
+            self._server.serve(stream, CutSocket(sock, self._next_cuts.popleft()))
 
     def connect(self, cuts: Sequence[int] = ()) -> Peer:
         """Connect a client. Its bytes reach the server in reads that end at each of the ``cuts``."""
         if not cuts:
-            return Peer(self.port)
+            return Peer(self._server.port)
         self._next_cuts.append(cuts)
         return Peer(self._cut_port)
 
@@ -114,10 +87,6 @@ class Target:
 
     def check_no_connection_is_left(self) -> None:
         """Check that the server has only the neighbour's connection, soon after the others have ended."""
-        until = time.monotonic() + PATIENCE
-        while (statistics := self._statistics()).connections != 1:
-            assert time.monotonic() < until, statistics
+        self._server.wait_for_connections(1)
+        statistics = self._server.statistics()
         assert (statistics.users, statistics.waiting_bytes) == (1, 0)
-
-    def _statistics(self) -> Any:
-        return trio.from_thread.run_sync(self._server.endpoint.statistics, trio_token=self._token)
