@@ -113,15 +113,6 @@ def the_one(raised: BaseException, own: BaseException | None = None) -> BaseExce
     return others[0] if len(others) == 1 else raised
 
 
-@trio.lowlevel.enable_ki_protection
-def called_at_once(function: Callable[..., Any], *arguments: object) -> Any | BaseException:
-    """Call a function that is not async. Return its result, or the exception that it raised. Never raises."""
-    try:
-        return function(*arguments)
-    except BaseException as raised:  # noqa: BLE001 - this is the border
-        return passed_on(raised)
-
-
 def passed_on(result: Any) -> Any:
     """Return ``result`` unchanged, but first pass a real Ctrl-C on to the main task.
 

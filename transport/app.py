@@ -28,6 +28,7 @@ from transport._border import the_one
 from transport._loopback import is_loopback
 from transport._process import Reporter, kept_interrupt_handler, run_until_signal
 from transport.auth import anonymous
+from transport.protocol.health import Health
 from transport.server.endpoint import Endpoint
 from transport.server.listening import listening
 from transport.settings import Settings
@@ -291,6 +292,12 @@ class Server:
     endpoint: Endpoint
     """The WebSocket endpoint, which serves the connections of clients."""
 
+    def health(self) -> Health:
+        """Return whether the server works, and whether it takes new clients: the answers to /healthz and /readyz."""
+        if self.system.limit is not None:
+            return Health(failed="the supervision of the server has given up")
+        return self.endpoint.health()
+
     async def until_signal(self, reporter: Reporter, page_url: str | None = None) -> None:
         """Report that the server is ready, wait for SIGTERM or SIGINT, and report the runs that are still open.
 
@@ -306,7 +313,8 @@ class Server:
     async def drain(self, seconds: float) -> None:
         """Refuse new runs, close the connections, and meanwhile wait up to ``seconds`` for the runs to finish.
 
-        At its end, a ``running()`` block drains by itself, and then closes unfinished runs as ``cancelled``.
+        At its end, a ``running()`` block drains by itself, and then closes unfinished runs as ``cancelled``. A second
+        drain does not wait for longer than the first.
 
         Cancellation: perhaps some clients are still connected, and some runs unfinished. New clients and runs are still
         refused.

@@ -80,7 +80,11 @@ async def recover(
 async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, scope: trio.CancelScope) -> RunRecorder:
     """Open the stream of the session, and return a recorder for it. New events follow the newest event in the log."""
     settings = services.settings
-    head = await services.log.make(key)
+    try:
+        head = await services.log.make(key)
+    except Exception as error:
+        services.committer.note_refusal(error)
+        raise
     account = services.accounts.of(key.user)
     stream = (SessionStream if account.rate is None else LimitedStream)(
         key,

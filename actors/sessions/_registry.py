@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from threading import get_ident
@@ -74,6 +75,7 @@ class Sessions:
             Accounts(settings.user_limits),
         )
         self._spawner = SessionSpawner(self._services)
+        self._drained_by = math.inf
         self.revocations = Revocations(log, settings.max_revocations, settings.revocation_memory_seconds)
         """The revoked tokens. The transport asks it about each client."""
         self.cleaner = RetentionSweep(
@@ -203,6 +205,10 @@ class Sessions:
         finally:
             callbacks.pop(registered, None)
 
+    def log_refuses(self) -> bool:
+        """Return whether the log could not be written within the last 10 seconds, and was not written since."""
+        return self._committer.log_refuses()
+
     def statistics(self) -> SessionsStatistics:
         """Return the state of all sessions together."""
         return SessionsStatistics(
@@ -236,9 +242,12 @@ class Sessions:
     async def drain(self, seconds: float) -> None:
         """Start no more runs, and wait until the running runs have ended, but at most ``seconds``.
 
+        A later call does not wait for longer than an earlier one.
+
         Cancellation: new runs are refused nevertheless.
         """
         self._services.draining = True
-        with trio.move_on_after(seconds):
+        self._drained_by = min(self._drained_by, trio.current_time() + seconds)
+        with trio.move_on_at(self._drained_by):
             while self._services.limiter.statistics().running:
                 await self._services.run_over.park()

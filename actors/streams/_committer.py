@@ -49,6 +49,11 @@ class Source(Protocol):
         """Handle a failed commit: events of this source will never be in the log. The source must end."""
 
 
+REFUSAL_SECONDS = 10.0
+"""Time in seconds for which a failed write counts, if nothing is written after it.
+
+*A server that is not ready gets no new clients, and perhaps writes nothing. It must become ready again by itself.*
+"""
 WAIT_STEP_SECONDS, WAIT_STEPS = 0.000_25, 64
 """Width of a step in seconds, and number of steps, of the histogram :attr:`CommitterStatistics.waits`: up to 16 ms."""
 
@@ -91,6 +96,7 @@ class Committer:
         self._now = trio.current_time
         self._done_at = self._next_at = 0.0
         self._hurried = False
+        self._refused_at: float | None = None
         self.after_commits: dict[Callable[[], None], None] = {}
         """Callbacks that are called after each commit, when the sources were notified. The callbacks must not wait.
 
@@ -182,6 +188,15 @@ class Committer:
         for barrier in barriers:
             barrier.set()
 
+    def note_refusal(self, error: BaseException) -> None:
+        """Record that the log could not be written, if ``error`` says so."""
+        if is_a(error, LogUnavailable):
+            self._refused_at = trio.current_time()
+
+    def log_refuses(self) -> bool:
+        """Return whether the log could not be written within :data:`REFUSAL_SECONDS`, and was not written since."""
+        return self._refused_at is not None and trio.current_time() < self._refused_at + REFUSAL_SECONDS
+
     def statistics(self) -> CommitterStatistics:
         """Return statistics of the committer."""
         return CommitterStatistics(len(self._scheduled), tuple(self._waits))
@@ -205,6 +220,7 @@ class Committer:
             return
         finally:
             self._done_at = self._now()
+        self._refused_at = None
         for source, batch in taken:
             try:
                 source.on_committed(batch)
@@ -224,6 +240,7 @@ class Committer:
         ends.
         """
         if len(taken) == 1:
+            self.note_refusal(error)
             report("the commit of a session's events", error)
             _forget_frames(error)
             contained("a session whose log refused", taken[0][0].on_failed, error)

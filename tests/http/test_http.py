@@ -24,6 +24,7 @@ from transport.http._own_pages import checked_folder
 from transport.http._server import PageServer, serve_http
 from transport.http.pages import LIBRARY, PAGE, WEB, pages
 from transport.http.visitors import VISITOR_SECONDS, VisitorTokens
+from transport.protocol.health import Health
 from transport.server.listening import listen
 
 if TYPE_CHECKING:
@@ -79,15 +80,6 @@ class Site:
         return await self.ask("POST", "/token", X_Requested_With="greenroom", **headers)
 
 
-class ErrorThatExits(Exception):
-    """An exception with a ``str`` method that raises ``SystemExit``."""
-
-    def __str__(self) -> str:
-        raise SystemExit(5)
-
-    __repr__ = __str__
-
-
 TOKENS = VisitorTokens("a key that is long enough for HS256")
 
 
@@ -103,7 +95,7 @@ def cookie_in(answer: Answer) -> str:
 
 def make_pages(**changes: Any) -> Starlette:
     """Return the pages with the usual arguments, except for the arguments in ``changes``."""
-    usual: dict[str, Any] = {"ws_url": "ws://127.0.0.1:8765/", "agent": "assistant", "health": lambda: {"sessions": 3}}
+    usual: dict[str, Any] = {"ws_url": "ws://127.0.0.1:8765/", "agent": "assistant", "health": Health}
     return pages(**(usual | {"tokens": TOKENS} | changes))
 
 
@@ -306,24 +298,6 @@ async def test_no_token_without_authentication(nursery: trio.Nursery) -> None:
     assert "set-cookie" not in answer.headers
     assert (await site.get("/config")).json["tokens"] is False
     nursery.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt, ErrorThatExits])
-async def test_failing_callback_is_500(nursery: trio.Nursery, raised: type[BaseException]) -> None:
-    """If a callback raises, its request gets 500 without the error's text, and other requests still work."""
-
-    def fail(*_: object) -> None:
-        raise raised("a secret of the server")
-
-    site = await open_site(nursery, health=fail)
-    answer = await site.get("/health")
-    assert (answer.status, b"secret" in answer.body) == (500, False)
-    assert (await site.get("/config")).status == 200
-
-
-async def test_health(site: Site) -> None:
-    """``/health`` returns the status ``ok`` and the fields that the ``health`` function returns."""
-    assert (await site.get("/health")).json == {"status": "ok", "sessions": 3}
 
 
 async def test_url_of_listeners() -> None:

@@ -1,32 +1,27 @@
-"""The path ``/health``: its answer shows that the server is alive, and how busy it is."""
+"""The paths ``/healthz`` and ``/readyz``: whether the process works, and whether it takes new clients."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
+from starlette.routing import Route
 
-from transport.http._callbacks import call_or_500
-from transport.http._headers import NEVER_STORED
+from transport.protocol.health import HEADERS, HEALTHZ, READYZ, answer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable
 
     from starlette.requests import Request
 
-    from transport.app import Server
+    from transport.protocol.health import Health
 
 
-def health_of(server: Server) -> Mapping[str, object]:
-    """Return the numbers of sessions in memory, of running runs and of connections."""
-    sessions, endpoint = server.sessions.statistics(), server.endpoint.statistics()
-    return {"sessions": sessions.sessions, "runs": sessions.runs.running, "connections": endpoint.connections}
+def health_routes(health: Callable[[], Health]) -> list[Route]:
+    """Return the routes of ``/healthz`` and ``/readyz``, which answer from the result of ``health()``."""
 
+    async def respond(request: Request) -> Response:
+        status, body = answer(request.url.path, health())
+        return Response(body, status, HEADERS)
 
-def health_route(health: Callable[[], Mapping[str, object]]) -> Callable[[Request], Awaitable[Response]]:
-    """Return the handler of ``/health``. Its JSON answer has ``status`` (``"ok"``) and the fields of ``health()``."""
-
-    async def answer(_: Request) -> Response:
-        return JSONResponse({"status": "ok", **call_or_500("health", health)}, headers=NEVER_STORED)
-
-    return answer
+    return [Route(path, respond) for path in (HEALTHZ, READYZ)]

@@ -13,15 +13,16 @@ from starlette.staticfiles import StaticFiles
 
 from transport.http._headers import NEVER_STORED, SecurityHeaders, ws_url_seen_from
 from transport.http._own_pages import OwnPages
-from transport.http.health import health_route
+from transport.http.health import health_routes
 from transport.http.visitors import Visitors, refusal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
 
     from transport.http.visitors import VisitorTokens
+    from transport.protocol.health import Health
 
 WEB = Path(__file__).parents[1] / "web"
 LIBRARY = ("greenroom.js", "store.js")
@@ -33,7 +34,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     *,
     ws_url: str,
     agent: str,
-    health: Callable[[], Mapping[str, object]],
+    health: Callable[[], Health],
     tokens: VisitorTokens | None = None,
     title: str = "",
     suggestions: Sequence[str] = (),
@@ -42,13 +43,13 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
 ) -> Starlette:
     """Return the ASGI application: the page at ``/``, its files, the client library, and the routes of the server.
 
-    The library is at ``/greenroom.js`` and ``/store.js``, the routes are ``/config``, ``/token`` and ``/health``. If
-    one of the functions raises, the response is an error 500 with a reference to the log.
+    The library is at ``/greenroom.js`` and ``/store.js``, the routes are ``/config``, ``/token``, ``/healthz`` and
+    ``/readyz``.
 
     Args:
         ws_url: The address of the WebSocket endpoint.
         agent: Name of the agent that the page asks.
-        health: Function that returns the fields of ``/health`` other than ``status``.
+        health: Function that returns the health of the server, for ``/healthz`` and ``/readyz``.
         tokens: The tokens of visitors: each new browser is a new user. With None, ``/token`` has no token.
         title: The heading of the page.
         suggestions: Questions that the page offers.
@@ -71,7 +72,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     routes = [
         Route("/config", config),
         Route("/token", token, methods=["GET", "POST"]),  # a GET is told how to ask
-        Route("/health", health_route(health)),
+        *health_routes(health),
         *map(_library, LIBRARY),
         Mount("/", StaticFiles(directory=PAGE, html=True) if folder is None else OwnPages(folder)),
     ]

@@ -14,7 +14,6 @@ from transport._border import the_one
 from transport.http._addresses import own_origins, url_of
 from transport.http._own_pages import checked_folder
 from transport.http._server import PageServer, serve_http
-from transport.http.health import health_of
 from transport.http.pages import pages
 from transport.server.listening import listening
 
@@ -69,6 +68,8 @@ async def serve(app: Greenroom, reporter: Reporter, options: PageOptions | None 
                 async with trio.open_nursery() as nursery:
                     await nursery.start(serve_http, PageServer(_site(server, options, folder), app.settings), listeners)
                     await server.until_signal(reporter, url)
+                    # The pages go on meanwhile, so that /readyz says that the server takes no more clients.
+                    await server.drain(app.settings.drain_seconds)
                     nursery.cancel_scope.cancel()
             except BaseException as raised:
                 # The nursery wraps the exception in a group; the caller is to get the exception itself.
@@ -83,7 +84,7 @@ def _site(server: Server, options: PageOptions, folder: Path | None) -> ASGIApp:
         folder=folder,
         ws_url=server.url,
         agent=options.agent,
-        health=lambda: health_of(server),
+        health=server.health,
         tokens=options.tokens,
         title=options.title,
         suggestions=options.suggestions,

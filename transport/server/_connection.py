@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from transport.auth import User
     from transport.protocol.client_frames import ClientFrame
     from transport.protocol.handshake import Accept, Reject
+    from transport.protocol.health import Health
     from transport.server._context import ServerContext
     from transport.server._wire import UpgradeRequest, Wire
 
@@ -209,8 +210,7 @@ class Connection:
         self._life.scope.cancel()
 
     async def _say_goodbye(self) -> None:
-        closing = self._life.closing
-        if closing is None:
+        if (closing := self._life.closing) is None:
             return
         if self._greeted and not closing.is_refusal:
             await self._delivery.send_rest()
@@ -246,16 +246,17 @@ class Connection:
         """Record that the WebSocket library refuses the client's request, for the reason ``fault``."""
         self._context.refusals.note(Reason.BAD_REQUEST, fault)
 
+    def health(self) -> Health:
+        """Return the health of the server."""
+        return self._context.health()
+
     def on_drained(self) -> None:
         """Continue to write, since the network has taken all data."""
         if self._greeted:
             self._delivery.schedule()
 
     def on_stuck(self) -> None:
-        """Close the connection, since the client takes no data.
-
-        Before the welcome this method does nothing, since other time limits apply until then.
-        """
+        """Close the connection, since the client takes no data. Before the welcome other time limits apply."""
         if self._greeted:
             self.close(close_codes.SLOW_CONSUMER, "nothing could be written for too long")
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from transport.protocol.health import Health
+
 if TYPE_CHECKING:
     from actors import Sessions
     from actors.loop.clock import LoopTime
@@ -38,3 +40,11 @@ class ServerContext:
     The clock stops while the event loop is blocked. So no client is disconnected only because the server could not
     read.
     """
+
+    def health(self) -> Health:
+        """Return the health of the server. Its endpoint runs."""
+        if self.connections.going_away:
+            return Health(unready="the server is shutting down")
+        if self.sessions.log_refuses():
+            return Health(unready="the log cannot be written")
+        return Health()

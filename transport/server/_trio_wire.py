@@ -11,6 +11,7 @@ from wsproto.utilities import LocalProtocolError
 from transport.protocol import close_codes, server_frames
 from transport.protocol.frame_scanner import FrameScanner
 from transport.protocol.handshake import Reject, plain_answer
+from transport.protocol.health import probe_in, whole_answer
 from transport.protocol.request_head import RequestHead
 from transport.protocol.websocket import close_message, text_message
 from transport.server._wire import UpgradeRequest
@@ -135,7 +136,8 @@ class TrioWire(WriteBuffer):
     async def _read_head(self) -> RequestHead | None:
         """Read the head of the request, keep it for trio-websocket, and return it.
 
-        Return None if the peer has left. If the request is wrong, answer the request with HTTP 400 and return None.
+        Return None if the peer has left. If the request is wrong, answer the request with HTTP 400 and return None. If
+        it asks for the health of the server, answer it and return None.
         """
         assert self._owner is not None  # noqa: S101 - called in the upgrade only
         head = RequestHead()
@@ -148,6 +150,10 @@ class TrioWire(WriteBuffer):
                 self.write(plain_answer(Reject(400, fault)))
                 await self.drained()
                 return None
+        if (probe := probe_in(head.data)) is not None:
+            self.write(whole_answer(probe, self._owner.health()))
+            await self.drained()
+            return None
         self.unread = head.joined()
         return head
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import trio
 
     from transport.protocol.handshake import Accept, Reject
+    from transport.protocol.health import Health
 
 
 @attrs.frozen
@@ -40,6 +41,10 @@ class WireOwner(Protocol):
 
     def on_bad_request(self, fault: str) -> None:
         """Record that the wire (the WebSocket) refuses the client's request with HTTP 400, for the reason ``fault``."""
+
+    def health(self) -> Health:
+        """Return the health of the server, for a client that asks for it by plain HTTP."""
+        ...
 
     def on_drained(self) -> None:
         """Continue to write, since the network has taken all data."""

@@ -12,6 +12,7 @@ import trio
 from actors import Actor, ChildSpec, Restart
 from actors.loop.clock import loop_time
 from transport.protocol.handshake import AllowedOrigins
+from transport.protocol.health import Health
 from transport.server._connection import Connection
 from transport.server._connections import Connections
 from transport.server._context import ServerContext
@@ -117,7 +118,10 @@ class Endpoint:
             context.sessions.calling_after_commits(context.flusher.visit),
             context.sessions.revocations.notifying(context.connections.close_revoked),
         ):
-            await self._run()
+            try:
+                await self._run()
+            finally:
+                self._accepting = None
 
     async def _run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -163,6 +167,12 @@ class Endpoint:
                 listener.shutdown(socket.SHUT_RDWR)
         self._context.refusals.finish()
         await self._context.connections.send_away()
+
+    def health(self) -> Health:
+        """Return the endpoint's health, with the reason why it takes no new clients now."""
+        if self._accepting is None and not self._context.connections.going_away:
+            return Health(unready="the endpoint is starting")
+        return self._context.health()
 
     def statistics(self) -> EndpointStatistics:
         """Return the endpoint's counts at this moment: connections, users, waiting bytes and others."""
