@@ -244,7 +244,7 @@ async def test_files_of_clients_that_do_not_read(tmp_path: Path) -> None:
     folder = tmp_path / "static"
     folder.mkdir()
     (folder / "big").write_bytes(b"x" * BIG)
-    app = pages(ws_url="ws://127.0.0.1:1/", agent="", health=dict, folder=folder)
+    app = pages(ws_url="ws://127.0.0.1:1/", agent="", health=Health, folder=folder)
     async with running_site(app, slow_seconds=0.5) as site:
         assert len((await site.ask(request("/big"))).body) == BIG  # what is made once is made now
         await site.wait_for_connections(0)
