@@ -19,6 +19,7 @@ from protocol.wire import greeted
 from transport.http._stream import LINGER_SECONDS, WRITE_BYTES
 from transport.http._turns import TURNS_PER_REQUEST, Turns
 from transport.http.pages import pages
+from transport.protocol.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
