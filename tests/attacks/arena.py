@@ -32,6 +32,7 @@ import actors
 import transport
 from transport.http._server import PageServer, serve_http
 from transport.http.pages import pages
+from transport.protocol.health import Health
 from transport.server.listening import listen
 
 if TYPE_CHECKING:
@@ -379,7 +380,7 @@ async def open_site(server: Server, nursery: trio.Nursery, settings: Settings) -
     """Serve the pages. Return their server, and its port."""
     listeners = listen("127.0.0.1", 0)
     port = int(listeners[0].getsockname()[1])
-    site = PageServer(pages(ws_url=server.url, agent="echo", health=dict), settings)
+    site = PageServer(pages(ws_url=server.url, agent="echo", health=Health), settings)
     await nursery.start(serve_http, site, listeners)
     return site, port
 
