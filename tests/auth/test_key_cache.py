@@ -147,10 +147,11 @@ async def expect(error: type[Exception], cache: KeyCache, kid: str) -> None:
         await found(cache, kid)
 
 
-async def test_many_clients_share_one_load() -> None:
+@pytest.mark.parametrize("pause", [10, 0])
+async def test_many_clients_share_one_load(pause: float) -> None:
     """Clients that come while the keys are loaded wait for this load, and begin no other."""
     place, gate = Place("a"), threading.Event()
-    cache = place.cache()
+    cache = place.cache(Pace(fresh=100, pause=pause, limit=3_600))
     place.go_on = gate.wait
     answers: list[str | None] = []
 

@@ -133,8 +133,7 @@ async def test_leeway_makes_a_token_older() -> None:
 async def test_names_are_short_and_printable(name: str, wrong: object) -> None:
     """A token whose ``sub`` or ``jti`` is no string of 1 to 256 characters, or has control characters, is refused."""
     told = await reason(TokenAuth(SECRET), claiming(name, wrong))
-    assert told != ""
-    assert told.isprintable()
+    assert "must be" in told or told == f"{name} has a control character"
 
 
 async def test_names_may_be_in_any_language() -> None:

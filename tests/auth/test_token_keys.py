@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from actors import ConfigError
 from transport import NotAuthenticated, TokenAuth
+from transport.auth._jwks import parse_jwks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +82,9 @@ async def test_key_of_another_curve_is_not_used(tmp_path: Path) -> None:
 async def test_private_key_in_a_file_is_used_as_public(tmp_path: Path) -> None:
     """A JWKS file with a private key checks signatures as its public key does."""
     private = pair("EdDSA").object.private_bytes_raw()
-    auth = TokenAuth(jwks=in_file(tmp_path, pair("EdDSA").jwk("EdDSA", d=encoded(private))))
+    jwk = pair("EdDSA").jwk("EdDSA", d=encoded(private))
+    assert not parse_jwks(jwks(jwk), ["EdDSA"]).keys[0].can_sign
+    auth = TokenAuth(jwks=in_file(tmp_path, jwk))
     assert await accepted(auth, token(pair("EdDSA").private, "EdDSA"))
 
 

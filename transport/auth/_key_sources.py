@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import stat
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib import request as requests
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -19,8 +19,7 @@ from transport.auth._jwks import parse_jwks
 from transport.auth._limits import FETCH_SECONDS, MAX_JWKS_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from http.client import HTTPResponse
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from transport.auth._keys import KeySet
@@ -79,18 +78,29 @@ class UrlSource:
         end = time.monotonic() + FETCH_SECONDS
         try:
             with self._opener.open(self._request, timeout=FETCH_SECONDS) as response:
-                return parse_jwks(_body(response, end), self._algorithms)
+                return parse_jwks(read_body(response, end), self._algorithms)
         except HTTPError as error:
             error.close()
             raise ValueError(f"the answer is HTTP {error.code}") from None
 
 
-def _body(response: HTTPResponse, end: float) -> bytes:
-    """Return the body of an HTTP response, but not much more than :data:`MAX_JWKS_BYTES`."""
+class Readable(Protocol):
+    """An HTTP response, of which the next part can be read."""
+
+    def read1(self, size: int, /) -> bytes:
+        """Return the next part, of at most ``size`` bytes. Return no bytes at the end."""
+        ...
+
+
+def read_body(response: Readable, end: float, clock: Callable[[], float] = time.monotonic) -> bytes:
+    """Return the body of an HTTP response, but not much more than :data:`MAX_JWKS_BYTES`.
+
+    Raises TimeoutError once the clock is beyond ``end``.
+    """
     body = bytearray()
     while len(body) <= MAX_JWKS_BYTES and (part := response.read1(MAX_JWKS_BYTES)):
         body += part
-        if time.monotonic() > end:  # the time limit of the socket begins anew with each part
+        if clock() > end:  # the time limit of the socket begins anew with each part
             raise TimeoutError(f"no complete answer within {FETCH_SECONDS:g} s")
     return bytes(body)
 
