@@ -220,7 +220,7 @@ def test_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_slow_answer_is_given_up() -> None:
-    """An answer that comes in small parts is given up after the time limit, which does not begin anew with each part."""
+    """An answer that comes in small parts is given up after the time limit, which each part does not begin anew."""
 
     class Drip:
         """A response that has another byte each second."""
