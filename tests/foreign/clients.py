@@ -205,7 +205,8 @@ class OfAiohttp:
         self._loop.run(self._raw.send_str(message) if isinstance(message, str) else self._raw.send_bytes(message))
 
     def receive(self) -> str:
-        return self._loop.run(self._raw.receive_str())
+        text: str = self._loop.run(self._raw.receive_str())
+        return text
 
     def ping(self) -> None:
         self._loop.run(self._raw.ping(b"ping"))
