@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from browser.pages import SLOWEST
 from browser.serving import ServerProcess
+from browser.stage import HOSTILE
 from playwright.sync_api import expect
 
 from transport import TokenAuth
@@ -109,6 +110,44 @@ def test_closed(script_server: ServerProcess, user: BrowserContext, code: int, p
     expect_state(page, "live")
     expect(page.locator("#question")).to_be_enabled()
     assert (page.url == before) == (code != 4506)
+
+
+def test_no_frame_becomes_markup(script_server: ServerProcess, user: BrowserContext) -> None:
+    """HTML in any field of a frame that is no event, such as the reason of a close, is shown as text."""
+    evil = HOSTILE[0]
+    signal = {"type": "signal", "name": evil, "data": {evil: evil}}
+    queued = {"command_id": evil, "agent": evil, "waiting": True, "since": 1}
+    welcome = {**WELCOME, "session": evil, "queued": [queued], "runs": [{"run_id": evil, "agent": evil, "started": 1}]}
+    first = (
+        welcome,
+        signal,
+        signal | {"name": "queued", "data": queued},
+        {"type": "error", "code": evil, "message": evil},
+    )
+    end = {"type": "goodbye", "code": 4999, "reason": evil}
+
+    def answer(socket: WebSocketRoute, text: str | bytes) -> None:
+        said = json.loads(text)
+        if said["type"] == "hello":
+            for frame in first:
+                socket.send(json.dumps(frame))
+        elif said["type"] == "command":
+            refusal = {"type": "reply", "id": said["id"], "ok": False, "error": {"code": evil, "message": evil}}
+            socket.send(json.dumps(refusal))
+            socket.send(json.dumps(end))
+            socket.close(code=4999, reason=evil)
+
+    page = user.new_page()
+    page.route_web_socket(re.compile("^ws:"), lambda socket: socket.on_message(lambda text: answer(socket, text)))
+    page.goto(script_server.url)
+    expect_state(page, "live")
+    page.fill("#question", "x")
+    page.press("#question", "Enter")
+    expect_state(page, "closed")
+    expect(page.locator("#turns")).to_contain_text(evil)
+    expect(page.locator("#notice")).to_have_attribute("title", f"Close code 4999: {evil}")
+    assert page.locator("img").count() == 0
+    assert page.evaluate("window.pwned ?? 0") == 0
 
 
 def test_refused_origin(script_server: ServerProcess, user: BrowserContext) -> None:
