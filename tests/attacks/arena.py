@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from protocol.wire import Client
 
+    from actors import EventLog
     from transport import Server, Settings
 
 TURNS = 25
@@ -387,7 +388,12 @@ async def open_site(server: Server, nursery: trio.Nursery, settings: Settings) -
 
 @asynccontextmanager
 async def arena(
-    auth: Any = None, token: str | None = None, *, of_pages: bool = False, **settings: Any
+    auth: Any = None,
+    token: str | None = None,
+    *,
+    of_pages: bool = False,
+    log: str | EventLog = "memory:",
+    **settings: Any,
 ) -> AsyncIterator[Arena]:
     """Run a server and its neighbour inside the block. At the end of the block, check that the log has no error.
 
@@ -395,6 +401,7 @@ async def arena(
         auth: The auth function of the server.
         token: The neighbour's token.
         of_pages: Whether the pages are served too, and their port is attacked.
+        log: The event log.
         settings: Changes to the settings. The neighbour may send any number of commands, and little of it is kept.
     """
     little = {"ring_events": 16, "retain_events": 16, "command_memory_seconds": 0, "commands_burst": 100_000}
@@ -405,7 +412,7 @@ async def arena(
     gc.freeze()  # only objects that are made from now on are counted
     tracemalloc.start(1)
     try:
-        app = make_app(auth=auth, **{**little, **quiet, **settings})
+        app = make_app(log, auth, **{**little, **quiet, **settings})
         async with app.running(port=0) as server:
             async with greeted_in_memory(server, "neighbour", token=token) as client, trio.open_nursery() as nursery:
                 await client.send("pong")  # all that the server makes for its first pong is in the baseline

@@ -10,6 +10,10 @@ import trio
 from _scale import scaled
 from attacks.arena import ATTACKERS, HEAD, Attacker, Got, arena
 from protocol.raw import PING, PONG, TEXT, announced, frame, told
+from protocol.wire import wait_for_connections
+
+from actors import MemoryLog
+from actors.testing import FaultyLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -88,6 +92,24 @@ async def test_peer_without_a_hello(patient_clock: MockClock) -> None:
 
     async with arena() as here:
         assert await here.endure(lambda one: one.upgrade()) == [Got(101, 4503)] * ATTACKERS
+
+
+async def test_ping_while_the_log_stands_still(patient_clock: MockClock) -> None:
+    """A client whose session cannot store its events is still read: its ping is answered, its end is noticed."""
+    log = FaultyLog(MemoryLog())
+    async with arena(log=log) as here:
+        one = await here.connect()
+        await one.hello()
+        held = log.hold("append")
+        for number in range(100):
+            await one.tell("command", id=str(number), name="message.send", args={"text": "x"})
+        await held.reached.wait()
+        await one.send(frame(PING, b"still here?"))
+        await one.read(b"still here?")
+        assert b"still here?" in one.received
+        await one.leave()
+        await wait_for_connections(here.server, 1)
+        held.released.set()
 
 
 WHOLE = HEAD + b"\r\n"
