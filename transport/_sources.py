@@ -29,6 +29,8 @@ _SIMILAR = 0.75
 With 0.6, the default of ``difflib``, the wrong name ``nonsense`` would get the suggestion ``pong_seconds``.
 """
 
+_BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
 Defaults: TypeAlias = "Mapping[str, object]"
 """The names of all settings, with their defaults. The type of a default decides how a text is read."""
 
@@ -66,8 +68,9 @@ def from_toml(path: Path, defaults: Defaults) -> list[Given]:
         if isinstance(value, dict):
             raise ConfigError(f"{path}: [{name}] is a table, and tables are not used: write each name at the top level")
         _refuse_unknown(name, defaults, str(path))
-        if isinstance(value, str) and not isinstance(read_text(value, defaults[name]), str):
-            raise ConfigError(f"{path}: {name} is a number: write it without quotes, {name} = {value}")
+        if isinstance(value, str) and not isinstance(read := read_text(value, defaults[name]), str):
+            kind, form = ("true or false", str(read).lower()) if isinstance(read, bool) else ("a number", value)
+            raise ConfigError(f"{path}: {name} is {kind}: write it without quotes, {name} = {form}")
     return [Given(name, value, str(path)) for name, value in values.items()]
 
 
@@ -107,11 +110,12 @@ def from_assignments(assignments: Iterable[str], defaults: Defaults) -> list[Giv
 
 
 def read_text(text: str, default: object) -> object:
-    """Return the value that ``text`` stands for: a number, if the setting's default is a number.
+    """Return the value that ``text`` stands for: a number or a bool, if the setting's default is one.
 
-    A text that is not a number is returned as it is. The check of the setting then refuses the text with a clear
-    message.
+    A text that is neither is returned as it is. The check of the setting then refuses the text with a clear message.
     """
+    if isinstance(default, bool):
+        return _BOOLS.get(text.strip().lower(), text)
     for kind in (int, float) if isinstance(default, (int, float)) else ():
         try:
             return kind(text)

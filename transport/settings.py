@@ -24,6 +24,7 @@ from actors.checks import is_whole
 from actors.failures import shown
 from actors.spi import number_from, whole_from
 from transport._sources import DEFAULT, KEYWORD, Given, from_environment, from_keywords, from_toml
+from transport.protocol.forwarded import network_of
 from transport.protocol.handshake import LARGEST_PORT, is_origin, origin_like
 
 if TYPE_CHECKING:
@@ -71,6 +72,15 @@ def _origins(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None
     for text in cast("tuple[str, ...]", value or ()):
         if not is_origin(text):
             raise ConfigError(f"{attribute.name}: {shown(text)} is no origin: write {origin_like(text)}")
+
+
+def _networks(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _all_strings(instance, attribute, value)
+    for text in cast("tuple[str, ...]", value or ()):
+        try:
+            network_of(text)
+        except ValueError as error:
+            raise ConfigError(f"{attribute.name}: {shown(text)} cannot be used: {error}") from None
 
 
 @attrs.frozen(kw_only=True)
@@ -122,6 +132,8 @@ class Settings(SessionSettings):
     """New connections per second from one address to each of the two ports. Any more are closed at once."""
     allowed_origins: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_origins)
     """Origins of more pages that may connect, beside the server's own: ``https://a.example,https://b.example``."""
+    forwarded_allow: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_networks)
+    """Addresses or networks of your proxies, ``10.0.0.5,10.1.0.0/16``. Only they may name the client's address."""
     redact_keys: tuple[str, ...] = attrs.field(default=DEFAULT_SECRET_KEYS, converter=_strings, validator=_all_strings)
     """Words in keys that mark a secret. The values of such keys are removed from tool arguments and failure texts."""
     loop_stall_seconds: float = attrs.field(default=1.0, validator=number_from(0.001))

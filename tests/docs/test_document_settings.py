@@ -40,6 +40,8 @@ def shown(name: str, value: float | str | tuple[str, ...] | None) -> str:
     """Return a default as the table shows it."""
     if value is None or isinstance(value, str):
         return value or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return ", ".join(f"`{item}`" for item in value)
     if name.endswith("port"):  # it is a name more than a number

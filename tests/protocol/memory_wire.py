@@ -97,7 +97,7 @@ class MemoryWire:
     async def upgrade(self, nursery: trio.Nursery, owner: WireOwner) -> Mapping[str, str] | None:
         """Ask the owner for its answer to an upgrade request, and keep the answer."""
         self.owner = owner
-        self.answer = owner.on_upgrade(UpgradeRequest("/", ("greenroom.v1",), {}))
+        self.answer = owner.on_upgrade(UpgradeRequest("/", ("greenroom.v1",), ()))
         return None if isinstance(self.answer, Reject) else {}
 
     async def receive(self) -> str | bytes:

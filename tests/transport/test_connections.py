@@ -37,7 +37,9 @@ class Room:
     """Connections with small limits, on which fake connections come, speak and leave."""
 
     def __init__(self, in_all: int, per_address: int) -> None:
-        settings = Settings(max_connections=in_all, max_connections_per_address=per_address)
+        settings = Settings(
+            max_connections=in_all, max_connections_per_address=per_address, forwarded_allow=("10.0.0.0/8",)
+        )
         heartbeat = Heartbeat()
         self.connections = Connections(settings, heartbeat, LoopTime(lambda: 0.0), RefusalLog(settings, heartbeat))
 
@@ -51,6 +53,10 @@ class Room:
         """Let the request of a connection arrive. Return the status of the answer."""
         refusal = self.connections.refuse(cast("Counted", fake))
         return 101 if refusal is None else refusal.status
+
+    def move(self, fake: Fake, address: str) -> None:
+        """Let a trusted proxy name the client of a connection."""
+        self.connections.move(cast("Counted", fake), address)
 
     def leave(self, fake: Fake) -> None:
         """End a connection."""
@@ -122,7 +128,53 @@ async def test_connections_without_room_are_few() -> None:
     assert len(room.connections) == 1 + MAX_WITHOUT_ROOM
 
 
-@given(st.lists(st.tuples(st.sampled_from(["come", "speak", "leave"]), st.sampled_from("abc"), st.integers(0, 30))))
+async def test_proxy_has_no_limit_of_its_own() -> None:
+    """The limit per address does not count for a trusted proxy. It counts for each client that the proxy names."""
+    room = Room(20, 2)
+    connections = [room.come(PROXY) for _ in range(10)]
+    for number, one in enumerate(connections):
+        room.move(one, "ab"[number % 2])
+        assert room.speaks(one) == (101 if number < 4 else 503)
+    assert not any(one.dropped for one in connections)
+    for one in connections:
+        room.leave(one)
+    assert room.speaks(room.come("a")) == 101
+
+
+async def test_proxy_counts_in_all() -> None:
+    """Silent connections of a trusted proxy count in all: the oldest makes room when the server is full."""
+    room = Room(3, 1)
+    connections = [room.come(PROXY) for _ in range(5)]
+    assert [one.dropped for one in connections] == [True, True, False, False, False]
+
+
+async def test_move_makes_room() -> None:
+    """If a client is at its limit, a connection that is moved to the client gets the room of a silent one.
+
+    A connection without room gets room when it is moved, if there is some.
+    """
+    room = Room(10, 1)
+    first, second = room.come("a"), room.come(PROXY)
+    room.move(second, "a")
+    assert (first.dropped, second.dropped, room.speaks(second)) == (True, False, 101)
+    third = room.come("a")
+    room.move(third, "b")
+    assert room.speaks(third) == 101
+    room.leave(third)
+    room.move(third, "c")
+    assert third.address == "b"
+
+
+PROXY = "10.0.0.1"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["come", "move", "speak", "leave"]), st.sampled_from(["a", "b", PROXY]), st.integers(0, 30)
+        )
+    )
+)
 def test_limits_always_hold(steps: list[tuple[str, str, int]]) -> None:
     """However clients come and leave, the limits in all and per address hold, and no accepted client is closed."""
     trio.run(check, steps)
@@ -136,7 +188,10 @@ async def check(steps: list[tuple[str, str, int]]) -> None:
             living.append(room.come(address))
         elif living:
             one = living[number % len(living)]
-            if step == "leave":
+            if step == "move":
+                if one.address == PROXY and one not in accepted:
+                    room.move(one, address)
+            elif step == "leave":
                 room.leave(one)
                 living.remove(one)
                 accepted.discard(one)
@@ -146,4 +201,4 @@ async def check(steps: list[tuple[str, str, int]]) -> None:
         living = [one for one in living if not one.dropped]
         assert len(room.connections) == len(living)
         assert len(accepted) <= 4
-        assert all(sum(one.address == each for one in accepted) <= 2 for each in "abc")
+        assert all(sum(one.address == each for one in accepted) <= 2 for each in "ab")

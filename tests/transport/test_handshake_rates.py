@@ -67,3 +67,23 @@ async def test_kept_addresses(autojump_clock: MockClock) -> None:
         await trio.sleep(0.75)
         assert not (limits.allow("a") and limits.allow("a"))
     assert len(limits) == 1
+
+
+async def test_proxy_has_only_the_limit_of_all(autojump_clock: MockClock) -> None:
+    """A trusted proxy may open connections up to the limit of all. Each client that it names has the limit of its own.
+
+    A client whose connections are refused takes nothing from other clients.
+    """
+    settings = Settings(handshakes_per_second=5, handshakes_per_address_per_second=2, forwarded_allow=("10.0.0.0/8",))
+    limits = HandshakeRates(settings, LoopTime())
+    assert [limits.allow("10.0.0.1") for _ in range(6)] == [True] * 5 + [False]
+    assert [limits.allow_client("a") for _ in range(3)] == [True, True, False]
+    assert limits.allow_client("b")
+    assert all(limits.allow_client("10.0.0.2") for _ in range(9))
+    assert len(limits) == 2
+    await trio.sleep(0.5)
+    assert limits.allow_client("a")
+    assert limits.allow("c")
+    await trio.sleep(1)
+    assert limits.allow("d")
+    assert len(limits) == 1

@@ -258,3 +258,10 @@ def test_wrong_origin_is_refused(wrong: str, right: str) -> None:
 def test_origin_is_accepted(origin: str) -> None:
     """A scheme, a host and perhaps a port are an origin, in any case and with one slash at the end."""
     assert Settings(allowed_origins=(origin,)).allowed_origins == (origin,)
+
+
+def test_proxies_are_addresses_or_networks(toml: Path) -> None:
+    """``forwarded_allow`` is a list of addresses and networks. A text that is neither is an error that names it."""
+    assert load(toml, GREENROOM_FORWARDED_ALLOW="10.0.0.5, fd00::/8").forwarded_allow == ("10.0.0.5", "fd00::/8")
+    with pytest.raises(ConfigError, match=r"^keyword: forwarded_allow: 'a\.example' cannot be used: write addresses"):
+        load(toml, {"forwarded_allow": ["10.0.0.5", "a.example"]})

@@ -97,4 +97,6 @@ def _text(value: object) -> str:
         return "none"
     if isinstance(value, tuple):
         return ",".join(map(str, cast("tuple[object, ...]", value))) or "(empty)"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.15g}" if isinstance(value, float) else str(value)

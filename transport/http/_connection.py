@@ -16,13 +16,14 @@ from transport._border import called, leaves
 from transport.http._exchange import Exchange
 from transport.http._request import Request, RequestReader
 from transport.http._stream import ClientGone, ClientStream
+from transport.protocol.forwarded import BadForwarding
 from transport.protocol.handshake import Reject, plain_answer
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Scope
 
     from transport.http._turns import Turns
     from transport.server.port import Port
@@ -122,11 +123,12 @@ class PageConnection:
         """Answer one request. Return whether the connection can carry another one."""
         if isinstance(request, Request) and (refusal := self._port.admission.refuse(self)) is not None:
             request = refusal
-        if isinstance(request, Reject):
-            await self._stream.write(plain_answer(request))
+        scope = request if isinstance(request, Reject) else self._scope_of(request)
+        if isinstance(scope, Reject):
+            await self._stream.write(plain_answer(scope))
             return False
+        assert isinstance(request, Request)  # noqa: S101 - a refusal has no scope
         exchange = Exchange(request, self._stream, lambda: self._port.admission.going_away)
-        scope = request.scope(self._client, self._server, "http")
         result = await called(self._app, scope, exchange.receive, exchange.send)
         error = result if isinstance(result, BaseException) else None
         if error is None and not exchange.complete and not self._stream.gone:
@@ -139,6 +141,19 @@ class PageConnection:
         # What came after the request, first in the parser and then while the application waited.
         self._stream.unread = request.parser.trailing_data[0] + self._stream.unread
         return exchange.reusable
+
+    def _scope_of(self, request: Request) -> Scope | Reject:
+        """Return the ASGI scope of a request, with the client and the scheme that trusted proxies name."""
+        proxies = self._port.stage.proxies
+        fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.head.headers]
+        try:
+            client = proxies.client(self.address, fields)
+        except BadForwarding as error:
+            self._port.note_bad_request(str(error))
+            return Reject(400, str(error))
+        peer = self._client if client == self.address else (client, 0)
+        is_https = proxies.is_https(self.address, fields)
+        return request.scope(peer, self._server, "https" if is_https else "http")
 
 
 def _log(error: BaseException) -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from transport.protocol.handshake import Accept, Reject
     from transport.protocol.health import Health
     from transport.server._context import ServerContext
+    from transport.server._lifetime import Closing
     from transport.server._wire import UpgradeRequest, Wire
 
 logger = logging.getLogger("greenroom.connections")
@@ -86,6 +87,10 @@ class Connection:
         """Network address of the client."""
         return self._wire.address
 
+    @address.setter
+    def address(self, address: str) -> None:
+        self._wire.address = address
+
     @property
     def waiting_bytes(self) -> int:
         """Number of bytes that wait to be sent to this client. Events are not counted, since they are not queued."""
@@ -136,7 +141,7 @@ class Connection:
             return
         if upgraded:
             with trio.move_on_after(CLOSE_SECONDS, shield=True):
-                await self._say_goodbye()
+                await _say_goodbye(self._life.closing, self._wire, self._delivery if self._greeted else None)
 
     # The greeting
 
@@ -208,14 +213,6 @@ class Connection:
     def drop(self) -> None:
         """Close the socket without an answer. Never waits."""
         self._life.scope.cancel()
-
-    async def _say_goodbye(self) -> None:
-        if (closing := self._life.closing) is None:
-            return
-        if self._greeted and not closing.is_refusal:
-            await self._delivery.send_rest()
-        self._wire.send(server_frames.goodbye(closing.code, closing.reason, closing.retry_ms))
-        await self._wire.close(closing.code, closing.reason)
 
     def _let_go(self) -> None:
         """Remove the connection from all lists, and release everything that it holds.
@@ -293,6 +290,16 @@ class Connection:
     def give_way(self) -> None:
         """Close this silent connection, to make room for a newer connection of the same user."""
         self.close(close_codes.HEARTBEAT_LOST, "nothing was heard while a newer connection waited")
+
+
+async def _say_goodbye(closing: Closing | None, wire: Wire, delivery: Delivery | None) -> None:
+    """Write the rest of the events and a goodbye, and close the WebSocket. ``delivery`` is None before the welcome."""
+    if closing is None:
+        return
+    if delivery is not None and not closing.is_refusal:
+        await delivery.send_rest()
+    wire.send(server_frames.goodbye(closing.code, closing.reason, closing.retry_ms))
+    await wire.close(closing.code, closing.reason)
 
 
 def _note_end(connection: str, gone: tuple[type[Exception], ...], raised: BaseException) -> None:

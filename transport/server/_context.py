@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transport.server._flusher import Flusher
     from transport.server._heartbeat import Heartbeat
     from transport.server._refusals import RefusalLog
+    from transport.server.accepting import AcceptStage
     from transport.settings import Settings
 
 
@@ -30,6 +31,8 @@ class ServerContext:
     allowed_origins: AllowedOrigins
     connections: Connections
     """The open connections of the server, and the limits on their number."""
+    stage: AcceptStage
+    """The stage that accepts the connections: the rate limits, and the trusted proxies."""
     refusals: RefusalLog
     """The writer of log lines about refused clients."""
     flusher: Flusher

@@ -10,10 +10,12 @@ from actors.spi import Attach
 from transport._border import called, refusal_in
 from transport.auth import REVOKED, User, checked_user
 from transport.protocol import close_codes, server_frames
+from transport.protocol.forwarded import BadForwarding
 from transport.protocol.handshake import Reject, upgrade
 from transport.protocol.server_frames import OpenRun, QueuedStart, Typist, Welcome
 from transport.server._lifetime import End
 from transport.server._limit import Limit
+from transport.server._refusals import Reason
 
 if TYPE_CHECKING:
     from actors.spi import Attachment, Listener
@@ -28,7 +30,17 @@ if TYPE_CHECKING:
 
 
 def answer_upgrade(context: ServerContext, connection: Counted, request: UpgradeRequest) -> Accept | Reject:
-    """Return the answer to the upgrade request of ``connection``. The number of connections is checked first."""
+    """Return the answer to the upgrade request of ``connection``. The number of connections is checked first.
+
+    If trusted proxies have forwarded the request, the connection counts for the client that they name from now on.
+    """
+    try:
+        client = context.stage.proxies.client(connection.address, request.fields)
+    except BadForwarding as error:
+        context.refusals.note(Reason.FORWARDED, str(error))
+        return Reject(400, str(error))
+    if not learn_client(context, connection, client):
+        return Reject(503, "connections from this address come too fast")
     if (full := context.connections.refuse(connection)) is not None:
         return full
     origin = request.headers.get("origin")
@@ -43,6 +55,16 @@ def answer_upgrade(context: ServerContext, connection: Counted, request: Upgrade
         wrong = {403: origin or "", 404: request.path, 400: ", ".join(request.offered)}
         context.refusals.note_status(answer.status, wrong.get(answer.status, ""))
     return answer
+
+
+def learn_client(context: ServerContext, connection: Counted, client: str) -> bool:
+    """Count a connection for the address of its client. Return False if connections of the client come too fast."""
+    if client == connection.address:
+        return True
+    if not context.stage.allow_client(client):
+        return False
+    context.connections.move(connection, client)
+    return True
 
 
 async def authenticate(context: ServerContext, life: Lifetime, credentials: Credentials) -> User:

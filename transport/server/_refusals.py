@@ -104,6 +104,9 @@ class Reason(Enum):
     BAD_REQUEST = _Text("HTTP 400", "the request is not HTTP/1.1 in its plain form")
     NO_REQUEST = _Text("HTTP 408", "no whole request came within hello_seconds ({hello_seconds:g} s)", _USUAL)
     SLOW_READER = _Text("dropped", "a response was read too slowly; setting: slow_seconds ({slow_seconds:g} s)", _USUAL)
+    FORWARDED = _Text(
+        "HTTP 400", "the proxies of the setting forwarded_allow do not say in one way which client sent a request"
+    )
     RATE = _Text(
         "rate_limited",
         "a request is beyond commands_per_second ({commands_per_second:g}) and commands_burst ({commands_burst})",

@@ -119,7 +119,7 @@ class TrioWire(WriteBuffer):
                 nursery, self, max_message_size=self._settings.max_frame_bytes, receive_buffer_size=None
             )
             headers = [(b"host", head.host), *request.headers]  # the library keeps the host to itself
-            asked = UpgradeRequest(request.path, request.proposed_subprotocols, dict(_decoded(headers)))
+            asked = UpgradeRequest(request.path, request.proposed_subprotocols, tuple(_decoded(headers)))
             answer = owner.on_upgrade(asked)
             if isinstance(answer, Reject):
                 await _reject(request, answer)

@@ -28,8 +28,13 @@ class UpgradeRequest:
     """The path in the request's URL, with the query."""
     offered: Sequence[str]
     """The subprotocols that the client offers, in the client's order."""
-    headers: Mapping[str, str]
-    """The header fields, with names in lower case. If a field is repeated, the last value counts."""
+    fields: Sequence[tuple[str, str]]
+    """The header fields in their order, with names in lower case."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The header fields by name. If a field is repeated, the last value counts."""
+        return dict(self.fields)
 
 
 class WireOwner(Protocol):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from actors.failures import log_line
+from transport.protocol.forwarded import Proxies
 from transport.server._handshake_rates import HandshakeRates
 from transport.server._refusals import Reason
 
@@ -66,8 +67,10 @@ class AcceptStage:
     def __init__(self, settings: Settings, time: LoopTime, refusals: RefusalLog) -> None:
         self.rates = HandshakeRates(settings, time)
         """The limits on new connections per second."""
+        self.proxies = Proxies(settings.forwarded_allow or ())
+        """The trusted proxies, which name the clients of their connections."""
         self.too_fast = 0
-        """Number of connections closed at once because they came too fast."""
+        """Number of connections that were not served because they came too fast."""
         self._refusals = refusals
 
     async def run(self, listener: socket.socket, begin: Begin, nursery: trio.Nursery) -> None:
@@ -93,14 +96,24 @@ class AcceptStage:
                 else:
                     log_line(logger, logging.INFO, "a connection ended before it was accepted: %s", error)
 
+    def allow_client(self, address: str) -> bool:
+        """Count a connection of a client that a trusted proxy has named. Return False if it must not be served."""
+        if self.rates.allow_client(address):
+            return True
+        self._note_too_fast()
+        return False
+
     def _take(self, sock: socket.socket, address: str, begin: Begin, nursery: trio.Nursery) -> None:
         if not self.rates.allow(address):
             sock.close()
-            self.too_fast += 1
-            self._refusals.note(Reason.HANDSHAKES)
+            self._note_too_fast()
             return
         # The connection's own coroutine is the task: each coroutine above it would be held for as long.
         nursery.start_soon(begin(_prepared(sock), sock, address))
+
+    def _note_too_fast(self) -> None:
+        self.too_fast += 1
+        self._refusals.note(Reason.HANDSHAKES)
 
 
 def _prepared(sock: socket.socket) -> trio.SocketStream:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
 
+from transport.protocol.forwarded import Proxies
 from transport.protocol.handshake import Reject
 from transport.server._refusals import Reason
 from transport.server._silent import SilentConnections
@@ -29,8 +30,11 @@ class Admitted(Protocol):
 
     @property
     def address(self) -> str:
-        """Network address of the client."""
+        """Network address of the client. Only :meth:`Admission.move` changes it."""
         ...
+
+    @address.setter
+    def address(self, address: str) -> None: ...
 
     def drop(self) -> None:
         """Close the socket without an answer. Never waits."""
@@ -43,12 +47,14 @@ class Admission(Generic[C]):
     """All open connections of one port, and the limits on their number.
 
     A connection is added before its request is read, so connections that have sent nothing count too. A connection that
-    has ended for any reason is removed.
+    has ended for any reason is removed. An address of a trusted proxy (``forwarded_allow``) has no limit of its own,
+    since its connections are those of many clients: :meth:`move` counts each for its client.
     """
 
     def __init__(self, settings: Settings, refusals: RefusalLog) -> None:
         self._settings = settings
         self._refusals = refusals
+        self._proxies = Proxies(settings.forwarded_allow or ())
         self._open: dict[C, None] = {}
         self._by_address: dict[str, int] = {}
         self._silent = SilentConnections[C]()
@@ -79,17 +85,25 @@ class Admission(Generic[C]):
         If a limit is reached, the oldest connections that have sent no request are dropped to make room. If there are
         no such connections, this connection gets no room: :meth:`refuse` will refuse its request.
         """
-        self._make_room(connection.address)
-        has_room = self._full(connection.address) is None
         self._open[connection] = None
         self.accepted += 1
-        if has_room:
-            self._give_room(connection)
-            self._silent.add(connection)
+        self._place(connection)
+
+    def move(self, connection: C, address: str) -> None:
+        """Count a connection for ``address``, the address of its client, which a trusted proxy has named.
+
+        The connection gets room there as a new connection does, and counts as silent. Do nothing if the connection was
+        removed already.
+        """
+        if connection not in self._open:
             return
-        self._without_room[connection] = None
-        if len(self._without_room) > MAX_WITHOUT_ROOM:
-            self._drop(next(iter(self._without_room)))
+        self._silent.discard(connection)
+        if connection in self._without_room:
+            del self._without_room[connection]
+        else:
+            self._take_room(connection.address)
+        connection.address = address
+        self._place(connection)
 
     def remove(self, connection: C) -> bool:
         """Remove a connection that has ended, so that it no longer counts against any limit.
@@ -140,9 +154,21 @@ class Admission(Generic[C]):
         while self._open:
             await self._all_gone.park()
 
+    def _place(self, connection: C) -> None:
+        """Give room to a silent connection. If there is none, keep the connection without room, for a short time."""
+        self._without_room[connection] = None  # it counts against no limit, while room is made for it
+        self._make_room(connection.address)
+        if self._full(connection.address) is None:
+            del self._without_room[connection]
+            self._give_room(connection)
+            self._silent.add(connection)
+        elif len(self._without_room) > MAX_WITHOUT_ROOM:
+            self._drop(next(iter(self._without_room)))
+
     def _full(self, address: str) -> Reason | None:
         """Return the limit that leaves no room for a new connection from ``address``. Return None if there is room."""
-        if self._by_address.get(address, 0) >= self._settings.max_connections_per_address:
+        count, most = self._by_address.get(address, 0), self._settings.max_connections_per_address
+        if count >= most and not self._proxies.trusts(address):
             return Reason.ADDRESS_FULL
         if len(self._open) - len(self._without_room) >= self._settings.max_connections:
             return Reason.SERVER_FULL

@@ -45,7 +45,7 @@ class EndpointStatistics:
     refused: int
     """Number of connections refused since the start because there were too many."""
     too_fast: int
-    """Number of connections closed at once since the start because they came too fast."""
+    """Number of connections that were not served since the start because they came too fast."""
     silent_dropped: int
     """Number of connections closed before their request, to make room for newer connections."""
     revoked: int
@@ -94,12 +94,12 @@ class Endpoint:
             settings=settings,
             allowed_origins=AllowedOrigins(allowed_origins),
             connections=Connections(settings, heartbeat, time, refusals),
+            stage=AcceptStage(settings, time, refusals),
             refusals=refusals,
             flusher=Flusher(),
             heartbeat=heartbeat,
             time=time,
         )
-        self._stage = AcceptStage(settings, time, refusals)
         self._watchdog = Watchdog(time, settings.loop_stall_seconds)
         self._listeners = listeners
         self._accepting: trio.CancelScope | None = None
@@ -132,7 +132,7 @@ class Endpoint:
                 async with trio.open_nursery() as accepting:
                     # An endpoint that is restarted while the server goes away accepts nothing any more.
                     for listener in () if self._context.connections.going_away else self._listeners:
-                        accepting.start_soon(self._stage.run, listener, self._begin, nursery)
+                        accepting.start_soon(self._context.stage.run, listener, self._begin, nursery)
             await trio.sleep_forever()
 
     async def serve(self, stream: trio.abc.Stream, sock: socket.socket | None = None, address: str = "") -> None:
@@ -182,7 +182,7 @@ class Endpoint:
             users=len(connections.places),
             accepted=connections.accepted,
             refused=connections.refused,
-            too_fast=self._stage.too_fast,
+            too_fast=self._context.stage.too_fast,
             silent_dropped=connections.silent_dropped,
             revoked=connections.revoked,
             flusher_rounds=flusher.rounds,
