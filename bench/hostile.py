@@ -134,7 +134,8 @@ def main() -> None:
 EXPLAINED = """
 One client gets {rate} events a second, while {attackers} attackers from two loopback addresses flood the server, which
 has its default limits. An attacker that is cut off connects again at once. Each window is {seconds:g} s; medians of
-{repetitions} interleaved windows of each kind with their range. The attackers and the measuring client share a core.
+{repetitions} interleaved windows of each kind with their range. The attackers share a core with the measuring
+client, and get only the time that it leaves.
 """
 
 if __name__ == "__main__":

@@ -31,10 +31,11 @@ LINGER_SECONDS = 2.0
 """Time in seconds for which the peer's bytes are read and discarded after this side has sent a close frame."""
 # Limit of the bytes that are discarded then. *Without it, a peer that never stops sending would keep its connection.*
 _LINGER_BYTES = 4 * 1024 * 1024
-FRAMES_PER_TURN = 4
+FRAMES_PER_TURN = 2
 """Number of frames that trio-websocket gets at once. A frame takes about 20 µs, and no other task runs meanwhile.
 
-An event needs several turns of the loop on its way to the clients, and waits for these frames in each turn.
+An event needs several turns of the loop on its way to the clients, and waits for these frames of each busy client in
+each turn. With fewer frames, the turns themselves would take most of the time of a long read.
 """
 # A read with fewer bytes, all of them inside a frame, counts as a fragment. *A message that comes byte by byte costs as
 # much as one in as many fragments.*
