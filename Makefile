@@ -14,7 +14,7 @@ WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons soak coverage lint format types contracts check bench wheel constraints clean
+.PHONY: help demo test pythons soak fuzz coverage lint format types contracts check bench wheel constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,11 @@ pythons: ## the whole suite on each newer Python that this machine has, with an 
 
 soak: $(STAMP) ## the same tests with full numbers: more examples, more clients, longer histories
 	GREENROOM_SOAK=1 $(BIN)/pytest $(WORKERS) --timeout 1800
+
+FUZZ_SECONDS := 3600
+
+fuzz: $(STAMP) ## the fuzzer alone, for an hour (or: FUZZ_SECONDS=...): figures of each target, and the corpus again
+	$(BIN)/python tests/fuzz/fuzzer.py --seconds $(FUZZ_SECONDS)
 
 coverage: $(STAMP) ## the suite, and the lines and branches that it does not reach
 	$(BIN)/pytest $(WORKERS) --cov --cov-report term-missing:skip-covered

@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
+import trio.testing
 from protocol.agents import make_app
-from protocol.raw import raw_client
+from protocol.manual_socket import open_manual_socket
+from protocol.raw import TEXT, frame, raw_client, raw_client_in_memory
 from protocol.wire import Ended, wait_for_connections
+from trio.testing import lockstep_stream_pair
+
+from transport.server._trio_wire import LINGER_SECONDS
 
 if TYPE_CHECKING:
     from transport import Server
@@ -52,3 +58,38 @@ async def test_close_of_the_client_is_echoed() -> None:
             data = b"\x88\x84" + MASK + code.to_bytes(2, "big") + b"me"
             assert await end_after(server, data, greeted=True) == Ended(code, "me", None)
         await wait_for_connections(server)
+
+
+async def test_reason_reaches_a_client_on_a_stream_without_a_socket(autojump_clock: trio.testing.MockClock) -> None:
+    """The goodbye and the close frame also reach a client on a stream that takes bytes only in a task, such as TLS."""
+    async with make_app().running(port=0) as server:
+        for name, (data, code) in NO_FRAMES.items():
+            async with raw_client_in_memory(server) as (one, stream):
+                await one.hello()
+                await stream.send_all(data)
+                ended = await one.ended()
+            assert ended.code == code, name
+            assert ended.goodbye == {"type": "goodbye", "code": code, "reason": ended.reason}, name
+        await wait_for_connections(server)
+
+
+async def test_client_that_reads_no_reason(autojump_clock: trio.testing.MockClock) -> None:
+    """A client that sends wrong bytes and reads nothing is dropped after a short time, in spite of the goodbye."""
+    async with make_app().running(port=0) as server, trio.open_nursery() as nursery:
+        ours, theirs = lockstep_stream_pair()
+        nursery.start_soon(server.endpoint.serve, theirs)
+        async with open_manual_socket(ours):
+            await ours.send_all(frame(3))
+            await trio.sleep(LINGER_SECONDS - 0.1)
+            assert nursery.child_tasks
+            await trio.sleep(0.2)
+            assert not nursery.child_tasks
+
+
+async def test_reason_of_a_large_message() -> None:
+    """A close frame for a message that is too large has the same reason as the goodbye before it."""
+    async with make_app(max_frame_bytes=1024).running(port=0) as server:
+        ended = await end_after(server, frame(TEXT, b"x" * 1025), greeted=True)
+        assert ended.code == 1009
+        assert ended.goodbye == {"type": "goodbye", "code": 1009, "reason": ended.reason}
+        assert "1024" in ended.reason

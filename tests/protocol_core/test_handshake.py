@@ -55,10 +55,19 @@ def test_upgrade(path: str, offered: list[str], origin: str | None, expected: st
         ("null", "null"),
         ("a.example", "a.example"),
         ("http://a.example:port", "http://a.example:port"),
+        ("http://a.example:65536", "http://a.example:65536"),
+        ("https://a.example/x", "https://a.example/x"),
+        ("https://user@a.example", "https://user@a.example"),
+        ("https://a[::1]", "https://a[::1]"),
+        ("https://[:::1]", "https://[:::1]"),
+        ("https://[0:0::1]", "https://[::1]"),
     ],
 )
 def test_normal_origin(origin: str, written: str) -> None:
-    """Origins count as equal if they differ only in upper and lower case, or in a default port."""
+    """Origins count as equal if they differ only in upper and lower case, or in a default port.
+
+    A text that is not an origin equals no origin.
+    """
     assert normal_origin(origin) == written
 
 

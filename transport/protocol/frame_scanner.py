@@ -20,6 +20,9 @@ class FrameScanner:
     """A reader of frame headers. It takes the bytes of one connection in order, in pieces of any size.
 
     The attributes count the frames that began in the last call of :meth:`scan`.
+
+    Args:
+        skip: Number of bytes before the first frame: the size of the request for the WebSocket.
     """
 
     __slots__ = (
@@ -33,10 +36,10 @@ class FrameScanner:
         "most_fragments",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, skip: int = 0) -> None:
         self._head = b""
         """The bytes of a header that has not arrived completely."""
-        self._left = 0
+        self._left = skip
         """Number of bytes of the current frame's payload that have not arrived."""
         self.begun = 0
         """Number of frames of any kind that began in the last call of :meth:`scan`."""

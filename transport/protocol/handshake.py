@@ -7,7 +7,6 @@ import re
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -87,6 +86,17 @@ def upgrade(
     return Accept(known)
 
 
+_SCHEME = r"[a-z][a-z0-9+.-]*"
+_HOST = r"[a-z0-9._-]+|\[[0-9a-f:.]+\]"
+_ORIGIN = re.compile(
+    rf"(?P<scheme>{_SCHEME})://(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?/?", re.IGNORECASE | re.ASCII
+)
+_HOST_IN = re.compile(rf"(?:(?P<scheme>{_SCHEME})://)?(?P<host>(?:{_HOST})(?::[0-9]{{1,5}})?)(?:/.*)?", re.IGNORECASE)
+_LOOPBACK = re.compile(r"(?:localhost|127\.[0-9.]+|\[::1\])(?::[0-9]+)?", re.IGNORECASE)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_EXAMPLE = "https://app.example.com"
+
+
 def path_of(target: str) -> str:
     """Return the path in the target of a request: a path, or an absolute URI (RFC 9112, section 3.2.2)."""
     return path_and_query(target).partition("?")[0]
@@ -100,28 +110,13 @@ def path_and_query(target: str) -> str:
 def normal_origin(origin: str) -> str:
     """Return a web page's origin in a normal form, for comparison: lower case, no default port (RFC 6454, section 4).
 
-    A value that is not a scheme with a host, such as ``null``, is returned unchanged.
+    A value that is not an origin, such as ``null`` or a URL with a path, is returned unchanged: it equals no origin.
     """
-    try:
-        parts = urlsplit(origin.strip())
-        port = parts.port
-    except ValueError:
+    parts = _parts(origin.strip())
+    if parts is None:
         return origin
-    host = parts.hostname
-    if not parts.scheme or not host:
-        return origin
-    host = f"[{host}]" if ":" in host else host
-    default = {"http": 80, "https": 443}.get(parts.scheme)
-    return f"{parts.scheme}://{host}" + (f":{port}" if port is not None and port != default else "")
-
-
-_SCHEME = r"[a-z][a-z0-9+.-]*"
-_HOST = r"[a-z0-9._-]+|\[[0-9a-f:.]+\]"
-_ORIGIN = re.compile(rf"{_SCHEME}://(?:{_HOST})(?::(?P<port>[0-9]{{1,5}}))?/?", re.IGNORECASE | re.ASCII)
-_HOST_IN = re.compile(
-    rf"(?:(?P<scheme>{_SCHEME})://)?(?P<host>(?:{_HOST})(?::(?P<port>[0-9]{{1,5}}))?)(?:/.*)?", re.IGNORECASE
-)
-_LOOPBACK = re.compile(r"(?:localhost|127\.[0-9.]+|\[::1\])(?::[0-9]+)?", re.IGNORECASE)
+    scheme, host, port = parts
+    return f"{scheme}://{host}" + ("" if port in {None, _DEFAULT_PORTS.get(scheme)} else f":{port}")
 
 
 def is_origin(text: str) -> bool:
@@ -130,18 +125,32 @@ def is_origin(text: str) -> bool:
     One slash at the end is ignored. ``null`` cannot be allowed: browsers send ``null`` for every local file and for
     every sandboxed page, also of foreign sites.
     """
+    return _parts(text) is not None
+
+
+def _parts(text: str) -> tuple[str, str, int | None] | None:
+    """Return the scheme, the host and the port of an origin. Return None if ``text`` is not an origin."""
     # A host outside ASCII never matches: browsers send such a host in its ASCII form, xn--…
     found = _ORIGIN.fullmatch(text)
-    return found is not None and int(found["port"] or 0) <= LARGEST_PORT
+    if found is None:
+        return None
+    host, port = found["host"].lower(), None if found["port"] is None else int(found["port"])
+    if host.startswith("["):
+        try:
+            host = f"[{ipaddress.ip_address(host[1:-1])}]"
+        except ValueError:
+            return None
+    return None if port is not None and port > LARGEST_PORT else (found["scheme"].lower(), host, port)
 
 
 def origin_like(text: str) -> str:
     """Return the origin that a person probably means by ``text``, or an example if ``text`` is not similar to one."""
     found = _HOST_IN.fullmatch(text.strip())
-    if found is None or text == "null" or int(found["port"] or 0) > LARGEST_PORT:
-        return "https://app.example.com"
+    if found is None or text == "null":
+        return _EXAMPLE
     scheme = found["scheme"] or ("http" if _LOOPBACK.fullmatch(found["host"]) else "https")
-    return f"{scheme}://{found['host']}".lower()
+    origin = f"{scheme}://{found['host']}".lower()
+    return origin if is_origin(origin) else _EXAMPLE
 
 
 _EVERY_ADDRESS = {4: "0.0.0.0", 6: "[::]"}  # noqa: S104 - compared with, never bound

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 import trio
@@ -16,13 +17,13 @@ from transport.protocol.request_head import RequestHead
 from transport.protocol.websocket import close_message, text_message
 from transport.server._wire import UpgradeRequest
 from transport.server._write_buffer import WriteBuffer
-from transport.server._wsproto import forget_handshake
+from transport.server._wsproto import forget_handshake, websocket_of
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Iterator, Mapping, Sequence
 
-    from trio_websocket import WebSocketConnection, WebSocketRequest
+    from trio_websocket import CloseReason, WebSocketConnection, WebSocketRequest
 
     from transport.server._wire import WireOwner
     from transport.settings import Settings
@@ -85,7 +86,7 @@ class TrioWire(WriteBuffer):
         self.address = address
         self._settings = settings
         self._scanner: FrameScanner | None = None
-        """The counter of the peer's frames. None before the upgrade."""
+        """The counter of the peer's frames. None before the peer's request has arrived."""
         self._discarding: int | None = None
         """Number of bytes that are still read and discarded, before the stream counts as ended.
 
@@ -125,11 +126,11 @@ class TrioWire(WriteBuffer):
             if isinstance(answer, Reject):
                 await _reject(request, answer)
                 return None
-            websocket = await request.accept(subprotocol=answer.subprotocol)
-            forget_handshake(websocket)
-            self._websocket = websocket
-            self._scanner = FrameScanner()
+            # From here on frames of the peer can arrive.
+            self._websocket = websocket_of(request)
             self._open = True
+            self._websocket = await request.accept(subprotocol=answer.subprotocol)
+            forget_handshake(self._websocket)
             self._upgrading = None
             return asked.headers
         return None
@@ -156,6 +157,8 @@ class TrioWire(WriteBuffer):
             await self.drained()
             return None
         self.unread = head.joined()
+        # A peer may send frames before it has got the answer. They count like all others.
+        self._scanner = FrameScanner(skip=len(self.unread))
         return head
 
     def receive(self) -> Awaitable[str | bytes]:
@@ -188,8 +191,27 @@ class TrioWire(WriteBuffer):
             await self.receive_some()
 
     async def abort(self) -> None:
-        """Close the stream at once, without a close frame. See :meth:`.Wire.abort`."""
+        """Close the stream at once, without waiting for the peer. See :meth:`.Wire.abort`."""
+        # After such bytes the library's task closes the stream, too. This call must not be faster than that task.
+        if _fault_of(self._websocket) is not None:
+            await self.aclose()
         await trio.aclose_forcefully(self)
+
+    async def aclose(self) -> None:
+        """Close the stream. If the peer has sent bytes that are not valid WebSocket frames, first tell it the reason.
+
+        trio-websocket would close the stream without any message in that case. Cancellation: the stream is closed.
+        """
+        try:
+            if (fault := _fault_of(self._websocket)) is not None:
+                if self._open:
+                    self._open = False
+                    self.write(_farewell(int(fault.code), close_codes.truncate_reason(fault.reason or "")))
+                # A socket has taken these bytes already. Any other stream, such as TLS, takes them in a task.
+                with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError):
+                    await self.drained()
+        finally:
+            await super().aclose()
 
     def forget(self) -> None:
         """Drop the references to the connection (the owner) and to the objects of trio-websocket.
@@ -204,7 +226,7 @@ class TrioWire(WriteBuffer):
     def part_of(self, data: bytes | bytearray) -> bytes | bytearray | None:
         """Return the next frames of the peer, at most :data:`FRAMES_PER_TURN`. Keep the rest for the next read.
 
-        Before the upgrade, return the data as it is.
+        The peer's request for a WebSocket is returned as it is.
         """
         if not data:
             return data
@@ -261,7 +283,7 @@ class TrioWire(WriteBuffer):
     def amend(self, data: bytes) -> bytes:
         """Return a goodbye and a close frame, if ``data`` is the close frame for a message that was too large.
 
-        trio-websocket itself sends that close frame. Any other data is returned unchanged.
+        trio-websocket itself sends ``data``, with a reason of its own. Any other data is returned unchanged.
         """
         if not data.startswith(_CLOSE):
             return data
@@ -272,19 +294,18 @@ class TrioWire(WriteBuffer):
         reason = f"a message may have {self._settings.max_frame_bytes} bytes"
         if self._owner is None or not self._owner.on_too_big(code, reason):
             return data
-        return text_message(server_frames.goodbye(code, reason)) + close_message(code, reason)
+        return _farewell(code, reason)
 
-    def last_words(self) -> bytes:
-        """Return a goodbye and a close frame if the peer has sent bytes that are not valid WebSocket frames.
 
-        trio-websocket would close the stream without any message in that case. In all other cases, return no bytes.
-        """
-        end = self._websocket.closed if self._open and self._websocket is not None else None
-        if end is None or end.code not in close_codes.NO_WEBSOCKET:
-            return b""
-        self._open = False
-        code, reason = int(end.code), close_codes.truncate_reason(end.reason or "")
-        return text_message(server_frames.goodbye(code, reason)) + close_message(code, reason)
+def _fault_of(websocket: WebSocketConnection | None) -> CloseReason | None:
+    """Return why a WebSocket has ended, if the reason is that its peer sent bytes that are not valid frames."""
+    end = None if websocket is None else websocket.closed
+    return end if end is not None and end.code in close_codes.NO_WEBSOCKET else None
+
+
+def _farewell(code: int, reason: str) -> bytes:
+    """Return a goodbye and a close frame, both with the same code and reason."""
+    return text_message(server_frames.goodbye(code, reason)) + close_message(code, reason)
 
 
 async def _reject(request: WebSocketRequest, answer: Reject) -> None:

@@ -28,7 +28,7 @@ class WriteBuffer(ReadBuffer):
     task ends when nothing is kept any more. The library's handshakes, pongs and close frames pass through here as well.
 
     If a caller is cancelled, no message is cut: accepted data is sent completely, or not at all. The methods from
-    ``on_drained`` to ``last_words`` can be overridden by a subclass.
+    ``on_drained`` to ``amend`` can be overridden by a subclass.
 
     Args:
         stream: The stream to write to and read from. The buffer owns the stream and closes it.
@@ -95,13 +95,6 @@ class WriteBuffer(ReadBuffer):
         A subclass can change the bytes.
         """
         return data
-
-    def last_words(self) -> bytes:
-        """Return the bytes to write just before the stream is closed.
-
-        This class returns no bytes. A subclass can return some.
-        """
-        return b""
 
     # Writing
 
@@ -170,8 +163,6 @@ class WriteBuffer(ReadBuffer):
 
     async def aclose(self) -> None:
         """Close the stream. Data that was not sent is lost. This can be called more than once."""
-        if last_words := self.last_words():
-            self.write(last_words)
         self._break()
         self.on_closed()
         await self._stream.aclose()

@@ -1,4 +1,4 @@
-"""A function that frees the memory which the library wsproto still holds after an upgrade to WebSocket."""
+"""Access to private parts of trio-websocket and wsproto: a request's WebSocket, and memory that they still hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
-    from trio_websocket import WebSocketConnection
+    from trio_websocket import WebSocketConnection, WebSocketRequest
 
 
 @attrs.frozen
@@ -38,3 +38,14 @@ def forget_handshake(socket: WebSocketConnection) -> None:
         inner: Any = socket._wsproto  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- see above
         if inner.connection is not None:
             inner.handshake = _FINISHED
+
+
+def websocket_of(request: WebSocketRequest) -> WebSocketConnection | None:
+    """Return the WebSocket that will be open when the request is accepted.
+
+    trio-websocket reads frames of the client as soon as the answer is sent. *On a stream without a socket, such as TLS,
+    wrong bytes could arrive before ``accept`` had returned the WebSocket, and the client got no reason.* If a later
+    version of trio-websocket has another attribute, this function returns None, and nothing else fails.
+    """
+    websocket: WebSocketConnection | None = getattr(request, "_connection", None)
+    return websocket
