@@ -205,6 +205,7 @@ class World:
             over = tab.left or tab.stalled or silent_flood or received.status != 101
             assert over or not tab.ended, "closed without a close frame"
             assert over or story.early or not story.faults, f"still open in spite of {story.faults}"
+            assert over or story.fast or not story.wrong_tokens, f"still open in spite of {story.tokens}"
             return
         code = received.close.code
         if received.goodbye is None:
