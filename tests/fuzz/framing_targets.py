@@ -20,6 +20,7 @@ from transport.server._trio_wire import TrioWire
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from transport.protocol.health import Health
     from transport.server._wire import UpgradeRequest
 
 _HEAD = (
@@ -107,6 +108,9 @@ class _Owner:
 
     def on_bad_request(self, fault: str) -> None:
         self.bad = fault
+
+    def health(self) -> Health:
+        raise AssertionError("no request for the health is sent")
 
     def on_drained(self) -> None: ...
 
