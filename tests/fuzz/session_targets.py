@@ -5,11 +5,9 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-import trio
-import trio.testing
 from fuzz.scripts import scripts
 from fuzz.target import Target
-from fuzz.worlds import World
+from fuzz.worlds import play
 from hypothesis import given, settings
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ _LONGEST = 1024
 @settings(database=None, deadline=None)
 @given(script=scripts(16))
 def _play(script: list[Step]) -> None:
-    trio.run(World().run, script, clock=trio.testing.MockClock(autojump_threshold=0))
+    play(script)
 
 
 def sessions(data: bytes) -> None:

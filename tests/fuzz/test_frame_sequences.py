@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import trio
-import trio.testing
 from _scale import scaled
 from fuzz.scripts import Step, scripts
-from fuzz.worlds import World
+from fuzz.worlds import play
 from hypothesis import HealthCheck, given, settings
 
 
@@ -17,4 +15,4 @@ def test_any_frames(script: list[Step]) -> None:
 
     Nothing is logged as an error, a neighbour is served meanwhile, and at the end no task or connection is left.
     """
-    trio.run(World().run, script, clock=trio.testing.MockClock(autojump_threshold=0))
+    play(script)

@@ -80,6 +80,11 @@ def _app(log: EventLog) -> Greenroom:
     return app
 
 
+def play(script: list[Step]) -> None:
+    """Play a script against a server of its own, in virtual time, and judge the answers."""
+    trio.run(World().run, script, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
 class _Errors(logging.Handler):
     """A collection of the log records at ERROR and above."""
 
