@@ -276,7 +276,8 @@ def is_plain(error: BaseException) -> bool:
 
 def _printable(args: tuple[object, ...]) -> tuple[object, ...]:
     """Return the arguments of a log line, with everything that is no number as a text without control characters."""
-    return tuple(each if isinstance(each, (int, float)) else one_line(text_of(each, sys.maxsize)) for each in args)
+    # A subclass of a number can have any text.
+    return tuple(each if type(each) in {int, float} else one_line(text_of(each, sys.maxsize)) for each in args)
 
 
 def _logged(
@@ -298,8 +299,19 @@ def _logged(
 
 def _has_unprintable(error: BaseException) -> bool:
     """Return whether a traceback of the exception would show a text with line ends or control characters."""
-    texts = (text for each in _walk(error, _related) for text in (class_name(each), each, *_notes(each)))
-    return not all(text_of(text, sys.maxsize).isprintable() for text in texts)
+    texts = (text for each in _walk(error, _related) for text in (class_name(each), each, *_notes(each), *_code(each)))
+    if not all(text_of(text, sys.maxsize).isprintable() for text in texts):
+        return True
+    return not "".join(traceback.format_exception(error)).replace("\n", "").isprintable()
+
+
+def _code(error: BaseException) -> Iterator[object]:
+    """Yield the texts of code that a traceback shows. The code can be foreign: an agent compiled what a model wrote."""
+    for frame, _ in traceback.walk_tb(traceback_of(error)):
+        yield from (frame.f_code.co_filename, frame.f_code.co_name)
+    if is_a(error, SyntaxError):
+        wrong = cast("SyntaxError", error)
+        yield from (wrong.filename or "", (wrong.text or "").rstrip("\n"))
 
 
 def _notes(error: BaseException) -> tuple[object, ...]:

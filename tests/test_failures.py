@@ -15,6 +15,7 @@ from actors import Failure, failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CodeType
 
 LOGGER = logging.getLogger("greenroom.tests.failures")
 
@@ -307,7 +308,37 @@ FOREIGN: list[Callable[[str], Exception]] = [
     lambda text: noted(ValueError(), text),
     lambda text: caused_by(ValueError("later"), ValueError(text)),
     lambda text: ExceptionGroup("deep", [nested(failures.MAX_DEPTH), ValueError(text)]),
+    lambda text: SyntaxError("wrong", ("<code>", 1, 1, text)),
+    lambda text: SyntaxError("wrong", (text, 1, 1, "code")),
+    lambda text: raised_in(compile("1 / 0", text.replace("\0", ""), "exec")),
+    lambda text: raised_in(compile("1 / 0", "<code>", "exec").replace(co_name=text)),
 ]
+
+
+def raised_in(code: CodeType) -> Exception:
+    """Run foreign code, and return the exception that it raised."""
+    try:
+        exec(code)  # noqa: S102 - the code is above
+    except ZeroDivisionError as error:
+        return error
+    raise AssertionError
+
+
+class Forging(int):
+    """A number with any text."""
+
+    text: str
+
+    def __str__(self) -> str:
+        """Return the text in place of the number."""
+        return self.text
+
+
+def forging(text: str) -> Forging:
+    """Return a number whose text is ``text``."""
+    number = Forging(3)
+    number.text = text
+    return number
 
 
 def caused_by(error: Exception, cause: Exception) -> Exception:
@@ -335,10 +366,11 @@ def test_no_text_forges_a_line(text: str, make: Callable[[str], Exception]) -> N
     forged = text + "\nSTART forged"
     try:
         failures.log_line(LOGGER, logging.WARNING, "user %s has %d", forged, 3, block=forged)
+        failures.log_line(LOGGER, logging.WARNING, "user %s has %s", forged, forging(forged))
         failures.log_failure(LOGGER, "user %s failed", forged, error=make(forged))
     finally:
         LOGGER.removeHandler(handler)
-    assert len(lines) == 2
+    assert len(lines) == 3
     for line in lines:
         assert line.replace("\n", "").isprintable()
         assert [part for part in line.split("\n") if part.startswith("START")] == [line.split("\n")[0]]
