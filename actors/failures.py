@@ -306,7 +306,7 @@ def _has_unprintable(error: BaseException) -> bool:
 
 
 def _code(error: BaseException) -> Iterator[object]:
-    """Yield the texts of code that a traceback shows. The code can be foreign: an agent compiled what a model wrote."""
+    """Yield the texts of code that a traceback shows. The code can be foreign, such as code of a model."""
     for frame, _ in traceback.walk_tb(traceback_of(error)):
         yield from (frame.f_code.co_filename, frame.f_code.co_name)
     if is_a(error, SyntaxError):
