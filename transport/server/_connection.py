@@ -141,7 +141,8 @@ class Connection:
             return
         if upgraded:
             with trio.move_on_after(CLOSE_SECONDS, shield=True):
-                await _say_goodbye(self._life.closing, self._wire, self._delivery if self._greeted else None)
+                greeted = self._delivery if self._greeted else None
+                await _say_goodbye(self._life.closing, self._wire, greeted, self._detach)
 
     # The greeting
 
@@ -214,6 +215,12 @@ class Connection:
         """Close the socket without an answer. Never waits."""
         self._life.scope.cancel()
 
+    def _detach(self) -> None:
+        """Leave the session, if the connection is attached to it. Never raises."""
+        attachment, self._attachment = self._attachment, None
+        if attachment is not None:
+            _leave(attachment, self._life.id)
+
     def _let_go(self) -> None:
         """Remove the connection from all lists, and release everything that it holds.
 
@@ -221,15 +228,11 @@ class Connection:
         """
         self._life.over = True
         greeted, self._greeted = self._greeted, False
-        attachment, self._attachment, self._requests = self._attachment, None, None
+        self._requests = None
         self._liveness.stop()
         self._delivery.stop()
         self._context.connections.remove(self)
-        try:
-            if attachment is not None:
-                attachment.detach()
-        except Exception as error:  # noqa: BLE001 - the session's failure: nothing is left here that could end by it
-            log_failure(logger, "connection %s could not be detached", self._life.id, error=error)
+        self._detach()
         if (closing := self._life.closing) is not None:
             self._context.refusals.note_closing(closing.code, closing.reason, greeted=greeted)
 
@@ -292,12 +295,16 @@ class Connection:
         self.close(close_codes.HEARTBEAT_LOST, "nothing was heard while a newer connection waited")
 
 
-async def _say_goodbye(closing: Closing | None, wire: Wire, delivery: Delivery | None) -> None:
+async def _say_goodbye(
+    closing: Closing | None, wire: Wire, delivery: Delivery | None, detach: Callable[[], None]
+) -> None:
     """Write the rest of the events and a goodbye, and close the WebSocket. ``delivery`` is None before the welcome."""
     if closing is None:
         return
     if delivery is not None and not closing.is_refusal:
         await delivery.send_rest()
+    # *A client that is slow to answer the close frame would otherwise stay in its session, and still be typing.*
+    detach()
     wire.send(server_frames.goodbye(closing.code, closing.reason, closing.retry_ms))
     await wire.close(closing.code, closing.reason)
 
@@ -311,3 +318,11 @@ def _note_end(connection: str, gone: tuple[type[Exception], ...], raised: BaseEx
         log_line(logger, logging.DEBUG, "connection %s has ended", connection)
     else:
         log_failure(logger, "connection %s failed", connection, error=raised)
+
+
+def _leave(attachment: Attachment, connection: str) -> None:
+    """Detach a connection from its session. Never raises."""
+    try:
+        attachment.detach()
+    except Exception as error:  # noqa: BLE001 - the session's failure: nothing is left here that could end by it
+        log_failure(logger, "connection %s could not be detached", connection, error=error)
