@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -69,6 +70,16 @@ HOSTILE: dict[str, str] = {
     "a space at the end": token() + " ",
     "Bearer": "Bearer " + token(),
 }
+
+
+def test_json_of_a_token_may_have_64_levels() -> None:
+    """The header and the claims of a token may be nested 64 levels deep, and not 65."""
+    auth = TokenAuth(SECRET)
+    for levels, told in ((63, ""), (64, "nested at most 64 levels deep")):
+        inner = b'"x":' + b"[" * levels + b"]" * levels + b"}"
+        for nested in (with_header(HEADER[:-1] + b"," + inner, GOOD), with_payload(GOOD[:-1] + b"," + inner)):
+            with pytest.raises(NotAuthenticated, match=told) if told else nullcontext():
+                auth.user(nested)
 
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE.keys())
@@ -204,8 +215,11 @@ def test_any_key_is_used_or_left_out(algorithm: str, changes: dict[str, Any]) ->
 
 def test_deep_document_is_no_jwks() -> None:
     """A JWKS that is nested too deep, or is too large, is refused."""
-    with pytest.raises(ValueError, match="cannot be read as JSON"):
-        parse_jwks(b'{"keys":' + b"[" * 100_000, ("ES256",))
+    for deep_text in (b"[" * 63 + b"]" * 63, b"[" * 100_000):
+        with pytest.raises(ValueError, match="nested deeper than 64 levels"):
+            parse_jwks(b'{"keys":[' + deep_text + b"]}", ("ES256",))
+    nested = jwks(CURVE.jwk("ES256", x5c=[])).replace(b'"x5c": []', b'"x5c": ' + b"[" * 61 + b"]" * 61)
+    assert len(parse_jwks(nested, ("ES256",)).keys) == 1
     large = jwks(CURVE.jwk("ES256"), {"x": "y" * 256 * 1024})
     with pytest.raises(ValueError, match="more than 262144 bytes"):
         parse_jwks(large, ("ES256",))

@@ -217,6 +217,8 @@ def test_missing_cryptography_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jwt.api_jws.PyJWS.get_algorithms", lambda _: ["none", "HS256", "HS384", "HS512"])
     with pytest.raises(ConfigError, match="ES256 needs a package: pip install cryptography"):
         TokenAuth(CURVE[1], algorithms=["ES256"])
+    with pytest.raises(ConfigError, match="needs a package: pip install cryptography"):
+        TokenAuth(jwks="https://a.example/keys")
 
 
 @pytest.mark.parametrize(

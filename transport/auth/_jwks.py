@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import jwt
 
+from actors.spi import MAX_DEPTH, too_deep
 from transport.auth._keys import Key, KeySet, prepare, weakness_of
 from transport.auth._limits import MAX_JWKS_BYTES, MAX_KID
 
@@ -21,13 +22,15 @@ def parse_jwks(document: bytes, algorithms: Sequence[str]) -> KeySet:
     a key of a new type, and the old keys must still work.*
 
     Raises:
-        ValueError: If the document is no JWKS, is larger than :data:`MAX_JWKS_BYTES`, or has no usable key.
+        ValueError: If the document is no JWKS, is too large or nested too deep, or has no usable key.
     """
     if len(document) > MAX_JWKS_BYTES:
         raise ValueError(f"it has more than {MAX_JWKS_BYTES} bytes")
+    if too_deep(document):
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
     try:
         content: object = json.loads(document)
-    except (ValueError, RecursionError):
+    except ValueError:
         raise ValueError("it cannot be read as JSON") from None
     listed = cast("dict[str, Any]", content).get("keys") if isinstance(content, dict) else None
     if not isinstance(listed, list):

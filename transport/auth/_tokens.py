@@ -18,6 +18,7 @@ import attrs
 import jwt
 
 from actors.failures import text_of
+from actors.spi import MAX_DEPTH, too_deep
 from transport.auth._keys import BadToken
 from transport.auth._limits import MAX_TIME, MAX_TOKEN
 from transport.auth._user import BAD_TOKEN, MAX_TOKEN_ID, MAX_USER, User
@@ -177,12 +178,14 @@ def _time(name: str, value: object) -> float:
 
 
 def _json_object(data: bytes, name: str) -> dict[str, Any]:
-    """Return a JSON object. Raises BadToken for anything else, also if a name is there twice."""
+    """Return a JSON object. Raises BadToken for anything else, for a name that is there twice, and for deep nesting."""
+    if too_deep(data):
+        raise BadToken(f"{name} must be nested at most {MAX_DEPTH} levels deep")
     try:
         value = _DECODER.decode(data.decode())
     except BadToken:
         raise
-    except (ValueError, RecursionError):
+    except ValueError:
         raise BadToken(f"{name} cannot be read as JSON") from None
     if not isinstance(value, dict):
         raise BadToken(f"{name} must be a JSON object")
