@@ -6,15 +6,15 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import attrs
 import pytest
 import trio
 from _scale import scaled
-from delivery.agents import CALLS, check_grammar, check_order, count_starts, events_in_log
+from delivery.agents import check_grammar, check_order, count_starts, events_in_log
 from delivery.process import ServerProcess, connect_arguments, server_process
+from delivery.tabs import Tab, agent_calls, check_owner, end_session
 
-from actors import AgentCompleted, CommandRefused, Event, SqliteLog, StreamKey
-from transport import Reset, connect
+from actors import AgentCompleted, SqliteLog, StreamKey
+from transport import connect
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,55 +22,6 @@ if TYPE_CHECKING:
     from transport import Client
 
 KILLS = scaled(4, 200)
-
-
-@attrs.define(eq=False)
-class Tab:
-    """A client of ``user`` that always reads, and starts one run after another until the test stops it."""
-
-    user: str
-    name: str
-    seen: list[Event] = attrs.Factory(list[Event])
-    answered: set[str] = attrs.Factory(set[str])
-    more: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
-    started: trio.Event = attrs.Factory(trio.Event)
-    """Set when the tab starts no more runs."""
-    client: Client | None = None
-
-    async def run(self, server: ServerProcess, stop: trio.Event) -> None:
-        """Read and start runs until the last message arrives."""
-        async with connect("ws://server/", "s1", **connect_arguments(server, self.user, len(self.name))) as self.client:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._start_runs, self.client, stop)
-                nursery.start_soon(self._read, self.client)
-
-    async def _read(self, client: Client) -> None:
-        """Keep all events up to the user message that ends the test."""
-        async for event in client.events():
-            assert not isinstance(event, Reset)
-            self.seen.append(event)
-            self.more.unpark_all()
-            if event.type == "user_message":
-                return
-
-    async def _start_runs(self, client: Client, stop: trio.Event) -> None:
-        """Start one run after another until ``stop`` is set."""
-        number = 0
-        while not stop.is_set():
-            command_id = f"{self.name}-{number}"
-            try:
-                await client.start("calls", 20, command_id=command_id)
-            except CommandRefused as refusal:
-                assert refusal.code in ("internal", "overloaded"), refusal  # noqa: PT017 - any other is a failure
-                continue
-            self.answered.add(command_id)
-            number += 1
-        self.started.set()
-
-    async def until(self, count: int) -> None:
-        """Wait until the tab has a number of events."""
-        while len(self.seen) < count:
-            await self.more.park()
 
 
 @pytest.mark.timeout(scaled(60, 1800))
@@ -111,28 +62,6 @@ async def test_kill_9_under_load(tmp_path: Path) -> None:
             assert set(count_starts(events).values()) == {1}
             closed.update(str(getattr(event, "status", "")) for event in events)
         assert closed["interrupted"] > 0
-
-
-async def end_session(tab: Tab, answered: set[str]) -> None:
-    """Wait until each of the user's answered starts has begun and no run is open, then send the last message.
-
-    A start of the user's other tab may be answered before ``tab`` has its ``agent_started``.
-    """
-    assert tab.client is not None
-    while True:
-        count = len(tab.seen)
-        begun = sum(event.type == "agent_started" for event in tab.seen)
-        ended = sum(event.type == "agent_completed" for event in tab.seen)
-        if begun == ended and answered <= set(count_starts(tab.seen)):
-            await tab.client.send("the end")
-            return
-        await tab.until(count + 1)
-
-
-def agent_calls(server: ServerProcess) -> list[tuple[str, str]]:
-    """Return the user and the run of each call of an agent, in all processes of the server."""
-    lines = (server.folder / CALLS).read_text().splitlines()
-    return [(user, run_id) for user, run_id in map(str.split, lines)]
 
 
 async def check_log(path: Path, tabs: list[Tab], called: list[tuple[str, str]]) -> None:
@@ -185,9 +114,3 @@ async def wait_for_status(client: Client, run_id: str) -> str:
         if isinstance(event, AgentCompleted) and event.run_id == run_id:
             return event.status
     raise AssertionError("the events came to an end")
-
-
-def check_owner(events: list[Event], user: str) -> None:
-    """Check rule G6: every text has the name of its own user."""
-    texts = [event.data["text"] for event in events if event.type == "agent_output"]
-    assert {str(text).split()[0] for text in texts} <= {user}
