@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CLIENTS = scaled(16, 500)
-RESTARTS = scaled(2, 5)
+RESTARTS = scaled(2, 3)
 TABS_PER_USER = 2
 STUCK = scaled(3, 50)
 """Number of peers of each kind that never read."""
