@@ -11,7 +11,7 @@ from pathlib import Path
 
 import atheris
 
-_PACKAGES = ["actors", "fuzz", "transport", "wsproto", "h11", "trio_websocket"]
+_PACKAGES = ["actors", "fuzz", "transport", "wsproto", "h11", "jwt", "trio_websocket"]
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ def expected(data: bytes, limits: Limits) -> Expected:
             messages.append(parts.message())
             parts = None
     if not reading.whole:
-        return Expected(messages, {PROTOCOL_ERROR}, controls)
+        return Expected(messages, {PROTOCOL_ERROR}, controls, early=not _is_complete(data[start:]))
     return Expected(messages, _early_faults(data[start:], parts, limits), controls, early=True)
 
 
@@ -117,6 +117,15 @@ def _header_fault(data: bytes) -> bool:
         return True
     length = int.from_bytes(extended, "big")
     return (len(extended) == 2 and length < 126) or (len(extended) == 8 and length < 1 << 16)
+
+
+def _is_complete(data: bytes) -> bool:
+    """Return whether a whole frame has arrived."""
+    if len(data) < 2:
+        return False
+    length, extended, mask = data[1] & 0x7F, {126: 2, 127: 8}.get(data[1] & 0x7F, 0), 4 if data[1] & 0x80 else 0
+    size = int.from_bytes(data[2 : 2 + extended], "big") if extended else length
+    return len(data) >= 2 + extended + mask + size
 
 
 def _early_faults(data: bytes, parts: _Parts | None, limits: Limits) -> set[int]:
@@ -170,5 +179,5 @@ def _close_codes(payload: bytes) -> set[int]:
     except ProtocolError:
         return {PROTOCOL_ERROR}
     except UnicodeDecodeError:
-        return {NOT_UTF_8}
+        return {NOT_UTF_8} | (_close_codes(payload[:2]) & {PROTOCOL_ERROR})  # the code may be wrong, too
     return {close.code}

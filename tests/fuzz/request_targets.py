@@ -21,9 +21,11 @@ from transport.protocol.handshake import (
     is_origin,
     normal_origin,
     origin_like,
+    path_of,
     plain_answer,
     upgrade,
 )
+from transport.protocol.health import HEALTHZ, READYZ, Health, probe_in, whole_answer
 from transport.protocol.request_head import MAX_HEAD_BYTES, RequestHead
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -50,6 +52,7 @@ def request_head(data: bytes) -> None:
         head = RequestHead()
         head.feed(data)
         _check_upgrade(head)
+        _check_probe(head)
 
 
 def _verdict(pieces: list[bytes]) -> tuple[str | None, bool]:
@@ -117,6 +120,29 @@ def _check_upgrade(head: RequestHead) -> None:
     _check_accepted(connection.send(AcceptConnection(subprotocol=answer.subprotocol)), head.data, answer.subprotocol)
 
 
+def _check_probe(head: RequestHead) -> None:
+    """Check that only a plain request for the health is taken for one, and that an HTTP client reads the answer."""
+    probe = probe_in(head.data)
+    words = head.data.split(b"\r\n")[0].split(b" ")
+    if len(words) != 3:
+        assert probe is None
+        return
+    method, target, _ = words
+    asks = method in {b"GET", b"HEAD"} and path_of(target.decode()) in {HEALTHZ, READYZ}
+    upgrade = any(line.lower().partition(b":")[0].strip() == b"upgrade" for line in head.data.split(b"\r\n"))
+    assert (probe is not None) == (asks and not upgrade)
+    if probe is not None:
+        assert probe.path == path_of(target.decode())
+        answer = whole_answer(probe, Health(unready="it drains"))
+        client = h11.Connection(h11.CLIENT)
+        client.send(h11.Request(method=method, target=target, headers=[("Host", "a")]))
+        client.send(h11.EndOfMessage())
+        client.receive_data(answer)
+        response = client.next_event()
+        assert isinstance(response, h11.Response)
+        assert response.status_code == (503 if probe.path == READYZ else 200)
+
+
 def _check_answer(answer: bytes, status: int | None) -> None:
     """Check that an HTTP client reads the refusal, and nothing behind it."""
     client = h11.Connection(h11.CLIENT)
@@ -180,17 +206,20 @@ _HEAD_SEEDS = (
     b"\xff" + _HEAD + b"\r\n",
     b"\x03" + _HEAD + b"Origin: https://a.example\r\nSec-WebSocket-Protocol: other, greenroom.v1\r\n\r\n",
     b"\xff" + _HEAD.replace(b"GET / ", b"GET /?a=b ") + b"Content-Length: 0\r\nSec-WebSocket-Extensions: x\r\n\r\n",
+    b"\xffGET /readyz HTTP/1.1\r\nHost: a\r\n\r\n",
     b"\xff" + _HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 )
 _HEAD_WORDS = (
     b"\r\n", b"\r\n\r\n", b"\n", b"\r", b" ", b"\t", b":", b" HTTP/1.1", b"HTTP/1.0", b"HTTP/2", b"GET ", b"POST ",
     b"CONNECT ", b"OPTIONS * ", b"Host: ", b"Host: xn--", b"Origin: ", b"https://a.example", b"http://", b":443",
-    b"Upgrade: websocket", b"Connection: ", b"keep-alive, Upgrade", b"Sec-WebSocket-Version: 13", b"Content-Length: ",
+    b"/healthz", b"Upgrade: websocket", b"Connection: ", b"keep-alive, Upgrade", b"Sec-WebSocket-Version: 13",
+    b"Content-Length: ",
     b"Transfer-Encoding: ", b"chunked", b"Sec-WebSocket-Key: ", b"Sec-WebSocket-Protocol: ", b"greenroom.v1", b",",
     b"Sec-WebSocket-Extensions: permessage-deflate", b"Expect: 100-continue", b"Content-Length : 5", b"%00", b"//",
 )  # fmt: skip
 _ORIGINS = (
-    b"https://a.example", b"http://localhost:8766/", b"null", b"https://[::1]:443", b"a.example", b"https://a.example/x",
+    b"https://a.example", b"http://localhost:8766/", b"null", b"https://[::1]:443", b"a.example",
+    b"https://a.example/x",
     b"HTTPS://A.EXAMPLE:0443", b"http://127.0.0.1:80", b"https://xn--bcher-kva.example",
 )  # fmt: skip
 _ORIGIN_WORDS = (
