@@ -189,7 +189,8 @@ def wire(data: bytes) -> None:
     assert exchange.messages == wanted.messages
     assert len(closes) <= 1
     if closes or not wanted.early:
-        assert (closes or [None])[0] in (wanted.codes or {None}), f"closed with {closes}, expected {wanted.codes}"
+        assert bool(closes) == bool(wanted.codes), f"closed with {closes}, expected {wanted.codes}"
+        assert set(closes) <= wanted.codes
 
 
 def _server_closes(answer: bytes) -> list[int]:
