@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CLIENTS = scaled(16, 500)
-RESTARTS = scaled(2, 3)
+RESTARTS = scaled(2, 1)
+"""Number of restarts. With 500 clients one restart has about a thousand open runs, and takes minutes."""
 TABS_PER_USER = 2
 STUCK = scaled(3, 50)
 """Number of peers of each kind that never read."""
