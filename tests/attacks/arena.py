@@ -399,6 +399,7 @@ async def arena(
     *,
     of_pages: bool = False,
     log: str | EventLog = "memory:",
+    origins: tuple[str, ...] = (),
     **settings: Any,
 ) -> AsyncIterator[Arena]:
     """Run a server and its neighbour inside the block. At the end of the block, check that the log has no error.
@@ -408,6 +409,7 @@ async def arena(
         token: The neighbour's token.
         of_pages: Whether the pages are served too, and their port is attacked.
         log: The event log.
+        origins: The origins of the server's own pages.
         settings: Changes to the settings. The neighbour may send any number of commands, and little of it is kept.
     """
     little = {"ring_events": 16, "retain_events": 16, "command_memory_seconds": 0, "commands_burst": 100_000}
@@ -419,7 +421,7 @@ async def arena(
     tracemalloc.start(1)
     try:
         app = make_app(log, auth, **{**little, **quiet, **settings})
-        async with app.running(port=0) as server:
+        async with app.running(port=0, origins=origins) as server:
             async with greeted_in_memory(server, "neighbour", token=token) as client, trio.open_nursery() as nursery:
                 await client.send("pong")  # all that the server makes for its first pong is in the baseline
                 neighbour = Neighbour(client)

@@ -93,14 +93,17 @@ FOREIGN = {
     "another scheme": (b"app.example", b"http://app.example"),
     "another port": (b"app.example", b"https://app.example:8443"),
     "a local file": (b"localhost:8766", b"null"),
-    "a name that leads to this machine": (b"rebound.example:8765", b"http://rebound.example:8765"),
-    "a name in the form of an address": (b"127.0.0.1.evil.example:8765", b"http://127.0.0.1.evil.example:8765"),
+    "a name that leads to this machine": (b"rebound.example:8765", b"http://rebound.example:8766"),
+    "another port of an address": (b"127.0.0.1:8765", b"http://127.0.0.1:9000"),
+    "another address": (b"127.0.0.1:8765", b"http://127.0.0.2:8766"),
+    "a name in the form of an address": (b"127.0.0.1.evil.example:8765", b"http://127.0.0.1.evil.example:8766"),
 }
 
 
 async def test_foreign_page(patient_clock: MockClock) -> None:
     """A page of a foreign origin gets 403, also if its name leads to this machine and is the host of the request.
 
+    This also holds for a server that listens at every address, and allows its own pages at each of them.
     *A foreign name that is made to lead to 127.0.0.1 (DNS rebinding) has the same host and origin.*
     """
     foreign = list(FOREIGN.values())
@@ -109,7 +112,7 @@ async def test_foreign_page(patient_clock: MockClock) -> None:
         host, origin = foreign[one.number]
         await one.send(HEAD.replace(b"Host: localhost", b"Host: " + host) + b"Origin: " + origin + b"\r\n\r\n")
 
-    async with arena(allowed_origins=["https://app.example"]) as here:
+    async with arena(allowed_origins=["https://app.example"], origins=("http://0.0.0.0:8766",)) as here:
         assert await here.endure_each(attack, FOREIGN) == dict.fromkeys(FOREIGN, Got(403))
 
 
