@@ -13,6 +13,7 @@ import trio
 from transport import Settings
 from transport.http._server import PageServer, serve_http
 from transport.server.listening import listen
+from transport.server.tls import Certificate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -251,7 +252,7 @@ async def running_site(app: Any = None, **settings: Any) -> AsyncGenerator[Site]
     """Run the HTTP server with an application, or with the small one, and with these settings."""
     given = {"handshakes_per_address_per_second": 1000.0, **settings}
     site = Site(Settings(**given), app)
-    site.server = PageServer(site.app, site.settings)
+    site.server = PageServer(site.app, site.settings, Certificate.of(site.settings))
     listeners = listen(HOST, 0)
     site.port = listeners[0].getsockname()[1]
 

@@ -45,7 +45,9 @@ class Reporter:
         log_line(logger, logging.INFO, "%s: draining, %d runs go on for %g s at most", signal_name, len(runs), seconds)
 
 
-async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) -> str:
+async def run_until_signal(
+    on_ready: Callable[[], object], gc_threshold: int, on_hangup: Callable[[], object] | None = None
+) -> str:
     """Call ``on_ready``, tune garbage collection, wait for SIGTERM or SIGINT, and return the name of the signal.
 
     Once this function has returned, a second SIGINT or SIGTERM ends the process at once. *Before, a second Ctrl-C was
@@ -56,28 +58,34 @@ async def run_until_signal(on_ready: Callable[[], object], gc_threshold: int) ->
         on_ready: Announces that the server is ready. Signals are caught before this call, because a program that reads
             the announcement can send a signal at once.
         gc_threshold: As for :func:`tune_garbage_collection`.
+        on_hangup: Called for each SIGHUP. If it is None, SIGHUP ends the process, as usual. Otherwise SIGHUP is ignored
+            from the end of this function on, so that a server that drains is not killed.
 
     Cancellation:
         Stops catching signals. The garbage collection stays tuned.
     """
-    with _caught_signals() as signals:
+    with _caught_signals(*() if on_hangup is None else (signal.SIGHUP,)) as signals:
         on_ready()
         # After the announcement: a collection of all start-up objects would delay it.
         tune_garbage_collection(gc_threshold)
-        number = await anext(signals)
+        while (number := await anext(signals)) == signal.SIGHUP and on_hangup is not None:
+            on_hangup()
     # The handler of SIGTERM is the system's by now. That of SIGINT is trio's, which raises KeyboardInterrupt.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if on_hangup is not None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return signal.Signals(number).name
 
 
 @contextmanager
-def kept_interrupt_handler() -> Generator[None]:
-    """Restore the handler of SIGINT at the end of the ``with`` block, for a program that continues after its server."""
-    before = signal.getsignal(signal.SIGINT)
+def kept_signal_handlers() -> Generator[None]:
+    """Restore the handlers of SIGINT and SIGHUP after the ``with`` block, for a program that outlives its server."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def tune_garbage_collection(threshold: int) -> None:
@@ -93,13 +101,13 @@ def tune_garbage_collection(threshold: int) -> None:
 
 
 @contextmanager
-def _caught_signals() -> Generator[AsyncIterator[int]]:
-    """Catch SIGTERM and SIGINT inside the ``with`` block, and yield their numbers.
+def _caught_signals(*more: signal.Signals) -> Generator[AsyncIterator[int]]:
+    """Catch SIGTERM, SIGINT and ``more`` signals inside the ``with`` block, and yield their numbers.
 
     After the block, these signals end the process as usual.
     """
     global _catching  # noqa: PLW0603 - signals belong to the whole process
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *more) as signals:
         _catching = True
         try:
             yield signals

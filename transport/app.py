@@ -26,11 +26,12 @@ from actors import (
 from actors.failures import shown
 from transport._border import the_one
 from transport._loopback import is_loopback
-from transport._process import Reporter, kept_interrupt_handler, run_until_signal
+from transport._process import Reporter, kept_signal_handlers, run_until_signal
 from transport.auth import anonymous
 from transport.protocol.health import Health
 from transport.server.endpoint import Endpoint
 from transport.server.listening import listening
+from transport.server.tls import Certificate
 from transport.settings import Settings
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Greenroom:
                 The setting ``allowed_origins`` adds others.
 
         Raises:
-            ConfigError: If the app is running already, or would listen beyond loopback without ``auth``.
+            ConfigError: If the app is running already, needs ``auth`` for this host, or has settings that do not fit.
             OSError: If the port cannot be bound.
             LogError: If the log cannot be opened.
             RestartLimit: If the server failed again and again and its supervision gave up. The block is cancelled and
@@ -251,7 +252,7 @@ class Greenroom:
 
         Arguments and errors: see :meth:`running`.
         """
-        with kept_interrupt_handler():
+        with kept_signal_handlers():
             trio.run(self._serve, host, port, log)
 
     async def _serve(self, host: str | None, port: int | None, log: str | EventLog | None) -> None:
@@ -265,11 +266,14 @@ class Greenroom:
         engine = open_log(log) if isinstance(log, str) else log
         sessions = Sessions(engine, self._agents, self.settings, _redaction(self._redact, self.settings))
         allowed = (*origins, *(self.settings.allowed_origins or ()))
-        endpoint = Endpoint(sessions, self.auth or anonymous, self.settings, listeners, allowed)
+        certificate = Certificate.of(self.settings)
+        endpoint = Endpoint(
+            sessions, self.auth or anonymous, self.settings, listeners, allowed, certificate=certificate
+        )
         children = [*sessions.children(), endpoint.child()]
         async with open_system() as system:
             await system.supervise(SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=children), "greenroom")
-            server = Server(_url(host, listeners), system, sessions, endpoint)
+            server = Server(_url(host, listeners, certificate), system, sessions, endpoint, certificate)
             try:
                 yield server
             except BaseException:
@@ -291,6 +295,8 @@ class Server:
     """The sessions of the server: ``await server.sessions.get(user, session)``."""
     endpoint: Endpoint
     """The WebSocket endpoint, which serves the connections of clients."""
+    certificate: Certificate | None = None
+    """The TLS certificate. ``certificate.reload()`` reads its files again, as SIGHUP does. None without TLS."""
 
     def health(self) -> Health:
         """Return whether the server works, and whether it takes new clients: the answers to /healthz and /readyz."""
@@ -301,12 +307,15 @@ class Server:
     async def until_signal(self, reporter: Reporter, page_url: str | None = None) -> None:
         """Report that the server is ready, wait for SIGTERM or SIGINT, and report the runs that are still open.
 
+        With TLS, SIGHUP reads the certificate again.
+
         Args:
             reporter: Gets the two reports: the server is ready, the server drains.
             page_url: The address of the pages that the same process serves; None if there are none.
         """
         settings = self.endpoint.settings
-        name = await run_until_signal(lambda: reporter.on_ready(self.url, page_url), settings.gc_threshold)
+        on_hangup = None if self.certificate is None else self.certificate.reload
+        name = await run_until_signal(lambda: reporter.on_ready(self.url, page_url), settings.gc_threshold, on_hangup)
         runs = [(agent, each.session) for each in self.sessions.of() for agent in each.agents]
         reporter.on_drain(name, runs, settings.drain_seconds)
 
@@ -355,6 +364,6 @@ def _redaction(redact: Redact | list[str] | tuple[str, ...] | None, settings: Se
     return redact_keys((*settings.redact_keys, *redact))
 
 
-def _url(host: str, listeners: list[socket.socket]) -> str:
-    port = listeners[0].getsockname()[1]
-    return f"ws://[{host}]:{port}/" if ":" in host else f"ws://{host}:{port}/"
+def _url(host: str, listeners: list[socket.socket], certificate: Certificate | None) -> str:
+    scheme, port = "ws" if certificate is None else "wss", listeners[0].getsockname()[1]
+    return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"

@@ -83,6 +83,16 @@ def _networks(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> Non
             raise ConfigError(f"{attribute.name}: {shown(text)} cannot be used: {error}") from None
 
 
+def _flag(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{attribute.name} must be true or false, not {shown(value)}")
+
+
+def _file(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ConfigError(f"{attribute.name} must be the path of a file, not {shown(value)}")
+
+
 @attrs.frozen(kw_only=True)
 class Settings(SessionSettings):
     """The settings of a whole server: its sessions and its endpoint. Times are in seconds, sizes in bytes."""
@@ -134,6 +144,12 @@ class Settings(SessionSettings):
     """Origins of more pages that may connect, beside the server's own: ``https://a.example,https://b.example``."""
     forwarded_allow: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_networks)
     """Addresses or networks of your proxies, ``10.0.0.5,10.1.0.0/16``. Only they may name the client's address."""
+    proxy_protocol: bool = attrs.field(default=False, validator=_flag)
+    """Whether each connection from ``forwarded_allow`` must begin with a header of the PROXY protocol (v1 or v2)."""
+    tls_cert: str | None = attrs.field(default=None, validator=_file)
+    """File (PEM) with the TLS certificate of both ports, and the intermediate certificates. Read again on SIGHUP."""
+    tls_key: str | None = attrs.field(default=None, validator=_file)
+    """File (PEM) with the private key of ``tls_cert``. Without it, the key is in ``tls_cert``, too."""
     redact_keys: tuple[str, ...] = attrs.field(default=DEFAULT_SECRET_KEYS, converter=_strings, validator=_all_strings)
     """Words in keys that mark a secret. The values of such keys are removed from tool arguments and failure texts."""
     loop_stall_seconds: float = attrs.field(default=1.0, validator=number_from(0.001))

@@ -103,6 +103,10 @@ class _Owner:
         self.too_many = False
         self.bad = ""
 
+    def on_client(self, address: str) -> bool:
+        """Allow every client."""
+        return True
+
     def on_upgrade(self, request: UpgradeRequest) -> Accept | Reject:
         return Accept(None)
 

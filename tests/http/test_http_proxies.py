@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from _raw_http import GET, reply, request, running_site
+import trio
+from _raw_http import BIG, GET, RawClient, reply, request, running_site
+from _tls import Authority
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PROXY, STRANGER = "127.0.0.1", "127.0.0.2"
 ALLOW = {"forwarded_allow": (PROXY,)}
@@ -60,3 +65,53 @@ async def test_proxy_has_no_limit_of_its_own() -> None:
         strangers = [await site.connect(STRANGER) for _ in range(3)]
         assert [(await each.ask(GET)).status for each in strangers[:2]] == [200] * 2
         assert await strangers[2].rest() == b""
+
+
+def over_tls(client: RawClient, authority: Authority) -> RawClient:
+    """Return a client that speaks TLS on the connection of another one."""
+    secure: Any = trio.SSLStream(client.stream, authority.trusting(), server_hostname="127.0.0.1")
+    return RawClient(secure)
+
+
+async def test_https(tmp_path: Path) -> None:
+    """Over TLS the scheme is ``https``, unless a trusted proxy says otherwise. Plain HTTP gets no answer."""
+    authority = Authority(tmp_path)
+    async with running_site(tell_client, **ALLOW, **authority.issue()) as site:
+        plain = await site.connect()
+        await plain.send(GET)
+        assert b"HTTP" not in await plain.rest()
+        client = await site.connect(STRANGER)
+        secure = over_tls(client, authority)
+        assert (await secure.ask(GET)).body == b"https 127.0.0.2"
+        assert (await secure.ask(request("/", b"X-Forwarded-Proto: http"))).body == b"https 127.0.0.2"
+        other = await site.connect(PROXY)
+        secure = over_tls(other, authority)
+        assert (await secure.ask(request("/", b"X-Forwarded-Proto: http"))).body == b"http 127.0.0.1"
+
+
+async def test_big_response_over_tls(tmp_path: Path) -> None:
+    """A large response arrives whole over TLS, and the connection ends with a word of TLS."""
+    authority = Authority(tmp_path)
+    async with running_site(**authority.issue()) as site:
+        client = await site.connect()
+        secure = over_tls(client, authority)
+        assert (await secure.ask(request("/big", b"Connection: close"))).body == b"x" * BIG
+        with pytest.raises(EOFError):  # and not a broken stream
+            await secure.answer()
+
+
+async def test_proxy_protocol() -> None:
+    """With ``proxy_protocol``, all requests of a connection have the client of its header, which has its limits."""
+    limits = {"proxy_protocol": True, "max_connections_per_address": 2}
+    header = b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 443\r\n"
+    async with running_site(tell_client, **ALLOW, **limits) as site:
+        clients = [await site.connect() for _ in range(3)]
+        for each in clients:
+            assert (await each.ask(header + GET)).body == b"http 192.0.2.1"
+        assert await clients[0].rest() == b""  # it has made room for the third
+        assert (await clients[1].ask(GET)).body == b"http 192.0.2.1"
+        wrong = await site.connect()
+        await wrong.send(GET)
+        assert await wrong.rest() == b""
+        stranger = await site.connect(STRANGER)
+        assert (await stranger.ask(GET)).body == b"http 127.0.0.2"

@@ -265,3 +265,28 @@ def test_proxies_are_addresses_or_networks(toml: Path) -> None:
     assert load(toml, GREENROOM_FORWARDED_ALLOW="10.0.0.5, fd00::/8").forwarded_allow == ("10.0.0.5", "fd00::/8")
     with pytest.raises(ConfigError, match=r"^keyword: forwarded_allow: 'a\.example' cannot be used: write addresses"):
         load(toml, {"forwarded_allow": ["10.0.0.5", "a.example"]})
+
+
+def test_switch_in_each_source(toml: Path) -> None:
+    """A setting that is true or false can be given in each source. Any other value is an error."""
+    for text, value in (("true", True), ("ON", True), ("1", True), ("no", False), ("0", False)):
+        assert load(toml, GREENROOM_PROXY_PROTOCOL=text).proxy_protocol is value
+    toml.write_text("proxy_protocol = true")
+    assert load(toml).proxy_protocol is True
+    toml.write_text('proxy_protocol = "true"')
+    with pytest.raises(ConfigError, match=r"proxy_protocol is true or false: write it without quotes, .* = true$"):
+        load(toml)
+    toml.unlink()
+    for wrong in ("v2", ""):
+        with pytest.raises(ConfigError, match=r"^GREENROOM_PROXY_PROTOCOL: proxy_protocol must be true or false, not "):
+            load(toml, GREENROOM_PROXY_PROTOCOL=wrong)
+    with pytest.raises(ConfigError, match=r"^keyword: proxy_protocol must be true or false, not 1$"):
+        load(toml, {"proxy_protocol": 1})
+
+
+@pytest.mark.parametrize("name", ["tls_cert", "tls_key"])
+def test_empty_path_is_refused(toml: Path, name: str) -> None:
+    """The path of a certificate or key must not be empty."""
+    with pytest.raises(ConfigError, match=rf"^keyword: {name} must be the path of a file, not ''$"):
+        load(toml, {name: ""})
+    assert getattr(load(toml, {name: "a.pem"}), name) == "a.pem"

@@ -18,8 +18,8 @@ LEVELS = ("debug", "info", "warning", "error")
 """The values of ``--log-level``."""
 DEFAULT_LEVEL = "warning"
 
-_OWN_OPTIONS = ("host", "port", "http_port", "log")
-"""The settings that have an option of their own: ``--host``, ``--port``, ``--http-port``, ``--log``."""
+_OWN_OPTIONS = ("host", "port", "http_port", "log", "tls_cert", "tls_key")
+"""The settings that have an option of their own: ``--host``, ``--port``, ``--http-port`` …"""
 
 
 def add_log_level(parser: argparse.ArgumentParser, default: str) -> None:
@@ -47,6 +47,8 @@ def add_server_options(parser: argparse.ArgumentParser, log: str) -> None:
     parser.add_argument("--port", help=f"WebSocket port, 0 for a free one (default: {DEFAULT_PORT})")
     parser.add_argument("--http-port", help=f"port of the pages, 0 for a free one (default: {DEFAULT_HTTP_PORT})")
     parser.add_argument("--log", metavar="URL", help=f"memory: or sqlite:PATH (default: {log})")
+    parser.add_argument("--tls-cert", metavar="FILE", help="TLS certificate of both ports, in PEM (default: no TLS)")
+    parser.add_argument("--tls-key", metavar="FILE", help="private key of --tls-cert, in PEM (default: in its file)")
     add_settings_option(parser)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+import ssl
+from typing import TYPE_CHECKING, Literal
 
 import orjson
 import trio
@@ -40,6 +41,8 @@ def add_to(add_parser: AddParser) -> None:
     url = "the server's address (default: the settings host and port, ws://127.0.0.1:8765/ without any)"
     parser.add_argument("--url", help=url)
     parser.add_argument("--token", help="the token of the user")
+    ca = "authority of the server's certificate, in PEM (default: those that the system trusts)"
+    parser.add_argument("--ca", metavar="FILE", help=ca)
     parser.add_argument("--latest", action="store_true", help="only new events")
     parser.add_argument("--json", action="store_true", help="each event as a JSON object")
     add_settings_option(parser)
@@ -48,8 +51,9 @@ def add_to(add_parser: AddParser) -> None:
 
 def _tail(options: argparse.Namespace) -> None:
     url = options.url or _own_url(options)
+    trusted = None if options.ca is None else _trusted(options.ca)
     try:
-        trio.run(follow, url, options.session, options.token, options.latest, options.json)
+        trio.run(follow, url, options.session, options.token, options.latest, options.json, trusted)
     except* KeyboardInterrupt:
         pass  # Ctrl-C is the way to end this command
     except* ValueError as group:
@@ -58,11 +62,19 @@ def _tail(options: argparse.Namespace) -> None:
         raise ConfigError(f"refused by {url}: {_reason(group, options.token)}") from group
 
 
+def _trusted(ca: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise ConfigError(f"--ca: {ca} has no certificate that can be read: {error.strerror or error}") from None
+
+
 def _own_url(options: argparse.Namespace) -> str:
     """Return the address of the server that has the settings of the current folder and environment."""
     settings = Settings.load().overridden(settings_in(options))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return openable(f"ws://{host}:{settings.port}/")
+    scheme = "ws" if settings.tls_cert is None else "wss"
+    return openable(f"{scheme}://{host}:{settings.port}/")
 
 
 def _reason(group: BaseException, token: str | None) -> str:
@@ -71,7 +83,14 @@ def _reason(group: BaseException, token: str | None) -> str:
     return in_one_line(error) + ("; give a token with --token" if missing else "")
 
 
-async def follow(url: str, session: str, token: str | None, latest: bool, as_json: bool) -> None:  # noqa: FBT001 - from the command line, in its order
+async def follow(  # noqa: PLR0913, PLR0917 - from the command line, in its order
+    url: str,
+    session: str,
+    token: str | None,
+    latest: bool,  # noqa: FBT001 - as above
+    as_json: bool,  # noqa: FBT001 - as above
+    trusted: ssl.SSLContext | None = None,
+) -> None:
     """Print the events of a session, one on each line, and the state of the connection to stderr.
 
     Ends only by an exception: the server has refused the client permanently, or the caller is cancelled.
@@ -82,12 +101,14 @@ async def follow(url: str, session: str, token: str | None, latest: bool, as_jso
         token: The token of the user, if the server asks for one.
         latest: Print only new events instead of all.
         as_json: Print JSON objects instead of lines for people.
+        trusted: The TLS context for ``wss:``. None for the system's.
 
     Raises:
         ConnectionClosedForGood: The server refused the client.
         ValueError: An argument that no server would accept.
     """
-    async with connect(url, session, token, from_="latest" if latest else "oldest", client="greenroom-tail") as client:
+    from_: Literal["latest", "oldest"] = "latest" if latest else "oldest"
+    async with connect(url, session, token, from_=from_, client="greenroom-tail", ssl_context=trusted) as client:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_report, client, url, session)

@@ -12,14 +12,14 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _EVERY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared, not listened on
 
 
-def url_of(listeners: Sequence[socket.socket], host: str | None = None) -> str:
+def url_of(listeners: Sequence[socket.socket], host: str | None = None, scheme: str = "http") -> str:
     """Return the URL of the pages on ``host``. If ``host`` is None, the URL has the address of the listeners.
 
     The URL without its last slash is the origin of the pages.
     """
     address, port = listeners[0].getsockname()[:2]
     name = host or address
-    return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"
+    return f"{scheme}://[{name}]:{port}/" if ":" in name else f"{scheme}://{name}:{port}/"
 
 
 def own_origins(url: str) -> tuple[str, ...]:

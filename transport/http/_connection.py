@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -18,6 +19,7 @@ from transport.http._request import Request, RequestReader
 from transport.http._stream import ClientGone, ClientStream
 from transport.protocol.forwarded import BadForwarding
 from transport.protocol.handshake import Reject, plain_answer
+from transport.server.tls import TlsStream
 
 if TYPE_CHECKING:
     import socket
@@ -64,7 +66,12 @@ class PageConnection:
         self._app = context.app
         self._port = context.port
         self._turns = context.turns
-        self._socket_stream = stream
+        opener = context.port.opener
+        self._open = None if opener is None else partial(opener, stream, sock, address)
+        """Opens the connection before its first request. None if that is done, or if there is nothing to do."""
+        self._is_secure = False
+        """Whether the connection uses TLS."""
+        self._socket_stream: trio.abc.Stream = stream
         self._stream = ClientStream(stream, context.port)
         self._client = _name(sock.getpeername, address)
         self._server = _name(sock.getsockname, "")
@@ -108,16 +115,39 @@ class PageConnection:
     async def _next_request(self) -> Request | Reject | None:
         """Return the next request, or a refusal. Return None if the client has left, or begins no request in time."""
         settings = self._port.settings
-        reader = RequestReader(self._stream, self._turns, settings.max_frame_bytes)
+        reader: RequestReader | None = None
         request: Request | Reject | None = None
         with self._port.within(settings.hello_seconds) as slow:
+            await self._be_opened()
+            reader = RequestReader(self._stream, self._turns, settings.max_frame_bytes)
             request = await reader.read()
-        if slow.cancelled_caught and reader.begun:
+        if slow.cancelled_caught and reader is not None and reader.begun:
             self._port.note_slow_request()
             return Reject(408, "no whole request came in time")
         if isinstance(request, Reject):
             self._port.note_bad_request(request.body)
         return request
+
+    async def _be_opened(self) -> None:
+        """Read the header of the PROXY protocol and do the TLS handshake, once, if the settings say so.
+
+        Raises:
+            ClientGone: The client does it wrong or has left, or its connections come too fast.
+        """
+        if self._open is None:
+            return
+        try:
+            stream, address = await self._open()
+        except trio.BrokenResourceError:
+            raise ClientGone from None
+        self._open = None
+        self._is_secure = isinstance(stream, TlsStream)
+        self._socket_stream, self._stream = stream, ClientStream(stream, self._port)
+        if address != self.address:
+            if not self._port.stage.allow_client(address):
+                raise ClientGone
+            self._port.admission.move(self, address)
+            self._client = (address, 0)
 
     async def _answer(self, request: Request | Reject) -> bool:
         """Answer one request. Return whether the connection can carry another one."""
@@ -152,7 +182,8 @@ class PageConnection:
             self._port.note_bad_request(str(error))
             return Reject(400, str(error))
         peer = self._client if client == self.address else (client, 0)
-        is_https = proxies.is_https(self.address, fields)
+        told = proxies.is_https(self.address, fields)
+        is_https = self._is_secure if told is None else told
         return request.scope(peer, self._server, "https" if is_https else "http")
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from transport.server.tls import Certificate
     from transport.settings import Settings
 
 SHUTDOWN_SECONDS = 2.0
@@ -60,10 +61,11 @@ class PageServer:
     Args:
         app: The application.
         settings: The limits and times of connections. They count for this port alone.
+        certificate: The certificate, if the pages are to be served by HTTPS.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._port = Port[PageConnection](settings, "the pages")
+    def __init__(self, app: ASGIApp, settings: Settings, certificate: Certificate | None = None) -> None:
+        self._port = Port[PageConnection](settings, "the pages", certificate)
         self._context = PageContext(app, self._port, Turns())
 
     async def run(

@@ -62,11 +62,12 @@ async def serve(app: Greenroom, reporter: Reporter, options: PageOptions | None 
     options = options or PageOptions(agent=next(iter(app.agents), ""))
     folder = None if app.pages is None else checked_folder(app.pages)
     with listening(app.settings.host, app.settings.http_port, "http_port") as listeners:
-        url = url_of(listeners, app.settings.host)
+        url = url_of(listeners, app.settings.host, "http" if app.settings.tls_cert is None else "https")
         async with app.running(origins=own_origins(url)) as server:
             try:
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(serve_http, PageServer(_site(server, options, folder), app.settings), listeners)
+                    page_server = PageServer(_site(server, options, folder), app.settings, server.certificate)
+                    await nursery.start(serve_http, page_server, listeners)
                     await server.until_signal(reporter, url)
                     # The pages go on meanwhile, so that /readyz says that the server takes no more clients.
                     await server.drain(app.settings.drain_seconds)

@@ -18,7 +18,7 @@ from transport.protocol.limits import CONTROL_CHARACTERS
 from transport.server._delivery import Delivery
 from transport.server._frame_limits import FrameLimits
 from transport.server._frames import read_frame
-from transport.server._greeting import admit, answer_upgrade, attach, authenticate, expires_ms, welcome
+from transport.server._greeting import admit, answer_upgrade, attach, authenticate, expires_ms, learn_client, welcome
 from transport.server._lifetime import End, Lifetime
 from transport.server._limit import within
 from transport.server._liveness import Liveness
@@ -238,6 +238,10 @@ class Connection:
 
     # Calls of the wire (a WireOwner)
 
+    def on_client(self, address: str) -> bool:
+        """Count the connection for ``address``. Return False if connections of this client come too fast."""
+        return learn_client(self._context, self, address)
+
     def on_upgrade(self, request: UpgradeRequest) -> Accept | Reject:
         """Return the answer to the request for a WebSocket. The number of connections is checked first."""
         return answer_upgrade(self._context, self, request)
@@ -277,10 +281,7 @@ class Connection:
     # Calls of Places, the limit for each user (a Holder)
 
     def probe(self, on_frame: Callable[[], None]) -> bool:
-        """Ping the client now, and call ``on_frame`` when its next frame comes.
-
-        Return False, and do nothing, if the client has not got its welcome yet.
-        """
+        """Ping the client, and call ``on_frame`` at its next frame. Before the welcome, only return False."""
         if not self._greeted:
             return False
         self._liveness.probe(on_frame)

@@ -104,6 +104,10 @@ class Reason(Enum):
     BAD_REQUEST = _Text("HTTP 400", "the request is not HTTP/1.1 in its plain form")
     NO_REQUEST = _Text("HTTP 408", "no whole request came within hello_seconds ({hello_seconds:g} s)", _USUAL)
     SLOW_READER = _Text("dropped", "a response was read too slowly; setting: slow_seconds ({slow_seconds:g} s)", _USUAL)
+    PROXY_HEADER = _Text(
+        "dropped", "a connection from forwarded_allow does not begin with a header, as proxy_protocol requires"
+    )
+    TLS = _Text("dropped", "the client and the server do not agree on TLS", _USUAL)
     FORWARDED = _Text(
         "HTTP 400", "the proxies of the setting forwarded_allow do not say in one way which client sent a request"
     )

@@ -40,6 +40,10 @@ class UpgradeRequest:
 class WireOwner(Protocol):
     """The interface of a connection that its wire (its WebSocket) calls. The methods must not wait or raise."""
 
+    def on_client(self, address: str) -> bool:
+        """Count the connection for ``address``, its client's. Return False if they come too fast."""
+        ...
+
     def on_upgrade(self, request: UpgradeRequest) -> Accept | Reject:
         """Return the answer to the client's request for a WebSocket."""
         ...

@@ -18,10 +18,12 @@ from transport.server._connections import Connections
 from transport.server._context import ServerContext
 from transport.server._flusher import Flusher
 from transport.server._heartbeat import Heartbeat
+from transport.server._opened_wire import OpenedWire
 from transport.server._refusals import RefusalLog
 from transport.server._trio_wire import TrioWire
 from transport.server._watchdog import Watchdog
 from transport.server.accepting import AcceptStage
+from transport.server.opening import opener_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from actors import Sessions
     from transport.auth import Authenticate
     from transport.server._wire import Wire
+    from transport.server.tls import Certificate
     from transport.settings import Settings
 
 
@@ -75,15 +78,21 @@ class Endpoint:
         settings: The limits and times of connections.
         listeners: Listening sockets. Empty if all connections come through :meth:`serve`.
         allowed_origins: Origins of web pages that are allowed to connect, as :class:`.AllowedOrigins` takes them.
+        certificate: The certificate, if connections are to use TLS.
+
+    Raises:
+        ConfigError: If ``proxy_protocol`` is set, but no proxy is trusted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last one by keyword only
         self,
         sessions: Sessions,
         authenticate: Authenticate,
         settings: Settings,
         listeners: Sequence[socket.socket] = (),
         allowed_origins: Iterable[str] = (),
+        *,
+        certificate: Certificate | None = None,
     ) -> None:
         self.settings = settings
         time, heartbeat = loop_time(), Heartbeat()
@@ -100,6 +109,7 @@ class Endpoint:
             heartbeat=heartbeat,
             time=time,
         )
+        self._opener = opener_for(settings, certificate, refusals)
         self._watchdog = Watchdog(time, settings.loop_stall_seconds)
         self._listeners = listeners
         self._accepting: trio.CancelScope | None = None
@@ -194,7 +204,9 @@ class Endpoint:
         )
 
     def _begin(self, stream: trio.SocketStream, sock: socket.socket, address: str) -> Callable[[], Awaitable[None]]:
-        return self._connection(self._trio_wire(stream, sock, address)).run
+        if self._opener is None:
+            return self._connection(self._trio_wire(stream, sock, address)).run
+        return self._connection(OpenedWire(self._opener, stream, sock, address, self.settings)).run
 
     def _trio_wire(self, stream: trio.abc.Stream, sock: socket.socket | None, address: str) -> TrioWire:
         return TrioWire(stream, sock, address, self.settings)

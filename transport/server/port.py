@@ -10,8 +10,10 @@ from transport.server._limit import Limit
 from transport.server._refusals import Reason, RefusalLog
 from transport.server.accepting import AcceptStage
 from transport.server.admission import Admission, Admitted
+from transport.server.opening import opener_for
 
 if TYPE_CHECKING:
+    from transport.server.tls import Certificate
     from transport.settings import Settings
 
 C = TypeVar("C", bound=Admitted)
@@ -23,15 +25,18 @@ class Port(Generic[C]):
     Args:
         settings: The limits and times of connections.
         name: The name of the port in the log, such as "the pages".
+        certificate: The certificate, if the port is to use TLS.
     """
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: Settings, name: str, certificate: Certificate | None = None) -> None:
         self.settings = settings
         self._time = loop_time()
         self._heartbeat = Heartbeat()
         self._refusals = RefusalLog(settings, self._heartbeat, name)
         self.stage = AcceptStage(settings, self._time, self._refusals)
         """Accepts connections within the rate limits."""
+        self.opener = opener_for(settings, certificate, self._refusals)
+        """Opens each connection before its first request. None if there is nothing to do."""
         self.admission = Admission[C](settings, self._refusals)
         """The open connections, and the limits on their number."""
         self.bad_requests = 0
