@@ -13,6 +13,10 @@ _MASKED, _LENGTH, _OPCODE = 0x80, 0x7F, 0x0F
 _EXTENDED = {126: 2, 127: 8}
 _MASK_BYTES = 4
 _LONGEST_HEADER = 14
+# The size of a header by its second byte. A table, since this is looked up for each frame of a flood.
+_HEADER_SIZES = [
+    2 + (_MASK_BYTES if second & _MASKED else 0) + _EXTENDED.get(second & _LENGTH, 0) for second in range(256)
+]
 _CONTINUATION, _CLOSE, _PING, _PONG = 0, 8, 9, 10
 
 
@@ -74,10 +78,10 @@ class FrameScanner:
             if not self._head:
                 self.begun += 1
                 self._count(data[at] & _OPCODE)
-            at += self._read_header(bytes(data[at : at + _LONGEST_HEADER]))
+            at += self._read_header(data[at : at + _LONGEST_HEADER])
         return at
 
-    def _read_header(self, data: bytes) -> int:
+    def _read_header(self, data: bytes | bytearray) -> int:
         """Read a header, or as much of it as there is. Return the number of bytes of ``data`` that belong to it."""
         head = self._head + data
         size = _header_size(head)
@@ -100,12 +104,12 @@ class FrameScanner:
                 self._fragments += 1
             else:
                 self._fragments = 1
-            self.most_fragments = max(self.most_fragments, self._fragments)
+            if self._fragments > self.most_fragments:  # noqa: PLR1730 - no call, for this is done for each frame
+                self.most_fragments = self._fragments
 
 
 def _header_size(head: bytes) -> int:
     """Return the size of the header that begins with ``head``. With less than two bytes, this is only a minimum."""
     if len(head) < 2:  # noqa: PLR2004 - the bytes that every header has
         return 2
-    mask = _MASK_BYTES if head[1] & _MASKED else 0
-    return 2 + mask + _EXTENDED.get(head[1] & _LENGTH, 0)
+    return _HEADER_SIZES[head[1]]

@@ -42,7 +42,7 @@ class FrameLimits:
         # The close frame of this client is not waited for. *It can be behind thousands of frames, which all cost time.*
         if self._life.closing is not None and self._life.closing.code == close_codes.FLOODING:
             return False
-        if self._allow_controls(controls) and self._allow_fragments(fragments):
+        if (not controls or self._allow_controls(controls)) and (not fragments or self._allow_fragments(fragments)):
             return True
         if greeted:
             self._life.close(close_codes.FLOODING, "too many control frames or fragments within a second")
@@ -52,16 +52,12 @@ class FrameLimits:
         return False
 
     def _allow_controls(self, count: int) -> bool:
-        if not count:
-            return True
         now, lost, rate = trio.current_time(), self._context.time.lost, self._context.settings.control_frames_per_second
         if self._controls is None:
             self._controls = TokenBucket(rate, max(1.0, rate), now, lost)
         return self._controls.take(now, lost, count)
 
     def _allow_fragments(self, count: int) -> bool:
-        if not count:
-            return True
         now, lost, rate = trio.current_time(), self._context.time.lost, self._context.settings.max_fragments
         if self._fragments is None:
             self._fragments = TokenBucket(rate, 2 * rate, now, lost)

@@ -32,7 +32,7 @@ LINGER_SECONDS = 2.0
 """Time in seconds for which the peer's bytes are read and discarded after this side has sent a close frame."""
 # Limit of the bytes that are discarded then. *Without it, a peer that never stops sending would keep its connection.*
 _LINGER_BYTES = 4 * 1024 * 1024
-FRAMES_PER_TURN = 2
+FRAMES_PER_TURN = 3
 """Number of frames that trio-websocket gets at once. A frame takes about 20 µs, and no other task runs meanwhile.
 
 An event needs several turns of the loop on its way to the clients, and waits for these frames of each busy client in
