@@ -195,6 +195,8 @@ def wire(data: bytes) -> None:
     if closes or not wanted.early:
         assert bool(closes) == bool(wanted.codes), f"closed with {closes}, expected {wanted.codes}"
         assert set(closes) <= wanted.codes
+    if closes:
+        assert (b'"type":"goodbye"' in answer) is not wanted.is_echo
 
 
 def _server_closes(answer: bytes) -> list[int]:

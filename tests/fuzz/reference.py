@@ -70,6 +70,8 @@ class Expected:
     """Allowed close codes of the server's close frame; empty while the connection stays open."""
     controls: int
     """Number of pings and pongs."""
+    is_echo: bool = False
+    """Whether the client itself has closed: the server then answers with the same code, and without a goodbye."""
     early: bool = False
     """Whether the fault is in a frame that has not arrived completely: then the server may still wait for the rest."""
 
@@ -86,7 +88,8 @@ def expected(data: bytes, limits: Limits) -> Expected:
         if frame.opcode in CONTROLS:
             continue
         if frame.opcode is Opcode.CLOSE:
-            return Expected(messages, _close_codes(bytes(frame.data)), controls)
+            payload = bytes(frame.data)
+            return Expected(messages, _close_codes(payload), controls, is_echo=_is_close(payload))
         if (frame.opcode is Opcode.CONT) != (parts is not None):
             return Expected(messages, {PROTOCOL_ERROR}, controls)
         parts = parts or _Parts(frame.opcode, limits)
@@ -171,6 +174,15 @@ class _Parts:
         """Return the whole message."""
         empty: str | bytes = "" if self._text else b""
         return empty.join(self._parts)  # type: ignore[arg-type]  # all parts have the same type
+
+
+def _is_close(payload: bytes) -> bool:
+    """Return whether a client may send a close frame with this payload."""
+    try:
+        Close.parse(payload)
+    except (ProtocolError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _close_codes(payload: bytes) -> set[int]:

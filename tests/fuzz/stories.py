@@ -47,6 +47,8 @@ class Story:
     bad_histories: int = 0
     faults: set[int] = attrs.Factory(set[int])
     """The close codes for the first fault. The server must close with one of them."""
+    is_echo: bool = False
+    """Whether the client itself closes the connection, with one of these codes."""
     early: bool = False
     """Whether the fault is in a frame that has not arrived completely: the server may still wait for the rest."""
     requests: int = 0
@@ -77,7 +79,7 @@ def story_of(data: bytes, users: tuple[str, ...]) -> Story:
         if (fault := _take(story, message, users)) is not None:
             story.faults = {fault}
             return story
-    story.faults, story.early = wire.codes, wire.early
+    story.faults, story.early, story.is_echo = wire.codes, wire.early, wire.is_echo
     return story
 
 
