@@ -9,12 +9,16 @@ import pytest
 from docs.documents import Block, blocks, document, guides
 from docs.shell import matches, steps, terminal
 
+from transport.settings import DEFAULT_HTTP_PORT, DEFAULT_PORT
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 FILES = ("python", "js", "html", "toml", "ini")
 """Languages of the blocks that are files."""
-CHECKED = (*FILES, "text", "console", "sh")
+PROXIES = ("nginx", "caddyfile")
+"""Languages of the blocks that are configurations of a proxy."""
+CHECKED = (*FILES, *PROXIES, "text", "console", "sh")
 """Languages of the blocks that some test runs: see the tests below, and the other files of this folder."""
 
 
@@ -59,6 +63,17 @@ def test_each_code_block_is_a_file() -> None:
     named = [(block.document, block.name) for block in blocks(*FILES)]
     assert [block.place for block in blocks(*FILES) if not block.name] == []
     assert len(set(named)) == len(named)
+
+
+def test_proxies_reach_the_default_ports() -> None:
+    """The example of each proxy names both default ports, and sets only headers that the server or HTTP reads."""
+    examples = blocks(*PROXIES)
+    assert {block.language for block in examples} == set(PROXIES)
+    for block in examples:
+        assert block.text.count("{") == block.text.count("}")
+        assert set(re.findall(r"127\.0\.0\.1:(\d+)", block.text)) == {str(DEFAULT_PORT), str(DEFAULT_HTTP_PORT)}
+        headers = {name.lower() for name in re.findall(r"proxy_set_header ([\w-]+)", block.text)}
+        assert headers - {"host", "upgrade", "connection"} <= {"forwarded", "x-forwarded-for", "x-forwarded-proto"}
 
 
 def test_each_output_follows_its_program() -> None:
