@@ -55,7 +55,7 @@ def server_on(log: str | EventLog, *, auth: Any = None, **settings: object) -> G
     """Return a server with this log and the agents below."""
     limits = {"drain_seconds": 0, "commands_burst": 1_000, "handshakes_per_address_per_second": 10_000}
     app = Greenroom(log=log, auth=auth, settings={**limits, **settings})
-    for agent in (worker, wall, patient, named, chatter, signaller, calls, fatal):
+    for agent in (worker, wall, patient, named, chatter, signaller, calls, paced, fatal):
         app.agent(agent)
     return app
 
@@ -124,6 +124,22 @@ async def calls(run: Run, count: int) -> None:
     """Write this call into a file first, then do the same as ``named``."""
     note_call(run)
     await named(run, count)
+
+
+@attrs.frozen
+class Paced:
+    """The input of ``paced``: a number of steps, and the pause after each in seconds."""
+
+    count: int
+    pause: float
+
+
+async def paced(run: Run, work: Paced) -> None:
+    """Do the same as ``calls``, with pauses, so that a run of many clients is seldom at its end."""
+    note_call(run)
+    for _ in range(work.count):
+        await named(run, 1)
+        await trio.sleep(work.pause)
 
 
 async def fatal(run: Run) -> None:

@@ -22,6 +22,8 @@ class Tab:
 
     user: str
     name: str
+    work: tuple[str, object] = ("calls", 20)
+    """The agent of each run, and its input."""
     seen: list[Event] = attrs.Factory(list[Event])
     answered: set[str] = attrs.Factory(set[str])
     more: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
@@ -57,7 +59,7 @@ class Tab:
         while not stop.is_set():
             command_id = f"{self.name}-{number}"
             try:
-                await client.start("calls", 20, command_id=command_id)
+                await client.start(*self.work, command_id=command_id)
             except CommandRefused as refusal:
                 assert refusal.code in ("internal", "overloaded"), refusal  # noqa: PT017 - any other is a failure
                 continue

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CLIENTS = scaled(16, 500)
-RESTARTS = scaled(2, 1)
-"""Number of restarts. With 500 clients one restart has about a thousand open runs, and takes minutes."""
+RESTARTS = 2
+WORK = ("paced", {"count": 8, "pause": scaled(0.05, 1.0)})
 TABS_PER_USER = 2
 STUCK = scaled(3, 50)
 """Number of peers of each kind that never read."""
@@ -49,7 +49,7 @@ async def test_shutdown_under_load(tmp_path: Path, signals: int) -> None:
     The server does not wait for peers that never read. After one signal it closes all runs itself. A second signal
     right after the first ends it at once, and the next server closes the runs as interrupted.
     """
-    tabs = [Tab(f"user-{number // TABS_PER_USER}", f"tab-{number}") for number in range(CLIENTS)]
+    tabs = [Tab(f"user-{number // TABS_PER_USER}", f"tab-{number}", WORK) for number in range(CLIENTS)]
     stop = trio.Event()
     async with server_process(tmp_path, APP) as server, trio.open_nursery() as nursery:
         for tab in tabs:
