@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -22,7 +22,7 @@ class Tab:
 
     user: str
     name: str
-    work: tuple[str, object] = ("calls", 20)
+    work: tuple[str, Any] = ("calls", 20)
     """The agent of each run, and its input."""
     seen: list[Event] = attrs.Factory(list[Event])
     answered: set[str] = attrs.Factory(set[str])
