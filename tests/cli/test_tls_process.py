@@ -7,6 +7,7 @@ import ssl
 import urllib.request
 from typing import TYPE_CHECKING
 
+import pytest
 from _tls import Authority
 from cli.test_process import PATIENCE, running_command
 from websockets.sync.client import connect
@@ -14,6 +15,7 @@ from websockets.typing import Origin, Subprotocol
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
     from pathlib import Path
 
     from websockets.sync.client import ClientConnection
@@ -88,6 +90,15 @@ def test_tail_with_an_authority_of_ones_own(tmp_path: Path) -> None:
             assert tail.returncode == 2
 
 
+@pytest.fixture
+def usual_sighup() -> Iterator[None]:
+    """Let SIGHUP end the processes that the test starts, also if the tests run under ``nohup``, which ignores it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("usual_sighup")
 def test_sighup_without_tls(tmp_path: Path) -> None:
     """Without TLS, SIGHUP ends the process, as it ends other programs."""
     with running_command(tmp_path, "serve", "good:app", "--port", "0", "--http-port", "0") as server:

@@ -189,7 +189,8 @@ class Resources:
             own=Counter(
                 f"{type(each).__module__}.{type(each).__qualname__}"
                 for each in gc.get_objects()
-                if type(each).__module__.partition(".")[0] in {"actors", "transport"}
+                # Some library's class has a property of this name, which is no string.
+                if str(type(each).__module__).partition(".")[0] in {"actors", "transport"}
             ),
         )
 
