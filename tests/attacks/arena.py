@@ -68,7 +68,11 @@ _FOLDERS = tuple(str(module.__file__).removesuffix("__init__.py") for module in 
 _STORED = ("streams", "eventlog", "sessions/_command")
 """Rooms of events and remembered commands. Their number is limited elsewhere, and differs from attack to attack."""
 _STORED_FILES = tuple(f"{_FOLDERS[0]}{room}" for room in _STORED)
-_STORED_NAMES = tuple(f"{_NAMES[0]}.{room.replace('/', '.')}" for room in _STORED)
+# A count of refusals is kept for a minute: one for each reason, whatever the number of attackers.
+_STORED_NAMES = (
+    *(f"{_NAMES[0]}.{room.replace('/', '.')}" for room in _STORED),
+    "transport.server._refusals._Count",
+)
 
 HEAD = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -78,8 +78,9 @@ class Echoes:
     """Answers to earlier frames, which are not promised."""
 
     def check(self, peer: Peer) -> None:
-        *before, close = peer.hear_all() or [()]
-        assert close == ("close", self.code, self.reason)
+        heard = peer.hear_all()
+        *before, close = heard or [()]
+        assert close == ("close", self.code, self.reason), heard
         assert tuple(before) == self.before[: len(before)]
 
 

@@ -168,16 +168,19 @@ class TrioWire(WriteBuffer):
         return self._websocket.get_message()
 
     def send(self, payload: bytes) -> None:
-        """Write a text message. See :meth:`.Wire.send`."""
-        self.write(text_message(payload))
+        """Write a text message, unless the close frame was written. See :meth:`.Wire.send`."""
+        if self._open:
+            self.write(text_message(payload))
 
     def send_events(self, lines: Sequence[bytes]) -> None:
-        """Write one ``events`` message. See :meth:`.Wire.send_events`."""
-        self.write(server_frames.events_message(lines))
+        """Write one ``events`` message, unless the close frame was written. See :meth:`.Wire.send_events`."""
+        if self._open:
+            self.write(server_frames.events_message(lines))
 
     def post(self, payload: bytes) -> None:
         """Keep a text message, and write it together with the next message. See :meth:`.Wire.post`."""
-        self.posted.append(text_message(payload))
+        if self._open:
+            self.posted.append(text_message(payload))
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame and wait for the peer's close frame. See :meth:`.Wire.close`."""

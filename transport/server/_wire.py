@@ -128,7 +128,11 @@ class Wire(Protocol):
         ...
 
     def send(self, payload: bytes) -> None:
-        """Write a text message. The message is sent after all messages that were written or posted before."""
+        """Write a text message. The message is sent after all messages that were written or posted before.
+
+        After the close frame no message may follow (RFC 6455, section 5.5.1): this method, :meth:`send_events` and
+        :meth:`post` then do nothing.
+        """
 
     def send_events(self, lines: Sequence[bytes]) -> None:
         """Write one ``events`` message. Each of the ``lines`` is an event as it is stored in the log.
