@@ -97,11 +97,7 @@ class Admission(Generic[C]):
         """
         if connection not in self._open:
             return
-        self._silent.discard(connection)
-        if connection in self._without_room:
-            del self._without_room[connection]
-        else:
-            self._take_room(connection.address)
+        self._displace(connection)
         connection.address = address
         self._place(connection)
 
@@ -113,11 +109,7 @@ class Admission(Generic[C]):
         if connection not in self._open:
             return False
         del self._open[connection]
-        self._silent.discard(connection)
-        if connection in self._without_room:
-            del self._without_room[connection]
-        else:
-            self._take_room(connection.address)
+        self._displace(connection)
         if not self._open:
             self._all_gone.unpark_all()
         return True
@@ -164,6 +156,14 @@ class Admission(Generic[C]):
             self._silent.add(connection)
         elif len(self._without_room) > MAX_WITHOUT_ROOM:
             self._drop(next(iter(self._without_room)))
+
+    def _displace(self, connection: C) -> None:
+        """Take a connection from its place among those with or without room."""
+        self._silent.discard(connection)
+        if connection in self._without_room:
+            del self._without_room[connection]
+        else:
+            self._take_room(connection.address)
 
     def _full(self, address: str) -> Reason | None:
         """Return the limit that leaves no room for a new connection from ``address``. Return None if there is room."""
