@@ -1,10 +1,8 @@
 """The Python client, on trio."""
 
 from transport.client._buffer import Reset
-from transport.client._client import (
-    Client,
-    connect,
-)
+from transport.client._client import Client
+from transport.client._connect import connect
 from transport.protocol.server_frames import QueuedStart
 
 __all__ = [

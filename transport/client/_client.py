@@ -1,74 +1,35 @@
-"""The Python client: one session, followed across reconnects.
-
-    async with connect("ws://127.0.0.1:8765", session="s1", token=token) as client:
-        run_id = await client.start("assistant", "hello")
-        async for event in client.events():
-            ...
-
-**Events.** Each event arrives once and in order, whatever happens to the connection. A :class:`Reset` among them means
-that the position was lost: drop everything that was built from earlier events. A duplicate is dropped. A gap drops the
-connection, and the resume brings the missing events.
-
-**A slow application.** The buffer between socket and application holds ``buffer_events`` events (and about
-``buffer_bytes``), and at most one message more. When the buffer is full, the client stops reading, so that the server
-slows down. The client stops for at most ``patience`` seconds, and not while a command waits for its reply. After that
-time the client continues to read, answers pings and takes replies, but skips events: they are in the server's log. When
-the application has emptied half of the buffer, the client drops the connection and resumes after the newest event in
-the buffer. No event is lost.
-
-**Commands.** Each command has an id. While the client is offline, the command is queued. It is sent again on each new
-connection until its reply comes. The server does a command with one id once, but it remembers ids only for
-``Welcome.command_memory_ms``. A command that was first sent longer ago, by a clock that also counts the machine's
-sleep, is not sent again, and raises :class:`~transport.errors.OutcomeUnknown`. At most ``max_commands`` commands can
-wait for a reply; one more command is refused with ``overloaded``. The default is below the burst that a server accepts,
-so that commands that were queued while offline are not refused for being too many.
-
-**The end.** The client reconnects after every failure that is perhaps temporary. It does not reconnect after: a close
-code with that meaning, an upgrade refused with an HTTP status other than 408, 425, 429 and 5xx, an expired token
-without a callable to ask for another, a strict client's lost position, a server that breaks the protocol. Then
-:meth:`Client.events` returns the events that had arrived and raises :class:`~transport.errors.ConnectionClosedForGood`,
-as commands do.
-"""
+"""The calls of a client. The docstring of ``_connect.py`` has its promises to an application."""
 
 from __future__ import annotations
 
 import secrets
-from contextlib import asynccontextmanager
-from random import SystemRandom
 from typing import TYPE_CHECKING, Any, cast
-
-import trio
 
 from actors.checks import is_whole
 from actors.errors import CommandRefused
 from actors.events.types import MAX_SEQ, Event, Position
 from transport.client._follower import Follower, State
 from transport.client._items import Items, States
-from transport.client._options import From, Options, Token, check_session, check_strings
-from transport.client._reconnect_delays import ReconnectDelays
-from transport.client._target import StreamFactory, make_target, open_tcp_stream
 from transport.errors import ConnectionClosedForGood, ServerBrokeProtocol, TransportError
-from transport.protocol.client_frames import CommandFrame, Hello, HistoryFrame
+from transport.protocol.client_frames import CommandFrame, HistoryFrame
 from transport.protocol.close_codes import SESSION_CLOSED
 from transport.protocol.limits import MAX_HISTORY, MAX_ID
 from transport.protocol.names import CommandName
 from transport.protocol.server_frames import History, QueuedStart, Signal, Welcome
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator
-    from random import Random
+    from collections.abc import AsyncIterator
 
     from actors.events.types import JSON
     from transport.client._buffer import Reset
     from transport.client._commands import Question
     from transport.client._statistics import ClientStatistics
 
-__all__ = ["Client", "connect"]
+__all__ = ["Client"]
 
 
 class Client:
-    """A client that follows one session. :func:`connect` returns it. Any task can call its methods.
+    """A client that follows one session. :func:`connect` returns it. Any task of its event loop can call its methods.
 
     If a call is cancelled while it waits for the reply, a command that was not sent yet is withdrawn. A command that
     was sent is not sent again, and it is not known whether the server does it. If a call raises before it waits, no
@@ -78,6 +39,7 @@ class Client:
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
         self._core = follower.core
+        self._loop = follower.loop
 
     @property
     def state(self) -> State:
@@ -89,7 +51,7 @@ class Client:
 
         A state that passed while the application did something else is skipped.
         """
-        return States[State](lambda: self.state, self._follower.wakeups.states, "closed")
+        return States[State](self._loop, lambda: self.state, self._follower.wakeups.states, "closed")
 
     @property
     def last_failure(self) -> str:
@@ -140,9 +102,10 @@ class Client:
         Raises:
             ConnectionClosedForGood: The client has ended. Raised after all events that had arrived.
             TokenUnavailable: The token callable failed. Raised after all events that had arrived.
-            trio.BusyResourceError: Another task waits for events already.
+            trio.BusyResourceError: Another task waits for events already. In asyncio this is a ``RuntimeError``.
         """
-        return Items(self._follower.take_event, self._follower.wakeups.events, self._follower.ending.check)
+        follower = self._follower
+        return Items(self._loop, follower.take_event, follower.wakeups.events, follower.ending.check)
 
     def signals(self) -> AsyncIterator[Signal]:
         """Iterate over signals: short-lived messages, for example that a user is typing.
@@ -150,7 +113,9 @@ class Client:
         If the application is too slow, the oldest signals are dropped. The iterator ends when the ``async with`` block
         or the client ends, like the iterator of :meth:`events`.
         """
-        return Items(self._follower.signals.take, self._follower.wakeups.signals, self._follower.ending.check)
+        return Items(
+            self._loop, self._follower.signals.take, self._follower.wakeups.signals, self._follower.ending.check
+        )
 
     async def start(self, agent: str, input: JSON = None, *, command_id: str | None = None) -> str:  # noqa: A002  api
         """Start a run of an agent, and return the run's id when its ``agent_started`` event is committed.
@@ -224,13 +189,15 @@ class Client:
 
         The server assumes after a few seconds that the user has stopped typing, unless this method is called again.
         """
+        self._loop.check()
         self._follower.ending.check()
         self._core.typing(active=active)
         self._follower.wakeups.outgoing.unpark_all()
-        await trio.lowlevel.checkpoint()
+        await self._loop.checkpoint()
 
     def reconnect(self) -> bool:
         """Begin the next attempt to connect now. Return False if the client is not ``waiting`` for an attempt."""
+        self._loop.check()
         return self._follower.reconnect()
 
     async def history(self, after: int, limit: int = MAX_HISTORY) -> History:
@@ -263,59 +230,6 @@ class Client:
             return await self._follower.calls.ask(frame)
         except (CommandRefused, TransportError) as error:
             raise error.with_traceback(None) from error.__cause__  # without the client's own functions
-
-
-@asynccontextmanager
-async def connect(  # noqa: PLR0913  each has a default that is right for nearly everybody
-    url: str,
-    session: str,
-    token: Token = None,
-    *,
-    resume: Position | None = None,
-    from_: From = "oldest",
-    strict: bool = False,
-    client: str = "greenroom-python",
-    buffer_events: int = 1024,
-    buffer_bytes: int = 16 * 1024 * 1024,
-    max_commands: int = 32,
-    signals: int = 64,
-    patience: float = 5.0,
-    connect_seconds: float = 10.0,
-    token_seconds: float = 15.0,
-    max_message_size: int = 4 * 1024 * 1024,
-    ssl_context: ssl.SSLContext | None = None,
-    open_stream: StreamFactory | None = None,
-    rng: Random | None = None,
-) -> AsyncGenerator[Client]:
-    """Follow ``session`` at ``url`` inside the ``async with`` block. The block begins before a connection exists.
-
-    Args:
-        url, session: The server's URL (``ws://…`` or ``wss://…``), and the session's name. ``ssl_context`` is for
-            ``wss:``.
-        token: A token as a string, or a callable that returns a token. The callable is called at the start, some time
-            before the token expires, so that the connection goes on with a fresh token, and when the token has expired.
-        resume: A stored :attr:`Client.position`. The first item is the event after this position, or a :class:`Reset`.
-        from_: Where to begin without ``resume``: at the oldest kept event, or with new events only.
-        strict: End with :class:`~transport.errors.PositionLost` if the position cannot be recovered.
-        client: Name of this program, sent to the server for debugging.
-        open_stream: Opens the byte stream, for example through a proxy. If it raises ``OSError``, the client tries
-            again.
-        rng: Source of the random delays. All other arguments: see :class:`~transport.client._options.Options`.
-
-    Raises:
-        ValueError: An argument that no server would accept.
-        TokenUnavailable: At the end of the block, if the token callable failed and no task has got this error yet.
-    """
-    check_session(session, resume, from_)
-    check_strings(client=client, token=None if callable(token) else token)
-    options = Options(
-        buffer_events, buffer_bytes, max_commands, signals, patience, connect_seconds, token_seconds, max_message_size
-    )
-    hello = Hello(session, None, resume, from_latest=from_ == "latest", strict=bool(strict), client=client)
-    target = make_target(url, ssl_context, open_stream or open_tcp_stream)
-    follower = Follower(target, hello, token, options, ReconnectDelays(rng or SystemRandom()))
-    async with follower.running():
-        yield Client(follower)
 
 
 def _new_id() -> str:

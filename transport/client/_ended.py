@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import cast
+from typing import TYPE_CHECKING
 
 import attrs
-import h11
-import trio
-from trio_websocket import ConnectionClosed, ConnectionRejected
-from wsproto.utilities import ProtocolError
 
 from actors.failures import describe, is_a, leaves, led_to, log_failure, text_of
-from transport.protocol.close_codes import ABNORMAL, NO_STATUS, truncate_reason
+from transport.protocol.close_codes import ABNORMAL, truncate_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger("greenroom.client")
 
-_EXPECTED = (ConnectionRejected, ConnectionClosed, ProtocolError, h11.ProtocolError, OSError, trio.BrokenResourceError)
-"""Exceptions caused by the network, or by a peer that does not follow this protocol.
-
-Any other exception is a bug in the application's ``open_stream`` or in this package, and is logged with its traceback.
-"""
+CLOSE_SECONDS = 2.0
+"""Time limit of the close handshake, in seconds. After this time the connection is closed by force."""
 
 
 @attrs.frozen
@@ -38,35 +34,49 @@ class Ended:
     """Whether the client itself ended the connection, to reconnect at once and fetch the events that it had skipped."""
 
 
-def ended_by_failure(raised: BaseException, *, upgraded: bool) -> Ended:
+class ConnectionEnded(Exception):
+    """The connection has ended: :attr:`ended` says how. The client handles this error itself."""
+
+    def __init__(self, ended: Ended) -> None:
+        super().__init__(ended)
+        self.ended = ended
+
+
+NO_ANSWER = Ended(ABNORMAL, "no answer to the upgrade")
+NOT_IN_TIME = Ended(ABNORMAL, "cannot connect: no answer in time")
+
+
+def ended_by_status(status: int, body: bytes) -> Ended:
+    """Return the end of an attempt to connect that the server refused with this HTTP status and this body."""
+    return Ended(ABNORMAL, truncate_reason(body.decode(errors="replace").strip()), status=status)
+
+
+def ended_by_failure(
+    raised: BaseException,
+    expected: tuple[type[BaseException], ...],
+    original: Callable[[BaseException], BaseException],
+    *,
+    upgraded: bool,
+) -> Ended:
     """Return the end of an attempt to connect that failed with the exceptions in ``raised``.
 
-    An exception that neither the network nor the peer can cause is logged with its traceback.
+    Args:
+        raised: An exception, or a group of exceptions.
+        expected: Exceptions caused by the network, or by a peer that does not follow this protocol. Any other exception
+            is a bug in the application's own function that opens the socket, or in this package. It is logged with its
+            traceback.
+        original: Returns the exception that led to an exception of the library, for the reason.
+        upgraded: Whether the connection was open.
     """
     errors = list(leaves(raised))
-    rejection = next((error for error in errors if is_a(error, ConnectionRejected)), None)
-    # A refused upgrade has a status, which decides the next step. So it goes before all other exceptions.
-    if rejection is not None:
-        return _rejection(cast("ConnectionRejected", rejection))
-    if not all(is_a(error, _EXPECTED) for error in errors):
+    if not all(is_a(error, expected) for error in errors):
         log_failure(logger, "a connection attempt failed in code, and is tried again", error=raised)
-    described = "; ".join(describe(_original(error)) for error in errors)
+    described = "; ".join(describe(original(error)) for error in errors)
     message = f"the connection failed: {described}" if upgraded else f"no WebSocket: {described}"
     return Ended(ABNORMAL, truncate_reason(message))
 
 
-def _original(error: BaseException) -> BaseException:
-    """Return the protocol error of the peer that led to ``error``. If there was none, return ``error`` itself."""
-    _, context = led_to(error)
-    return context if context is not None and is_a(context, ProtocolError) else error
-
-
-def _rejection(rejection: ConnectionRejected) -> Ended:
-    body = (rejection.body or b"").decode(errors="replace").strip()
-    return Ended(ABNORMAL, truncate_reason(body), status=rejection.status_code)
-
-
-def ended_by_stream(error: BaseException) -> Ended:
+def ended_by_dialling(error: BaseException) -> Ended:
     """Return the end of an attempt in which no byte stream could be opened.
 
     If several addresses were tried, the text of trio's exception only says that all failed. The reasons are in the
@@ -75,11 +85,3 @@ def ended_by_stream(error: BaseException) -> Ended:
     cause, _ = led_to(error)
     reasons = dict.fromkeys(text_of(each) for each in leaves(cause or error))
     return Ended(ABNORMAL, truncate_reason(f"cannot connect: {'; '.join(reasons)}"))
-
-
-def ended_by_close(closed: ConnectionClosed) -> Ended:
-    """Return the end of a connection with the code and reason of its close frame."""
-    # The stream ended without a close frame.
-    if closed.reason is None:
-        return Ended(NO_STATUS, "")
-    return Ended(int(closed.reason.code), closed.reason.reason or "")

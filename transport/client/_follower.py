@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import trio
-
 from actors.events.types import Event
-from actors.failures import log_line, shown
+from actors.failures import log_line
 from transport.client._buffer import EventBuffer
 from transport.client._calls import Calls
 from transport.client._commands import Commands
 from transport.client._core import Answer, ClientCore, Retry
 from transport.client._ended import Ended
 from transport.client._ending import Ending
+from transport.client._interrupt import Interrupt
 from transport.client._items import SignalBuffer, Wakeups
-from transport.client._link import Interrupt, Link
-from transport.client._options import checked_token
+from transport.client._link import Link
 from transport.client._statistics import ClientStatistics
 from transport.client._stopwatch import awake_or_asleep
+from transport.client._token_source import TokenSource
 from transport.errors import ClientClosed, ServerBrokeProtocol, TokenUnavailable, TransportError
 from transport.protocol.close_codes import ABNORMAL
 from transport.protocol.server_frames import Renewed, Signal, Welcome
@@ -30,10 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from transport.client._buffer import Reset
+    from transport.client._connection import Dialer
     from transport.client._core import Output
+    from transport.client._loop import EventLoop
     from transport.client._options import Options, Token
     from transport.client._reconnect_delays import ReconnectDelays
-    from transport.client._target import Target
     from transport.protocol.client_frames import Hello
 
 logger = logging.getLogger("greenroom.client")
@@ -44,10 +43,12 @@ State: TypeAlias = Literal["connecting", "live", "waiting", "closed"]
 class Follower:
     """The part of a :class:`~transport.Client` that follows a session across all its connections."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the functions `connect` pass all of them
         self,
-        target: Target,
+        loop: EventLoop,
+        dialer: Dialer,
         hello: Hello,
+        *,
         token: Token,
         options: Options,
         delays: ReconnectDelays,
@@ -57,20 +58,20 @@ class Follower:
             buffer=EventBuffer(
                 options.buffer_events, options.buffer_bytes, received=hello.resume, applied=hello.resume
             ),
-            commands=Commands(options.max_commands, (awake_or_asleep, trio.current_time)),
+            commands=Commands(options.max_commands, (awake_or_asleep, loop.now)),
             delays=delays,
             renewable=callable(token),
         )
-        self.wakeups = Wakeups()
+        self.loop = loop
+        self.wakeups = Wakeups(loop)
         self.ending = Ending()
-        self.calls = Calls(self.core.commands, self.ending, self.wakeups)
+        self.calls = Calls(loop, self.core.commands, self.ending, self.wakeups)
         self.signals = SignalBuffer(options.signals)
         self._session = hello.session
-        self._target = target
-        self._token = token
-        self._newest: str | None = None  # the newest token, which every new connection uses until it expires
+        self._dialer = dialer
+        self._tokens = TokenSource(token, hello.session)
         self._options = options
-        self._interrupt = Interrupt()
+        self._interrupt = Interrupt(loop)
         self._state: State = "connecting"
         self._connections = self._failures = self._taken = self._catch_ups = 0
         self.last_failure = self._logged_failure = ""
@@ -85,8 +86,8 @@ class Follower:
         """Stay connected until the ``with`` block is left. Then send a close frame, unless the block was cancelled."""
         failure: BaseException | None = None
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run)
+            async with self.loop.tasks() as tasks:
+                tasks.start(self._run)
                 try:
                     yield
                 except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  raised below, ungrouped
@@ -158,19 +159,19 @@ class Follower:
             self._enter("connecting")
             ended: Ended | ServerBrokeProtocol | None = None
             if fetch:
-                self._newest, ended = await self._fetch_token()
+                ended = await self._fetch_token()
                 fetch = ended is not None
             if self.ending.error is not None or self._interrupt.leaving:  # while the token was fetched
                 return
-            decision = self._decide(ended or await self._link().run(self._newest))
+            decision = self._decide(ended or await self._link().run(self._tokens.newest))
             if self._interrupt.leaving:
                 return
             if isinstance(decision, TransportError):
                 self._end(decision)
                 return
             self._enter("waiting")
-            with self._interrupt.begin(deadline=trio.current_time() + decision.delay):
-                await trio.sleep_forever()
+            async with self._interrupt.begin(deadline=self.loop.now() + decision.delay):
+                await self.loop.lot().park()  # nothing wakes it but the deadline, `reconnect` or `leave`
             fetch = fetch or decision.renew
 
     def _enter(self, state: State) -> None:
@@ -180,13 +181,14 @@ class Follower:
     def _link(self) -> Link:
         self._interrupt.catching_up = False  # it concerned the previous connection
         return Link(
-            target=self._target,
+            loop=self.loop,
+            dialer=self._dialer,
             core=self.core,
             interrupt=self._interrupt,
             deliver=self._deliver,
             wakeups=self.wakeups,
             options=self._options,
-            fresh_token=self._fresh_token,
+            fresh_token=self._tokens.fresh,
         )
 
     def _deliver(self, outputs: list[Output]) -> None:
@@ -243,45 +245,21 @@ class Follower:
                 logger, logging.INFO, "session %s: not connected, trying again: %s", self._session, self.last_failure
             )
 
-    async def _fetch_token(self) -> tuple[str | None, Ended | None]:
-        """Return a token from the application. If none comes in time, return an ``Ended``: the attempt has failed.
+    async def _fetch_token(self) -> Ended | None:
+        """Get a token from the application. If none comes in time, return an ``Ended``: the attempt has failed.
 
         If the callable raises, the client ends, and the tasks that use the client get the exception. If the callable
         takes too long, the call is cancelled, so that an old token cannot arrive late. The next attempt calls the
         callable again.
         """
-        if not callable(self._token):
-            return self._token, None
         seconds = self._options.token_seconds
         try:
-            with self._interrupt.begin(deadline=trio.current_time() + seconds):
-                return await self._ask_for_token(), None
+            async with self._interrupt.begin(deadline=self.loop.now() + seconds):
+                await self._tokens.fetch()
+                return None
         except TokenUnavailable as error:
             self._end(error)
-        except Exception as error:  # noqa: BLE001  the application's own code: whatever it raises is handed back to it
-            unavailable = TokenUnavailable(f"the token callable raised {shown(error)}")
-            unavailable.__cause__ = error
-            self._end(unavailable)
-        return None, Ended(ABNORMAL, f"no token within {seconds:g} s")
-
-    async def _fresh_token(self) -> str | None:
-        """Return a fresh token for the open connection. Return None if the application has none.
-
-        A failure of the callable is only logged: when the present token has expired, the callable is called again.
-        """
-        if not callable(self._token):
-            return None
-        try:
-            self._newest = await self._ask_for_token()
-        except Exception as error:  # noqa: BLE001  the application's own code
-            log_line(logger, logging.INFO, "session %s: no fresh token: %s", self._session, shown(error))
-            return None
-        return self._newest
-
-    async def _ask_for_token(self) -> str | None:
-        assert callable(self._token)  # noqa: S101 - the callers have checked it
-        token = self._token()
-        return checked_token(await token if inspect.isawaitable(token) else token)
+        return Ended(ABNORMAL, f"no token within {seconds:g} s")
 
     def _end(self, error: TransportError) -> None:
         """End the client with ``error``: wake every task that waits for something."""

@@ -5,32 +5,30 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-import attrs
-import trio
-
 from transport.errors import ClientClosed, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from transport.client._loop import EventLoop, Lot
     from transport.protocol.server_frames import Signal
 
 T = TypeVar("T")
 
 
-@attrs.frozen
 class Wakeups:
-    """The points where tasks wait: one trio ``ParkingLot`` for each thing that a task can wait for."""
+    """The points where tasks wait: one lot for each thing that a task can wait for."""
 
-    events: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    signals: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    outgoing: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    """The writing task waits here. This task is woken when there is perhaps a frame to send."""
-    room: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    """The reading task waits here while the buffer is full. This task is woken when there is perhaps room."""
-    states: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    expiry: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    """The task that renews the token waits here. This task is woken when the server says when the token expires."""
+    def __init__(self, loop: EventLoop) -> None:
+        self.events = loop.lot()
+        self.signals = loop.lot()
+        self.outgoing = loop.lot()
+        """The writing task waits here. This task is woken when there is perhaps a frame to send."""
+        self.room = loop.lot()
+        """The reading task waits here while the buffer is full. This task is woken when there is perhaps room."""
+        self.states = loop.lot()
+        self.expiry = loop.lot()
+        """The task that renews the token waits here. It is woken when the server says when the token expires."""
 
 
 class Items(Generic[T]):
@@ -38,10 +36,11 @@ class Items(Generic[T]):
 
     The iterator stops when the application closes the client, and raises when the client has ended by an error. If
     ``anext`` is cancelled, no item is lost. Only one task at a time is allowed to wait, since two tasks would each get
-    only a part of the items: a second task gets ``trio.BusyResourceError``.
+    only a part of the items: a second task gets the exception :meth:`EventLoop.busy`.
     """
 
-    def __init__(self, take: Callable[[], T | None], more: trio.lowlevel.ParkingLot, check: Callable[[], None]) -> None:
+    def __init__(self, loop: EventLoop, take: Callable[[], T | None], more: Lot, check: Callable[[], None]) -> None:
+        self._loop = loop
         self._take = take
         self._more = more
         self._check = check
@@ -50,10 +49,11 @@ class Items(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
+        self._loop.check()
         # A task is parked here already.
         if len(self._more):
-            raise trio.BusyResourceError("another task is waiting for these already")
-        await trio.lowlevel.checkpoint()
+            raise self._loop.busy("another task is waiting for these already")
+        await self._loop.checkpoint()
         while (item := self._take()) is None:
             try:
                 self._check()
@@ -73,7 +73,8 @@ class States(Generic[T]):
     each over its own iterator.
     """
 
-    def __init__(self, current: Callable[[], T], changed: trio.lowlevel.ParkingLot, last: T) -> None:
+    def __init__(self, loop: EventLoop, current: Callable[[], T], changed: Lot, last: T) -> None:
+        self._loop = loop
         self._current = current
         self._changed = changed
         self._last = last
@@ -83,7 +84,8 @@ class States(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        await trio.lowlevel.checkpoint()
+        self._loop.check()
+        await self._loop.checkpoint()
         if self._seen == self._last:
             raise StopAsyncIteration
         while (state := self._current()) == self._seen:

@@ -11,6 +11,7 @@ from actors.events.encoding import is_text
 from actors.events.types import MAX_SEQ
 from actors.failures import shown
 from transport.errors import TokenUnavailable
+from transport.protocol.client_frames import Hello
 from transport.protocol.limits import SESSION_NAME, SESSION_NAME_RULE
 from transport.protocol.names import StartFrom
 
@@ -60,21 +61,23 @@ class Options:
                 raise ValueError(f"{name} must be {'0 or more' if lowest == 0 else 'more than 0'}, not {shown(value)}")
 
 
-def check_session(session: str, resume: Position | None, from_: str) -> None:
-    """Raise ``ValueError`` if no server would accept this session name, position or starting point."""
+def make_hello(  # noqa: PLR0913  the arguments of `connect` that the server gets
+    session: str, token: Token, resume: Position | None, from_: From, client: str, *, strict: bool
+) -> Hello:
+    """Return the first frame of each connection, without a token. ``token`` is only checked.
+
+    Raise ``ValueError`` if no server would accept one of these values.
+    """
     if not SESSION_NAME.fullmatch(session):
         raise ValueError(f"a session's name is {SESSION_NAME_RULE}, not {shown(session)}")
     if resume is not None and not (is_whole(resume.seq, 0, MAX_SEQ) and _is_string(resume.epoch)):
         raise ValueError(f"resume must have an epoch and a seq from 0 to 2^53-1, not {shown(resume)}")
     if from_ not in {StartFrom.OLDEST, StartFrom.LATEST}:
         raise ValueError(f"from_ must be 'oldest' or 'latest', not {shown(from_)}")
-
-
-def check_strings(**values: object) -> None:
-    """Raise ``ValueError`` if a value cannot be put into a hello frame. None is allowed."""
-    for name, value in values.items():
+    for name, value in {"client": client, "token": None if callable(token) else token}.items():
         if value is not None and not _is_string(value):
             raise ValueError(f"{name} must be a string that UTF-8 can hold")
+    return Hello(session, None, resume, from_latest=from_ == "latest", strict=strict, client=client)
 
 
 def checked_token(token: object) -> str | None:
