@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Any
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, Route
 
 SLOWEST = 30_000.0
 """Timeout in ms. The demo's first question takes longest, since it waits for an index of the whole library."""
+
+
+def load_without(page: Page, url: str, file: str) -> Route:
+    """Begin to load a page, and return the request for one of its files. The caller has to continue it."""
+    held: list[Route] = []
+    page.route(f"**/{file}", lambda route: held.append(route), times=1)  # noqa: PLW0108 - Playwright takes no builtin function
+    with page.expect_request(f"**/{file}"):
+        page.goto(url, wait_until="commit")
+    expect(page.locator("body")).to_be_visible()
+    return held.pop()
 
 
 class ConversationPage:

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from _requires import require
+from browser.pages import load_without
 from browser.quiet import QUIET
 from docs.documents import Block, document
 from docs.shell import PORTS
@@ -26,10 +27,15 @@ KEY = "a key of at least 32 characters, from your secrets"
 
 
 def ask(page: Page, url: str) -> None:
-    """Ask for an answer, and see it."""
-    page.goto(url)
+    """Ask for an answer, first while the page still loads, and see it."""
+    library = load_without(page, url, "greenroom.js")
     page.get_by_placeholder("Ask").fill("Hamlet")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    library.continue_()
     page.get_by_role("button", name="Send").click()
+    expect(page.get_by_placeholder("Ask")).to_have_value("Hamlet")
+    assert page.url == url
     answer = "Hamlet\nHamlet, act 1\nHamlet, act 2\nHamlet, act 3\n"
     expect(page.locator("pre")).to_have_text(answer, timeout=SLOWEST)
     be_interrupted_and_refused(page, url)

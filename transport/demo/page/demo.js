@@ -37,7 +37,9 @@ const page = {
   stop: byId("stop", HTMLButtonElement),
   send: byId("send", HTMLButtonElement),
   latest: byId("latest", HTMLButtonElement),
+  new: byId("new", HTMLButtonElement),
   second: byId("second", HTMLAnchorElement),
+  skip: byId("skip", HTMLAnchorElement),
 };
 
 /** @param {string} kind */
@@ -167,6 +169,11 @@ function listen(client, ask, stopNewest) {
     fit();
   });
   page.question.addEventListener("blur", () => client.typing(false));
+  page.skip.href = "#question";
+  page.skip.addEventListener("click", (event) => {
+    event.preventDefault(); // the fragment of the address names the conversation
+    page.question.focus();
+  });
   page.stop.addEventListener("click", () => {
     stopNewest();
     page.question.focus();
@@ -202,7 +209,8 @@ const connection = {
   view: new ConnectionView({ retry: () => connection.retry(), reload: () => location.reload(), restart: beginAnew }),
 };
 history.scrollRestoration = "manual"; // after a refresh the events come first, so the browser must not scroll before
-byId("new", HTMLButtonElement).addEventListener("click", beginAnew);
+page.new.addEventListener("click", beginAnew);
+page.new.disabled = false;
 window.addEventListener("hashchange", () => location.reload()); // another conversation: start again
 fetchJson("config").then(
   (config) => {
