@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-import attrs
 import trio
 
 from actors import (
@@ -17,34 +16,23 @@ from actors import (
     EventLog,
     Redact,
     Sessions,
-    Strategy,
-    SupervisorSpec,
     open_log,
-    open_system,
     redact_keys,
 )
 from actors.failures import shown
-from transport._border import the_one
 from transport._loopback import is_loopback
-from transport._process import Reporter, kept_signal_handlers, run_until_signal
+from transport._process import Reporter, kept_signal_handlers
+from transport._running import Bound, Host, OneRun, Server, open_server
 from transport.auth import anonymous
-from transport.protocol.health import Health
-from transport.server.endpoint import Endpoint
 from transport.server.listening import listening
-from transport.server.tls import Certificate
 from transport.settings import Settings
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from actors import ActorSystem, SessionHandle
+    from actors import SessionHandle
     from transport._sources import Given
     from transport.auth import Authenticate
-
-# How long the goodbyes may take if the server's block ends with an exception. *Without a limit, one client that reads
-# nothing would hold up the error.*
-_HURRY_SECONDS = 3.0
 
 F = TypeVar("F", bound="Callable[..., Awaitable[object]]")
 
@@ -98,7 +86,7 @@ class Greenroom:
             raise ConfigError(f"pages must be the path of a folder, not {shown(pages)}")
         self.pages = None if pages is None else Path(pages)
         self._agents = Agents()
-        self._server: Server | None = None
+        self._one_run = OneRun()
 
     def override(self, given: Sequence[Given]) -> None:
         """Replace settings by values of the command line, which have priority over all other sources.
@@ -151,6 +139,15 @@ class Greenroom:
         return self._log or self.settings.log
 
     @property
+    def server(self) -> Server:
+        """The running server.
+
+        Raises:
+            ConfigError: The app is not running.
+        """
+        return self._one_run.server
+
+    @property
     def sessions(self) -> AppSessions:
         """Sessions of the running server: ``await app.sessions.get(user, session)``."""
         return AppSessions(self)
@@ -182,9 +179,7 @@ class Greenroom:
 
         Cancellation: the revocation counts, but perhaps not after a restart.
         """
-        if self._server is None:
-            raise ConfigError("the app is not running: use this inside its running() block")
-        return await self._server.sessions.revoke(user=user, token_id=token_id, until=until)
+        return await self.server.sessions.revoke(user=user, token_id=token_id, until=until)
 
     @asynccontextmanager
     async def running(
@@ -220,28 +215,31 @@ class Greenroom:
         An exception that the block itself raises is raised unchanged, not inside a group.
         """
         host, port = self._address(host, port)
-        own: BaseException | None = None
-        try:
-            with listening(host, port) as listeners:
-                async with self._open(listeners, host, log or self.log, origins) as server:
-                    self._server = server
-                    try:
-                        yield server
-                    except BaseException as error:
-                        own = error
-                        raise
-                    finally:
-                        self._server = None
-        except BaseException as raised:
-            one = the_one(raised, own)
-            if one is raised:
-                raise
-            raise one from one.__cause__
+        with listening(host, port) as listeners:
+            bound = Bound(host, listeners)
+            async with self._one_run.of(
+                lambda nursery: self._open(Host("trio", nursery), log, bound, origins)
+            ) as server:
+                yield server
+
+    @asynccontextmanager
+    async def running_in(
+        self, make_host: Callable[[trio.Nursery], Host], *, log: str | EventLog | None = None
+    ) -> AsyncGenerator[Server]:
+        """Run the server on trio inside the block, without a port. :mod:`transport.hosting` calls this.
+
+        Args:
+            make_host: Returns the description of the event loop around the server. It is called with the nursery that
+                the :class:`Host` is to have.
+            log: As for :meth:`running`, which has the errors, too.
+        """
+        self._one_run.require_stopped()
+        async with self._one_run.of(lambda nursery: self._open(make_host(nursery), log, Bound(), ())) as server:
+            yield server
 
     def _address(self, host: str | None, port: int | None) -> tuple[str, int]:
         """Return the host and port of a server that is about to start. Raise ConfigError if it must not start."""
-        if self._server is not None:
-            raise ConfigError("this app is running already")
+        self._one_run.require_stopped()
         host = self.settings.host if host is None else host
         if self.auth is None and not is_loopback(host):
             raise ConfigError(f"auth is required to listen on {host}: without it only loopback addresses are served")
@@ -259,78 +257,14 @@ class Greenroom:
         async with self.running(host=host, port=port, log=log) as server:
             await server.until_signal(Reporter())
 
-    @asynccontextmanager
-    async def _open(
-        self, listeners: list[socket.socket], host: str, log: str | EventLog, origins: tuple[str, ...]
-    ) -> AsyncGenerator[Server]:
+    def _open(
+        self, place: Host, log: str | EventLog | None, bound: Bound, origins: tuple[str, ...]
+    ) -> AbstractAsyncContextManager[Server]:
+        log = log or self.log
+        redact = _redaction(self._redact, self.settings)
         engine = open_log(log) if isinstance(log, str) else log
-        sessions = Sessions(engine, self._agents, self.settings, _redaction(self._redact, self.settings))
-        allowed = (*origins, *(self.settings.allowed_origins or ()))
-        certificate = Certificate.of(self.settings)
-        endpoint = Endpoint(
-            sessions, self.auth or anonymous, self.settings, listeners, allowed, certificate=certificate
-        )
-        children = [*sessions.children(), endpoint.child()]
-        async with open_system() as system:
-            await system.supervise(SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=children), "greenroom")
-            server = Server(_url(host, listeners, certificate), system, sessions, endpoint, certificate)
-            try:
-                yield server
-            except BaseException:
-                with trio.move_on_after(_HURRY_SECONDS, shield=True):
-                    await server.drain(0)
-                raise
-            await server.drain(self.settings.drain_seconds)
-
-
-@attrs.frozen(eq=False)
-class Server:
-    """A running server. Get one by ``async with app.running() as server``. The server stops at the end of the block."""
-
-    url: str
-    """The URL that clients connect to, with the port that was bound."""
-    system: ActorSystem
-    """The actor system: the tree of all actors of the server."""
-    sessions: Sessions
-    """The sessions of the server: ``await server.sessions.get(user, session)``."""
-    endpoint: Endpoint
-    """The WebSocket endpoint, which serves the connections of clients."""
-    certificate: Certificate | None = None
-    """The TLS certificate. ``certificate.reload()`` reads its files again, as SIGHUP does. None without TLS."""
-
-    def health(self) -> Health:
-        """Return whether the server works, and whether it takes new clients: the answers to /healthz and /readyz."""
-        if self.system.limit is not None:
-            return Health(failed="the supervision of the server has given up")
-        return self.endpoint.health()
-
-    async def until_signal(self, reporter: Reporter, page_url: str | None = None) -> None:
-        """Report that the server is ready, wait for SIGTERM or SIGINT, and report the runs that are still open.
-
-        With TLS, SIGHUP reads the certificate again.
-
-        Args:
-            reporter: Gets the two reports: the server is ready, the server drains.
-            page_url: The address of the pages that the same process serves; None if there are none.
-        """
-        settings = self.endpoint.settings
-        on_hangup = None if self.certificate is None else self.certificate.reload
-        name = await run_until_signal(lambda: reporter.on_ready(self.url, page_url), settings.gc_threshold, on_hangup)
-        runs = [(agent, each.session) for each in self.sessions.of() for agent in each.agents]
-        reporter.on_drain(name, runs, settings.drain_seconds)
-
-    async def drain(self, seconds: float) -> None:
-        """Refuse new runs, close the connections, and meanwhile wait up to ``seconds`` for the runs to finish.
-
-        At its end, a ``running()`` block drains by itself, and then closes unfinished runs as ``cancelled``. A second
-        drain does not wait for longer than the first.
-
-        Cancellation: perhaps some clients are still connected, and some runs unfinished. New clients and runs are still
-        refused.
-        """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.endpoint.say_goodbye)
-            await self.sessions.drain(seconds)
+        sessions = Sessions(engine, self._agents, self.settings, redact, host=place.asyncio)
+        return open_server(place, sessions, self.auth or anonymous, self.settings, bound=bound, origins=origins)
 
 
 class AppSessions:
@@ -347,10 +281,7 @@ class AppSessions:
         Raises:
             ConfigError: If the app is not running.
         """
-        server = self._app._server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the other half of one thing
-        if server is None:
-            raise ConfigError("the app is not running: use this inside its running() block")
-        return await server.sessions.get(user, session)
+        return await self._app.server.sessions.get(user, session)
 
 
 def _redaction(redact: Redact | list[str] | tuple[str, ...] | None, settings: Settings) -> Redact:
@@ -362,8 +293,3 @@ def _redaction(redact: Redact | list[str] | tuple[str, ...] | None, settings: Se
     if not isinstance(redact, (list, tuple)) or not all(isinstance(key, str) for key in redact):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
         raise ConfigError(f"redact must be a list of strings or a function, not {shown(redact)}")
     return redact_keys((*settings.redact_keys, *redact))
-
-
-def _url(host: str, listeners: list[socket.socket], certificate: Certificate | None) -> str:
-    scheme, port = "ws" if certificate is None else "wss", listeners[0].getsockname()[1]
-    return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from actors.eventlog.base import EventLog
     from actors.events.redaction import Redact
+    from actors.loop.asyncio_host import AsyncioHost
     from actors.runtime._ref import ActorRef
     from actors.sessions._attachment import Attachment
     from actors.sessions._messages import Attach
@@ -58,6 +59,8 @@ class Sessions:
         agents: Agents | None = None,
         settings: SessionSettings | None = None,
         redact: Redact | None = None,
+        *,
+        host: AsyncioHost | None = None,
     ) -> None:
         settings = settings or SessionSettings()
         self.settings = settings
@@ -73,6 +76,7 @@ class Sessions:
             settings.retention,
             ToolThreads(settings.tool_threads_per_user, settings.tool_threads),
             Accounts(settings.user_limits),
+            host,
         )
         self._spawner = SessionSpawner(self._services)
         self._drained_by = math.inf

@@ -15,6 +15,7 @@ from actors.streams._stream import now_ms
 if TYPE_CHECKING:
     from actors.eventlog.base import EventLog, Retention, StreamKey
     from actors.events.redaction import Redact
+    from actors.loop.asyncio_host import AsyncioHost
     from actors.runs._agents import Agents
     from actors.runs._tool_threads import ToolThreads
     from actors.sessions._run_limiter import RunLimiter
@@ -36,6 +37,8 @@ class SessionServices:
     retention: Retention
     threads: ToolThreads
     accounts: Accounts
+    host: AsyncioHost | None = None
+    """The asyncio loop that hosts trio; None if the server does not run inside asyncio."""
     context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
     """The context variables with which every run begins. The variables are copied when the server is made.
 

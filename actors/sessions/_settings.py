@@ -55,6 +55,8 @@ class SessionSettings:
     """Maximum number of a user's open questions. Beyond it ``ask_user`` raises ``RunFailed``."""
     run_seconds: float = attrs.field(default=300.0, validator=number_from(0.001))
     """Maximum time of a run. An agent may set its own."""
+    abandon_seconds: float = attrs.field(default=5.0, validator=number_from(0))
+    """Time in which an asyncio agent must end after its cancellation. Beyond it the agent is left behind and logged."""
     idle_seconds: float = attrs.field(default=300.0, validator=number_from(0.001))
     """Time after which an idle session leaves memory."""
     command_memory_seconds: float = attrs.field(default=300.0, validator=number_from(0))

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from transport._process import Reporter
-    from transport.app import Greenroom, Server
+    from transport._running import Server
+    from transport.app import Greenroom
     from transport.http.visitors import VisitorTokens
 
 
