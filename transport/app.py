@@ -20,6 +20,7 @@ from actors import (
     redact_keys,
 )
 from actors.failures import shown
+from transport._app_hooks import AppHooks
 from transport._loopback import is_loopback
 from transport._process import Reporter, kept_signal_handlers
 from transport._running import Bound, Host, OneRun, Server, open_server
@@ -30,14 +31,15 @@ from transport.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from actors import SessionHandle
+    from actors import SessionHandle, SessionInfo
+    from transport._app_hooks import Lifespan
     from transport._sources import Given
     from transport.auth import Authenticate
 
 F = TypeVar("F", bound="Callable[..., Awaitable[object]]")
 
 
-class Greenroom:
+class Greenroom(AppHooks):
     """The agents and the configuration of a server. :meth:`running` or :meth:`serve` runs it.
 
     Args:
@@ -53,19 +55,25 @@ class Greenroom:
         pages: A folder with the application's own pages, which ``greenroom serve`` serves instead of its page for
             developers. The pages load the client for browsers as ``/greenroom.js``. The path is relative to the current
             folder, and must not be that folder itself.
+        lifespan: A function that takes the app and returns an async context manager on trio, usually an async generator
+            with :func:`contextlib.asynccontextmanager`. It opens before the first agent, and closes after the last run
+            has ended. Put objects that agents share into :attr:`state`. If it raises, :meth:`running` raises the same.
 
     Raises:
         ConfigError: If an argument or a setting cannot be used. The message names the argument or setting.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is described above, and only one is usual
         self,
         log: str | EventLog | None = None,
         auth: Authenticate | None = None,
         settings: Settings | Mapping[str, object] | None = None,
         redact: Redact | list[str] | tuple[str, ...] | None = None,
         pages: str | os.PathLike[str] | None = None,
+        *,
+        lifespan: Lifespan | None = None,
     ) -> None:
+        super().__init__(lifespan)
         keywords = settings.explicit() if isinstance(settings, Settings) else settings
         if keywords is not None and not isinstance(keywords, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # as below
             raise ConfigError(f"settings must be Settings or a mapping of names to values, not {shown(settings)}")
@@ -86,6 +94,7 @@ class Greenroom:
             raise ConfigError(f"pages must be the path of a folder, not {shown(pages)}")
         self.pages = None if pages is None else Path(pages)
         self._agents = Agents()
+        self._agents.app = self
         self._one_run = OneRun()
 
     def override(self, given: Sequence[Given]) -> None:
@@ -257,14 +266,17 @@ class Greenroom:
         async with self.running(host=host, port=port, log=log) as server:
             await server.until_signal(Reporter())
 
-    def _open(
+    @asynccontextmanager
+    async def _open(
         self, place: Host, log: str | EventLog | None, bound: Bound, origins: tuple[str, ...]
-    ) -> AbstractAsyncContextManager[Server]:
+    ) -> AsyncGenerator[Server]:
         log = log or self.log
         redact = _redaction(self._redact, self.settings)
         engine = open_log(log) if isinstance(log, str) else log
         sessions = Sessions(engine, self._agents, self.settings, redact, host=place.asyncio)
-        return open_server(place, sessions, self.auth or anonymous, self.settings, bound=bound, origins=origins)
+        opened = open_server(place, sessions, self.auth or anonymous, self.settings, bound=bound, origins=origins)
+        async with self._resources(), opened as server:
+            yield server
 
 
 class AppSessions:
@@ -282,6 +294,23 @@ class AppSessions:
             ConfigError: If the app is not running.
         """
         return await self._app.server.sessions.get(user, session)
+
+    async def list(self, user: str, *, after: str = "", limit: int = 100) -> Sequence[SessionInfo]:
+        """Return the user's sessions in the log, sorted by name. Sessions in memory are among them.
+
+        For the next page pass the name of the last session as ``after``. After the last page the result is empty.
+
+        Args:
+            user: Id of the user.
+            after: Only sessions with a name that sorts behind this one are returned.
+            limit: Maximum number of sessions, from 1 to 1,000.
+
+        Raises:
+            ConfigError: If the app is not running.
+            ValueError: ``limit`` is not within its bounds.
+            LogError: The log failed, or the stored state of a session is damaged.
+        """
+        return await self._app.server.sessions.list(user, after=after, limit=limit)
 
 
 def _redaction(redact: Redact | list[str] | tuple[str, ...] | None, settings: Settings) -> Redact:

@@ -160,6 +160,10 @@ class Reader:
         with contextlib.closing(self._connection.execute(_ROWS_FROM, wanted)) as rows:
             return bounded(lines_from(rows, after + 1), limit, size)
 
+    def user_streams(self, user: str, after: str, limit: int) -> list[StreamKey]:
+        query = "SELECT user, session FROM streams WHERE user = ? AND session > ? ORDER BY session LIMIT ?"
+        return [StreamKey(*row) for row in self._connection.execute(query, (user, after, max(limit, 0)))]
+
     def usage(self, user: str) -> UserUsage:
         return UserUsage(*self._connection.execute(_USAGE, (user,)).fetchone())
 

@@ -300,6 +300,19 @@ class EventLog(ABC):
     async def streams(self) -> Sequence[StreamKey]:
         """Return the keys of all streams in the log, sorted."""
 
+    async def user_streams(self, user: str, after: str, limit: int) -> Sequence[StreamKey]:
+        """Return the keys of a user's streams, sorted by the session's name.
+
+        This default method gets the keys of all streams. An engine with a faster way overrides this.
+
+        Args:
+            user: The user.
+            after: Only streams with a session's name that sorts behind this one are returned.
+            limit: Maximum number of keys.
+        """
+        keys = [key for key in await self.streams() if key.user == user and key.session > after]
+        return keys[: max(limit, 0)]
+
     async def usage(self, user: str) -> UserUsage:
         """Return the number and the size of a user's streams.
 

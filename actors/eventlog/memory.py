@@ -189,6 +189,12 @@ class MemoryLog(EventLog):
         await trio.lowlevel.checkpoint()
         return sorted(self._opened())
 
+    async def user_streams(self, user: str, after: str, limit: int) -> Sequence[StreamKey]:
+        await trio.lowlevel.checkpoint()
+        self._opened()
+        names = (session for session in self._sessions.get(user, ()) if session > after)
+        return [StreamKey(user, session) for session in heapq.nsmallest(limit, names)]
+
     async def usage(self, user: str) -> UserUsage:
         await trio.lowlevel.checkpoint()
         self._opened()

@@ -112,6 +112,9 @@ class SqliteLog(EventLog):
     async def streams(self) -> Sequence[StreamKey]:
         return await self._read(lambda reader: reader.streams())
 
+    async def user_streams(self, user: str, after: str, limit: int) -> Sequence[StreamKey]:
+        return await self._read(lambda reader: reader.user_streams(user, after, limit))
+
     async def usage(self, user: str) -> UserUsage:
         return await self._read(lambda reader: reader.usage(user))
 

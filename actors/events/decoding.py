@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
+import orjson
 from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import format_exception
@@ -50,6 +51,15 @@ def decode_event(obj: dict[str, Any]) -> Event:
     if not 1 <= event.seq <= MAX_SEQ:
         raise ValueError(f"{kind}: seq {event.seq} is not from 1 to 2^53-1")
     return event
+
+
+def decode_line(line: bytes) -> Event:
+    """Return the event that a line of a log describes: the JSON text of one event.
+
+    Raises:
+        ValueError: The line is no JSON, or the event is invalid; see :func:`decode_event`.
+    """
+    return decode_event(orjson.loads(line))
 
 
 def _fault_text(error: BaseException, kind: type | None) -> str:

@@ -78,6 +78,8 @@ class Agents:
 
     def __init__(self) -> None:
         self._by_name: dict[str, Agent] = {}
+        self.app: Any = None
+        """The application that the agents belong to; :attr:`actors.Run.app` returns it. None if there is none."""
 
     def add(self, function: AgentFunction, *, name: str | None = None, timeout: float | None = None) -> Agent:
         """Register an async function as an agent, and return the agent.

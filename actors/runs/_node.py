@@ -111,6 +111,14 @@ class RunNode:
         return self._recorder.key.session
 
     @property
+    def app(self) -> Any:
+        """The :class:`transport.Greenroom` that runs the agent. Use ``run.app.state`` for the app's own objects.
+
+        None if the sessions belong to no app.
+        """
+        return self._recorder.agents.app
+
+    @property
     def usage(self) -> JSON:
         """Tokens or other resources that the run has used, as JSON. The event ``agent_completed`` contains them.
 

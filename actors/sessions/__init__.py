@@ -10,6 +10,7 @@ from actors.sessions._commands import Command, CommandReply
 from actors.sessions._handle import SessionHandle
 from actors.sessions._health import SessionHealth
 from actors.sessions._messages import Attach
+from actors.sessions._reader import SessionInfo
 from actors.sessions._registry import Sessions
 from actors.sessions._run_limiter import RunLimiterStatistics
 from actors.sessions._settings import SessionSettings
@@ -38,6 +39,7 @@ __all__ = [
     "SessionFactory",
     "SessionHandle",
     "SessionHealth",
+    "SessionInfo",
     "SessionSettings",
     "SessionStatistics",
     "Sessions",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
     from actors.eventlog.base import StreamKey
+    from actors.events.types import Event
     from actors.sessions._settings import SessionSettings
     from actors.sessions._statistics import SessionStatistics
 
@@ -32,6 +34,10 @@ class Directory(Protocol):
 
     def lease(self, key: StreamKey) -> AbstractAsyncContextManager[None]:
         """Keep the session in memory inside the ``async with`` block, even if it is idle."""
+        ...
+
+    async def history(self, key: StreamKey, after: int | None, before: int | None, limit: int) -> Sequence[Event]:
+        """Return committed events of the session; see :meth:`actors.SessionHandle.history`."""
         ...
 
     def statistics_of(self, key: StreamKey) -> SessionStatistics | None:

@@ -12,11 +12,16 @@ from actors.sessions._commands import Command, CommandReply
 from actors.sessions._messages import Emit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
     from actors.eventlog.base import StreamKey
+    from actors.events.types import Event
     from actors.sessions._directory import Directory
     from actors.sessions._statistics import SessionStatistics
+
+HISTORY_EVENTS = 100
+"""Default number of events that :meth:`SessionHandle.history` returns at most."""
 
 
 class SessionHandle:
@@ -104,6 +109,27 @@ class SessionHandle:
         does not delay the end of the server.
         """
         return self._directory.lease(self._key)
+
+    async def history(
+        self, *, after: int | None = None, before: int | None = None, limit: int = HISTORY_EVENTS
+    ) -> Sequence[Event]:
+        """Return committed events of the session in their order, without attaching a client.
+
+        With ``after``, the first events with a higher seq are returned. Otherwise the newest events are returned: those
+        before ``before``, or the newest of all. Events that retention has deleted are left out. For the next page pass
+        the seq of the last event as ``after``, or the seq of the first event as ``before``.
+
+        Args:
+            after: Only events with a higher seq are returned.
+            before: Only events with a lower seq are returned.
+            limit: Maximum number of events, from 1 to 1,000.
+
+        Raises:
+            ValueError: An argument is not within its bounds.
+            LogError: The log failed.
+        """
+        self._directory.require_task("history()")
+        return await self._directory.history(self._key, after, before, limit)
 
     def statistics(self) -> SessionStatistics | None:
         """Return the state of the session. Return None if it is not in memory.

@@ -20,6 +20,7 @@ from actors.runtime._lifecycle import Failure, Killed
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec
 from actors.sessions._handle import SessionHandle
+from actors.sessions._reader import SessionReader
 from actors.sessions._retention import RetentionSweep
 from actors.sessions._revocations import Revocations
 from actors.sessions._run_limiter import RunLimiter
@@ -33,14 +34,16 @@ from actors.streams._accounts import Accounts
 from actors.streams._committer import Committer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 
     from actors.eventlog.base import EventLog
     from actors.events.redaction import Redact
+    from actors.events.types import Event
     from actors.loop.asyncio_host import AsyncioHost
     from actors.runtime._ref import ActorRef
     from actors.sessions._attachment import Attachment
     from actors.sessions._messages import Attach
+    from actors.sessions._reader import SessionInfo
 
 _ATTEMPTS = 5
 """Maximum number of attempts to ask a session that is just stopping. Each attempt first waits for the session's end."""
@@ -80,6 +83,7 @@ class Sessions:
         )
         self._spawner = SessionSpawner(self._services)
         self._drained_by = math.inf
+        self._reader = SessionReader(log, self._spawner.table)
         self.revocations = Revocations(log, settings.max_revocations, settings.revocation_memory_seconds)
         """The revoked tokens. The transport asks it about each client."""
         self.cleaner = RetentionSweep(
@@ -242,6 +246,15 @@ class Sessions:
             return hop("statistics()", self.statistics_of, key)
         entry = self._spawner.table.get(key)
         return entry.session.statistics() if entry is not None and entry.lives else None
+
+    async def history(self, key: StreamKey, after: int | None, before: int | None, limit: int) -> Sequence[Event]:
+        """Return committed events of a session. See :meth:`SessionHandle.history`."""
+        return await self._reader.history(key, after, before, limit)
+
+    async def list(self, user: str, *, after: str = "", limit: int = 100) -> Sequence[SessionInfo]:
+        """Return the user's sessions in the log, sorted by name. See ``app.sessions.list`` of :mod:`transport`."""
+        self.require_task("list()")
+        return await self._reader.sessions(user, after, limit)
 
     async def drain(self, seconds: float) -> None:
         """Start no more runs, and wait until the running runs have ended, but at most ``seconds``.

@@ -95,6 +95,9 @@ class FaultyLog(EventLog):
     async def streams(self) -> Sequence[StreamKey]:
         return await self._inner.streams()
 
+    async def user_streams(self, user: str, after: str, limit: int) -> Sequence[StreamKey]:
+        return await self._inner.user_streams(user, after, limit)
+
     async def usage(self, user: str) -> UserUsage:
         return await self._inner.usage(user)
 

@@ -16,7 +16,7 @@ from actors.spi import Attachment, Command, CommandReply, Cursor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actors import SessionStatistics
+    from actors import Event, SessionStatistics
 
 
 @attrs.define(eq=False)
@@ -116,6 +116,11 @@ class RemoteDirectory:
     def lease(self, key: StreamKey) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
+    async def history(self, key: StreamKey, after: int | None, before: int | None, limit: int) -> Sequence[Event]:
+        await trio.lowlevel.checkpoint()
+        self.asked.append((after, before, limit))
+        return ()
+
     def statistics_of(self, key: StreamKey) -> SessionStatistics | None:
         return None
 
@@ -139,7 +144,9 @@ async def test_handle_with_another_directory() -> None:
     await handle.emit("n", 1)
     async with handle.lease():
         assert handle.statistics() is None
-    start, cancel, emitted = directory.asked
+    assert await handle.history(after=1, limit=2) == ()
+    start, cancel, emitted, history = directory.asked
+    assert history == (1, None, 2)
     assert isinstance(start, Command)
     assert (start.args, start.encoded_input, start.internal) == ({"agent": "agent"}, b'{"a":1}', True)
     assert isinstance(cancel, Command)
