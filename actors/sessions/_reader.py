@@ -75,10 +75,7 @@ class SessionReader:
         if session is None:
             return await self._log.read(key, after, limit, size)
         stream = session.stream
-        if after + 1 < stream.oldest_in_memory:
-            return await stream.read(after, limit, size)
-        await trio.lowlevel.checkpoint()
-        # After the checkpoint: the oldest events may have left memory meanwhile.
+        await trio.lowlevel.checkpoint()  # before the check: the oldest events may leave memory meanwhile
         if after + 1 < stream.oldest_in_memory:
             return await stream.read(after, limit, size)
         return bounded(stream.slice(after, min(stream.committed_seq, after + max(limit, 0))), limit, size)

@@ -9,10 +9,21 @@ import pytest
 import trio
 import trio.testing
 
-from actors import Agents, MemoryLog, Run, Sessions, SessionSettings, StreamKey, SupervisorSpec, open_system
+from actors import (
+    Agents,
+    LogCorrupt,
+    MemoryLog,
+    Run,
+    Sessions,
+    SessionSettings,
+    StreamKey,
+    SupervisorSpec,
+    Trimmed,
+    open_system,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from actors import SessionHandle
 
@@ -81,6 +92,37 @@ async def test_history_of_a_removed_session(autojump_clock: trio.testing.MockClo
         await trio.sleep(10)
         await log.remove(StreamKey("alice", "s1"))
         assert await seqs(handle) == []
+
+
+@pytest.mark.parametrize(
+    ("faults", "expected"),
+    [
+        ([Trimmed(3)], [3, 4, 5, 6]),
+        ([None, Trimmed(5)], [1, 5, 6]),
+        ([None, KeyError()], [1]),
+        ([Trimmed(1)], LogCorrupt),
+    ],
+    ids=["trimmed", "trimmed later", "removed", "contradiction"],
+)
+async def test_history_while_retention_works(
+    faults: list[Exception | None], expected: list[int] | type[Exception], autojump_clock: trio.testing.MockClock
+) -> None:
+    """Events that retention deletes while the log is read are left out. A log that contradicts itself is an error."""
+
+    class Changing(MemoryLog):
+        async def read(self, key: StreamKey, after: int, limit: int, size: int) -> Sequence[bytes]:
+            if faults and (fault := faults.pop(0)) is not None:
+                raise fault
+            return await super().read(key, after, 1 if faults else limit, size)
+
+    async with sessions_with(Changing(), idle_seconds=1) as sessions:
+        handle = await with_events(sessions, 6)
+        await trio.sleep(10)
+        if isinstance(expected, list):
+            assert await seqs(handle) == expected
+        else:
+            with pytest.raises(expected):
+                await handle.history()
 
 
 @pytest.mark.parametrize(
