@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,7 +11,6 @@ from actors.failures import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
-    from contextlib import AbstractAsyncContextManager
 
     Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[object]]
 
@@ -45,7 +44,7 @@ class AppHooks:
             yield
             return
         resources: Any = self._lifespan(self)
-        if not hasattr(type(resources), "__aenter__"):
+        if not isinstance(resources, AbstractAsyncContextManager):
             raise ConfigError(
                 "lifespan must return an async context manager (decorate it with contextlib.asynccontextmanager), "
                 f"not {shown(resources)}"
