@@ -6,11 +6,13 @@ from http import HTTPStatus
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 import trio
 import trio.testing
 import wsproto
 import wsproto.events
+from _both_loops import jump, on_both_loops, settle
 from _scripted_server import Peer, scripted
 from client.scripts import stay_connected, take_items, until_back
 
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-async def test_hello_has_the_arguments_of_connect(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_hello_has_the_arguments_of_connect() -> None:
     """The client's hello contains the session, token, position and options that were given to ``connect``."""
     hellos: list[dict[str, Any]] = []
 
@@ -32,10 +35,10 @@ async def test_hello_has_the_arguments_of_connect(autojump_clock: MockClock) -> 
 
     async with scripted(script, script) as server:
         async with server.connect(session="a:b", token="t", from_="latest", client="me") as client:
-            await trio.testing.wait_all_tasks_blocked()
+            await settle()
             assert client.state == "live"
         async with server.connect(resume=Position("e1", 7), strict=True):
-            await trio.testing.wait_all_tasks_blocked()
+            await settle()
     first = {"type": "hello", "session": "a:b", "token": "t", "from": "latest", "strict": False, "client": "me"}
     assert hellos[0] == first
     assert hellos[1]["resume"] == {"epoch": "e1", "seq": 7}
@@ -55,6 +58,7 @@ async def test_hello_has_the_arguments_of_connect(autojump_clock: MockClock) -> 
         ("s1", {"from_": "newest"}),
     ],
 )
+@on_both_loops
 async def test_bad_arguments_raise(session: str, options: dict[str, Any]) -> None:
     """``connect`` raises ValueError for a session, position or starting point that no server accepts."""
     with pytest.raises(ValueError, match=r"session|resume|from_"):
@@ -63,6 +67,7 @@ async def test_bad_arguments_raise(session: str, options: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "ws://", "127.0.0.1:9"])
+@on_both_loops
 async def test_bad_url_raises(url: str) -> None:
     """``connect`` raises ValueError for a URL that does not begin with ws: or wss:, or that has no host."""
     with pytest.raises(ValueError, match="URL"):
@@ -71,7 +76,8 @@ async def test_bad_url_raises(url: str) -> None:
 
 
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 4001, 4002, 4003, 4005, 4006, 4499])
-async def test_client_resumes_after_a_temporary_code(code: int, autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_client_resumes_after_a_temporary_code(code: int) -> None:
     """After a close code of a temporary failure, the client reconnects, sends its position and misses no event."""
 
     async def first(peer: Peer) -> None:
@@ -91,7 +97,8 @@ async def test_client_resumes_after_a_temporary_code(code: int, autojump_clock: 
         assert client.statistics().last_failure == f"{code}: for now"
 
 
-async def test_client_resumes_after_network_failures(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_client_resumes_after_network_failures() -> None:
     """After a cut connection, a refused connection or HTTP 503, the client reconnects and misses no event."""
 
     async def cut(peer: Peer) -> None:
@@ -112,7 +119,8 @@ async def test_client_resumes_after_network_failures(autojump_clock: MockClock) 
 
 
 @pytest.mark.parametrize("code", [1000, 1003, 1008, 1009, 4500, 4501, 4502, 4503, 4504, 4505, 4506, 4999])
-async def test_client_ends_after_a_final_code(code: int, autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_client_ends_after_a_final_code(code: int) -> None:
     """After a final close code, the iterator first returns the events that had arrived, and then raises.
 
     A command that waits for its reply, and every later command, raises the same exception.
@@ -141,7 +149,8 @@ async def test_client_ends_after_a_final_code(code: int, autojump_clock: MockClo
         assert client.state == "closed"
 
 
-async def test_goodbye_replaces_a_lost_close_frame(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_goodbye_replaces_a_lost_close_frame() -> None:
     """If the connection ends after a goodbye but without a close frame, the goodbye decides whether to reconnect."""
 
     async def script(peer: Peer) -> None:
@@ -156,7 +165,8 @@ async def test_goodbye_replaces_a_lost_close_frame(autojump_clock: MockClock) ->
 
 
 @pytest.mark.parametrize("status", [HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND])
-async def test_rejected_upgrade_ends_the_client(status: HTTPStatus, autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_rejected_upgrade_ends_the_client(status: HTTPStatus) -> None:
     """If the server refuses the upgrade with HTTP 400, 403 or 404, the client ends with HandshakeRejected."""
     async with scripted(status) as server, server.connect() as client:
         with pytest.raises(HandshakeRejected, match="the script says") as ended:
@@ -164,7 +174,8 @@ async def test_rejected_upgrade_ends_the_client(status: HTTPStatus, autojump_clo
         assert ended.value.code == status
 
 
-async def test_reconnect_delays(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_reconnect_delays() -> None:
     """The delays between attempts are random between zero and a bound. The bound doubles up to 20 s."""
     attempts = 14
     refused = [ConnectionRefusedError("nobody there") for _ in range(attempts)]
@@ -176,7 +187,8 @@ async def test_reconnect_delays(autojump_clock: MockClock) -> None:
     assert waits == pytest.approx(drawn)
 
 
-async def test_reconnect_ends_the_delay(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_reconnect_ends_the_delay() -> None:
     """``reconnect`` ends the delay before the next attempt, even a delay that the server has set, and returns True.
 
     If the client is not in such a delay, ``reconnect`` does nothing and returns False.
@@ -188,14 +200,15 @@ async def test_reconnect_ends_the_delay(autojump_clock: MockClock) -> None:
         await peer.close(1001, "drain")
 
     async with scripted(first, stay_connected) as server, server.connect() as client:
-        await trio.testing.wait_all_tasks_blocked()
+        await settle()
         assert client.reconnect()
         await until_back(client)
         assert server.connections[1] - server.connections[0] < 1.0
         assert not client.reconnect()
 
 
-async def test_retry_ms_replaces_the_delay(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_retry_ms_replaces_the_delay() -> None:
     """After a goodbye with ``retry_ms``, the client waits exactly that time before it reconnects."""
 
     async def first(peer: Peer) -> None:
@@ -204,19 +217,20 @@ async def test_retry_ms_replaces_the_delay(autojump_clock: MockClock) -> None:
         await peer.close(1001, "drain")
 
     async with scripted(first, stay_connected) as server, server.connect() as client:
-        await trio.testing.wait_all_tasks_blocked()
+        await settle()
         assert client.state == "waiting"
         await until_back(client)
         assert server.connections[1] - server.connections[0] == pytest.approx(45.0)
 
 
-async def test_expired_token_is_fetched_again(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_expired_token_is_fetched_again() -> None:
     """After 4004 (token expired), the client calls the token callable again and reconnects with the new token."""
     given: list[str] = []
     shown: list[str] = []
 
     async def fresh() -> str:
-        await trio.sleep(0.1)
+        await anyio.sleep(0.1)
         given.append(f"token {len(given)}")
         return given[-1]
 
@@ -235,7 +249,8 @@ async def test_expired_token_is_fetched_again(autojump_clock: MockClock) -> None
     assert len(given) == 3
 
 
-async def test_expired_fixed_token_ends_the_client(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_expired_fixed_token_ends_the_client() -> None:
     """A client with a fixed token ends after 4004 (token expired), since it cannot get a new token."""
 
     async def script(peer: Peer) -> None:
@@ -253,6 +268,7 @@ def no_token() -> str:
     raise RuntimeError("the issuer is on fire")
 
 
+@on_both_loops
 async def test_token_failure_is_raised_to_a_waiting_task() -> None:
     """If the token callable raises, a waiting task gets TokenUnavailable with that exception as its cause."""
     async with scripted() as server, server.connect(token=no_token) as client:
@@ -261,24 +277,27 @@ async def test_token_failure_is_raised_to_a_waiting_task() -> None:
         assert isinstance(ended.value.__cause__, RuntimeError)
 
 
+@on_both_loops
 async def test_token_failure_is_raised_on_leaving() -> None:
     """If the token callable raises and no task waits, TokenUnavailable is raised at the end of the client's block."""
     async with scripted() as server:
         with pytest.raises(TokenUnavailable, match="on fire"):
             async with server.connect(token=no_token):
-                await trio.testing.wait_all_tasks_blocked()
+                await settle()
 
 
+@on_both_loops
 async def test_token_failure_does_not_hide_the_body() -> None:
     """If the client's block raises an exception, this exception is raised, even if the token callable failed too."""
     async with scripted() as server:
         with pytest.raises(KeyError, match="mine"):  # noqa: PT012  the end of the block is what is tested
             async with server.connect(token=no_token):
-                await trio.testing.wait_all_tasks_blocked()
+                await settle()
                 raise KeyError("mine")
 
 
-async def test_strict_client_ends_with_position_lost(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_strict_client_ends_with_position_lost() -> None:
     """After close code 4410 (position lost), a strict client ends with PositionLost, and keeps its position."""
 
     async def script(peer: Peer) -> None:
@@ -291,7 +310,8 @@ async def test_strict_client_ends_with_position_lost(autojump_clock: MockClock) 
         assert client.position == Position("e1", 3)
 
 
-async def test_silent_server_is_dropped(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_silent_server_is_dropped() -> None:
     """The client reconnects if the server sends nothing for ``ping_ms`` plus 10 s."""
 
     async def silent(peer: Peer) -> None:
@@ -299,15 +319,16 @@ async def test_silent_server_is_dropped(autojump_clock: MockClock) -> None:
         await peer.closed_by_client()
 
     async with scripted(silent, stay_connected) as server, server.connect() as client:
-        await trio.sleep(14.9)
+        await anyio.sleep(14.9)
         assert client.statistics().failures == 0
-        await trio.sleep(1)
+        await anyio.sleep(1)
         assert client.state == "live"
         assert client.statistics().connections == 2
 
 
 @pytest.mark.parametrize(("late", "connections"), [(0.5, 2), (1.5, 1)])
-async def test_stalled_loop_does_not_drop_the_server(mock_clock: MockClock, late: float, connections: int) -> None:
+@on_both_loops
+async def test_stalled_loop_does_not_drop_the_server(late: float, connections: int) -> None:
     """If the event loop was blocked, the client first reads waiting messages before it gives up a silent server."""
 
     async def silent(peer: Peer) -> None:
@@ -315,14 +336,13 @@ async def test_stalled_loop_does_not_drop_the_server(mock_clock: MockClock, late
         await peer.closed_by_client()
 
     async with scripted(silent, stay_connected) as server, server.connect() as client:
-        await trio.testing.wait_all_tasks_blocked()
-        mock_clock.jump(15 + late)
-        await trio.testing.wait_all_tasks_blocked()
-        mock_clock.jump(10)
-        await trio.testing.wait_all_tasks_blocked()
+        await settle()
+        jump(15 + late)
+        await settle()
+        jump(10)
+        await settle()
         assert client.statistics().connections == connections
-        mock_clock.autojump_threshold = 0
-        await trio.sleep(60)
+        await anyio.sleep(60)
         assert client.statistics().connections == 2
 
 

@@ -6,10 +6,10 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import orjson
 import pytest
-import trio
-import trio.testing
+from _both_loops import on_both_loops, settle
 from _scripted_server import Peer, scripted
 from client.scripts import stay_connected
 
@@ -19,12 +19,11 @@ from transport.errors import (
 )
 
 if TYPE_CHECKING:
-    from trio.testing import MockClock
-
     from transport.client import Client
 
 
-async def test_unanswered_start_is_sent_again(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_unanswered_start_is_sent_again() -> None:
     """If the connection is lost before the reply to a start, the client sends the start again with the same id."""
     commands: list[dict[str, Any]] = []
 
@@ -48,7 +47,8 @@ async def test_unanswered_start_is_sent_again(autojump_clock: MockClock) -> None
     assert commands[0]["args"] == {"agent": "assistant", "input": {"q": 1}}
 
 
-async def test_answered_command_is_not_sent_again(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_answered_command_is_not_sent_again() -> None:
     """If a command has got its reply, the client does not send it again on the next connection."""
 
     async def first(peer: Peer) -> None:
@@ -59,7 +59,7 @@ async def test_answered_command_is_not_sent_again(autojump_clock: MockClock) -> 
 
     async def second(peer: Peer) -> None:
         await peer.welcome(recovered=True)
-        with trio.move_on_after(30) as silence:
+        with anyio.move_on_after(30) as silence:
             await peer.receive()
         assert silence.cancelled_caught
         await peer.close(4506)
@@ -70,7 +70,8 @@ async def test_answered_command_is_not_sent_again(autojump_clock: MockClock) -> 
             await anext(client.events())
 
 
-async def test_refused_command_raises(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_refused_command_raises() -> None:
     """If the server refuses a command, the call raises CommandRefused with the code and message of the reply."""
 
     async def script(peer: Peer) -> None:
@@ -87,7 +88,8 @@ async def test_refused_command_raises(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("call", ["start", "history", "events"])
-async def test_traceback_is_short(autojump_clock: MockClock, call: str) -> None:
+@on_both_loops
+async def test_traceback_is_short(call: str) -> None:
     """The traceback of an error that ended the client goes to the public call, and not into the client's own parts."""
 
     async def script(peer: Peer) -> None:
@@ -103,7 +105,8 @@ async def test_traceback_is_short(autojump_clock: MockClock, call: str) -> None:
     assert names <= {"test_client_commands.py", "_client.py", "_items.py"}
 
 
-async def test_commands_are_queued_while_offline(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_commands_are_queued_while_offline() -> None:
     """While offline, the client queues commands in order.
 
     A command beyond ``max_commands`` is refused as ``overloaded``.
@@ -121,17 +124,18 @@ async def test_commands_are_queued_while_offline(autojump_clock: MockClock) -> N
     async with (
         scripted(*refused, script) as server,
         server.connect(max_commands=2) as client,
-        trio.open_nursery() as nursery,
+        anyio.create_task_group() as nursery,
     ):
         for text in ("one", "two"):
             nursery.start_soon(client.send, text)
-            await trio.testing.wait_all_tasks_blocked()
+            await settle()
         with pytest.raises(CommandRefused) as overloaded:
             await client.send("three")
         assert overloaded.value.code == "overloaded"
 
 
-async def test_cancelled_unsent_command_is_withdrawn(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_cancelled_unsent_command_is_withdrawn() -> None:
     """If a call is cancelled before its command was sent, the command is never sent."""
 
     async def script(peer: Peer) -> None:
@@ -140,7 +144,7 @@ async def test_cancelled_unsent_command_is_withdrawn(autojump_clock: MockClock) 
         await peer.close(4506)
 
     async with scripted(ConnectionRefusedError("nobody there"), script) as server, server.connect() as client:
-        with trio.move_on_after(0):
+        with anyio.move_on_after(0):
             await client.send("withdrawn")
         with pytest.raises(ConnectionClosedForGood):
             await client.send("kept")
@@ -150,16 +154,18 @@ NESTED: Any = orjson.loads("[" * 70 + "]" * 70)
 
 
 @pytest.mark.parametrize("value", [float("nan"), {1: 2}, "\ud800", b"bytes", NESTED])
-async def test_unsendable_input_is_refused(value: Any, autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_unsendable_input_is_refused(value: Any) -> None:
     """The call itself refuses, as ``bad_args``, an input because of which the server would close the connection."""
     async with scripted(stay_connected) as server, server.connect() as client:
-        await trio.testing.wait_all_tasks_blocked()
+        await settle()
         with pytest.raises(CommandRefused) as refused:
             await client.start("a", value)
         assert refused.value.code == "bad_args"
 
 
-async def test_too_large_command_is_refused(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_too_large_command_is_refused() -> None:
     """A command above the server's ``max_frame_bytes`` is refused as ``bad_args``, before and after the welcome."""
 
     async def script(peer: Peer) -> None:
@@ -173,7 +179,8 @@ async def test_too_large_command_is_refused(autojump_clock: MockClock) -> None:
             assert refused.value.code == "bad_args"
 
 
-async def test_history(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_history() -> None:
     """``history`` returns a page of events.
 
     If the server answers with an error frame, ``history`` raises the refusal.
@@ -203,7 +210,8 @@ def _event(seq: int) -> dict[str, Any]:
     return {"seq": seq, "ts": 1, "type": "custom", "data": {"name": "n", "value": seq}}
 
 
-async def test_close_session_without_a_reply(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_close_session_without_a_reply() -> None:
     """``close_session`` succeeds even if the connection ends with 4506 (session closed) before the reply comes."""
 
     async def script(peer: Peer) -> None:
@@ -216,7 +224,8 @@ async def test_close_session_without_a_reply(autojump_clock: MockClock) -> None:
         assert client.state == "closed"
 
 
-async def test_id_is_free_after_its_reply(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_id_is_free_after_its_reply() -> None:
     """When a command has its reply, its id can be used for a new command at once, which gets its own reply."""
     rounds = 50
 
@@ -229,16 +238,16 @@ async def test_id_is_free_after_its_reply(autojump_clock: MockClock) -> None:
 
     async def again(client: Client, got: list[str]) -> None:
         while not client.statistics().commands:
-            await trio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
         while client.statistics().commands:  # the reply was read; the task that waits for it may not know yet
-            await trio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
         got.append(await client.start("assistant", command_id="c1"))
 
     async with scripted(answers) as server, server.connect() as client:
         for number in range(rounds):
             got: list[str] = []
-            with trio.fail_after(10):
-                async with trio.open_nursery() as nursery:
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as nursery:
                     nursery.start_soon(again, client, got)
                     got.append(await client.start("assistant", command_id="c1"))
             assert sorted(got) == sorted([f"r{2 * number}", f"r{2 * number + 1}"])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import anyio
 import pytest
-import trio
-import trio.testing
+from _both_loops import on_both_loops, settle
 from _scripted_server import Peer, scripted
 from client.scripts import take_items, until_back
 
@@ -14,11 +12,9 @@ from actors import Position
 from transport.client import Reset
 from transport.errors import ServerBrokeProtocol
 
-if TYPE_CHECKING:
-    from trio.testing import MockClock
 
-
-async def test_duplicates_and_gaps(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_duplicates_and_gaps() -> None:
     """The client drops a duplicate event. After a gap it reconnects and resumes, and so gets the missing events."""
 
     async def first(peer: Peer) -> None:
@@ -40,7 +36,8 @@ async def test_duplicates_and_gaps(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("reason", ["epoch_changed", "trimmed", "ahead"])
-async def test_reset_is_between_old_and_new_events(reason: str, autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_reset_is_between_old_and_new_events(reason: str) -> None:
     """If the position is lost, the iterator returns the old events, then a Reset, and then the new events."""
 
     async def first(peer: Peer) -> None:
@@ -64,7 +61,8 @@ async def test_reset_is_between_old_and_new_events(reason: str, autojump_clock: 
         assert await take_items(events, 2) == [5, 6]
 
 
-async def test_from_latest_has_a_position_at_once(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_from_latest_has_a_position_at_once() -> None:
     """A client that begins at the latest event has a position from its welcome on, and can resume from there."""
 
     async def first(peer: Peer) -> None:
@@ -80,7 +78,8 @@ async def test_from_latest_has_a_position_at_once(autojump_clock: MockClock) -> 
         assert await take_items(client.events(), 1) == [10]
 
 
-async def test_pings_are_answered_with_a_full_buffer(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_pings_are_answered_with_a_full_buffer() -> None:
     """The client answers pings even while its buffer is full because the application takes no events."""
 
     async def script(peer: Peer) -> None:
@@ -90,16 +89,17 @@ async def test_pings_are_answered_with_a_full_buffer(autojump_clock: MockClock) 
             await peer.events(*range(51, 101))
             await peer.send("ping")
             await peer.expect("pong")
-            await trio.sleep(25)
+            await anyio.sleep(25)
         await peer.close(4506)
 
     async with scripted(script) as server, server.connect(buffer_events=10) as client:
-        await trio.sleep(200)
+        await anyio.sleep(200)
         assert client.state == "closed"
         assert client.statistics().pings == 5
 
 
-async def test_slow_application_stops_the_reader(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_slow_application_stops_the_reader() -> None:
     """While the application is slow and the buffer is full, the client stops reading, and no event is lost."""
 
     async def script(peer: Peer) -> None:
@@ -109,14 +109,15 @@ async def test_slow_application_stops_the_reader(autojump_clock: MockClock) -> N
         await peer.closed_by_client()
 
     async with scripted(script) as server, server.connect(buffer_events=10) as client:
-        await trio.sleep(4)  # less than its patience
+        await anyio.sleep(4)  # less than its patience
         assert client.statistics().waiting == 10
         assert await take_items(client.events(), 40) == list(range(1, 41))
         assert client.statistics().skipped == 0
         assert client.statistics().connections == 1
 
 
-async def test_skipped_events_are_resumed(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_skipped_events_are_resumed() -> None:
     """If the application is very slow, the client skips events, and later gets them by a reconnect and resume."""
 
     async def first(peer: Peer) -> None:
@@ -132,10 +133,10 @@ async def test_skipped_events_are_resumed(autojump_clock: MockClock) -> None:
 
     async with scripted(first, second) as server, server.connect(buffer_events=10) as client:
         events = client.events()
-        await trio.sleep(30)
+        await anyio.sleep(30)
         assert client.statistics().skipped == 10
         assert await take_items(events, 4) == [1, 2, 3, 4]
-        await trio.testing.wait_all_tasks_blocked()
+        await settle()
         assert client.statistics().catch_ups == 0
         assert await take_items(events, 16) == list(range(5, 21))
         assert client.statistics().catch_ups == 1
@@ -143,7 +144,8 @@ async def test_skipped_events_are_resumed(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 1])
-async def test_reply_arrives_with_a_full_buffer(before: int, autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_reply_arrives_with_a_full_buffer(before: int) -> None:
     """A command gets its reply at once even while the buffer of events is full."""
 
     async def first(peer: Peer) -> None:
@@ -160,14 +162,15 @@ async def test_reply_arrives_with_a_full_buffer(before: int, autojump_clock: Moc
         await peer.closed_by_client()
 
     async with scripted(first, second) as server, server.connect(buffer_events=10) as client:
-        start = trio.current_time()
-        await trio.sleep(before)  # within the reader's patience
+        start = anyio.current_time()
+        await anyio.sleep(before)  # within the reader's patience
         assert await client.start("a") == "r1"
-        assert trio.current_time() == start + before
+        assert anyio.current_time() == start + before
         assert await take_items(client.events(), 20) == list(range(1, 21))
 
 
-async def test_oldest_signals_are_dropped(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_oldest_signals_are_dropped() -> None:
     """If the application takes no signals, the client drops the oldest signals and counts them."""
 
     async def script(peer: Peer) -> None:
@@ -177,13 +180,14 @@ async def test_oldest_signals_are_dropped(autojump_clock: MockClock) -> None:
         await peer.closed_by_client()
 
     async with scripted(script) as server, server.connect(signals=2) as client:
-        await trio.testing.wait_all_tasks_blocked()
+        await settle()
         signals = client.signals()
         assert [(await anext(signals)).data["n"] for _ in range(2)] == [3, 4]
         assert client.statistics().signals_dropped == 3
 
 
-async def test_typing_is_newest_and_not_queued(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_typing_is_newest_and_not_queued() -> None:
     """The client sends only the newest state of typing, and no typing that was set while it was offline."""
     said: list[bool] = []
 
@@ -197,11 +201,12 @@ async def test_typing_is_newest_and_not_queued(autojump_clock: MockClock) -> Non
         await client.typing(active=True)
         await until_back(client)
         await client.typing(False)  # noqa: FBT003 - as in a page
-        await trio.testing.wait_all_tasks_blocked()
+        await settle()
     assert said == [False]
 
 
-async def test_unknown_fields_and_frames_are_ignored(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_unknown_fields_and_frames_are_ignored() -> None:
     """The client ignores unknown fields and frame types, which a newer server may send."""
 
     async def script(peer: Peer) -> None:
@@ -228,7 +233,8 @@ async def test_unknown_fields_and_frames_are_ignored(autojump_clock: MockClock) 
         '{"type": "goodbye"}',
     ],
 )
-async def test_broken_protocol_ends_the_client(text: str, autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_broken_protocol_ends_the_client(text: str) -> None:
     """If the server sends a message that is not allowed, the client ends with an error that names the fault."""
     closed: list[tuple[int | None, str | None]] = []
 
@@ -240,7 +246,7 @@ async def test_broken_protocol_ends_the_client(text: str, autojump_clock: MockCl
     async with scripted(script) as server, server.connect() as client:
         with pytest.raises(ServerBrokeProtocol) as ended:
             await anext(client.events())
-        await trio.testing.wait_all_tasks_blocked()
+        await settle()
         ((code, reason),) = closed
         assert code == 1002
         assert reason

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 import trio
 import trio.testing
+from _both_loops import on_asyncio, on_both_loops, settle
 from _scripted_server import Peer, scripted
 from client.scripts import stay_connected, take_items
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-async def test_leaving_ends_every_wait(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_leaving_ends_every_wait() -> None:
     """At the end of the client's block a close frame is sent, and every task that waits on the client is woken."""
     closed: list[tuple[int | None, str | None]] = []
     ended: list[str] = []
@@ -39,11 +42,11 @@ async def test_leaving_ends_every_wait(autojump_clock: MockClock) -> None:
             await client.send("x")
         ended.append("command")
 
-    async with scripted(script) as server, trio.open_nursery() as nursery:
+    async with scripted(script) as server, anyio.create_task_group() as nursery:
         async with server.connect() as client:
             nursery.start_soon(follow, client)
             nursery.start_soon(command, client)
-            await trio.testing.wait_all_tasks_blocked()
+            await settle()
         assert client.state == "closed"
     assert closed == [(1000, "")]
     assert sorted(ended) == ["command", "events"]
@@ -72,51 +75,55 @@ async def test_leaving_while_not_connected(autojump_clock: MockClock) -> None:
     assert trio.current_time() == start
 
 
-async def test_exception_of_the_body(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_exception_of_the_body() -> None:
     """An exception in the client's block is raised unchanged, not inside a group."""
     async with scripted(stay_connected) as server:
         with pytest.raises(KeyError, match="mine"):  # noqa: PT012  the end of the block is what is tested
             async with server.connect():
-                await trio.testing.wait_all_tasks_blocked()
+                await settle()
                 raise KeyError("mine")
 
 
-async def test_cancelled_block_ends_at_once(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_cancelled_block_ends_at_once() -> None:
     """If the client's block is cancelled, it ends at once, without a close handshake."""
     async with scripted(stay_connected) as server:
-        with trio.move_on_after(3) as scope:
+        with anyio.move_on_after(3) as scope:
             async with server.connect():
-                await trio.sleep_forever()
+                await anyio.sleep_forever()
         assert scope.cancelled_caught
-        assert trio.current_time() == server.connections[0] + 3
+        assert anyio.current_time() == server.connections[0] + 3
 
 
-async def test_cancelled_next_takes_nothing(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_cancelled_next_takes_nothing() -> None:
     """If ``anext`` is cancelled while it waits, no event is lost: the next call returns it."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=1)
-        await trio.sleep(5)
+        await anyio.sleep(5)
         await peer.events(1)
         await peer.closed_by_client()
 
     async with scripted(script) as server, server.connect() as client:
         events = client.events()
-        with trio.move_on_after(1):
+        with anyio.move_on_after(1):
             await anext(events)
-        await trio.sleep(10)
-        with trio.CancelScope() as scope:
+        await anyio.sleep(10)
+        with anyio.CancelScope() as scope:
             scope.cancel()
             await anext(events)
         assert client.position == Position("e1", 0)
         assert await take_items(events, 1) == [1]
 
 
-async def test_two_tasks_cannot_iterate(autojump_clock: MockClock) -> None:
-    """While one task waits for events, a second task that asks for events gets BusyResourceError."""
-    async with scripted(stay_connected) as server, server.connect() as client, trio.open_nursery() as nursery:
-        nursery.start_soon(anext, client.events())
-        await trio.testing.wait_all_tasks_blocked()
-        with pytest.raises(trio.BusyResourceError):
+@on_both_loops
+async def test_two_tasks_cannot_iterate() -> None:
+    """While one task waits for events, a second task that asks for events gets the loop's usual exception."""
+    async with scripted(stay_connected) as server, server.connect() as client, anyio.create_task_group() as nursery:
+        nursery.start_soon(take_items, client.events(), 1)
+        await settle()
+        with pytest.raises(RuntimeError if on_asyncio() else trio.BusyResourceError, match="waiting for these already"):
             await anext(client.events())
         nursery.cancel_scope.cancel()

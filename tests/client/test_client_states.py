@@ -6,8 +6,9 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
-import trio
+from _both_loops import on_both_loops, settle
 from _scripted_server import Peer, scripted
 
 from transport.errors import ConnectionClosedForGood, HandshakeRejected
@@ -25,7 +26,8 @@ async def seen_states(client: Client, failures: list[str]) -> list[str]:
     return states
 
 
-async def test_each_state_is_seen(autojump_clock: trio.testing.MockClock) -> None:
+@on_both_loops
+async def test_each_state_is_seen() -> None:
     """An iterator over the states shows each one, with the newest failure, and ends when the client has ended."""
 
     async def welcomed(peer: Peer) -> None:
@@ -51,7 +53,8 @@ async def test_each_state_is_seen(autojump_clock: trio.testing.MockClock) -> Non
     ]
 
 
-async def test_states_end_with_the_block(autojump_clock: trio.testing.MockClock) -> None:
+@on_both_loops
+async def test_states_end_with_the_block() -> None:
     """When the client's block ends, every task that waits for the next state gets ``closed``.
 
     After that, the iterator of the states ends in each of these tasks.
@@ -65,16 +68,17 @@ async def test_states_end_with_the_block(autojump_clock: trio.testing.MockClock)
         await peer.welcome()
         await peer.closed_by_client()
 
-    async with scripted(stay) as server, trio.open_nursery() as nursery:
+    async with scripted(stay) as server, anyio.create_task_group() as nursery:
         async with server.connect() as client:
             nursery.start_soon(watch, client)
             nursery.start_soon(watch, client)
-            await trio.testing.wait_all_tasks_blocked()
+            await settle()
     assert found == ["connecting", "live", "closed"] * 2
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_refused_upgrade_is_the_last_failure(status: int, autojump_clock: trio.testing.MockClock) -> None:
+@on_both_loops
+async def test_refused_upgrade_is_the_last_failure(status: int) -> None:
     """If the server refuses the upgrade permanently, the last failure has its status and its text."""
     async with scripted(HTTPStatus(status)) as server, server.connect() as client:
         with pytest.raises(HandshakeRejected):
@@ -82,7 +86,8 @@ async def test_refused_upgrade_is_the_last_failure(status: int, autojump_clock: 
         assert client.last_failure == f"HTTP {status}: the script says {status}"
 
 
-async def test_reason_without_a_text(autojump_clock: trio.testing.MockClock) -> None:
+@on_both_loops
+async def test_reason_without_a_text() -> None:
     """If the server closes a connection without a reason, the client's last failure says "no reason given"."""
 
     async def script(peer: Peer) -> None:
@@ -95,9 +100,8 @@ async def test_reason_without_a_text(autojump_clock: trio.testing.MockClock) -> 
         assert client.last_failure == "4502: no reason given"
 
 
-async def test_waiting_is_logged_once_for_each_reason(
-    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
+@on_both_loops
+async def test_waiting_is_logged_once_for_each_reason(caplog: pytest.LogCaptureFixture) -> None:
     """While a client is not connected, its log has one line for each new reason. After a welcome, it begins anew."""
 
     async def welcomed(peer: Peer) -> None:

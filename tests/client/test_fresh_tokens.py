@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 import trio
 import trio.testing
+from _both_loops import on_both_loops
 from _scripted_server import Peer, scripted
 from client.scripts import stay_connected, until_back
 from protocol.agents import make_app
@@ -33,7 +35,7 @@ class Tokens:
         self._odd = odd or {}
 
     def __call__(self) -> Any:
-        self.times.append(trio.current_time())
+        self.times.append(anyio.current_time())
         number = len(self.times) - 1
         return self._odd.get(number, lambda: f"token {number}")()
 
@@ -43,28 +45,29 @@ async def fail() -> str:
 
 
 async def hang() -> str:
-    await trio.sleep_forever()
+    await anyio.sleep_forever()
     raise AssertionError
 
 
 @pytest.mark.parametrize(
     ("expires_ms", "after"), [(3_600_000, 3510), (180_000, 90), (100_000, 50), (2_000, 1), (10, 1), (0, 1)]
 )
-async def test_fresh_token_is_sent_in_time(autojump_clock: MockClock, expires_ms: int, after: float) -> None:
+@on_both_loops
+async def test_fresh_token_is_sent_in_time(expires_ms: int, after: float) -> None:
     """A client with a token callable sends a fresh token 90 s before the expiry, or after half of the time to it.
 
     It does so again for each fresh token. A reconnect uses the newest token.
     """
-    tokens, back = Tokens(), trio.Event()
+    tokens, back = Tokens(), anyio.Event()
 
     async def first(peer: Peer) -> None:
         hello = await peer.welcome(expires_ms=expires_ms, ping_ms=10**9)
         assert hello["token"] == "token 0"
         assert await peer.receive() == {"type": "token", "token": "token 1"}
-        assert trio.current_time() == pytest.approx(after)
+        assert anyio.current_time() == pytest.approx(after)
         await peer.send("token", expires_ms=50_000)
         assert await peer.receive() == {"type": "token", "token": "token 2"}
-        assert trio.current_time() == pytest.approx(after + 25)
+        assert anyio.current_time() == pytest.approx(after + 25)
         await peer.abort()
 
     async def second(peer: Peer) -> None:
@@ -77,7 +80,8 @@ async def test_fresh_token_is_sent_in_time(autojump_clock: MockClock, expires_ms
     assert tokens.times == pytest.approx([0, after, after + 25])
 
 
-async def test_token_without_an_end(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_token_without_an_end() -> None:
     """If the server does not say when the token expires, the client sends no fresh token.
 
     The same holds after a fresh token without an end.
@@ -92,18 +96,19 @@ async def test_token_without_an_end(autojump_clock: MockClock) -> None:
 
     async with scripted(stay_connected, script) as server:
         async with server.connect(token=tokens):
-            await trio.sleep(30)
+            await anyio.sleep(30)
             assert len(tokens.times) == 1
         async with server.connect(token=Tokens()):
-            await trio.sleep(10**6)
+            await anyio.sleep(10**6)
 
 
-async def test_fixed_token_is_not_renewed(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_fixed_token_is_not_renewed() -> None:
     """A client with one fixed token sends no fresh token. It ends when the token has expired."""
 
     async def script(peer: Peer) -> None:
         await peer.welcome(expires_ms=100_000, ping_ms=10**9)
-        with trio.move_on_after(100):
+        with anyio.move_on_after(100):
             pytest.fail(f"got {await peer.receive()}")
         await peer.close(4004, "the token has expired")
 
@@ -113,7 +118,8 @@ async def test_fixed_token_is_not_renewed(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("odd", [fail, hang, lambda: 7])
-async def test_failed_renewal_keeps_the_connection(autojump_clock: MockClock, odd: Callable[[], Any]) -> None:
+@on_both_loops
+async def test_failed_renewal_keeps_the_connection(odd: Callable[[], Any]) -> None:
     """If the token callable fails or hangs before the expiry, the connection goes on until the token expires.
 
     Then the callable is called again, and the client reconnects.
@@ -122,7 +128,7 @@ async def test_failed_renewal_keeps_the_connection(autojump_clock: MockClock, od
 
     async def first(peer: Peer) -> None:
         await peer.welcome(expires_ms=100_000, ping_ms=10**9)
-        with trio.move_on_after(100):
+        with anyio.move_on_after(100):
             pytest.fail(f"got {await peer.receive()}")
         await peer.close(4004, "the token has expired")
 
@@ -136,7 +142,8 @@ async def test_failed_renewal_keeps_the_connection(autojump_clock: MockClock, od
     assert tokens.times[:2] == pytest.approx([0, 50])
 
 
-async def test_failed_first_token_still_ends_the_client(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_failed_first_token_still_ends_the_client() -> None:
     """If the token callable fails when there is no token, the client ends with TokenUnavailable."""
     async with scripted() as server, server.connect(token=Tokens({0: fail})) as client:
         with pytest.raises(TokenUnavailable):

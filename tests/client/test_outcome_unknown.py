@@ -5,10 +5,12 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import orjson
 import pytest
 import trio
 import trio.testing
+from _both_loops import client_of_this_loop, on_both_loops, settle
 from _scripted_server import Peer, scripted, welcome
 
 from actors import CommandRefused
@@ -197,7 +199,8 @@ def test_largest_time_counts() -> None:
     assert awake_or_asleep() <= awake_or_asleep()
 
 
-async def test_expired_start_raises(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_expired_start_raises() -> None:
     """A start that expires while the client is offline raises OutcomeUnknown, and is not sent again."""
 
     async def first(peer: Peer) -> None:
@@ -221,7 +224,8 @@ async def test_expired_start_raises(autojump_clock: MockClock) -> None:
     assert client.statistics().resent == 0
 
 
-async def test_command_expires_while_offline(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_command_expires_while_offline() -> None:
     """A command expires even while no server can be reached, so its caller need not wait for the network."""
 
     async def first(peer: Peer) -> None:
@@ -230,16 +234,17 @@ async def test_command_expires_while_offline(autojump_clock: MockClock) -> None:
         await peer.abort()
 
     async with scripted(first) as server:
-        wires: list[trio.abc.Stream] = []
+        wires: list[Any] = []
+        ((option, open_one),) = server.options().items()
 
-        async def once(*target: Any) -> trio.abc.Stream:
+        async def once(*target: Any) -> Any:
             if wires:
                 raise OSError("a tunnel")
-            wires.append(await server.open_stream(*target))
+            wires.append(await open_one(*target))
             return wires[0]
 
-        async with connect(server.url, "s1", open_stream=once) as client:
-            with trio.fail_after(60 + 30), pytest.raises(OutcomeUnknown):
+        async with client_of_this_loop(server.url, "s1", **{option: once}) as client:
+            with anyio.fail_after(60 + 30), pytest.raises(OutcomeUnknown):
                 await client.start("pay", 5)
 
 
@@ -256,7 +261,7 @@ class SlowOnce(trio.abc.Stream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         self.sends += 1
         if self.sends == 3:
-            await trio.sleep(8)
+            await anyio.sleep(8)
         await self.inner.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -293,7 +298,7 @@ async def test_command_expires_behind_a_slow_one(autojump_clock: MockClock) -> N
         opened: list[trio.abc.Stream] = []
 
         async def open_stream(*target: Any) -> trio.abc.Stream:
-            stream = await server.open_stream(*target)
+            stream = await server.options()["open_stream"](*target)
             opened.append(SlowOnce(stream) if opened else stream)
             return opened[-1]
 
@@ -312,7 +317,8 @@ async def test_command_expires_behind_a_slow_one(autojump_clock: MockClock) -> N
 # --- the token callable -----------------------------------------------------------------------------------------------
 
 
-async def test_hanging_token_callable(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_hanging_token_callable() -> None:
     """A token callable that hangs is cancelled after ``token_seconds``, and called again for the next attempt."""
     calls: list[str] = []
 
@@ -320,7 +326,7 @@ async def test_hanging_token_callable(autojump_clock: MockClock) -> None:
         calls.append("called")
         if len(calls) == 1:
             try:
-                await trio.sleep_forever()
+                await anyio.sleep_forever()
             finally:
                 calls.append("cancelled")
         return "good"
@@ -329,7 +335,7 @@ async def test_hanging_token_callable(autojump_clock: MockClock) -> None:
         assert (await peer.welcome())["token"] == "good"
         await peer.close(4506)
 
-    start = trio.current_time()
+    start = anyio.current_time()
     async with scripted(script) as server, server.connect(token=fresh, token_seconds=7) as client:
         with pytest.raises(ConnectionClosedForGood):
             await anext(client.events())
@@ -338,7 +344,8 @@ async def test_hanging_token_callable(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("token", [7, b"bytes", "\ud800"])
-async def test_token_that_is_not_text(token: Any, autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_token_that_is_not_text(token: Any) -> None:
     """If the token callable returns a value that is not valid text, the client ends with TokenUnavailable.
 
     If such a value is passed as a fixed token, ``connect`` raises ValueError.
@@ -351,25 +358,27 @@ async def test_token_that_is_not_text(token: Any, autojump_clock: MockClock) -> 
             pytest.fail("it was accepted")
 
 
-async def test_leaving_while_the_token_is_fetched(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_leaving_while_the_token_is_fetched() -> None:
     """If the client's block is left while the token callable runs, the callable is cancelled and the block ends."""
     async with scripted() as server:
-        with trio.fail_after(1):
-            async with server.connect(token=trio.sleep_forever):
-                await trio.testing.wait_all_tasks_blocked()
+        with anyio.fail_after(1):
+            async with server.connect(token=anyio.sleep_forever):
+                await settle()
 
 
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("after", "limit"), [(1.5, 1), (True, 1), (0, True), (0, "1"), (-1, 1), (0, 501), (2**53, 1)])
-async def test_invalid_history_request_raises(after: Any, limit: Any, autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_invalid_history_request_raises(after: Any, limit: Any) -> None:
     """``history`` raises ValueError for a number that is not allowed, and sends nothing."""
     async with scripted(ConnectionRefusedError("nobody")) as server, server.connect() as client:
         with pytest.raises(ValueError, match="after must be"):
             await client.history(after, limit)
         assert client.statistics().commands == 0
-        await trio.testing.wait_all_tasks_blocked()
+        await settle()
 
 
 CYCLE: list[Any] = []
@@ -377,14 +386,15 @@ CYCLE.append(CYCLE)
 
 
 @pytest.mark.parametrize("value", [CYCLE, object(), 2**60, {"a": {1, 2}}, float("inf")])
-async def test_unserialisable_input_leaves_nothing(value: Any, autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_unserialisable_input_leaves_nothing(value: Any) -> None:
     """An input that is not JSON is refused as ``bad_args`` at the call, and no command stays in the queue."""
     async with scripted(ConnectionRefusedError("nobody")) as server, server.connect() as client:
         with pytest.raises(CommandRefused) as refused:
             await client.start("a", value)
         assert refused.value.code == "bad_args"
         assert client.statistics().commands == 0
-        await trio.testing.wait_all_tasks_blocked()
+        await settle()
 
 
 @pytest.mark.parametrize(
@@ -392,6 +402,7 @@ async def test_unserialisable_input_leaves_nothing(value: Any, autojump_clock: M
     [{"client": 5}, {"client": "\ud800"}, {"patience": float("nan")}, {"connect_seconds": 0}, {"token_seconds": -1},
      {"buffer_events": 0}, {"buffer_bytes": 0}, {"max_commands": -1}, {"signals": -1}, {"max_message_size": 0}],
 )  # fmt: skip
+@on_both_loops
 async def test_bad_options_raise(options: dict[str, Any]) -> None:
     """``connect`` raises ValueError with the name of an option if the client could not work with its value."""
     async with scripted() as server:
@@ -401,10 +412,11 @@ async def test_bad_options_raise(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-async def test_exit_of_the_body(error: type[BaseException], autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_exit_of_the_body(error: type[BaseException]) -> None:
     """KeyboardInterrupt or SystemExit in the client's block is raised unchanged, not inside a group."""
     async with scripted(ConnectionRefusedError("nobody")) as server:
         with pytest.raises(error):  # noqa: PT012  the end of the block is what is tested
             async with server.connect():
-                await trio.testing.wait_all_tasks_blocked()
+                await settle()
                 raise error

@@ -1,4 +1,4 @@
-"""The Python client, on trio."""
+"""The Python client, on trio. The same client on asyncio is :mod:`transport.client.asyncio`."""
 
 from transport.client._buffer import Reset
 from transport.client._client import Client

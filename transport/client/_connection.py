@@ -1,6 +1,6 @@
 """One WebSocket connection as the client's code sees it, and the way to open one. Pure: libraries are in adapters.
 
-``_trio_connection.py`` implements both classes on trio-websocket.
+``_trio_connection.py`` implements both classes on trio-websocket, ``_asyncio_connection.py`` on websockets.
 """
 
 from __future__ import annotations

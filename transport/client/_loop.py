@@ -1,15 +1,16 @@
 """The event loop of a client, as its code sees it: time, waiting, tasks and cancellation. Pure.
 
-The client's code is written once, against :class:`EventLoop`. ``_trio_loop.py`` implements it.
+The client's code is written once, against :class:`EventLoop`. ``_trio_loop.py`` and ``_asyncio_loop.py``
+implement it.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -62,7 +63,7 @@ class Tasks(Protocol):
     If a task raises, the other tasks and the block are cancelled, and the block raises an exception group.
     """
 
-    def start(self, function: Callable[[], Awaitable[None]]) -> None:
+    def start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start a task that runs ``function``."""
         ...
 
