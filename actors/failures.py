@@ -104,16 +104,16 @@ def describe(error: BaseException, limit: int = MAX_TEXT) -> str:
     return _cut(": ".join(part for part in (class_name(error), message_of(error, limit)) if part), limit)
 
 
-def message_of(error: BaseException, limit: int = MAX_TEXT) -> str:
+def message_of(error: BaseException, limit: int = MAX_TEXT, *, text: Callable[[object, int], str] = text_of) -> str:
     """Return the text of an exception, cut to ``limit`` characters. Never raises.
 
-    The text of an exception group is followed by the texts of its members.
+    The text of an exception group is followed by the texts of its members. ``text`` returns the text of each exception.
     """
     parts: list[str] = []
     size = 0
     for each in _walk(error, members):
-        text = text_of(each, limit)
-        parts.append(text if each is error else f"{class_name(each)}: {text}")
+        own = text(each, limit)
+        parts.append(own if each is error else f"{class_name(each)}: {own}")
         size += len(parts[-1])
         if size > limit:
             break

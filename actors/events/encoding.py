@@ -1,7 +1,8 @@
 """The encoding of payloads: each is encoded to bytes once, where it is emitted. Pure.
 
 Allowed are JSON values: dicts with string keys, lists, tuples, strings, numbers, booleans and None. Because agents
-return them, attrs classes, dataclasses, enums, datetimes and UUIDs are allowed too, and are encoded as their contents.
+return them, other values are allowed too. Attrs classes, dataclasses, named tuples, enums and models of pydantic are
+encoded as their contents, arrays of numpy as lists, and datetimes, timedeltas, UUIDs and Decimals as strings.
 
 Everything else raises :class:`~actors.UnserialisableEvent` at the line that emits it: NaN and infinities, bytes, sets,
 cycles, lone surrogates, keys that are not strings, nesting deeper than :data:`MAX_DEPTH`, and a payload larger than the
@@ -24,8 +25,11 @@ from typing import Any
 import attrs
 import orjson
 from cattrs import Converter
+from cattrs.cols import is_namedtuple
 
 from actors.errors import UnserialisableEvent
+from actors.events._models import dumped, dumped_as_python, is_model, is_of_pydantic
+from actors.events._plain import named_items, numpy_of, plain
 from actors.failures import describe, text_of
 
 MAX_DEPTH = 64
@@ -50,7 +54,7 @@ def encode(value: object, limit: int) -> bytes:
     """Return ``value`` as JSON text in UTF-8.
 
     Args:
-        value: A JSON value. It can contain tuples, attrs classes, dataclasses, enums, datetimes and UUIDs too.
+        value: A JSON value. It can contain the other values that this module's text lists.
         limit: Maximum size of the text in bytes.
 
     Raises:
@@ -120,13 +124,23 @@ def too_deep(text: bytes) -> bool:
 def _unstructured(value: Any) -> object:
     """Return another form of a value, for orjson. orjson can encode this form, but not the value itself.
 
-    orjson calls this for each datetime, and for each instance of an attrs class or dataclass, at any depth.
+    orjson calls this for each value that it does not know, at any depth.
     """
     if type(value) in _MOMENTS:
         return orjson.Fragment(orjson.dumps(_with_fixed_offset(value)))
+    if is_of_pydantic(value.__class__):
+        return dumped(value, as_plain_json)
     if attrs.has(value.__class__) or _is_dataclass(value):
         return _converter.unstructure(value)
-    raise TypeError(f"type {type(value).__name__} has no JSON form")
+    return plain(value)
+
+
+def as_plain_json(value: object) -> object:
+    """Return a value as a value of JSON alone. Raise an exception of any type if the value has no JSON form."""
+    try:
+        return orjson.loads(orjson.dumps(value, _unstructured, _OPTIONS))
+    except orjson.JSONEncodeError as error:
+        raise error.__cause__ or error from None
 
 
 def _with_fixed_offset(moment: object) -> object:
@@ -147,7 +161,7 @@ def _is_dataclass(value: object) -> bool:
 
 def _refuse_nan(value: object) -> None:
     try:
-        json.dumps(value, allow_nan=False, default=_searchable)
+        json.dumps(value, allow_nan=False, default=_searchable, skipkeys=True)
     except RecursionError:
         raise
     except BaseException as error:
@@ -158,8 +172,20 @@ def _refuse_nan(value: object) -> None:
 
 def _searchable(value: Any) -> object:
     """Return the contents of a value, to be searched for NaN. Return "" if the value cannot contain a float."""
+    if is_model(value.__class__):
+        return dumped_as_python(value)
     if attrs.has(value.__class__) or _is_dataclass(value):
         return _converter.unstructure(value)
     if isinstance(value, Enum):
         return value.value
-    return ""
+    return value.tolist() if numpy_of(value) is not None else ""
+
+
+def _unstructured_items(value: Any) -> dict[str, object] | None:
+    items = named_items(value)
+    return items and {name: _converter.unstructure(item) for name, item in items.items()}
+
+
+# cattrs would write a named tuple as a list, and a dataclass of pydantic without its aliases.
+_converter.register_unstructure_hook_func(is_of_pydantic, lambda value: value)
+_converter.register_unstructure_hook_func(is_namedtuple, _unstructured_items)

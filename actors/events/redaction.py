@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 
+from actors.events._models import dumped, is_model, other_names
+from actors.events._plain import named_items, numpy_of
+from actors.events._validation import without_inputs
+from actors.events.encoding import as_plain_json
 from actors.failures import MAX_TEXT, text_of
 
 if TYPE_CHECKING:
@@ -73,9 +77,10 @@ class FailureText(str):
 def redact_keys(keys: Iterable[str] = DEFAULT_SECRET_KEYS) -> Redact:
     """Return a function that redacts the value of every secret key in its argument, at any depth.
 
-    Mappings, lists, tuples, named tuples, attrs classes and dataclasses are searched, and are returned as dicts and
-    lists. A set that contains any of these types is searched too, and is returned as a list. Strings that are JSON are
-    searched and returned as JSON. In the text of a failure, JSON, ``key=value`` and ``key: value`` are found too.
+    Mappings, lists, tuples, named tuples, attrs classes, dataclasses, arrays of objects and models of pydantic are
+    searched, and are returned as dicts and lists. A field of a model is secret if its name or an alias is. A set that
+    contains any of these types is searched too, and is returned as a list. Strings that are JSON are searched and
+    returned as JSON. In the text of a failure, JSON, ``key=value`` and ``key: value`` are found too.
 
     Args:
         keys: The words that name a secret. In place of an underscore, a key can have a hyphen or no character: the word
@@ -132,14 +137,61 @@ class _Redactor:
         if issubclass(kind, Mapping):
             items = cast("Mapping[Any, Any]", value).items()
             return {key: REDACTED if self._secret(key) else self.redact(item) for key, item in items}
+        return self._inside(value)
+
+    def _inside(self, value: Any) -> Any:
+        """Return the fields or the items of a value without secrets. Return any other value unchanged."""
+        kind = value.__class__
+        if is_model(kind):
+            by_alias, by_name = (dumped(value, self._as_json, by_alias=each) for each in (True, False))
+            return self._model(by_alias, by_name, value, _names_within(value))
         if (fields := _fields(value)) is not None:
             return self.redact(fields)
         if issubclass(kind, (list, tuple)):
             return [self.redact(item) for item in value]
-        return self._set(value) if issubclass(kind, AbstractSet) else value
+        if issubclass(kind, AbstractSet):
+            return self._set(value)
+        # An array of numpy can hold any objects.
+        return self.redact(value.tolist()) if numpy_of(value) is not None and value.dtype.kind == "O" else value
 
-    def _secret(self, key: object) -> bool:
-        return isinstance(key, str) and any(word in _normalised(key) for word in self._words)
+    def _as_json(self, value: object) -> object:
+        return as_plain_json(self.redact(value))
+
+    def _secret(self, *keys: object) -> bool:
+        normalised = [_normalised(key) for key in keys if isinstance(key, str)]
+        return any(word in key for word in self._words for key in normalised)
+
+    def _model(self, by_alias: Any, by_name: Any, held: Any, others: Mapping[str, set[str]]) -> Any:
+        """Return a model as JSON without its secrets.
+
+        Args:
+            by_alias: The model as JSON, with the aliases of its fields.
+            by_name: The same with the names that the fields have in the class. A field is secret if its name or its
+                alias is.
+            held: The model itself. pydantic writes the named tuples in it as arrays without names.
+            others: For each name of a field, all names of this field.
+        """
+        while getattr(held.__class__, "__pydantic_root_model__", False):
+            held = held.root
+        kinds = {by_alias.__class__, by_name.__class__}
+        if not kinds & {dict, list}:
+            return self.redact(by_alias)
+        if len(kinds) > 1 or len(by_alias) != len(by_name):
+            # A serialiser of the author's own made two shapes: nothing tells which names belong together.
+            return REDACTED
+        if kinds == {list}:
+            names, items = _items_of(held, len(by_alias))
+            return [
+                REDACTED if self._secret(name) else self._model(aliased, named, item, others)
+                for name, item, aliased, named in zip(names, items, by_alias, by_name, strict=True)
+            ]
+        fields = _fields_of(held)
+        return {
+            key: REDACTED
+            if self._secret(key, name, *others.get(name, ()))
+            else self._model(item, named, fields.get(name), others)
+            for (key, item), (name, named) in zip(by_alias.items(), by_name.items(), strict=True)
+        }
 
     def _set(self, value: Any) -> Any:
         """Return the items of a set without secrets, as a list. Return the set itself if no item had to change."""
@@ -147,7 +199,11 @@ class _Redactor:
         return value if all(item is redacted for item, redacted in items) else [redacted for _, redacted in items]
 
     def _string(self, text: str) -> str:
-        if self._hint is None or not self._hint.search(text):
+        if self._hint is None:
+            return text
+        if isinstance(text, FailureText) and "input_value=" in text:
+            text = FailureText(without_inputs(text, self._secret, REDACTED))
+        if not self._hint.search(text):
             return text  # the usual case: no word of a secret, so nothing is parsed
         begins_as_json = text.lstrip(" \t\r\n\ufeff").startswith(_JSON_BEGINS)
         if begins_as_json and (redacted := self._json(text)) is not None:
@@ -252,11 +308,42 @@ def _fields(value: Any) -> dict[str, Any] | None:
         return {field.name: getattr(value, field.name) for field in attrs.fields(kind)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return _named_items(value)
+    return named_items(value)
 
 
-def _named_items(value: Any) -> dict[str, Any] | None:
-    """Return the items of a named tuple by their names. Return None for any other value."""
-    kind: Any = value.__class__
-    names: Any = getattr(kind, "_fields", None)
-    return dict(zip(names, value, strict=True)) if issubclass(kind, tuple) and names else None
+def _fields_of(value: Any) -> dict[str, Any]:
+    """Return the named parts of a value: fields, or items of a mapping. Return an empty dict if there are none."""
+    kind = value.__class__
+    if is_model(kind):
+        return dict(getattr(value, "__dict__", {}))
+    if issubclass(kind, Mapping):
+        return {str(key): item for key, item in value.items()}
+    return _fields(value) or {}
+
+
+def _items_of(value: Any, count: int) -> tuple[list[object], list[Any]]:
+    """Return the names and the items of a list, a set, a tuple or an array with ``count`` items, as two lists.
+
+    An item without a name has None. If the value does not have ``count`` items, all are None.
+    """
+    unknown: list[Any] = [None] * count
+    held = value.tolist() if numpy_of(value) is not None else value
+    items: list[Any] = list(held) if issubclass(held.__class__, (list, tuple, AbstractSet)) else []
+    return (list(named_items(held) or unknown), items) if len(items) == count else (unknown, unknown)
+
+
+def _names_within(value: Any) -> dict[str, set[str]]:
+    """Return for each name of a field all names of this field, for a model and for every model that it holds."""
+    names: dict[str, set[str]] = {}
+    seen: set[int] = set()
+    todo = [value]
+    while todo:
+        each = todo.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        for name, others in other_names(each.__class__).items():
+            names.setdefault(name, set()).update(others)
+        is_list = issubclass(each.__class__, (list, tuple, AbstractSet))
+        todo += each if is_list else _fields_of(each).values()
+    return names

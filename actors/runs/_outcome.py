@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from actors.events._validation import client_text
 from actors.events.types import Status
-from actors.failures import class_name, members, message_of
+from actors.failures import class_name, members
 
 if TYPE_CHECKING:
     from actors.events.types import JSON
@@ -31,7 +32,7 @@ class Outcome:
         # A nursery wraps the exception of its only failing child: the author wants to see the exception inside.
         while len(inner := members(error)) == 1:
             error = inner[0]
-        return cls(Status.ERROR, error={"code": class_name(error), "message": message_of(error)})
+        return cls(Status.ERROR, error={"code": class_name(error), "message": client_text(error)})
 
     @classmethod
     def stopped(cls, status: Status, message: str) -> Outcome:
