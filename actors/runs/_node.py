@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import orjson
 import trio
@@ -18,11 +18,13 @@ from actors.runs._context import RunContext
 from actors.streams._signals import Typist
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from actors.events.types import JSON
     from actors.runs._outcome import Outcome
     from actors.runs._recorder import RunRecorder
+
+T = TypeVar("T")
 
 EXIT_FRAMES = 32
 """Number of nested calls for which the stack must have room when a run, a tool call or a question is opened.
@@ -43,6 +45,7 @@ class RunNode:
     """
 
     __slots__ = (
+        "_pause",
         "_recorder",
         "_root",
         "_usage",
@@ -62,6 +65,8 @@ class RunNode:
 
     def __init__(self, recorder: RunRecorder, agent: str, parent: Self | None = None) -> None:
         self._recorder = recorder
+        # Awaited after an event, while too many events are not committed: by far the most emits do not await it.
+        self._pause: Callable[[], Awaitable[None]] = recorder.stream.admit
         self.id = f"r-{secrets.token_hex(8)}"
         """Id of the run. It is unique, even across restarts of the server."""
         self.agent = agent
@@ -129,7 +134,7 @@ class RunNode:
     @usage.setter
     def usage(self, value: object) -> None:
         if get_ident() != self._recorder.stream.thread:
-            hop("usage", setattr, self, "usage", value)
+            self._hop("usage", setattr, self, "usage", value)
             return
         self._usage = None if value is None else self._recorder.encode(value)
 
@@ -137,7 +142,7 @@ class RunNode:
     def cancelled(self) -> bool:
         """Whether this run, or a run above it, was asked to stop or has reached its time limit."""
         if get_ident() != self._recorder.stream.thread:
-            return hop("cancelled", lambda: self.cancelled)
+            return self._hop("cancelled", lambda: self.cancelled)
         return any(run.scope.cancel_called for run in self._lineage())
 
     @property
@@ -164,7 +169,7 @@ class RunNode:
             ValueError: ``status`` has another value.
         """
         if get_ident() != self._recorder.stream.thread:
-            hop("stop()", self.stop, status)
+            self._hop("stop()", self.stop, status)
             return
         # By type: a foreign object may claim to equal anything, or raise as it is compared.
         if type(status) not in {str, Status} or status not in _STOPPED:
@@ -223,11 +228,15 @@ class RunNode:
         Raise :class:`~actors.RunClosed` if the run has ended, RuntimeError outside of the session's event loop, and
         RecursionError if the stack is nearly full.
         """
-        require_task(self._recorder.stream.thread, "this")
-        require_room(EXIT_FRAMES)
-        self._require_open()
-        await self._recorder.stream.admit()
+        self.require_ready()
+        await self._pause()
         # Once more: the run may have been closed during the wait.
+        self._require_open()
+
+    def require_ready(self) -> None:
+        """Raise the errors of :meth:`ready`, without waiting."""
+        self._require_task("this")
+        require_room(EXIT_FRAMES)
         self._require_open()
 
     def check_limits(self, name: str) -> None:
@@ -245,18 +254,6 @@ class RunNode:
             many = f"{settings.max_subruns} runs are open below {self.root.id} already"
             raise RunFailed(self.id, name, "error", "overloaded", many)
 
-    async def ready_to_ask(self) -> None:
-        """Wait until the session can take the event that opens a question; see :meth:`ready`.
-
-        Raise :class:`~actors.RunFailed` if the user has too many open questions.
-        """
-        await self.ready()
-        limit, account = self._recorder.settings.open_questions_per_user, self._recorder.account
-        if account.questions >= limit:
-            account.reached("open_questions_per_user")
-            many = f"{limit} questions to the user are open already"
-            raise RunFailed(self.id, self.agent, "error", "overloaded", many)
-
     def _lineage(self) -> Iterator[Self]:
         """Yield this run, then its parent, and so on up to the topmost run."""
         # A loop and no recursion: runs may be as deep as the stack.
@@ -268,3 +265,14 @@ class RunNode:
     def _require_open(self) -> None:
         if self.closed:
             raise RunClosed(f"run {self.id} of {self.agent} is over")
+
+    def _require_task(self, name: str) -> None:
+        """Raise RuntimeError unless the caller is a task of the event loop in which the run's code is executed.
+
+        ``name`` names the caller in the error.
+        """
+        require_task(self._recorder.stream.thread, name)
+
+    def _hop(self, name: str, function: Callable[..., T], *args: object) -> T:
+        """Call ``function`` in the session's event loop, from another thread; see :func:`actors.loop.threads.hop`."""
+        return hop(name, function, *args)

@@ -112,3 +112,11 @@ class Caller(Protocol):
         Raise :class:`~actors.RunClosed` if the run has ended.
         """
         ...
+
+    def require_ready(self) -> None:
+        """Raise the errors of :meth:`ready`, without waiting."""
+        ...
+
+    async def pause(self) -> None:
+        """Wait while too many events of the session are not yet committed to the log. Always a checkpoint."""
+        ...

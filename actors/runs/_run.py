@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import orjson
 import trio
 
-from actors.errors import RunFailed, UnserialisableEvent
-from actors.events.encoding import encode, encode_text, is_text
-from actors.events.line import TEXT_BEGIN, TEXT_END, envelope
+from actors.errors import RunFailed
 from actors.events.types import Status
-from actors.loop.threads import hop, require_task
-from actors.runs._node import RunNode
+from actors.loop.threads import require_task
+from actors.runs._emits import EmittingRun, string_of
+from actors.runs._open_call import OpenCall
 from actors.runs._raised import has_cancelled
 from actors.runs._scope import RunScope
 from actors.runs._tools import ToolCall, tool_name
-from actors.streams._signals import Typist
+from actors.runs._wrapped import as_tool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from actors.runs._agents import AgentFunction
     from actors.runs._outcome import Outcome
-    from actors.runs._recorder import RunRecorder
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FINISHING_SECONDS = 5.0
 """Default time for which :meth:`Run.shield` delays a cancellation, in seconds."""
 
 
-class Run(RunNode):
+class Run(EmittingRun):
     """One run of an agent, from ``agent_started`` to ``agent_completed``. Greenroom passes it to the agent's function.
 
     An emit (a method that emits an event) is usually a plain call into the session, without a task switch. Every 16
@@ -46,75 +47,7 @@ class Run(RunNode):
     any other thread or loop, all methods raise RuntimeError and do nothing.
     """
 
-    __slots__ = ("_append", "_calls", "_envelopes", "_limit", "_stream")
-
-    def __init__(self, recorder: RunRecorder, agent: str, parent: Self | None = None) -> None:
-        super().__init__(recorder, agent, parent)
-        # Bound once: a few lookups less for each event.
-        self._stream = recorder.stream
-        self._append = recorder.stream.put
-        self._limit = recorder.settings.max_event_bytes
-        self._envelopes: dict[str, bytes] = {}
-        self._calls = 0
-
-    async def thinking(self, text: str) -> None:
-        """Emit ``agent_thinking``, with a piece of the agent's thoughts."""
-        # Written out here and in output(), which saves two calls an event. encode_text() finds what is wrong with a
-        # text, and says so.
-        if self.closed:
-            self._require_open()
-        head = self._envelopes.get("agent_thinking") or self._envelope("agent_thinking", TEXT_BEGIN)
-        try:
-            data = orjson.dumps(text) if type(text) is str else b""
-        except TypeError:
-            data = b""
-        if not data or len(data) > self._limit:
-            data = encode_text(text, self._limit)
-        if self._append(head, data, TEXT_END):
-            await self._stream.admit()
-
-    async def output(self, text: str) -> None:
-        """Emit ``agent_output``, with a piece of the agent's answer. Clients join the pieces in order."""
-        if self.closed:
-            self._require_open()
-        head = self._envelopes.get("agent_output") or self._envelope("agent_output", TEXT_BEGIN)
-        try:
-            data = orjson.dumps(text) if type(text) is str else b""
-        except TypeError:
-            data = b""
-        if not data or len(data) > self._limit:
-            data = encode_text(text, self._limit)
-        if self._append(head, data, TEXT_END):
-            await self._stream.admit()
-
-    async def custom(self, name: str, value: object = None) -> None:
-        """Emit ``custom``: an event that the application defines, with a name and any JSON value."""
-        data = encode({"name": _string(name), "value": value}, self._limit)
-        if self.closed:
-            self._require_open()
-        if self._append(self._envelopes.get("custom") or self._envelope("custom"), data):
-            await self._stream.admit()
-
-    def signal(self, name: str, data: object = None) -> None:
-        """Send a signal to the clients that are now connected to the session. Never waits.
-
-        ``data`` can be any JSON value. A signal has no sequence number, is not stored, and can be lost.
-        """
-        if get_ident() != self._stream.thread:
-            hop("signal()", self.signal, name, data)
-            return
-        self._require_open()
-        if not is_text(_string(name)):  # elsewhere a name is encoded, and so checked, with the rest
-            raise UnserialisableEvent("the signal's name has a lone surrogate")
-        self._recorder.signals.send(name, self._recorder.encode(data))
-
-    def typing(self, active: bool) -> None:  # noqa: FBT001 - the one argument of a toggle
-        """Tell clients whether the agent is typing. Never waits. When the run ends, the agent no longer types."""
-        if get_ident() != self._stream.thread:
-            hop("typing()", self.typing, active)
-            return
-        self._require_open()
-        self._recorder.signals.set_typing(Typist.AGENT, self.id, active=bool(active))
+    __slots__ = ()
 
     def tool(self, name: str, arguments: Mapping[str, object] | None = None) -> ToolCall:
         """Record a ``with`` block of the agent's own code as a tool call. Clients see an ordinary tool call.
@@ -122,8 +55,8 @@ class Run(RunNode):
         Use it as ``async with run.tool("search", {"q": …}) as call: call.result = …``.
         """
         if get_ident() != self._stream.thread:
-            return hop("tool()", self.tool, name, arguments)
-        return ToolCall(self, self._recorder, self._next_call(), _string(name), arguments or {})
+            return self._hop("tool()", self.tool, name, arguments)
+        return ToolCall(self, self._recorder, self._next_call(), string_of(name), arguments or {})
 
     async def call_tool(
         self,
@@ -149,6 +82,48 @@ class Run(RunNode):
             until the function returns, and its result is lost.
         """
         return await self.tool(tool_name(function), arguments).perform(function, timeout)
+
+    @overload
+    def wrap(
+        self, function: Callable[P, Awaitable[T]], /, *, timeout: float | None = None, name: str | None = None
+    ) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    @overload
+    def wrap(
+        self, function: Callable[P, T], /, *, timeout: float | None = None, name: str | None = None
+    ) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def wrap(
+        self, function: Callable[..., Any], /, *, timeout: float | None = None, name: str | None = None
+    ) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """Return an async function that calls ``function`` as a tool, with the same parameters and type.
+
+        A framework can register the result as a tool: it has the name, docstring, signature and annotations of
+        ``function``. Clients see the arguments by name, also those that are passed by position.
+
+        Args:
+            function: The tool: an async function, or any other callable, which is called in a thread.
+            timeout: Time limit for each call, in seconds.
+            name: Name of the tool, also as ``__name__`` of the result. By default the name of ``function``.
+
+        Raises:
+            ValueError: ``function`` has no signature, like some functions that are written in C.
+
+        The result raises TypeError for arguments that do not fit, and the errors of :meth:`call_tool`.
+        """
+        return as_tool(self, function, timeout, None if name is None else string_of(name))
+
+    def call_started(self, name: str, arguments: Mapping[str, object] | None = None) -> OpenCall:
+        """Record that a tool call has started, and return it. Never wait. Your code must report the end of the call.
+
+        Use this for frameworks that report the start and the end of a tool call as two events::
+
+            call = run.call_started("search", {"query": "tea"})
+            call.completed(["tea 1", "tea 2"])
+
+        Write ``await run.call_started(…)`` to wait while too many events are not stored yet. Raises as :meth:`tool`.
+        """
+        if get_ident() != self._stream.thread:
+            return self._hop("call_started()", self.call_started, name, arguments)
+        return OpenCall(self, self.tool(name, arguments))
 
     # The wire calls it input, and so do its users.
     async def call_agent(self, agent: str | AgentFunction, input: object = None) -> Any:  # noqa: A002 - as said
@@ -199,8 +174,8 @@ class Run(RunNode):
                 (``overloaded``). Raised by this call or on entry to the block.
         """
         if get_ident() != self._stream.thread:
-            return hop("subrun()", self.subrun, name, input)
-        self._recorder.encode(_string(name))
+            return self._hop("subrun()", self.subrun, name, input)
+        self._recorder.encode(string_of(name))
         text = self._recorder.encode(input)
         self.check_limits(name)
         return RunScope(Run(self._recorder, name, self), self._recorder, text)
@@ -231,7 +206,7 @@ class Run(RunNode):
         waiting = trio.move_on_after(float("inf") if timeout is None else timeout)  # first: it checks `timeout`
         require_task(self._stream.thread, "ask_user()")
         call_id = self._next_call()
-        data = {"prompt": _string(prompt)} if schema is None else {"prompt": _string(prompt), "schema": schema}
+        data = {"prompt": string_of(prompt)} if schema is None else {"prompt": string_of(prompt), "schema": schema}
         text = self._recorder.encode(data)
         await self.ready_to_ask()
         self._recorder.record("input_requested", text, self.id, call_id)
@@ -263,28 +238,8 @@ class Run(RunNode):
         """
         return trio.move_on_after(seconds, shield=True)
 
-    def _envelope(self, event: str, begun: bytes = b"") -> bytes:
-        """Return the bytes with which each event of this type begins in this run.
-
-        ``begun`` is the beginning of the event's data. The bytes are built once for each event type, and kept for later
-        events.
-        """
-        parent = self.parent.id if self.parent is not None else None
-        head = self._envelopes[event] = envelope(event, self.id, parent) + begun
-        return head
-
-    def _next_call(self) -> str:
-        self._calls += 1
-        return f"{self.id}.{self._calls}"
-
 
 def _run_failed(child: Run, outcome: Outcome) -> RunFailed:
     error = outcome.error or {}
     code, message = str(error.get("code", "")), str(error.get("message", ""))
     return RunFailed(child.id, child.agent, outcome.status.value, code, message)
-
-
-def _string(text: str) -> str:
-    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  agents need not be typed
-        raise UnserialisableEvent(f"expected a string, got {type(text).__name__}")
-    return text

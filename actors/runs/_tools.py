@@ -62,29 +62,36 @@ class ToolCall:
         """Result of the call: any JSON value. Clients see the result in ``tool_completed``."""
 
     async def __aenter__(self) -> Self:
-        recorder = self._recorder
-        if self._entered:
-            raise RuntimeError(
-                f"call {self.id} of {self.name} was entered already: its id stands for one pair of events"
-            )
-        data = recorder.encode({"tool": self.name, "arguments": self._redacted()})
+        data = self._encoded()
         await self._run.ready()
-        self._entered = True
-        self._started = trio.current_time()
-        recorder.record("tool_executing", data, self._run.id, self.id, name=self.name)
+        self._record(data)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        outcome = self._outcome(error)
+        self.close(self._outcome(error))
+
+    def open(self) -> None:
+        """Emit ``tool_executing`` without waiting. The caller must :meth:`close` the call."""
+        data = self._encoded()
+        self._run.require_ready()
+        self._record(data)
+
+    def close(self, outcome: Outcome) -> None:
+        """Emit ``tool_completed`` without waiting. Do nothing if the run is closed: its end has closed this call.
+
+        Raise UnserialisableEvent, and close the call as ``error``, if the result is not JSON or too large.
+        """
         try:
             self._complete(outcome)
         except (UnserialisableEvent, RecursionError) as unserialisable:
             self._complete(Outcome.failed(unserialisable))
             raise
 
-    async def perform(self, function: Callable[..., object], seconds: float | None) -> object:
+    async def perform(
+        self, function: Callable[..., object], seconds: float | None, invoke: Callable[[], object] | None = None
+    ) -> object:
         """Call the tool with the arguments of this call, record the call, and return the tool's result.
 
         An async function is awaited. Any other function runs in one of the user's threads (``tool_threads_per_user``).
@@ -93,6 +100,7 @@ class ToolCall:
         Args:
             function: The tool.
             seconds: Time limit in seconds. None means no limit.
+            invoke: Calls the tool with arguments that are not those of the events. By default it gets the same ones.
 
         Raises:
             ToolTimeout: The tool was not done after ``seconds``. If it has a thread, the thread runs until the function
@@ -107,7 +115,7 @@ class ToolCall:
                 # If a tool's thread awaits this call, the run's own cancel scope is not around it.
                 self._run.waits.add(scope)
                 try:
-                    self.result = await _call_orderly(scope, settling(self._called(function)))
+                    self.result = await _call_orderly(scope, settling(self._called(function, invoke)))
                 finally:
                     self._run.waits.discard(scope)
             # If the run is closed, its end has cancelled this scope, not the time limit.
@@ -119,12 +127,17 @@ class ToolCall:
                 raise ToolTimeout(f"{self.name} {late} {seconds:g} s")
         return self.result
 
-    async def _called(self, function: Callable[..., object]) -> object:
+    async def _called(self, function: Callable[..., object], invoke: Callable[[], object] | None) -> object:
+        invoke = functools.partial(function, **self._arguments) if invoke is None else invoke
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004 - the method is looked at, not called
             self._begun = True
-            result: Awaitable[object] = function(**self._arguments)  # type: ignore[assignment] # it is async
+            result: Awaitable[object] = invoke()  # type: ignore[assignment] # it is async
             return await result
+        returned = await self._called_in_thread(invoke)
+        return await returned if inspect.isawaitable(returned) else returned
 
+    async def _called_in_thread(self, invoke: Callable[[], object]) -> object:
+        """Call a sync tool in a thread and return its result. This is trio code."""
         # Each of these tools holds a thread while it waits for the next.
         threads, deepest = self._recorder.threads, self._recorder.settings.max_run_depth
         if threads.depth() > deepest:
@@ -135,8 +148,21 @@ class ToolCall:
             self._begun = True
 
         # In a list: trio refuses a coroutine as the result of a thread, and this one is awaited here.
-        (returned,) = await threads.run(self._run.user, lambda: [function(**self._arguments)], begun)
-        return await returned if inspect.isawaitable(returned) else returned
+        (returned,) = await threads.run(self._run.user, lambda: [invoke()], begun)
+        return returned
+
+    def _encoded(self) -> bytes:
+        """Return the data of ``tool_executing``. Raise RuntimeError if the call was opened before."""
+        if self._entered:
+            raise RuntimeError(
+                f"call {self.id} of {self.name} was entered already: its id stands for one pair of events"
+            )
+        return self._recorder.encode({"tool": self.name, "arguments": self._redacted()})
+
+    def _record(self, data: bytes) -> None:
+        self._entered = True
+        self._started = trio.current_time()
+        self._recorder.record("tool_executing", data, self._run.id, self.id, name=self.name)
 
     def _redacted(self) -> object:
         try:
@@ -153,13 +179,19 @@ class ToolCall:
             self._recorder.close("tool_completed", data, self._run.id, self.id)
 
     def _outcome(self, error: BaseException | None) -> Outcome:
-        if error is None:
-            return Outcome(Status.OK, self.result)
+        return Outcome(Status.OK, self.result) if error is None else self.outcome_of(error)
+
+    def outcome_of(self, error: BaseException) -> Outcome:
+        """Return the outcome of a call that ends with ``error``."""
         if self._timed_out:
             return Outcome.stopped(Status.TIMEOUT, text_of(error))
-        if only_cancelled(error):
+        if self._is_cancelled(error):
             return Outcome.stopped(self._run.cancelled_as, "the call was cancelled")
         return Outcome.failed(error)
+
+    def _is_cancelled(self, error: BaseException) -> bool:
+        """Return whether ``error`` is only a cancellation."""
+        return only_cancelled(error)
 
 
 async def _call_orderly(scope: trio.CancelScope, call: Awaitable[object]) -> object:

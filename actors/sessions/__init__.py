@@ -2,6 +2,7 @@
 
 from actors.runs._agents import Agent, AgentFunction, Agents
 from actors.runs._context import RunContext, current_run
+from actors.runs._open_call import OpenCall
 from actors.runs._run import Run
 from actors.runs._tool_threads import ToolThreadsStatistics
 from actors.runs._tools import ToolCall
@@ -32,6 +33,7 @@ __all__ = [
     "CommitterStatistics",
     "Cursor",
     "Listener",
+    "OpenCall",
     "QuotaStatistics",
     "Run",
     "RunContext",
