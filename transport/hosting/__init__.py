@@ -4,6 +4,7 @@
 notebooks. The web server runs on asyncio (uvloop too) or on trio.
 """
 
-from transport.hosting._hosted import hosted, lifespan
+from transport.hosting._hosted import hosted
+from transport.hosting._lifespan import lifespan
 
 __all__ = ["hosted", "lifespan"]

@@ -1,10 +1,10 @@
-"""An app inside a foreign event loop: the block :func:`hosted`, and :func:`lifespan` for web applications."""
+"""An app inside a foreign event loop: the block :func:`hosted`, for tests, notebooks and other programs."""
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sniffio
 
@@ -12,7 +12,7 @@ from actors import ConfigError
 from transport._running import Host
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
     from actors import EventLog
     from transport._running import Server
@@ -39,43 +39,18 @@ async def hosted(app: Greenroom, *, log: str | EventLog | None = None) -> AsyncG
         LogError: The log cannot be opened.
         RestartLimit: The app failed again and again and its supervision gave up. The block is cancelled.
     """
-    if _library() == "trio":
+    if running_library() == "trio":
         async with app.running_in(partial(Host, "trio"), log=log) as server:
             yield server
         return
-    from transport.hosting._guest import Guest  # noqa: PLC0415 - it imports asyncio, which trio does without
+    from transport.hosting._guest import in_guest  # noqa: PLC0415 - it imports asyncio, which trio does without
 
-    guest = Guest(app, log)
-    server = await guest.start()
-    try:
-        yield server
-    except BaseException:
-        guest.hurry()
-        raise
-    finally:
-        await guest.stop()
+    async with in_guest(app, log) as guest:
+        yield guest.server
 
 
-def lifespan(
-    app: Greenroom, *, log: str | EventLog | None = None
-) -> Callable[[Any], AbstractAsyncContextManager[None]]:
-    """Return a lifespan for a web application, which runs the app: ``FastAPI(lifespan=lifespan(app))``.
-
-    Args:
-        app: The app.
-        log: The log to use in place of the log that was passed to ``Greenroom``.
-    """
-
-    @asynccontextmanager
-    async def run(_: Any) -> AsyncGenerator[None]:
-        async with hosted(app, log=log):
-            yield
-
-    return run
-
-
-def _library() -> str:
-    """Return the library of the running event loop: asyncio or trio."""
+def running_library() -> str:
+    """Return the library of the running event loop: ``asyncio`` or ``trio``. Raise ConfigError if there is none."""
     try:
         library = sniffio.current_async_library()
     except sniffio.AsyncLibraryNotFoundError:

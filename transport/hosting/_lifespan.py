@@ -1,0 +1,112 @@
+"""``lifespan``: an app that runs as long as the web application around it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from actors import ConfigError, RestartLimit
+from actors.eventlog.memory import MemoryLog
+from actors.failures import shown
+from transport._running import Host
+from transport.hosting._hosted import running_library
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from actors import EventLog
+    from transport.app import Greenroom
+
+Lifespan: TypeAlias = "Callable[[Any], AbstractAsyncContextManager[Any]]"
+"""What FastAPI and Starlette take as ``lifespan``."""
+
+
+def lifespan(
+    app: Greenroom,
+    *,
+    log: str | EventLog | None = None,
+    drain_first: bool = True,
+    then: Lifespan | None = None,
+) -> Lifespan:
+    """Return a lifespan for a web application, which runs the app: ``FastAPI(lifespan=lifespan(app))``.
+
+    The app starts before the web application takes its first request. At the end it drains: clients are sent away, and
+    runs go on for up to ``drain_seconds``. Then ``then`` ends, and then the app.
+
+    Args:
+        app: The app.
+        log: The log to use in place of the log that was passed to ``Greenroom``.
+        drain_first: Whether SIGTERM and SIGINT first send the clients away, and then reach the web server. It takes at
+            most 3 seconds. Without it, a web server such as uvicorn closes the connections before the app can say when
+            its clients should come back.
+        then: The web application's own lifespan, for example with its database. It runs inside the app's: it can start
+            runs, and runs can use what it opened until they have drained.
+
+    Raises:
+        ConfigError: ``then`` is no lifespan. At the start of the web application also the errors of :func:`hosted`, and
+            if ``WEB_CONCURRENCY`` asks for several workers while the log is in memory.
+        RestartLimit: At the end, if the app's supervision gave up. The web server is then stopped as by SIGTERM.
+    """
+    if then is not None and not callable(then):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
+        raise ConfigError(f"then must be a lifespan: a function with @asynccontextmanager, not {shown(then)}")
+
+    @asynccontextmanager
+    async def run(web_app: Any) -> AsyncGenerator[Any]:
+        _require_one_worker(log or app.log)
+        running = _on_trio(app, log) if running_library() == "trio" else _on_asyncio(app, log, drain_first)
+        async with running as drain, _inner(then, web_app) as state:
+            yield state
+            await drain()
+
+    return run
+
+
+@asynccontextmanager
+async def _on_trio(app: Greenroom, log: str | EventLog | None) -> AsyncGenerator[Callable[[], Any]]:
+    """Run the app, and yield the function that drains it."""
+    async with app.running_in(partial(Host, "trio"), log=log) as server:
+        yield partial(server.drain, app.settings.drain_seconds)
+
+
+@asynccontextmanager
+async def _on_asyncio(
+    app: Greenroom,
+    log: str | EventLog | None,
+    drain_first: bool,  # noqa: FBT001 - the public name's own keyword
+) -> AsyncGenerator[Callable[[], Any]]:
+    """Run the app, and yield the function that drains it."""
+    # Not at the top, since they import asyncio, which a server on trio does without.
+    from transport.hosting._guest import in_guest  # noqa: PLC0415 - as above
+    from transport.hosting._signals import goodbye_first, is_worker, stop_web_server  # noqa: PLC0415 - as above
+
+    try:
+        async with in_guest(app, log, stop_web_server) as guest:
+            with goodbye_first(guest) if drain_first else nullcontext():
+                yield partial(guest.call, guest.server.drain, app.settings.drain_seconds)
+    except RestartLimit:
+        if is_worker():
+            guest.loop.call_soon(signal.raise_signal, signal.SIGTERM)
+        raise
+
+
+def _inner(then: Lifespan | None, web_app: Any) -> AbstractAsyncContextManager[Any]:
+    """Return the web application's own lifespan."""
+    if then is None:
+        return nullcontext()
+    manager: object = then(web_app)
+    if not isinstance(manager, AbstractAsyncContextManager):
+        raise ConfigError(f"then must be a lifespan: put @asynccontextmanager above {shown(then)}")
+    return manager  # pyright: ignore[reportUnknownVariableType]  # as unknown as the state that it yields
+
+
+def _require_one_worker(log: str | EventLog) -> None:
+    """Raise ConfigError if the web server has several workers, and each of them would have a log of its own."""
+    workers = os.environ.get("WEB_CONCURRENCY", "")
+    if (log == "memory:" or isinstance(log, MemoryLog)) and workers.isdecimal() and int(workers) > 1:
+        raise ConfigError(
+            f"WEB_CONCURRENCY asks for {workers} workers, and a log in memory belongs to one process: each worker "
+            "would have sessions of its own. Run one worker (WEB_CONCURRENCY=1)"
+        )
