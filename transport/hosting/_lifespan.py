@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from actors import EventLog
     from transport.app import Greenroom
+    from transport.hosting._guest import Guest
 
 Lifespan: TypeAlias = "Callable[[Any], AbstractAsyncContextManager[Any]]"
 """What FastAPI and Starlette take as ``lifespan``."""
@@ -82,12 +83,13 @@ async def _on_asyncio(
     from transport.hosting._guest import in_guest  # noqa: PLC0415 - as above
     from transport.hosting._signals import goodbye_first, is_worker, stop_web_server  # noqa: PLC0415 - as above
 
+    guest: Guest | None = None
     try:
         async with in_guest(app, log, stop_web_server) as guest:
             with goodbye_first(guest) if drain_first else nullcontext():
                 yield partial(guest.call, guest.server.drain, app.settings.drain_seconds)
     except RestartLimit:
-        if is_worker():
+        if guest is not None and is_worker():
             guest.loop.call_soon(signal.raise_signal, signal.SIGTERM)
         raise
 
@@ -96,10 +98,10 @@ def _inner(then: Lifespan | None, web_app: Any) -> AbstractAsyncContextManager[A
     """Return the web application's own lifespan."""
     if then is None:
         return nullcontext()
-    manager: object = then(web_app)
-    if not isinstance(manager, AbstractAsyncContextManager):
+    manager = then(web_app)
+    if not isinstance(manager, AbstractAsyncContextManager):  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
         raise ConfigError(f"then must be a lifespan: put @asynccontextmanager above {shown(then)}")
-    return manager  # pyright: ignore[reportUnknownVariableType]  # as unknown as the state that it yields
+    return manager
 
 
 def _require_one_worker(log: str | EventLog) -> None:
