@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from actors import ActorSystem, Sessions
+    from actors import ActorSystem, Sessions, SupervisorRef
     from actors.loop.asyncio_host import AsyncioHost
     from transport.auth import Authenticate
     from transport.settings import Settings
@@ -80,6 +80,7 @@ class Server:
     """The WebSocket endpoint, which serves the connections of clients."""
     host: Host
     """The event loop around the server. Code of :mod:`transport.hosting` and of asyncio agents needs it."""
+    _supervisor: SupervisorRef
     certificate: Certificate | None = None
     """The TLS certificate. ``certificate.reload()`` reads its files again, as SIGHUP does. None without TLS."""
 
@@ -116,6 +117,14 @@ class Server:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.endpoint.say_goodbye)
             await self.sessions.drain(seconds)
+
+    async def end_runs(self, seconds: float) -> None:
+        """Drain, and then end the runs that have not finished, and all sessions. The log stays open.
+
+        Cancellation: as for :meth:`drain`.
+        """
+        await self.drain(seconds)
+        await self._supervisor.terminate_child("sessions")
 
 
 class OneRun:
@@ -195,8 +204,9 @@ async def open_server(  # noqa: PLR0913 - the parts of a server
     endpoint = Endpoint(sessions, authenticate, settings, bound.listeners, allowed, certificate=certificate)
     children = [*sessions.children(), endpoint.child()]
     async with open_system() as system:
-        await system.supervise(SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=children), "greenroom")
-        server = Server(bound.url(certificate), system, sessions, endpoint, place, certificate)
+        spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=children)
+        supervisor = await system.supervise(spec, "greenroom")
+        server = Server(bound.url(certificate), system, sessions, endpoint, place, supervisor, certificate)
         try:
             yield server
         except BaseException:

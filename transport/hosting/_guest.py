@@ -153,7 +153,7 @@ class _Block:
         self._cancelled = False
 
     def on_ended(self, _: object) -> None:
-        """Stop the server, or cancel the block, unless somebody asked for the end of the app."""
+        """Stop the server, or cancel the block, unless the end of the app was asked for."""
         if not self._guest.leaving and not self._stop_server():
             self._cancelled = self._task.cancel()
 

@@ -1,4 +1,4 @@
-"""``lifespan``: an app that runs as long as the web application around it."""
+"""An app that runs as long as the web application around it: ``lifespan``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transport.hosting._guest import Guest
 
 Lifespan: TypeAlias = "Callable[[Any], AbstractAsyncContextManager[Any]]"
-"""What FastAPI and Starlette take as ``lifespan``."""
+"""A lifespan of FastAPI and Starlette."""
 
 
 def lifespan(
@@ -35,7 +35,7 @@ def lifespan(
     """Return a lifespan for a web application, which runs the app: ``FastAPI(lifespan=lifespan(app))``.
 
     The app starts before the web application takes its first request. At the end it drains: clients are sent away, and
-    runs go on for up to ``drain_seconds``. Then ``then`` ends, and then the app.
+    runs go on for up to ``drain_seconds``, after which they are cancelled. Then ``then`` ends, and then the app.
 
     Args:
         app: The app.
@@ -44,7 +44,7 @@ def lifespan(
             most 3 seconds. Without it, a web server such as uvicorn closes the connections before the app can say when
             its clients should come back.
         then: The web application's own lifespan, for example with its database. It runs inside the app's: it can start
-            runs, and runs can use what it opened until they have drained.
+            runs, and what it opened is there until the last run has ended.
 
     Raises:
         ConfigError: ``then`` is no lifespan. At the start of the web application also the errors of :func:`hosted`, and
@@ -69,7 +69,7 @@ def lifespan(
 async def _on_trio(app: Greenroom, log: str | EventLog | None) -> AsyncGenerator[Callable[[], Any]]:
     """Run the app, and yield the function that drains it."""
     async with app.running_in(partial(Host, "trio"), log=log) as server:
-        yield partial(server.drain, app.settings.drain_seconds)
+        yield partial(server.end_runs, app.settings.drain_seconds)
 
 
 @asynccontextmanager
@@ -87,7 +87,7 @@ async def _on_asyncio(
     try:
         async with in_guest(app, log, stop_web_server) as guest:
             with goodbye_first(guest) if drain_first else nullcontext():
-                yield partial(guest.call, guest.server.drain, app.settings.drain_seconds)
+                yield partial(guest.call, guest.server.end_runs, app.settings.drain_seconds)
     except RestartLimit:
         if guest is not None and is_worker():
             guest.loop.call_soon(signal.raise_signal, signal.SIGTERM)
