@@ -10,12 +10,13 @@ import trio
 import trio.testing
 from fastapi import FastAPI
 
-from actors import Run
 from transport import Greenroom
 from transport.hosting import lifespan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from actors import Run
 
 NOTES = os.open(os.environ["NOTES"], os.O_WRONLY)
 
