@@ -164,9 +164,13 @@ class _Exchange:
             except wire.gone:
                 pass
             finally:
-                await wire.abort()
-                wire.forget()
-                nursery.cancel_scope.cancel()
+                try:
+                    if wire.finish():
+                        await wire.linger()
+                finally:
+                    await wire.abort()
+                    wire.forget()
+                    nursery.cancel_scope.cancel()
 
     async def _listen(self) -> None:
         while data := await self._ours.receive_some():

@@ -169,10 +169,14 @@ async def test_idle_connection(autojump_clock: MockClock) -> None:
 
 
 async def test_client_that_never_stops(autojump_clock: MockClock) -> None:
-    """After a refusal, a client that goes on sending is read for a short time only, then its connection is closed."""
+    """After a refusal, a client that goes on sending is read for a short time only, then its connection is closed.
+
+    Meanwhile the connection counts against no limit.
+    """
     async with running_site() as site:
         client = await site.connect()
         assert (await client.ask(b"\0")).status == 400
+        await site.wait_for_connections(0)
         began = trio.current_time()
         with suppress(trio.BrokenResourceError):
             while True:

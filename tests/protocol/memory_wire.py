@@ -41,6 +41,8 @@ class MemoryWire:
         self.answer: Accept | Reject | None = None
         self.closed: tuple[int, str] | None = None
         """Code and reason of the close frame. None if no close frame was written."""
+        self.refused = False
+        """Whether the wire itself has written the last words, so that the connection must linger."""
         self.lingered = self.aborted = self.broken = False
         self.progress = 0
         """Number of times that the connection noted progress of the client."""
@@ -140,6 +142,10 @@ class MemoryWire:
     async def close(self, code: int, reason: str) -> None:
         """Note the close frame."""
         self.closed = (code, reason)
+
+    def finish(self) -> bool:
+        """Return whether the client was refused by the wire, as the test says."""
+        return self.refused
 
     async def linger(self) -> None:
         """Note that the connection waits for the client's end."""

@@ -100,6 +100,7 @@ async def test_close_by_wire_has_no_second_goodbye() -> None:
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         assert wire.owner is not None
         assert wire.owner.on_too_big(1009, "a message may have 1024 bytes")
+        wire.refused = True
         wire.leave()
         await trio.testing.wait_all_tasks_blocked()
         assert (wire.of_type("goodbye"), wire.closed) == ([], None)

@@ -15,7 +15,7 @@ from protocol.wire import Ended, greeted, wait_for_connections
 from websockets.exceptions import ConnectionClosed
 
 from transport.protocol.limits import CONTROL_CHARACTERS
-from transport.server._trio_wire import FRAMES_PER_TURN
+from transport.server._counted_frames import FRAMES_PER_TURN
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

@@ -13,10 +13,14 @@ import pytest
 import trio
 import websockets.sync.client
 from _tls import Authority
+from protocol.raw import frame
+from protocol.threaded import PATIENCE
+from rfc6455.peer import UPGRADE
 
 from actors import AgentOutput, ConfigError, Run
 from transport import Greenroom, connect
-from transport.server import _connection
+from transport.protocol.websocket import close_message
+from transport.server import _connection, _trio_wire
 from transport.server.tls import RECORD_BYTES, Certificate
 
 if TYPE_CHECKING:
@@ -83,6 +87,35 @@ async def test_slow_reader(authority: Authority, server: Server) -> None:
                 if count == 200:
                     break
                 await trio.lowlevel.checkpoint()
+
+
+def refused(server: Server, context: ssl.SSLContext, data: bytes) -> bytes:
+    """Send a request for a WebSocket and then ``data``. Return everything that the server sends, up to its end."""
+    with (
+        socket.create_connection(("127.0.0.1", port_of(server)), PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as client,
+    ):
+        client.sendall(UPGRADE)
+        assert client.recv(RECORD_BYTES).startswith(b"HTTP/1.1 101")
+        client.sendall(data)
+        words = b""
+        while more := client.recv(RECORD_BYTES):
+            words += more
+        client.sendall(data)
+        return words
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_last_words(
+    authority: Authority, server: Server, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client whose frame is refused reads why, and the end of the stream, while it still sends much over TLS."""
+    monkeypatch.setattr(_trio_wire, "LINGER_SECONDS", 3 * PATIENCE)
+    context = authority.trusting()
+    context.maximum_version = version
+    data = frame(3) + b"x" * 1_000_000
+    words = await trio.to_thread.run_sync(partial(refused, server, context, data))
+    assert words.endswith(close_message(1002, words[words.rindex(b"\x88") + 4 :].decode()))
 
 
 def converse(url: str, context: ssl.SSLContext) -> tuple[str | bytes, str | None]:

@@ -8,9 +8,11 @@ import pytest
 import trio
 import trio.testing
 from protocol.agents import make_app
+from protocol.threaded import PATIENCE
 from rfc6455.frames import CONTINUATION, PING, TEXT, close, frame, message, question
 from rfc6455.peer import HELLO, UPGRADE
 
+from transport.server import _trio_wire
 from transport.server._connection import UPGRADE_SECONDS
 
 if TYPE_CHECKING:
@@ -28,6 +30,16 @@ FRAMES = {
     "fragments": message(question(), 5),
     "a long length": frame(TEXT, question(size=70_000))[:100],
 }
+
+REFUSED = {
+    "an opcode without a meaning": frame(3),
+    "no UTF-8": frame(TEXT, b"\xff"),
+    "too many bytes": frame(TEXT, b"x" * 65_537),
+    "too many fragments": message(b"", *[0] * 1024),
+}
+"""Frames after which the server reads no more frames."""
+MORE = frame(TEXT, question()) * 20_000
+"""More than the server has read when it refuses a frame, and less than it discards."""
 
 
 def parts() -> Iterator[ParameterSet]:
@@ -77,6 +89,24 @@ def test_reset(data: bytes, steps: int, target: Target) -> None:
         begin(peer, steps)
         peer.send(data)
         peer.reset()
+        target.check_no_connection_is_left()
+    target.check_neighbour()
+
+
+@pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
+def test_client_that_goes_on_sending(data: bytes, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a client's frames are refused, it sees the end of the stream behind the close frame, without a wait.
+
+    It may have sent more, and may still send: its connection is not reset, so that it can read why it was refused.
+    """
+    monkeypatch.setattr(_trio_wire, "LINGER_SECONDS", 3 * PATIENCE)
+    with target.connect() as peer:
+        begin(peer, 2)
+        peer.socket.sendall(data + MORE)
+        assert [peer.hear()[0] for _ in range(2)] == ["goodbye", "close"]
+        assert peer.socket.recv(1) == b""
+        peer.socket.sendall(MORE)
+        peer.end_sending()
         target.check_no_connection_is_left()
     target.check_neighbour()
 

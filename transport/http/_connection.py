@@ -108,7 +108,9 @@ class PageConnection:
             going = await self._answer(request)
             self._busy = False
             if not going:
-                await self._stream.linger()
+                self._port.admission.remove(self)
+                with self._port.admission.lingering(self):
+                    await self._stream.linger()
                 return
             self._port.admission.await_request(self)
 

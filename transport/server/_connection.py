@@ -27,6 +27,7 @@ from transport.server._requests import Requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from actors.spi import Attachment
     from transport.auth import User
@@ -114,9 +115,7 @@ class Connection:
                     _note_end(self._life.id, self._wire.gone, passed_on(raised))
                 finally:
                     self._let_go()
-                    await self._wire.abort()
-                    self._wire.forget()
-                    nursery.cancel_scope.cancel()
+                    await _end(self._wire, self._life, self._context.connections.lingering(self))
         except BaseException as raised:  # noqa: BLE001 - the border: nothing of a connection passes
             _note_end(self._life.id, self._wire.gone, passed_on(raised))
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -136,8 +135,6 @@ class Connection:
                         # Here, and not a coroutine deeper: this is where an idle connection waits.
                         going = self._receive(await self._wire.receive())
         except self._wire.gone:
-            if self._life.closing is not None:
-                await self._wire.linger()
             return
         if upgraded:
             with trio.move_on_after(CLOSE_SECONDS, shield=True):
@@ -308,6 +305,19 @@ async def _say_goodbye(
     detach()
     wire.send(server_frames.goodbye(closing.code, closing.reason, closing.retry_ms))
     await wire.close(closing.code, closing.reason)
+
+
+async def _end(wire: Wire, life: Lifetime, lingering: AbstractContextManager[None]) -> None:
+    """Close the wire, after a short time in which a refused client can read the reason. End the other tasks."""
+    try:
+        if wire.finish():
+            # Shielded: a task of the wire's library may fail meanwhile. `Connection.drop` ends this.
+            with trio.CancelScope(shield=True) as life.scope, lingering:
+                await wire.linger()
+    finally:
+        await wire.abort()
+        wire.forget()
+        life.nursery.cancel_scope.cancel()
 
 
 def _note_end(connection: str, gone: tuple[type[Exception], ...], raised: BaseException) -> None:

@@ -15,8 +15,8 @@ from transport.protocol.handshake import Reject, plain_answer
 from transport.protocol.health import probe_in, whole_answer
 from transport.protocol.request_head import RequestHead
 from transport.protocol.websocket import close_message, text_message
+from transport.server._counted_frames import CountedFrames
 from transport.server._wire import UpgradeRequest
-from transport.server._write_buffer import WriteBuffer
 from transport.server._wsproto import forget_handshake, websocket_of
 
 if TYPE_CHECKING:
@@ -29,18 +29,7 @@ if TYPE_CHECKING:
     from transport.settings import Settings
 
 LINGER_SECONDS = 2.0
-"""Time in seconds for which the peer's bytes are read and discarded after this side has sent a close frame."""
-# Limit of the bytes that are discarded then. *Without it, a peer that never stops sending would keep its connection.*
-_LINGER_BYTES = 4 * 1024 * 1024
-FRAMES_PER_TURN = 3
-"""Number of frames that trio-websocket gets at once. A frame takes about 20 µs, and no other task runs meanwhile.
-
-An event needs several turns of the loop on its way to the clients, and waits for these frames of each busy client in
-each turn. With fewer frames, the turns themselves would take most of the time of a long read.
-"""
-# A read with fewer bytes, all of them inside a frame, counts as a fragment. *A message that comes byte by byte costs as
-# much as one in as many fragments.*
-_SMALL_READ = 64
+"""Time limit in seconds for the peer to read the last words, and to close its side of the connection."""
 # The beginning of trio-websocket's own reason for 1009. A peer that closes with 1009 itself gets its own reason back:
 # the two cases differ by this beginning.
 _TOO_BIG = b"Exceeded maximum message size"
@@ -48,7 +37,7 @@ _TOO_BIG = b"Exceeded maximum message size"
 _CLOSE = b"\x88"
 
 
-class TrioWire(WriteBuffer):
+class TrioWire(CountedFrames):
     """A :class:`~transport.server._wire.Wire` (the WebSocket under a connection) over any trio stream.
 
     trio-websocket does the handshake, reads messages and answers pings. Text messages are not sent by trio-websocket:
@@ -57,11 +46,6 @@ class TrioWire(WriteBuffer):
     """
 
     __slots__ = (
-        "_discarding",
-        "_open",
-        "_owner",
-        "_scanner",
-        "_settings",
         "_upgrading",
         "_websocket",
         "address",
@@ -82,23 +66,12 @@ class TrioWire(WriteBuffer):
         address: str,
         settings: Settings,
     ) -> None:
-        super().__init__(stream, sock, slow_seconds=settings.slow_seconds)
+        super().__init__(stream, sock, settings)
         self.address = address
-        self._settings = settings
-        self._scanner: FrameScanner | None = None
-        """The counter of the peer's frames. None before the peer's request has arrived."""
-        self._discarding: int | None = None
-        """Number of bytes that are still read and discarded, before the stream counts as ended.
-
-        None while the peer's bytes are handed on.
-        """
-        self._owner: WireOwner | None = None
         self._upgrading: trio.CancelScope | None = None
         """The cancel scope of the upgrade, while the upgrade is in progress."""
         self._websocket: WebSocketConnection | None = None
         """The WebSocket of trio-websocket. None before the upgrade."""
-        self._open = False
-        """Whether the upgrade was accepted and no close frame was sent yet."""
 
     @property
     def is_open(self) -> bool:
@@ -116,7 +89,7 @@ class TrioWire(WriteBuffer):
             self._upgrading = scope
             if (head := await self._read_head()) is None:
                 return None
-            # If trio-websocket refuses the request by itself, it continues to wait for it: `on_closed` ends that.
+            # If trio-websocket refuses the request by itself, it continues to wait for it: `aclose` ends that.
             request = await wrap_server_stream(
                 nursery, self, max_message_size=self._settings.max_frame_bytes, receive_buffer_size=None
             )
@@ -124,6 +97,7 @@ class TrioWire(WriteBuffer):
             asked = UpgradeRequest(request.path, request.proposed_subprotocols, tuple(_decoded(headers)))
             answer = owner.on_upgrade(asked)
             if isinstance(answer, Reject):
+                self._discard()
                 await _reject(request, answer)
                 return None
             # From here on frames of the peer can arrive.
@@ -151,6 +125,7 @@ class TrioWire(WriteBuffer):
                 self._owner.on_bad_request(fault)
                 self.write(plain_answer(Reject(400, fault)))
                 await self.drained()
+                self._discard()
                 return None
         if (probe := probe_in(head.data)) is not None:
             self.write(whole_answer(probe, self._owner.health()))
@@ -184,36 +159,52 @@ class TrioWire(WriteBuffer):
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame and wait for the peer's close frame. See :meth:`.Wire.close`."""
-        if self._websocket is not None:
+        if self._open and self._discarding is not None:
+            # The peer's close frame is among the bytes that are discarded: nothing would find it.
+            self._open = False
+            self.write(close_message(code, reason))
+        elif self._websocket is not None:
             await self._websocket.aclose(code, reason)
 
+    def finish(self) -> bool:
+        """Write a goodbye and a close frame after bytes that are not WebSocket frames. See :meth:`.Wire.finish`."""
+        if (fault := _fault_of(self._websocket)) is not None:
+            if self._open:
+                self._open = False
+                self.write(_farewell(int(fault.code), close_codes.truncate_reason(fault.reason or "")))
+            self._discard()
+        return self._discarding is not None and not self._open
+
     async def linger(self) -> None:
-        """Read and discard the remaining bytes of the peer. See :meth:`.Wire.linger`."""
-        self._discard()
-        with trio.move_on_after(LINGER_SECONDS, shield=True):
+        """End the writing, then read and discard the remaining bytes of the peer. See :meth:`.Wire.linger`."""
+        with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            # A socket has taken the last words already. Any other stream takes them in a task.
+            await self.drained()
+            if isinstance(self._stream, trio.abc.HalfCloseableStream):
+                await self._stream.send_eof()
+            # The library's task may read, too. Both find the end: of the stream, or of the bytes to discard.
             await self.receive_some()
 
     async def abort(self) -> None:
         """Close the stream at once, without waiting for the peer. See :meth:`.Wire.abort`."""
-        # After such bytes the library's task closes the stream, too. This call must not be faster than that task.
-        if _fault_of(self._websocket) is not None:
-            await self.aclose()
-        await trio.aclose_forcefully(self)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await super().aclose()
 
     async def aclose(self) -> None:
-        """Close the stream. If the peer has sent bytes that are not valid WebSocket frames, first tell it the reason.
+        """Close the stream for trio-websocket. After the last words, do nothing: :meth:`linger` and :meth:`abort` come.
 
-        trio-websocket would close the stream without any message in that case. Cancellation: the stream is closed.
+        *If a socket with unread bytes were closed, the system would reset the connection, and the peer might lose the
+        last words.*
         """
-        try:
-            if (fault := _fault_of(self._websocket)) is not None:
-                if self._open:
-                    self._open = False
-                    self.write(_farewell(int(fault.code), close_codes.truncate_reason(fault.reason or "")))
-                # A socket has taken these bytes already. Any other stream, such as TLS, takes them in a task.
-                with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError):
-                    await self.drained()
-        finally:
+        if self._upgrading is not None:
+            # The library has refused the request by itself, or the first frames are wrong while the answer is still
+            # being sent. *A peer that reads nothing would otherwise stay until the time of the upgrade is over.*
+            self._discard()
+            self._upgrading.cancel()
+        if self.finish():
+            await trio.lowlevel.checkpoint()
+        else:
             await super().aclose()
 
     def forget(self) -> None:
@@ -223,48 +214,6 @@ class TrioWire(WriteBuffer):
         garbage collection.
         """
         self._owner = self._websocket = None
-
-    # The frames that come in
-
-    def part_of(self, data: bytes | bytearray) -> bytes | bytearray | None:
-        """Return the next frames of the peer, at most :data:`FRAMES_PER_TURN`. Keep the rest for the next read.
-
-        The peer's request for a WebSocket is returned as it is.
-        """
-        if not data:
-            return data
-        if self._discarding is not None:
-            self._discarding -= len(data)
-            return None if self._discarding > 0 else b""
-        if self._scanner is None:
-            return data
-        end = self._scanner.scan(data, FRAMES_PER_TURN)
-        if not self._allows(self._scanner, end):
-            self._discard()
-            return None
-        if end < len(data):
-            self.unread = bytes(data[end:])
-            return data[:end]
-        return data
-
-    def _allows(self, scanned: FrameScanner, size: int) -> bool:
-        """Report the scanned frames to the owner. Return False if they must not be handed on."""
-        if self._owner is None:
-            return False
-        if scanned.most_fragments > self._settings.max_fragments:
-            self._owner.on_too_many_fragments()
-            return False
-        # In a closing handshake, nothing takes the messages that still come, and nothing else counts them.
-        fragments = scanned.later_fragments if self._open else scanned.data_frames
-        if size < _SMALL_READ and not scanned.begun:
-            fragments += 1
-        return not (scanned.controls or fragments) or self._owner.on_frames(scanned.controls, fragments)
-
-    def _discard(self) -> None:
-        """Hand on no more bytes of the peer. Read and discard a limited number of them."""
-        self.unread = b""
-        if self._discarding is None:
-            self._discarding = _LINGER_BYTES
 
     # Notifications of the write buffer
 
@@ -278,11 +227,6 @@ class TrioWire(WriteBuffer):
         if self._owner is not None:
             self._owner.on_stuck()
 
-    def on_closed(self) -> None:
-        """Cancel an upgrade that is still in progress, since no request can come on a closed stream."""
-        if self._upgrading is not None:
-            self._upgrading.cancel()
-
     def amend(self, data: bytes) -> bytes:
         """Return a goodbye and a close frame, if ``data`` is the close frame for a message that was too large.
 
@@ -294,6 +238,7 @@ class TrioWire(WriteBuffer):
         code = close_codes.MESSAGE_TOO_BIG
         if data[2:4] != code.to_bytes(2, "big") or not data.startswith(_TOO_BIG, 4):
             return data
+        self._discard()
         reason = f"a message may have {self._settings.max_frame_bytes} bytes"
         if self._owner is None or not self._owner.on_too_big(code, reason):
             return data

@@ -162,11 +162,18 @@ class Wire(Protocol):
         Cancellation: the stream is closed without waiting for the peer's answer.
         """
 
-    async def linger(self) -> None:
-        """Read and discard the peer's bytes for a short time, after this side has sent a close frame.
+    def finish(self) -> bool:
+        """Write the last words, if the client's bytes were not WebSocket frames: a goodbye and a close frame.
 
-        *If a socket is closed while it has unread bytes, the system resets the connection. Then it can happen that the
-        client never gets the close frame with the reason.*
+        Return whether :meth:`linger` must be called before :meth:`abort`: the client was refused, and may still send.
+        """
+        ...
+
+    async def linger(self) -> None:
+        """Let the client read the last words, and wait until it closes its side. The wire limits the time.
+
+        Nothing more is written, and the client's bytes are discarded. *If a socket is closed while it has unread bytes,
+        the system resets the connection. Then it can happen that the client never gets the reason.*
         """
 
     async def abort(self) -> None:

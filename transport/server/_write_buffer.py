@@ -83,12 +83,6 @@ class WriteBuffer(ReadBuffer):
         A peer is stuck if no data could be sent for ``slow_seconds``, or if too much data is kept. The kept data stays.
         """
 
-    def on_closed(self) -> None:
-        """Handle the close of the stream. Must not wait.
-
-        This class does nothing; a subclass can override the method.
-        """
-
     def amend(self, data: bytes) -> bytes:
         """Return the bytes to write in place of ``data``, which the WebSocket library sends.
 
@@ -164,7 +158,6 @@ class WriteBuffer(ReadBuffer):
     async def aclose(self) -> None:
         """Close the stream. Data that was not sent is lost. This can be called more than once."""
         self._break()
-        self.on_closed()
         await self._stream.aclose()
 
     def _try(self, data: bytes) -> int:

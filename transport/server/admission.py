@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
@@ -12,7 +13,7 @@ from transport.server._refusals import Reason
 from transport.server._silent import SilentConnections
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from transport.server._refusals import RefusalLog
     from transport.settings import Settings
@@ -21,6 +22,11 @@ MAX_WITHOUT_ROOM = 64
 """Maximum number of connections beyond a limit that have sent no request yet. Each will get 503 as its answer.
 
 If there are more such connections, the oldest of them are dropped without an answer.
+"""
+MAX_LINGERING = 64
+"""Maximum number of connections that have ended and still wait, so that their clients can read the last words.
+
+If there are more such connections, the oldest of them are closed at once.
 """
 _WORDS = {Reason.SERVER_FULL: "too many connections", Reason.ADDRESS_FULL: "too many connections from this address"}
 
@@ -61,6 +67,10 @@ class Admission(Generic[C]):
         """The connections within the limits that have sent no complete request yet."""
         self._without_room: dict[C, None] = {}
         """The connections that were beyond a limit when they came. They do not count against any limit."""
+        self._lingering: dict[C, None] = {}
+        """The connections that have ended, and only wait for their clients. They do not count against any limit."""
+        self.may_linger = True
+        """Whether ended connections wait for their clients. False while the server ends."""
         self._all_gone = trio.lowlevel.ParkingLot()
         self.going_away = False
         """Whether the server is shutting down, so that no more connections are accepted."""
@@ -140,11 +150,36 @@ class Admission(Generic[C]):
         if connection in self._open:
             self._silent.add(connection)
 
+    @contextmanager
+    def lingering(self, connection: C) -> Generator[None]:
+        """Keep a connection that was removed for the time of the block, so that its client can read the last words.
+
+        If there are too many such connections, the oldest is dropped.
+        """
+        self._lingering[connection] = None
+        while len(self._lingering) > (MAX_LINGERING if self.may_linger else 0):
+            self._drop_lingering()
+        try:
+            yield
+        finally:
+            self._lingering.pop(connection, None)
+
+    def end_lingering(self) -> None:
+        """Drop all connections that have ended and still wait for their clients, since the server ends."""
+        self.may_linger = False
+        while self._lingering:
+            self._drop_lingering()
+
     async def wait_all_gone(self) -> None:
         """Wait until no connection is open."""
         # A loop: when the last one has gone, another may have come, only to be refused.
         while self._open:
             await self._all_gone.park()
+
+    def _drop_lingering(self) -> None:
+        oldest = next(iter(self._lingering))
+        del self._lingering[oldest]
+        oldest.drop()
 
     def _place(self, connection: C) -> None:
         """Give room to a silent connection. If there is none, keep the connection without room, for a short time."""

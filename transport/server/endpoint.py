@@ -134,16 +134,21 @@ class Endpoint:
                 self._accepting = None
 
     async def _run(self) -> None:
+        connections = self._context.connections
         async with trio.open_nursery() as nursery:
+            connections.may_linger = True
             nursery.start_soon(self._context.flusher.run)
             nursery.start_soon(self._context.heartbeat.run)
             nursery.start_soon(self._watchdog.run)
             with trio.CancelScope() as self._accepting:
                 async with trio.open_nursery() as accepting:
                     # An endpoint that is restarted while the server goes away accepts nothing any more.
-                    for listener in () if self._context.connections.going_away else self._listeners:
+                    for listener in () if connections.going_away else self._listeners:
                         accepting.start_soon(self._context.stage.run, listener, self._begin, nursery)
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                connections.end_lingering()
 
     async def serve(self, stream: trio.abc.Stream, sock: socket.socket | None = None, address: str = "") -> None:
         """Serve one connection on any stream until the connection ends, and close the stream.
