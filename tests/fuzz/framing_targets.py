@@ -120,6 +120,9 @@ class _Owner:
 
     def on_stuck(self) -> None: ...
 
+    def close(self, code: int, reason: str) -> None:
+        raise AssertionError("no web server is under the wire")
+
     def on_frames(self, controls: int, fragments: int) -> bool:
         assert controls or fragments
         return True

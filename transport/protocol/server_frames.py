@@ -235,6 +235,11 @@ def events_message(lines: Sequence[bytes]) -> bytes:
     return b"".join((text_head(len(joined) + _EVENTS_FRAME_BYTES), _EVENTS_HEAD, joined, _EVENTS_TAIL))
 
 
+def events(lines: Sequence[bytes]) -> bytes:
+    """Return an ``events`` frame, for a WebSocket library that adds the header of the message itself."""
+    return b"".join((_EVENTS_HEAD, b",".join(lines), _EVENTS_TAIL))
+
+
 def history(id_: str, lines: Sequence[bytes], *, more: bool) -> bytes:
     """Return a ``history`` frame: the answer to the history request ``id_``.
 

@@ -1,8 +1,8 @@
 """The contract between the logic of a connection and the WebSocket that carries its messages.
 
 The logic (``_connection``, ``_delivery``, ``_requests``) uses only this module. A wire is a WebSocket under a
-connection. The class in ``_trio_wire`` is the only wire so far. A wire for an ASGI server would need the methods below,
-and nothing else.
+connection. There are two kinds: ``_trio_wire`` on a socket of this server, and ``transport.hosting._wire_asgi`` through
+an ASGI server.
 """
 
 from __future__ import annotations
@@ -67,6 +67,9 @@ class WireOwner(Protocol):
         Return False if the client has sent too many. Then the connection ends, and the wire hands on nothing more.
         """
         ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the connection with ``code``, after a goodbye: a web server under the wire is about to end it."""
 
     def on_too_many_fragments(self) -> None:
         """Close the connection: a message of the client has too many fragments. The wire hands on nothing more."""

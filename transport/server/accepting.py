@@ -96,6 +96,13 @@ class AcceptStage:
                 else:
                     log_line(logger, logging.INFO, "a connection ended before it was accepted: %s", error)
 
+    def allow(self, address: str) -> bool:
+        """Count a new connection from ``address``. Return False if it must not be served."""
+        if self.rates.allow(address):
+            return True
+        self._note_too_fast()
+        return False
+
     def allow_client(self, address: str) -> bool:
         """Count a connection of a client that a trusted proxy has named. Return False if it must not be served."""
         if self.rates.allow_client(address):
@@ -104,9 +111,8 @@ class AcceptStage:
         return False
 
     def _take(self, sock: socket.socket, address: str, begin: Begin, nursery: trio.Nursery) -> None:
-        if not self.rates.allow(address):
+        if not self.allow(address):
             sock.close()
-            self._note_too_fast()
             return
         # The connection's own coroutine is the task: each coroutine above it would be held for as long.
         nursery.start_soon(begin(_prepared(sock), sock, address))

@@ -109,6 +109,8 @@ class Endpoint:
             heartbeat=heartbeat,
             time=time,
         )
+        self._contexts: dict[Authenticate, ServerContext] = {}
+        """The contexts of connections that have an auth function of their own."""
         self._opener = opener_for(settings, certificate, refusals)
         self._watchdog = Watchdog(time, settings.loop_stall_seconds)
         self._listeners = listeners
@@ -162,9 +164,23 @@ class Endpoint:
         """
         await self.serve_wire(self._trio_wire(stream, sock, address))
 
-    async def serve_wire(self, wire: Wire) -> None:
-        """Serve one connection on a wire (any kind of WebSocket) until it ends. Errors are logged, not raised."""
-        await self._connection(wire).run()
+    async def serve_wire(self, wire: Wire, authenticate: Authenticate | None = None) -> None:
+        """Serve one connection on a wire (any kind of WebSocket) until it ends. Errors are logged, not raised.
+
+        Args:
+            wire: The wire. The wire's ``address`` counts for ``max_connections_per_address``.
+            authenticate: The auth function of this connection, in place of the endpoint's own. The function is kept as
+                long as the endpoint, so give the same function for many connections.
+        """
+        await self._connection(wire, authenticate).run()
+
+    def allow_client(self, address: str) -> bool:
+        """Count a new connection that a web server has accepted. Return False if it must not be served.
+
+        The rates are those of connections that the endpoint accepts itself: ``handshakes_per_second`` and
+        ``handshakes_per_address_per_second``.
+        """
+        return self._context.stage.allow(address)
 
     async def say_goodbye(self) -> None:
         """Stop accepting connections, close all open connections with 1001, and wait until all have ended.
@@ -216,11 +232,19 @@ class Endpoint:
     def _trio_wire(self, stream: trio.abc.Stream, sock: socket.socket | None, address: str) -> TrioWire:
         return TrioWire(stream, sock, address, self.settings)
 
-    def _connection(self, wire: Wire) -> Connection:
+    def _connection(self, wire: Wire, authenticate: Authenticate | None = None) -> Connection:
         """Make a new connection, and add it to the open connections. The caller must run the connection."""
-        connection = Connection(self._context, wire)
+        connection = Connection(self._context_with(authenticate), wire)
         self._context.connections.add(connection)
         return connection
+
+    def _context_with(self, authenticate: Authenticate | None) -> ServerContext:
+        """Return the context of connections that have an auth function of their own, or the endpoint's context."""
+        if authenticate is None:
+            return self._context
+        if authenticate not in self._contexts:
+            self._contexts[authenticate] = attrs.evolve(self._context, authenticate=authenticate)
+        return self._contexts[authenticate]
 
 
 class EndpointActor(Actor):

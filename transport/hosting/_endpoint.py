@@ -1,0 +1,96 @@
+"""The endpoint as an ASGI application, on the web server's own port."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from actors import ConfigError
+from actors.failures import shown
+from transport.app import Greenroom
+from transport.hosting._request import MountedRequest, is_reachable
+from transport.hosting._user import FoundUser, checked_function, found_user
+from transport.hosting._wire_asgi import AsgiWire
+from transport.protocol.handshake import Reject
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from transport._running import Host, Server
+    from transport.hosting._asyncio_call import AsyncioCall
+    from transport.hosting._trio_call import TrioCall
+    from transport.hosting._user import UserFunction
+    from transport.server._wire import Wire
+
+_TOO_FAST = Reject(503, "connections from this address come too fast")
+_NO_WEBSOCKET = b"this is the address of a WebSocket\n"
+
+
+def endpoint(app: Greenroom, *, user: UserFunction | None = None) -> ASGIApp:
+    """Return the WebSocket endpoint as an ASGI application, for a web framework that :func:`mount` does not know.
+
+    Args:
+        app: The app. It must run in the same event loop as the web server: see :func:`~transport.hosting.lifespan`.
+        user: A function that finds the user of each request: see :func:`mount`.
+
+    Raises:
+        ConfigError: An argument cannot be used.
+    """
+    if not isinstance(app, Greenroom):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
+        raise ConfigError(f"the endpoint serves a Greenroom, not {shown(app)}")
+    return MountedEndpoint(app, checked_function(user))
+
+
+class MountedEndpoint:
+    """The ASGI application of :func:`endpoint`."""
+
+    def __init__(self, app: Greenroom, user: UserFunction | None) -> None:
+        self._app = app
+        self._user = user
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection. A plain HTTP request is told that this is the address of a WebSocket."""
+        if scope["type"] != "websocket":
+            await _refuse_http(send)
+            return
+        server = self._app.server
+        request = self._request(scope)
+        if not server.endpoint.allow_client(request.address):
+            for message in request.refusal(_TOO_FAST):
+                await send(message)
+            return
+        await receive()  # websocket.connect
+        call = _call(server.host)
+        wire = AsgiWire(request, send, call, self._app.settings)
+        await call.serve(wire, self._connection(server, wire), receive)
+
+    def _request(self, scope: Scope) -> MountedRequest:
+        strangers = self._user is None and self._app.auth is None
+        if strangers and is_reachable(scope):
+            raise ConfigError(
+                "other machines can reach this address, and without authentication every user is the same: give "
+                "mount(…, user=…) a function that finds the user of a request, or Greenroom(auth=…) an auth function"
+            )
+        return MountedRequest(scope, None if self._user is None else FoundUser(self._user), strict=strangers)
+
+    def _connection(self, server: Server, wire: Wire) -> Callable[[], Awaitable[None]]:
+        return partial(server.endpoint.serve_wire, wire, None if self._user is None else found_user)
+
+
+def _call(host: Host) -> AsyncioCall | TrioCall:
+    # Imported here, since each needs its library only.
+    if host.asyncio is not None:
+        from transport.hosting._asyncio_call import AsyncioCall  # noqa: PLC0415 - as said
+
+        return AsyncioCall(host.asyncio)
+    from transport.hosting._trio_call import TrioCall  # noqa: PLC0415 - as said
+
+    return TrioCall(host.nursery)
+
+
+async def _refuse_http(send: Send) -> None:
+    headers: list[Any] = [(b"content-type", b"text/plain; charset=utf-8"), (b"upgrade", b"websocket")]
+    await send({"type": "http.response.start", "status": 426, "headers": headers})
+    await send({"type": "http.response.body", "body": _NO_WEBSOCKET})
