@@ -1,4 +1,4 @@
-"""Tests that run twice, on trio and on asyncio, each in virtual time.
+"""Tests that run on trio and on asyncio: in virtual time, or with a real server.
 
 A test for both loops waits with anyio and with the functions here. The client under test is the client of the loop.
 """
@@ -8,21 +8,25 @@ from __future__ import annotations
 import asyncio
 import inspect
 import selectors
+import threading
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import pytest
 import trio
 import trio.testing
+import uvloop
 
 import transport.client.asyncio
 from transport.client import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from selectors import SelectorKey
 
+    from transport import Greenroom
     from transport.client import Client
 
 
@@ -97,29 +101,95 @@ def client_of_this_loop(*args: Any, **options: Any) -> AbstractAsyncContextManag
     return (transport.client.asyncio.connect if on_asyncio() else connect)(*args, **options)
 
 
+@asynccontextmanager
+async def serving(app: Greenroom, **options: Any) -> AsyncGenerator[str]:
+    """Run the server of ``app`` during the block, and return its URL. For a test on asyncio it runs in a thread."""
+    if on_asyncio():
+        thread = _ServerThread(app, options)
+        await asyncio.to_thread(thread.start)
+        try:
+            yield thread.url
+        finally:
+            await asyncio.to_thread(thread.stop)
+    else:
+        async with app.running(**options) as server:
+            yield server.url
+
+
+class _ServerThread:
+    """A thread with a trio run in which a server runs."""
+
+    def __init__(self, app: Greenroom, options: dict[str, Any]) -> None:
+        self._app = app
+        self._options = options
+        self._thread = threading.Thread(target=partial(trio.run, self._serve))
+        self._changed = threading.Event()
+        self._stopping: trio.Event
+        self._token: trio.lowlevel.TrioToken
+        self.url = ""
+
+    async def _serve(self) -> None:
+        self._stopping, self._token = trio.Event(), trio.lowlevel.current_trio_token()
+        try:
+            async with self._app.running(**self._options) as server:
+                self.url = server.url
+                self._changed.set()
+                await self._stopping.wait()
+        finally:
+            self._changed.set()
+
+    def start(self) -> None:
+        self._thread.start()
+        self._changed.wait()
+        assert self.url, "the server did not start"
+
+    def stop(self) -> None:
+        self._token.run_sync_soon(self._stopping.set)
+        self._thread.join()
+
+
 def _run_trio(test: Callable[[], Awaitable[None]]) -> None:
-    trio.run(test, clock=trio.testing.MockClock(autojump_threshold=0), strict_exception_groups=True)
+    trio.run(test, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-def _run_asyncio(test: Callable[[], Awaitable[None]]) -> None:
+def _run_asyncio(new_loop: Callable[[], asyncio.AbstractEventLoop], test: Callable[[], Awaitable[None]]) -> None:
     async def main() -> None:
         await test()
         left = asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}
         assert not left, f"tasks are left: {left}"
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())
 
 
-RUNNERS = {"asyncio": _run_asyncio, "trio": _run_trio}
+Test: TypeAlias = "Callable[..., Awaitable[None]]"
+IN_VIRTUAL_TIME: dict[str, Callable[[Test], None]] = {"asyncio": partial(_run_asyncio, VirtualLoop), "trio": _run_trio}
+IN_REAL_TIME: dict[str, Callable[[Test], None]] = {
+    "asyncio": partial(_run_asyncio, asyncio.new_event_loop),
+    "trio": trio.run,
+    "uvloop": partial(_run_asyncio, uvloop.new_event_loop),
+}
 
 
-def on_both_loops(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Make two tests of an async test: on asyncio and on trio. Marks go above this decorator."""
+def on_both_loops(test: Test) -> Callable[..., None]:
+    """Make two tests of an async test: on asyncio and on trio, in virtual time. Marks go above this decorator."""
+    return _on_loops(test, IN_VIRTUAL_TIME)
 
-    @pytest.mark.parametrize("loop", sorted(RUNNERS))
+
+def on_real_loops(test: Test) -> Callable[..., None]:
+    """Make three tests of an async test: on asyncio, trio and uvloop. Marks go above this decorator."""
+    return _on_loops(test, IN_REAL_TIME)
+
+
+def on_asyncio_loops(test: Test) -> Callable[..., None]:
+    """Make two tests of an async test: on asyncio and uvloop, in real time. Marks go above this decorator."""
+    return _on_loops(test, {name: run for name, run in IN_REAL_TIME.items() if name != "trio"})
+
+
+def _on_loops(test: Test, runners: dict[str, Callable[[Test], None]]) -> Callable[..., None]:
+    @pytest.mark.parametrize("loop", sorted(runners))
     def run(loop: str, **arguments: Any) -> None:
-        RUNNERS[loop](partial(test, **arguments))
+        runners[loop](partial(test, **arguments))
 
     own = inspect.signature(test)
     loop = inspect.Parameter("loop", inspect.Parameter.KEYWORD_ONLY)

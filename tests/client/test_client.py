@@ -12,7 +12,8 @@ import trio
 import trio.testing
 import wsproto
 import wsproto.events
-from _both_loops import jump, on_both_loops, settle
+from _both_loops import client_of_this_loop, jump, on_both_loops, settle
+from _raw_peers import RawStream, raw_peers
 from _scripted_server import Peer, scripted
 from client.scripts import stay_connected, take_items, until_back
 
@@ -346,24 +347,20 @@ async def test_stalled_loop_does_not_drop_the_server(late: float, connections: i
         assert client.statistics().connections == 2
 
 
-async def test_connect_seconds(
-    autojump_clock: MockClock,
-) -> None:
+@on_both_loops
+async def test_connect_seconds() -> None:
     """The client ends an attempt to connect if the server does not answer within ``connect_seconds``."""
-    ends: list[Any] = []
 
-    async def open_stream(*_: object) -> trio.abc.Stream:
-        await trio.lowlevel.checkpoint()
-        ours, theirs = trio.testing.memory_stream_pair()
-        ends.append(theirs)
-        return ours
+    async def silent(_: RawStream) -> None:
+        await anyio.sleep_forever()
 
-    async with connect("ws://memory", "s1", open_stream=open_stream, connect_seconds=3, rng=Random(1)) as client:
-        await trio.sleep(2.9)
-        assert client.statistics().failures == 0
-        await trio.sleep(0.11)
-        assert client.state == "waiting"
-        assert client.statistics().last_failure == "1006: no answer to the upgrade"
+    async with raw_peers(silent) as options:
+        async with client_of_this_loop("ws://memory", "s1", connect_seconds=3, rng=Random(1), **options) as client:
+            await anyio.sleep(2.9)
+            assert client.statistics().failures == 0
+            await anyio.sleep(0.11)
+            assert client.state == "waiting"
+            assert client.statistics().last_failure == "1006: no answer to the upgrade"
 
 
 @pytest.mark.parametrize("send_too", [True, False])
@@ -390,23 +387,36 @@ async def test_hang_up_during_the_upgrade(
         assert client.statistics().failures >= 2
 
 
-async def test_unanswered_close(autojump_clock: MockClock) -> None:
+async def upgrade(stream: RawStream) -> None:
+    """Accept the client's upgrade, and do nothing else."""
+    protocol = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
+    protocol.receive_data(await stream.receive_some())
+    await stream.send_all(protocol.send(wsproto.events.AcceptConnection()))
+    await anyio.sleep_forever()
+
+
+@on_both_loops
+async def test_unanswered_close() -> None:
     """If the server does not answer the client's close frame, the client's block ends after 2 s."""
-    ends: list[Any] = []
+    async with raw_peers(upgrade) as options:
+        async with client_of_this_loop("ws://memory", "s1", **options):
+            await settle()
+            start = anyio.current_time()
+        assert anyio.current_time() == start + 2
 
-    async def open_stream(*_: object) -> trio.abc.Stream:
-        ours, theirs = trio.testing.memory_stream_pair()
-        ends.append(theirs)
-        return ours
 
-    async def upgrade(stream: trio.abc.Stream) -> None:
+@on_both_loops
+async def test_close_without_hanging_up() -> None:
+    """The code of a close frame counts, even if the server keeps the network connection open."""
+
+    async def close(stream: RawStream) -> None:
         protocol = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
-        protocol.receive_data(bytes(await stream.receive_some(4096)))
+        protocol.receive_data(await stream.receive_some())
         await stream.send_all(protocol.send(wsproto.events.AcceptConnection()))
+        await stream.send_all(protocol.send(wsproto.events.CloseConnection(4501, "a token is required")))
+        await anyio.sleep_forever()
 
-    async with connect("ws://memory", "s1", open_stream=open_stream):
-        await trio.testing.wait_all_tasks_blocked()
-        await upgrade(ends[0])
-        await trio.testing.wait_all_tasks_blocked()
-        start = trio.current_time()
-    assert trio.current_time() == start + 2
+    async with raw_peers(close) as options, client_of_this_loop("ws://memory", "s1", **options) as client:
+        with anyio.fail_after(3), pytest.raises(ConnectionClosedForGood) as ended:
+            await anext(client.events())
+        assert (ended.value.code, ended.value.reason) == (4501, "a token is required")

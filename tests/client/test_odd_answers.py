@@ -7,20 +7,24 @@ import hashlib
 import ssl
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import anyio
 import hypothesis.strategies as st
 import pytest
 import trio
 import trio.testing
+from _both_loops import IN_VIRTUAL_TIME, client_of_this_loop, on_both_loops
+from _raw_peers import RawStream, raw_peers
 from _scale import scaled
 from _scripted_server import Peer, scripted
 from hypothesis import given, settings
-from trio.testing import MockClock
 
 from transport.client import Client, connect
 from transport.errors import ConnectionClosedForGood, HandshakeRejected, ServerBrokeProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from trio.testing import MockClock
 
 Answer: TypeAlias = "Callable[[bytes], Iterable[bytes]]"
 """A function that takes the client's upgrade request and returns the peer's answer, in parts."""
@@ -47,38 +51,25 @@ async def connect_to_peer(answer: Answer, *, stays: bool = False, seconds: float
     answer. With ``drip``, it waits so many seconds after each part.
     """
 
-    async def peer(stream: trio.StapledStream[Any, Any]) -> None:
-        try:
-            request = b""
-            while b"\r\n\r\n" not in request:
-                request += bytes(await stream.receive_some())
-            for part in answer(request):
-                await stream.send_all(part)
-                await trio.sleep(drip)
-            while stays and await stream.receive_some():
-                pass
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+    async def peer(stream: RawStream) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            request += await stream.receive_some()
+        for part in answer(request):
+            await stream.send_all(part)
+            await anyio.sleep(drip)
+        while stays and await stream.receive_some():
             pass
-        finally:
-            await trio.aclose_forcefully(stream)
 
-    async with trio.open_nursery() as nursery:
-
-        async def open_stream(*_: object) -> trio.abc.Stream:
-            await trio.lowlevel.checkpoint()
-            mine, theirs = trio.testing.memory_stream_pair()
-            nursery.start_soon(peer, theirs)
-            return mine
-
-        failure: ConnectionClosedForGood | None = None
-        with trio.move_on_after(seconds):
+    failure: ConnectionClosedForGood | None = None
+    async with raw_peers(peer) as options:
+        with anyio.move_on_after(seconds):
             try:
-                async with connect("ws://memory", "s1", open_stream=open_stream) as client:
+                async with client_of_this_loop("ws://memory", "s1", **options) as client:
                     async for _ in client.events():
                         pass
             except ConnectionClosedForGood as error:
                 failure = error
-        nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
     return client
@@ -131,7 +122,8 @@ ENDS: dict[str, Answer] = {
 
 @pytest.mark.parametrize("stays", [False, True])
 @pytest.mark.parametrize("name", COMES_BACK)
-async def test_client_retries_after_a_temporary_answer(name: str, stays: bool, autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_client_retries_after_a_temporary_answer(name: str, stays: bool) -> None:
     """After an answer that may be temporary, the client tries again, whether the peer then hangs up or stays silent."""
     client = await connect_to_peer(COMES_BACK[name], stays=stays)
     assert client.statistics().failures >= 2
@@ -139,19 +131,22 @@ async def test_client_retries_after_a_temporary_answer(name: str, stays: bool, a
 
 
 @pytest.mark.parametrize("name", ENDS)
-async def test_client_ends_after_a_final_answer(name: str, autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_client_ends_after_a_final_answer(name: str) -> None:
     """After an HTTP refusal or an invalid frame, the client ends with one ConnectionClosedForGood, not with a group."""
     with pytest.raises(ConnectionClosedForGood):
         await connect_to_peer(ENDS[name])
 
 
-async def test_slow_answer_has_connect_seconds(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_slow_answer_has_connect_seconds() -> None:
     """If a peer sends one byte a second, the client gives up the attempt after ``connect_seconds`` and tries again."""
     client = await connect_to_peer(lambda _: [b"H"] * 100, drip=1.0, seconds=100.0)
     assert 4 <= client.statistics().failures <= 12
 
 
-async def test_endless_refusal_is_cut(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_endless_refusal_is_cut() -> None:
     """If the answer to an upgrade is larger than a mebibyte, the client closes the connection and reads no more."""
     taken = parts = 0
 
@@ -181,9 +176,10 @@ ANSWERS = st.one_of(
 )
 
 
+@pytest.mark.parametrize("loop", IN_VIRTUAL_TIME)
 @given(answer=ANSWERS, cut=st.integers(0, 400), stays=st.booleans())
 @settings(max_examples=scaled(150, 1_500), deadline=None)
-def test_any_answer_is_a_retry_or_one_error(answer: tuple[bytes, bytes], cut: int, *, stays: bool) -> None:
+def test_any_answer_is_a_retry_or_one_error(answer: tuple[bytes, bytes], cut: int, *, stays: bool, loop: str) -> None:
     """After any bytes from a peer, the client either tries again or ends with one ConnectionClosedForGood."""
     begin, rest = answer
 
@@ -199,7 +195,7 @@ def test_any_answer_is_a_retry_or_one_error(answer: tuple[bytes, bytes], cut: in
             return
         assert client.statistics().failures >= 1
 
-    trio.run(main, clock=MockClock(autojump_threshold=0))
+    IN_VIRTUAL_TIME[loop](main)
 
 
 # --- what opens the stream --------------------------------------------------------------------------------------------
@@ -311,7 +307,8 @@ async def test_server_without_tls() -> None:
 # --- nothing of an old attempt ----------------------------------------------------------------------------------------
 
 
-async def test_goodbye_counts_for_one_connection(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_goodbye_counts_for_one_connection() -> None:
     """The ``retry_ms`` of a goodbye decides only the next delay. After that the client uses its own delays again."""
 
     async def parting(peer: Peer) -> None:
@@ -330,7 +327,8 @@ async def test_goodbye_counts_for_one_connection(autojump_clock: MockClock) -> N
     assert server.connections[-1] - server.connections[1] > 1
 
 
-async def test_goodbye_renews_the_token_once(autojump_clock: MockClock) -> None:
+@on_both_loops
+async def test_goodbye_renews_the_token_once() -> None:
     """After a goodbye with "token expired", the client gets one new token.
 
     Later failures do not make it get another.

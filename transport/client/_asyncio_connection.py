@@ -28,7 +28,7 @@ from transport.client._ended import (
     ended_by_failure,
     ended_by_status,
 )
-from transport.protocol.close_codes import NO_STATUS
+from transport.protocol.close_codes import NO_STATUS, NOT_UTF_8
 from transport.protocol.handshake import SUBPROTOCOL
 
 if TYPE_CHECKING:
@@ -48,17 +48,20 @@ _NEXT_ADDRESS_SECONDS = 0.25
 """Time after which the next address of a host is tried as well, in seconds (RFC 8305, section 5)."""
 _QUEUE = 4
 """Number of messages that wait between the socket and the client. With more, the library stops to read."""
+
 _EXPECTED = (WebSocketException, OSError)
 """Exceptions caused by the network, or by a peer that does not follow this protocol."""
 
 
 class _Websocket(ClientConnection):
-    """The library's connection, which waits for the peer to hang up after a close frame. Here, not permanently."""
+    """The library's connection. The library waits until the peer hangs up; here, this wait has an end."""
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        # Otherwise `recv` would wait for the peer to hang up, and the close code would be known only after that.
-        if self.protocol.close_expected():
+        if self.protocol.handshake_exc is not None:
+            self.transport.abort()  # otherwise an answer without an end would be read until the deadline
+        elif self.protocol.close_expected():
+            # Otherwise a close code would be known only after the peer has hung up.
             self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
 
@@ -167,6 +170,9 @@ def _ended_by_close(closed: ConnectionClosed) -> Ended:
 
     This is the peer's frame, or the frame with which the library refused a message of the peer.
     """
+    if isinstance(closed.__cause__, UnicodeDecodeError):
+        # Texts are decoded when they are read. Perhaps the peer has hung up since, without a close frame.
+        return Ended(NOT_UTF_8, "a message that is not UTF-8")
     first = closed.rcvd if closed.sent is None or closed.rcvd_then_sent else closed.sent
     # The stream ended without a close frame.
     return Ended(NO_STATUS, "") if first is None else Ended(int(first.code), first.reason)

@@ -1,0 +1,332 @@
+"""The client on asyncio keeps asyncio's rules: loops, threads, cancellation, tasks and sockets that are left."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import wsproto
+import wsproto.events
+from _both_loops import (
+    VirtualLoop,
+    client_of_this_loop,
+    on_asyncio_loops,
+    on_both_loops,
+    on_real_loops,
+    serving,
+    settle,
+)
+from _raw_peers import RawStream, raw_peers
+from _scripted_server import Peer, scripted
+from _tls import Authority
+from client.scripts import stay_connected, take_items
+from client.test_client_against_server import make_app, until_completed
+from client.test_odd_answers import WELCOME, frame, upgrade_answer
+
+from actors import AgentOutput
+from transport.client import connect as connect_on_trio
+from transport.client.asyncio import Client, connect
+from transport.errors import ClientClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+
+def on_asyncio(test: Callable[[], Awaitable[None]]) -> None:
+    """Run a test on asyncio in virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(test())  # type: ignore[arg-type]  # each test is an async function
+
+
+# --- the right loop ---------------------------------------------------------------------------------------------------
+
+
+def in_a_thread(function: Callable[[], Any]) -> BaseException:
+    """Return the exception that ``function`` raises in a thread."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001 - it is returned
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    (error,) = raised
+    return error
+
+
+CALLS: dict[str, Callable[[Client], Any]] = {
+    "start": lambda client: client.start("a"),
+    "history": lambda client: client.history(0),
+    "typing": lambda client: client.typing(active=True),
+    "events": lambda client: anext(client.events()),
+    "signals": lambda client: anext(client.signals()),
+    "states": lambda client: anext(client.states()),
+}
+
+
+@pytest.mark.parametrize("name", [*CALLS, "reconnect"])
+@on_both_loops
+async def test_call_from_a_thread(name: str) -> None:
+    """A call from another thread raises a RuntimeError that says how to call, and changes nothing."""
+
+    async with scripted(stay_connected) as server, server.connect() as client:
+        await settle()
+
+        async def call() -> None:
+            await CALLS[name](client)
+
+        foreign = [lambda: asyncio.run(call()), lambda: trio.run(call)] if name in CALLS else [client.reconnect]
+        for function in foreign:
+            error = in_a_thread(function)
+            assert type(error) is RuntimeError
+            assert "from a thread, call it with" in str(error)
+        assert client.statistics().commands == 0
+        assert client.state == "live"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_call_from_a_guest_of_the_same_loop(name: str) -> None:
+    """A trio task gets a RuntimeError for a call on a client on asyncio, even if trio is a guest of the same loop."""
+
+    async def main() -> None:
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        async with connect("ws://127.0.0.1:9", "s1") as client:
+
+            async def guest() -> str:
+                with pytest.raises(RuntimeError, match="only in the asyncio loop that connected it"):
+                    await CALLS[name](client)
+                with pytest.raises(RuntimeError, match=r"transport\.client\.connect"):
+                    async with connect("ws://127.0.0.1:9", "s1"):
+                        pytest.fail("it was accepted")
+                return "checked"
+
+            outcomes: list[Any] = []
+
+            def on_end(outcome: Any) -> None:
+                outcomes.append(outcome)
+                done.set()
+
+            trio.lowlevel.start_guest_run(
+                guest,
+                run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+                done_callback=on_end,
+            )
+            await done.wait()
+            assert outcomes[0].unwrap() == "checked"
+
+    asyncio.run(main())
+
+
+def test_connect_in_the_wrong_loop() -> None:
+    """``connect`` of one event loop raises a RuntimeError in the other. The error names the right function."""
+
+    async def on_trio() -> None:
+        async with connect("ws://127.0.0.1:9", "s1"):
+            pytest.fail("it was accepted")
+
+    async def on_asyncio_() -> None:
+        async with connect_on_trio("ws://127.0.0.1:9", "s1"):
+            pytest.fail("it was accepted")
+
+    with pytest.raises(RuntimeError, match=r"in trio transport\.client\.connect"):
+        trio.run(on_trio)
+    with pytest.raises(RuntimeError, match=r"in asyncio transport\.client\.asyncio\.connect"):
+        asyncio.run(on_asyncio_())
+
+
+# --- cancellation -----------------------------------------------------------------------------------------------------
+
+
+def test_timeout_of_asyncio() -> None:
+    """``asyncio.timeout`` and ``wait_for`` end any wait of the client, and the client goes on."""
+
+    async def script(peer: Peer) -> None:
+        await peer.welcome(latest=1)
+        await asyncio.sleep(10)
+        await peer.events(1)
+        await peer.closed_by_client()
+
+    async def main() -> None:
+        async with scripted(script) as server, server.connect() as client:
+            events = client.events()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await anext(events)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.start("a"), 1)
+            assert client.statistics().commands == 0
+            assert await take_items(events, 1) == [1]
+
+    on_asyncio(main)
+
+
+def test_cancelled_task_closes_its_client() -> None:
+    """If the task with the client's block is cancelled, the server sees the end of the connection at once."""
+    ends: list[int | None] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        ends.append((await peer.closed_by_client())[0])
+
+    async def follow(server: Any) -> None:
+        async with server.connect() as client:
+            async for _ in client.events():
+                pytest.fail("there are no events")
+
+    async def main() -> None:
+        async with scripted(script) as server:
+            task = asyncio.create_task(follow(server))
+            await settle()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await settle()
+        assert ends == [1006]
+
+    on_asyncio(main)
+
+
+@pytest.mark.parametrize("phase", ["connecting", "upgrading", "waiting"])
+def test_cancelled_while_not_connected(phase: str) -> None:
+    """If the client's task is cancelled in any phase of an attempt, nothing of the attempt is left."""
+
+    async def silent(_: RawStream) -> None:
+        await asyncio.sleep(10**6)
+
+    async def never(*_: object) -> Any:
+        await asyncio.sleep(10**6)
+
+    async def refuse(*_: object) -> Any:
+        raise ConnectionRefusedError("nobody there")
+
+    async def follow(options: dict[str, Any]) -> None:
+        async with connect("ws://memory", "s1", connect_seconds=1000, **options) as client:
+            await client.start("a")
+
+    async def main() -> None:
+        async with raw_peers(silent) as options:
+            choices = {"connecting": {"open_socket": never}, "upgrading": options, "waiting": {"open_socket": refuse}}
+            task = asyncio.create_task(follow(choices[phase]))
+            await settle()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    on_asyncio(main)
+
+
+def test_leaving_ends_the_calls_of_other_tasks() -> None:
+    """When the client's block ends, a call of another task raises ClientClosed, and an iterator ends."""
+
+    async def main() -> None:
+        async with scripted(stay_connected) as server:
+            async with server.connect() as client:
+                call = asyncio.create_task(client.start("a"))
+                rest = asyncio.create_task(take_all(client))
+                await settle()
+            with pytest.raises(ClientClosed):
+                await call
+            assert await rest == []
+
+    async def take_all(client: Client) -> list[Any]:
+        return [event async for event in client.events()]
+
+    on_asyncio(main)
+
+
+# --- peers ------------------------------------------------------------------------------------------------------------
+
+
+def test_server_that_stops_reading() -> None:
+    """If the server stops reading, the calls wait, and the client's block ends at once: no close frame fits."""
+
+    async def stops(stream: RawStream) -> None:
+        await stream.send_all(upgrade_answer(await stream.receive_some()) + frame(WELCOME))
+        await asyncio.sleep(10**6)
+
+    async def main() -> None:
+        async with raw_peers(stops) as options:
+            async with connect("ws://memory", "s1", **options) as client:
+                calls = [asyncio.create_task(client.send("x" * 60_000)) for _ in range(20)]
+                await settle()
+                assert client.statistics().commands == 20
+                start = asyncio.get_running_loop().time()
+            assert asyncio.get_running_loop().time() == start
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(end) for end in ends} == {ClientClosed}
+
+    on_asyncio(main)
+
+
+def test_many_messages_wait_in_the_network() -> None:
+    """While the application takes no events, the client stops reading: the server cannot send more."""
+    sent = 0
+
+    async def flood(stream: RawStream) -> None:
+        nonlocal sent
+        protocol = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
+        protocol.receive_data(await stream.receive_some())
+        await stream.send_all(protocol.send(wsproto.events.AcceptConnection()) + frame(WELCOME))
+        text = "x" * 8_000
+        for seq in range(1, 1001):
+            event = f'{{"seq":{seq},"ts":1,"type":"user_message","data":{{"text":"{text}"}}}}'
+            await stream.send_all(frame(f'{{"type":"events","events":[{event}]}}'.encode()))
+            sent = seq
+
+    async def main() -> None:
+        async with raw_peers(flood) as options:
+            async with connect("ws://memory", "s1", buffer_events=10, patience=1000, **options) as client:
+                await settle()
+                assert client.statistics().waiting == 10
+                assert sent < 200
+                assert await take_items(client.events(), 500) == list(range(1, 501))
+
+    on_asyncio(main)
+
+
+# --- real servers -----------------------------------------------------------------------------------------------------
+
+
+@on_real_loops
+async def test_tls_with_an_own_authority(tmp_path: Path) -> None:
+    """A client with an ``ssl_context`` trusts the authority in it. Without it, the attempt fails and says why."""
+    authority = Authority(tmp_path)
+    async with serving(make_app(settings=authority.issue()), port=0) as url:
+        assert url.startswith("wss:")
+        async with client_of_this_loop(url, "s1", ssl_context=authority.trusting()) as client:
+            await client.start("echo", "a")
+            assert any(isinstance(event, AgentOutput) for event in await until_completed(client.events()))
+        async with client_of_this_loop(url, "s1") as client:
+            async for _ in client.states():
+                if client.last_failure:
+                    break
+            assert client.last_failure.startswith("1006: cannot connect: ")
+            assert "certificate verify failed" in client.last_failure
+
+
+@on_asyncio_loops
+async def test_several_clients_in_one_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several clients in one loop follow their own sessions. Proxies in the environment do not count."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+
+    async def follow(url: str, session: str) -> list[str]:
+        async with connect(url, session) as client:
+            await client.start("echo", f"{session} and more")
+            seen = await until_completed(client.events())
+            return [event.text for event in seen if isinstance(event, AgentOutput)]
+
+    async with serving(make_app(), port=0) as url:
+        by_name = url.replace("127.0.0.1", "localhost")
+        names = [f"s{number}" for number in range(8)]
+        texts = await asyncio.gather(*(follow(by_name, name) for name in names))
+    assert texts == [[name, "and", "more"] for name in names]
