@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 import trio
 import wsproto
@@ -150,7 +151,7 @@ def test_timeout_of_asyncio() -> None:
 
     async def script(peer: Peer) -> None:
         await peer.welcome(latest=1)
-        await asyncio.sleep(10)
+        await anyio.sleep(10)
         await peer.events(1)
         await peer.closed_by_client()
 
@@ -199,10 +200,10 @@ def test_cancelled_while_not_connected(phase: str) -> None:
     """If the client's task is cancelled in any phase of an attempt, nothing of the attempt is left."""
 
     async def silent(_: RawStream) -> None:
-        await asyncio.sleep(10**6)
+        await anyio.sleep_forever()
 
     async def never(*_: object) -> Any:
-        await asyncio.sleep(10**6)
+        await anyio.sleep_forever()
 
     async def refuse(*_: object) -> Any:
         raise ConnectionRefusedError("nobody there")
@@ -251,7 +252,7 @@ def test_server_that_stops_reading() -> None:
 
     async def stops(stream: RawStream) -> None:
         await stream.send_all(upgrade_answer(await stream.receive_some()) + frame(WELCOME))
-        await asyncio.sleep(10**6)
+        await anyio.sleep_forever()
 
     async def main() -> None:
         async with raw_peers(stops) as options:
