@@ -108,15 +108,15 @@ class Server:
     async def drain(self, seconds: float) -> None:
         """Refuse new runs, close the connections, and meanwhile wait up to ``seconds`` for the runs to finish.
 
+        Clients that do not answer their goodbye are waited for up to 2 s, but not for longer than ``seconds``.
+
         At its end, a ``running()`` block drains by itself, and then closes unfinished runs as ``cancelled``. A second
         drain does not wait for longer than the first.
 
         Cancellation: perhaps some clients are still connected, and some runs unfinished. New clients and runs are still
         refused.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.endpoint.say_goodbye)
-            await self.sessions.drain(seconds)
+        await _drain(self, seconds, goodbyes=seconds)
 
     async def end_runs(self, seconds: float) -> None:
         """Drain, and then end the runs that have not finished, and all sessions. The log stays open.
@@ -125,6 +125,13 @@ class Server:
         """
         await self.drain(seconds)
         await self._supervisor.terminate_child("sessions")
+
+
+async def _drain(server: Server, seconds: float, *, goodbyes: float) -> None:
+    """Drain a server: its runs may take ``seconds``, and its goodbyes ``goodbyes``."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.endpoint.say_goodbye, goodbyes)
+        await server.sessions.drain(seconds)
 
 
 class OneRun:
@@ -211,6 +218,6 @@ async def open_server(  # noqa: PLR0913 - the parts of a server
             yield server
         except BaseException:
             with trio.move_on_after(_HURRY_SECONDS, shield=True):
-                await server.drain(0)
+                await _drain(server, 0, goodbyes=_HURRY_SECONDS)
             raise
         await server.drain(settings.drain_seconds)

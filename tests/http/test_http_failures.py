@@ -104,13 +104,16 @@ async def test_stop_with_a_response_in_progress(autojump_clock: MockClock) -> No
         await site.stopped.wait()
 
 
+@pytest.mark.parametrize("drain_seconds", [0, SHUTDOWN_SECONDS / 2, SHUTDOWN_SECONDS + 1])
 @pytest.mark.parametrize("path", ["/wait", "/big"])
-async def test_stop_with_a_response_that_does_not_end(path: str, autojump_clock: MockClock) -> None:
+async def test_stop_with_a_response_that_does_not_end(
+    path: str, drain_seconds: float, autojump_clock: MockClock
+) -> None:
     """A server that stops waits ``SHUTDOWN_SECONDS`` at most: for its application, and for a client that does not read.
 
-    Then the connection is closed.
+    If ``drain_seconds`` is less, that counts. Then the connection is closed.
     """
-    async with running_site() as site:
+    async with running_site(drain_seconds=drain_seconds) as site:
         client = await site.connect(receive_buffer=4096)
         await client.send(request(path))
         while not site.calls:
@@ -118,6 +121,6 @@ async def test_stop_with_a_response_that_does_not_end(path: str, autojump_clock:
         began = trio.current_time()
         site.stop()
         await site.stopped.wait()
-        assert trio.current_time() - began == SHUTDOWN_SECONDS
+        assert trio.current_time() - began == min(SHUTDOWN_SECONDS, drain_seconds)
         with trio.fail_after(PATIENCE):
             await client.rest()

@@ -26,6 +26,8 @@ class ManualSocket:
         self.stream = stream
         self._protocol = ClientProtocol(parse_uri(url), max_size=None)
         self._messages: deque[str] = deque()
+        self.never_answers = False
+        """Whether nothing is written any more, not even the answer to a close frame."""
 
     async def open(self) -> None:
         """Send the upgrade request and wait for the answer."""
@@ -56,7 +58,7 @@ class ManualSocket:
     async def _write(self) -> None:
         """Write the bytes that the protocol object wants to send."""
         for data in self._protocol.data_to_send():
-            if data:
+            if data and not self.never_answers:
                 await self.stream.send_all(data)
 
     async def _read(self) -> None:

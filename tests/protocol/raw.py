@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,8 @@ def told(type_: str, **fields: object) -> bytes:
 async def raw_client(server: Server) -> AsyncIterator[tuple[Client, trio.abc.Stream]]:
     """Open a WebSocket. Return a client on it, and the TCP stream under it."""
     port = int(server.url.rstrip("/").rpartition(":")[2])
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream, open_manual_socket(stream) as socket:
-        yield Client(socket), stream
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream, open_manual_socket(stream) as manual:
+        yield Client(manual), stream
 
 
 @asynccontextmanager
@@ -58,5 +59,21 @@ async def raw_client_in_memory(server: Server) -> AsyncIterator[tuple[Client, tr
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.endpoint.serve, theirs)
-        async with open_manual_socket(ours) as socket:
-            yield Client(socket, patience=VIRTUAL_PATIENCE), ours
+        async with open_manual_socket(ours) as manual:
+            yield Client(manual, patience=VIRTUAL_PATIENCE), ours
+
+
+@asynccontextmanager
+async def raw_client_on_a_pair(server: Server) -> AsyncIterator[tuple[Client, trio.abc.Stream]]:
+    """Open a WebSocket on a pair of connected sockets, for virtual time. The kernel takes the server's bytes at once.
+
+    Return a client on it, and its end of the stream.
+    """
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(0)
+    accepted = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.endpoint.serve, accepted, theirs)
+        async with open_manual_socket(stream) as manual:
+            yield Client(manual, patience=VIRTUAL_PATIENCE), stream

@@ -12,12 +12,15 @@ import trio
 import trio.testing
 from browser.serving import ServerProcess
 from delivery.stalling import stalled_client
-from protocol.wire import client, greeted, greeted_in_memory, memory_client
+from protocol.manual_socket import ManualSocket
+from protocol.raw import raw_client_on_a_pair
+from protocol.wire import Ended, client, greeted, greeted_in_memory, memory_client
 from suites import player
 from suites.stage import SurvivingLog, check_history, event_types, events_of_type, remote_client, server_with
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from actors import CommandRefused, StreamKey, verify_log
+from transport.server._connection import CLOSE_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +115,54 @@ async def test_last_events_leave_before_the_goodbye(
             nursery.start_soon(server.drain, 10)
             await one.ended()
         assert [frame["type"] for frame in one.frames[-2:]] == ["events", "goodbye"]
+
+
+# Clients that do not answer
+
+
+async def stays_silent(server: Server, token: str, ends: list[Ended], task_status: trio.TaskStatus[None]) -> None:
+    """Connect a client, and note how the server ends the connection. Never answer the close frame."""
+    async with raw_client_on_a_pair(server) as (one, _):
+        await one.hello(token=token)
+        assert isinstance(one.socket, ManualSocket)
+        one.socket.never_answers = True
+        task_status.started()
+        ends.append(await one.ended())
+
+
+@pytest.mark.parametrize("clients", [1, CROWD])
+@pytest.mark.parametrize("seconds", [0, 0.08, CLOSE_SECONDS - 0.1, CLOSE_SECONDS + 1])
+async def test_silent_clients_and_drain_seconds(
+    seconds: float, clients: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Clients that do not answer their goodbye are waited for up to ``CLOSE_SECONDS``, or the time of the drain.
+
+    The shorter of both times counts. Each client gets its goodbye, also if there is no time for a pause between them.
+    """
+    async with server_with().running(port=0) as server, trio.open_nursery() as nursery:
+        ends = list[Ended]()
+        for number in range(clients):
+            await nursery.start(stays_silent, server, f"user-{number}", ends)
+        begin = trio.current_time()
+        await server.drain(seconds)
+        pauses = (clients // BATCH) * 0.05
+        assert trio.current_time() - begin <= min(CLOSE_SECONDS + pauses, seconds)
+        assert trio.current_time() - begin >= min(CLOSE_SECONDS, seconds)
+    assert [end.code for end in ends if end.goodbye is not None] == [1001] * clients
+
+
+async def test_drain_cuts_an_earlier_close(autojump_clock: trio.testing.MockClock) -> None:
+    """A connection whose close began before the drain does not hold the drain up, either."""
+    async with server_with().running(port=0) as server, trio.open_nursery() as nursery:
+        ends = list[Ended]()
+        await nursery.start(stays_silent, server, "ann", ends)
+        await server.sessions.revoke(user="ann")
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.endpoint.statistics().connections == 1
+        begin = trio.current_time()
+        await server.drain(0.5)
+        assert trio.current_time() - begin == 0.5
+    assert [end.code for end in ends] == [4501]
 
 
 # Refusals

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transport.settings import Settings
 
 SHUTDOWN_SECONDS = 2.0
-"""Maximum time in seconds that a stopping server waits for requests in progress."""
+"""Maximum time in seconds that a stopping server waits for requests in progress. ``drain_seconds`` may be less."""
 
 
 class PagesFailed(Exception):
@@ -94,7 +94,7 @@ class PageServer:
             self._port.finish()
             for connection in admission:
                 connection.end()
-            with trio.move_on_after(SHUTDOWN_SECONDS):
+            with trio.move_on_after(min(SHUTDOWN_SECONDS, self._port.settings.drain_seconds)):
                 await admission.wait_all_gone()
             nursery.cancel_scope.cancel()
 

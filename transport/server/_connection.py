@@ -137,7 +137,8 @@ class Connection:
         except self._wire.gone:
             return
         if upgraded:
-            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            by = self._context.connections.closed_by(CLOSE_SECONDS)
+            with trio.CancelScope(deadline=by, shield=True) as self._life.scope:
                 greeted = self._delivery if self._greeted else None
                 await _say_goodbye(self._life.closing, self._wire, greeted, self._detach)
 

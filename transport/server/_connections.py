@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -48,6 +49,8 @@ class Connections(Admission[Counted]):
         """The limit on the connections of each user."""
         self.revoked = 0
         """Number of connections closed or refused because their token was revoked."""
+        self._gone_by = math.inf
+        """The time at which all connections must have ended, since the server shuts down."""
         self.signals_dropped = 0
         """Number of signals that were dropped because too many waited for a slow client."""
 
@@ -86,17 +89,27 @@ class Connections(Admission[Counted]):
         self.revoked += len(found)
         return len(found)
 
-    async def send_away(self) -> None:
+    def closed_by(self, seconds: float) -> float:
+        """Return the time by which a connection must be closed, if its close begins now and may take ``seconds``."""
+        return min(trio.current_time() + seconds, self._gone_by)
+
+    async def send_away(self, seconds: float) -> None:
         """Close all connections with 1001, some at a time, and wait until all have ended.
 
-        If the call is cancelled, the connections that were not closed yet stay open.
+        After ``seconds``, the rest is closed at once, and no client's answer is waited for. If the call is cancelled,
+        the connections that were not closed yet stay open.
         """
         self.going_away = True
+        self._gone_by = self.closed_by(seconds)
         # Connections remove themselves during the pauses. Upgrades that come meanwhile get 503.
         for number, connection in enumerate(self, 1):
             connection.close(close_codes.GOING_AWAY, "the server is going away")
             if number % _GOODBYE_BATCH == 0:
-                await trio.sleep(_GOODBYE_SECONDS)
+                await trio.sleep_until(self.closed_by(_GOODBYE_SECONDS))
+        with trio.move_on_at(self._gone_by):
+            await self.wait_all_gone()
+        for connection in self:  # their close had begun before, and could take longer
+            connection.drop()
         await self.wait_all_gone()
 
 

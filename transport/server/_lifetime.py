@@ -62,7 +62,10 @@ class Lifetime:
     def __init__(self) -> None:
         self.id = f"c-{secrets.token_hex(8)}"
         self.scope = trio.CancelScope()
-        """The scope of the task that reads from the client. The first :meth:`close` cancels it."""
+        """The scope of the present work of the connection's task. The first :meth:`close` cancels it.
+
+        First this is reading from the client, then the goodbye, then the time in which the client reads the last words.
+        """
         self.nursery: trio.Nursery
         """The nursery of the connection's other tasks. The nursery is set when the connection begins to run."""
         self.closing: Closing | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -182,8 +183,10 @@ class Endpoint:
         """
         return self._context.stage.allow(address)
 
-    async def say_goodbye(self) -> None:
+    async def say_goodbye(self, seconds: float = math.inf) -> None:
         """Stop accepting connections, close all open connections with 1001, and wait until all have ended.
+
+        A client has ``CLOSE_SECONDS`` for its answer, but all connections end within ``seconds``.
 
         The operating system then refuses later clients, since the sockets no longer listen. *Otherwise later clients
         would wait in a queue until their time-out, and a load balancer would think that this server works.*
@@ -197,7 +200,7 @@ class Endpoint:
             with suppress(OSError):  # it listens no more, or never did
                 listener.shutdown(socket.SHUT_RDWR)
         self._context.refusals.finish()
-        await self._context.connections.send_away()
+        await self._context.connections.send_away(seconds)
 
     def health(self) -> Health:
         """Return the endpoint's health, with the reason why it takes no new clients now."""
