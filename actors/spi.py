@@ -6,6 +6,7 @@ from actors.events import MAX_SEQ
 from actors.events.encoding import MAX_DEPTH, encode, too_deep
 from actors.loop.trio_internals import INTERRUPT_HANDLER, cancel_with_force
 from actors.sessions import Attach, Attachment, Command, CommandReply, Cursor, Listener
+from actors.sessions._hooks import Hook
 from actors.streams._cursor import SessionEnding
 from actors.streams.subscription import Subscription, SubscriptionEnd
 
@@ -18,6 +19,7 @@ __all__ = [
     "Command",
     "CommandReply",
     "Cursor",
+    "Hook",
     "Listener",
     "SessionEnding",
     "StreamWalk",

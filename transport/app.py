@@ -23,7 +23,7 @@ from actors.failures import shown
 from transport._app_hooks import AppHooks
 from transport._loopback import is_loopback
 from transport._process import Reporter, kept_signal_handlers
-from transport._running import Bound, Host, OneRun, Server, open_server
+from transport._running import Bound, Host, Server, open_server
 from transport.auth import anonymous
 from transport.server.listening import listening
 from transport.settings import Settings
@@ -95,7 +95,6 @@ class Greenroom(AppHooks):
         self.pages = None if pages is None else Path(pages)
         self._agents = Agents()
         self._agents.app = self
-        self._one_run = OneRun()
 
     def override(self, given: Sequence[Given]) -> None:
         """Replace settings by values of the command line, which have priority over all other sources.
@@ -273,7 +272,7 @@ class Greenroom(AppHooks):
         log = log or self.log
         redact = _redaction(self._redact, self.settings)
         engine = open_log(log) if isinstance(log, str) else log
-        sessions = Sessions(engine, self._agents, self.settings, redact, host=place.asyncio)
+        sessions = Sessions(engine, self._agents, self.settings, redact, host=place.asyncio, hooks=self._hooks)
         opened = open_server(place, sessions, self.auth or anonymous, self.settings, bound=bound, origins=origins)
         async with self._resources(), opened as server:
             yield server

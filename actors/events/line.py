@@ -47,6 +47,7 @@ TEXT_END = b"}}"
 
 _SEQ = b'{"seq":%d,'
 _SEQ_AND_TS = re.compile(rb'\{"seq":\d+,"ts":(\d+)[,}]')
+_TYPE = re.compile(rb'\{"seq":\d+,"ts":\d+,"type":"([^"\\]*)"')
 
 # Up to this many lines, comparing each whole number is cheaper than the comparison of last digits.
 _FEW = 4
@@ -86,6 +87,18 @@ def timestamp(line: bytes) -> int:
     if not isinstance(ts, int):
         raise LogCorrupt(f"ts is not an integer in line {line[:60]!r}")
     return ts
+
+
+def event_type(line: bytes) -> bytes:
+    """Return the type of an event's line, as UTF-8. Return ``b""`` if the line has no type."""
+    found = _TYPE.match(line)
+    if found is not None:
+        return found[1]
+    # As above: a line in another form.
+    try:
+        return str(orjson.loads(line)["type"]).encode()
+    except (ValueError, TypeError, KeyError):
+        return b""
 
 
 def check_numbers(stream: object, first: int, lines: Sequence[bytes], count: int) -> None:

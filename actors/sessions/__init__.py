@@ -21,6 +21,8 @@ from actors.streams._accounts import QuotaStatistics
 from actors.streams._committer import CommitterStatistics
 from actors.streams._cursor import Cursor, Listener
 from actors.streams._feed import StreamStatistics
+from actors.streams._observed import Lagged, Observed
+from actors.streams.observing import Observer, ObserversStatistics
 
 __all__ = [
     "Agent",
@@ -32,7 +34,11 @@ __all__ = [
     "CommandReply",
     "CommitterStatistics",
     "Cursor",
+    "Lagged",
     "Listener",
+    "Observed",
+    "Observer",
+    "ObserversStatistics",
     "OpenCall",
     "QuotaStatistics",
     "Run",

@@ -20,6 +20,7 @@ from actors.runtime._lifecycle import Failure, Killed
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec
 from actors.sessions._handle import SessionHandle
+from actors.sessions._hooks import GRACE_SECONDS, HookRunner
 from actors.sessions._reader import SessionReader
 from actors.sessions._retention import RetentionSweep
 from actors.sessions._revocations import Revocations
@@ -32,6 +33,7 @@ from actors.sessions._supervision import LogKeeper, SessionFactory
 from actors.sessions._user_retention import UserRetention
 from actors.streams._accounts import Accounts
 from actors.streams._committer import Committer
+from actors.streams.observing import Observers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from actors.loop.asyncio_host import AsyncioHost
     from actors.runtime._ref import ActorRef
     from actors.sessions._attachment import Attachment
+    from actors.sessions._hooks import Hook
     from actors.sessions._messages import Attach
     from actors.sessions._reader import SessionInfo
 
@@ -56,7 +59,7 @@ class Sessions:
     before the log is open. The supervised actors that :meth:`children` describes open the log and run the sessions.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in one place, by name
         self,
         log: EventLog,
         agents: Agents | None = None,
@@ -64,6 +67,7 @@ class Sessions:
         redact: Redact | None = None,
         *,
         host: AsyncioHost | None = None,
+        hooks: Sequence[Hook] = (),
     ) -> None:
         settings = settings or SessionSettings()
         self.settings = settings
@@ -84,6 +88,9 @@ class Sessions:
         self._spawner = SessionSpawner(self._services)
         self._drained_by = math.inf
         self._reader = SessionReader(log, self._spawner.table)
+        self._hooks = tuple(hooks)
+        self.observers = Observers(self._committer, settings.observer_events, settings.observer_bytes)
+        """The hub of all observers: ``sessions.observers.observe(("agent_completed",))``."""
         self.revocations = Revocations(log, settings.max_revocations, settings.revocation_memory_seconds)
         """The revoked tokens. The transport asks it about each client."""
         self.cleaner = RetentionSweep(
@@ -100,11 +107,25 @@ class Sessions:
         self.user_retention = UserRetention(log, self._services.accounts, self._spawner, settings.retain_user_bytes)
         """The object that trims the events of users with more than ``retain_user_bytes`` in the log."""
 
-    def children(self) -> tuple[ChildSpec, ChildSpec]:
-        """Return the specs of two permanent actors: the owner of the log and the parent of all sessions."""
-        settings = self.settings
+    def children(self) -> tuple[ChildSpec, ...]:
+        """Return the specs of the permanent actors: the owner of the log, and the parent of all sessions.
+
+        If there are hooks (functions that are called for events), the actor that calls them is between these two.
+        """
+        settings, observers = self.settings, self.observers
+        keeper = ChildSpec(
+            "event-log", lambda: LogKeeper(self._log, self._committer, self.revocations, observers), Restart.PERMANENT
+        )
+        seconds = settings.hook_seconds
+        runner = ChildSpec(
+            "hooks",
+            lambda: HookRunner(observers, self._hooks, seconds),
+            Restart.PERMANENT,
+            seconds + GRACE_SECONDS,
+        )
         return (
-            ChildSpec("event-log", lambda: LogKeeper(self._log, self._committer, self.revocations), Restart.PERMANENT),
+            keeper,
+            *((runner,) if self._hooks else ()),
             ChildSpec(
                 "sessions",
                 lambda: SessionFactory(self._spawner, settings.idle_seconds, self._clean_logs),
@@ -230,6 +251,7 @@ class Sessions:
             log=self._log.statistics(),
             quotas=self._services.accounts.statistics(),
             revocations=len(self.revocations),
+            observers=self.observers.statistics(),
         )
 
     def of(self, user: str | None = None) -> tuple[SessionStatistics, ...]:

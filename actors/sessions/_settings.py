@@ -71,6 +71,12 @@ class SessionSettings:
     """Maximum number of one user's sessions in memory."""
     sessions_per_user: int = attrs.field(default=10_000, validator=whole_from(1))
     """Maximum number of one user's sessions in the log. Beyond it no new session is made for the user."""
+    observer_events: int = attrs.field(default=1_024, validator=whole_from(1))
+    """Maximum number of events that wait for one observer. Beyond it the oldest are dropped and counted."""
+    observer_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=whole_from(1))
+    """Maximum bytes of the events that wait for one observer. Beyond it the oldest are dropped, never the newest."""
+    hook_seconds: float = attrs.field(default=5.0, validator=number_from(0))
+    """Time that the functions of ``app.on`` have at the end of the server for the last events."""
     revocation_memory_seconds: float = attrs.field(default=2_592_000.0, validator=number_from(0))
     """Time for which a revocation is remembered. It must be longer than the life of every token."""
     max_revocations: int = attrs.field(default=100_000, validator=whole_from(1))

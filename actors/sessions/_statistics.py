@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from actors.streams._accounts import QuotaStatistics
     from actors.streams._committer import CommitterStatistics
     from actors.streams._feed import StreamStatistics
+    from actors.streams.observing import ObserversStatistics
 
 
 @attrs.frozen
@@ -67,3 +68,5 @@ class SessionsStatistics:
     """Statistics of the limits that protect the server and its users from one user."""
     revocations: int
     """Number of revoked users and tokens that the server remembers."""
+    observers: ObserversStatistics
+    """Statistics of the observers: code of the server that gets committed events."""

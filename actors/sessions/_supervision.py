@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from actors.sessions._revocations import Revocations
     from actors.sessions._spawner import SessionSpawner
     from actors.streams._committer import Committer
+    from actors.streams.observing import Observers
 
 _SWEEPS_PER_IDLE = 4
 """Number of searches for idle sessions within ``idle_seconds``, the time after which an idle session is stopped.
@@ -30,8 +31,9 @@ With 4, the stop of an idle session comes at most a quarter of ``idle_seconds`` 
 class LogKeeper(Actor):
     """The actor that keeps the log open and commits events to it. After a restart the actor opens the log again."""
 
-    def __init__(self, log: EventLog, committer: Committer, revocations: Revocations) -> None:
+    def __init__(self, log: EventLog, committer: Committer, revocations: Revocations, observers: Observers) -> None:
         self._log = log
+        self._observers = observers
         self._committer = committer
         self._revocations = revocations
 
@@ -49,10 +51,11 @@ class LogKeeper(Actor):
         self.nursery.start_soon(self._committer.run)
 
     async def stopping(self, reason: object) -> None:
-        """Commit the remaining events, and close the log. After a failure of this actor, only close the log."""
+        """Commit the remaining events, end the observers, and close the log. After a failure, only close the log."""
         # After a failure the committer's task is gone, so barrier() would wait for ever.
         if not isinstance(reason, Failure):
             await self._committer.barrier()
+            self._observers.end()
         await self._log.close()
 
 

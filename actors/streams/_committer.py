@@ -14,7 +14,7 @@ from actors.loop.boundary import contained, report
 from actors.loop.wakeup import Wakeup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from actors.eventlog.base import Batch, EventLog
 
@@ -101,6 +101,11 @@ class Committer:
         """Callbacks that are called after each commit, when the sources were notified. The callbacks must not wait.
 
         A callback that raises is removed.
+        """
+        self.watchers: dict[Callable[[Sequence[tuple[Source, Batch]]], None], None] = {}
+        """Callbacks that get the sources and batches of each commit, when the sources were notified.
+
+        They must not wait. There are none unless code observes events, so that an event costs nothing more.
         """
 
     def schedule(self, source: Source) -> None:
@@ -226,6 +231,8 @@ class Committer:
                 source.on_committed(batch)
             except BaseException as error:  # noqa: BLE001 - a failure of the source, which ends alone
                 _end(source, error)
+        for watcher in tuple(self.watchers) if self.watchers else ():
+            contained("the distribution of events to observers", watcher, taken)
         for callback in tuple(self.after_commits):
             try:
                 callback()
