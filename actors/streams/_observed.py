@@ -43,9 +43,9 @@ class Lagged:
     An observer misses only events of its types. A consumer counts all events: it never saw the types of deleted events.
     """
     user: str | None = None
-    """Id of the user whose events are missing. None if they can belong to several users."""
+    """Id of the user to which the missing events belong. None if they can belong to several users."""
     session: str | None = None
-    """Name of the session whose events are missing. None if they can belong to several sessions."""
+    """Name of the session to which the missing events belong. None if they can belong to several sessions."""
 
 
 class EventChoice:
@@ -76,11 +76,11 @@ class EventChoice:
         return [line for line in lines if event_type(line) in types] if types else lines
 
 
-def _name_of(kind: str | type[Event]) -> str:
+def _name_of(kind: object) -> str:
     """Return the name of an event type that is given as a name or as a class. Raise ConfigError if there is none."""
-    name: object = kind.type if isinstance(kind, type) and issubclass(kind, Event) else kind  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
-    if isinstance(name, str) and name in EVENT_TYPES:
-        return name
-    close = difflib.get_close_matches(name, EVENT_TYPES, n=1) if isinstance(name, str) else []
+    for name, cls in EVENT_TYPES.items():
+        if kind in (name, cls):
+            return name
+    close = difflib.get_close_matches(kind, EVENT_TYPES, n=1) if isinstance(kind, str) else []
     hint = f"did you mean {close[0]!r}?" if close else f"the types are {', '.join(EVENT_TYPES)}"
     raise ConfigError(f"there is no event type {shown(kind)}; {hint}")

@@ -55,7 +55,7 @@ class ObservedQueue:
         self.choice = choice
         self.on_news = on_news
         self.ended = False
-        """Whether no more events come. Those that wait can still be taken."""
+        """Whether no more events come. Waiting events can still be taken."""
         self.missed = 0
         """Number of events that were dropped and not told yet. They came before all events that wait."""
         self._items: deque[tuple[StreamKey, str, bytes]] = deque()
