@@ -58,6 +58,9 @@ def lock(path: Path, target: Path) -> int:
         owner = os.pread(descriptor, 20, 0).decode(errors="replace")
         os.close(descriptor)
         if isinstance(error, BlockingIOError):
-            raise LogUnavailable(f"{path} is in use by process {owner or 'unknown'}") from error
+            raise LogUnavailable(
+                f"{path} is in use by process {owner or 'unknown'}: stop that process, or give this one another log. "
+                "A web server with several workers must run one worker"
+            ) from error
         raise LogUnavailable(f"{path} cannot be locked: {error.strerror}") from error
     return descriptor

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 import trio.testing
-from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
 
 from transport import Greenroom
 from transport.hosting import lifespan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from starlette.requests import Request
 
     from actors import Run
 
@@ -60,7 +64,7 @@ async def on_trio(function: Callable[..., Awaitable[Any]], *arguments: object) -
 
 
 @asynccontextmanager
-async def own(api: FastAPI) -> AsyncGenerator[None]:
+async def own(_: Starlette) -> AsyncGenerator[None]:
     """Be the web application's own lifespan, which waits for the pipe ``release`` if the test says so."""
     note("own began")
     try:
@@ -72,22 +76,16 @@ async def own(api: FastAPI) -> AsyncGenerator[None]:
         note("own ended")
 
 
-api = FastAPI(lifespan=lifespan(app, then=own))
-
-
-@api.post("/start/{agent}")
-async def start(agent: str) -> str:
+async def start(request: Request) -> Response:
     """Start a run."""
 
     async def begin() -> str:
-        return await (await app.sessions.get("ann", "s1")).start(agent)
+        return await (await app.sessions.get("ann", "s1")).start(request.path_params["agent"])
 
-    result: str = await on_trio(begin)
-    return result
+    return Response(await on_trio(begin))
 
 
-@api.post("/break")
-async def wear_out() -> None:
+async def wear_out(_: Request) -> Response:
     """Kill a part of the app more often than its supervisor may restart it."""
     system = app.server.system
 
@@ -103,3 +101,10 @@ async def wear_out() -> None:
         host.nursery.start_soon(kill)
     else:
         host.asyncio.soon(kill)
+    return Response()
+
+
+api = Starlette(
+    routes=[Route("/start/{agent}", start, methods=["POST"]), Route("/break", wear_out, methods=["POST"])],
+    lifespan=lifespan(app, then=own),
+)
