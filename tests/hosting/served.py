@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from transport import Greenroom
-from transport.hosting import lifespan
+from transport.hosting import lifespan, mount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -108,3 +108,4 @@ api = Starlette(
     routes=[Route("/start/{agent}", start, methods=["POST"]), Route("/break", wear_out, methods=["POST"])],
     lifespan=lifespan(app, then=own),
 )
+mount(api, "/ws", app)
