@@ -181,6 +181,11 @@ def on_real_loops(test: Test) -> Callable[..., None]:
     return _on_loops(test, IN_REAL_TIME)
 
 
+def on_both_over_sockets(test: Test) -> Callable[..., None]:
+    """Make two tests of an async test: on asyncio in virtual time, and on trio in real time. Marks go above it."""
+    return _on_loops(test, {"asyncio": IN_VIRTUAL_TIME["asyncio"], "trio": IN_REAL_TIME["trio"]})
+
+
 def on_asyncio_loops(test: Test) -> Callable[..., None]:
     """Make two tests of an async test: on asyncio and uvloop, in real time. Marks go above this decorator."""
     return _on_loops(test, {name: run for name, run in IN_REAL_TIME.items() if name != "trio"})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import wsproto.events
 from _both_loops import (
     VirtualLoop,
     client_of_this_loop,
+    jump,
     on_asyncio_loops,
     on_both_loops,
     on_real_loops,
@@ -21,7 +24,7 @@ from _both_loops import (
     settle,
 )
 from _raw_peers import RawStream, raw_peers
-from _scripted_server import Peer, scripted
+from _scripted_server import Peer, ScriptedServer, scripted
 from _tls import Authority
 from client.scripts import stay_connected, take_items
 from client.test_client_against_server import make_app, until_completed
@@ -29,6 +32,7 @@ from client.test_odd_answers import WELCOME, frame, upgrade_answer
 
 from actors import AgentOutput
 from transport.client import connect as connect_on_trio
+from transport.client._asyncio_loop import AsyncioLot, AsyncioScope
 from transport.client.asyncio import Client, connect
 from transport.errors import ClientClosed
 
@@ -195,6 +199,59 @@ def test_cancelled_task_closes_its_client() -> None:
     on_asyncio(main)
 
 
+@pytest.mark.parametrize("cancel", [False, True])
+def test_socket_is_closed_with_the_block(cancel: bool) -> None:
+    """When the client's block has ended, its socket is closed already, also after a cancellation."""
+    opened: list[socket.socket] = []
+
+    async def follow(server: ScriptedServer) -> None:
+        ((_, open_socket),) = server.options().items()
+
+        async def noted(*target: Any) -> socket.socket:
+            opened.append(await open_socket(*target))
+            return opened[-1]
+
+        try:
+            async with connect(server.url, "s1", open_socket=noted):
+                await settle()
+                if cancel:
+                    await anyio.sleep_forever()
+        finally:
+            assert [each.fileno() for each in opened] == [-1]
+
+    async def main() -> None:
+        async with scripted(stay_connected) as server:
+            task = asyncio.create_task(follow(server))
+            if cancel:
+                await settle()
+                await settle()
+                task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert task.cancelled() is cancel
+            assert cancel or task.exception() is None
+
+    on_asyncio(main)
+
+
+def test_unusable_socket(caplog: pytest.LogCaptureFixture) -> None:
+    """If ``open_socket`` returns a socket that cannot be used, it is closed, and the client tries again."""
+    opened: list[socket.socket] = []
+
+    async def datagrams(*_: object) -> socket.socket:
+        opened.append(socket.socket(type=socket.SOCK_DGRAM))
+        opened[-1].setblocking(False)  # noqa: FBT003 - the standard library's own call
+        return opened[-1]
+
+    async def main() -> None:
+        async with connect("ws://memory", "s1", open_socket=datagrams) as client:
+            await anyio.sleep(5)
+            assert client.statistics().failures == len(opened) > 1
+
+    on_asyncio(main)
+    assert {each.fileno() for each in opened} == {-1}
+    assert "failed in code" in caplog.text
+
+
 @pytest.mark.parametrize("phase", ["connecting", "upgrading", "waiting"])
 def test_cancelled_while_not_connected(phase: str) -> None:
     """If the client's task is cancelled in any phase of an attempt, nothing of the attempt is left."""
@@ -244,6 +301,101 @@ def test_leaving_ends_the_calls_of_other_tasks() -> None:
     on_asyncio(main)
 
 
+def scope_of(deadline: float = math.inf) -> AsyncioScope:
+    """Return a scope of the running loop."""
+    return AsyncioScope(asyncio.get_running_loop(), deadline)
+
+
+def test_later_deadline_does_not_undo_a_cancel() -> None:
+    """A scope that was cancelled ends, even if its deadline moves before the cancellation takes effect."""
+
+    async def main() -> None:
+        async with scope_of(5) as scope:
+            scope.cancel()
+            scope.deadline = 100
+            await anyio.sleep_forever()
+        assert asyncio.get_running_loop().time() == 0
+        scope = scope_of()
+        scope.cancel()
+        async with scope:
+            await anyio.sleep_forever()
+        scope.cancel()  # after the block, this does nothing
+        async with scope_of() as moved:
+            moved.deadline = 7
+            await anyio.sleep_forever()
+        assert asyncio.get_running_loop().time() == 7
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]  # this is a task
+
+    on_asyncio(main)
+
+
+def test_scope_ends_for_its_own_reasons_only() -> None:
+    """A cancellation from outside and a TimeoutError of the block pass through a scope, even one that has expired."""
+
+    async def wait(scope: AsyncioScope) -> None:
+        async with scope:
+            await anyio.sleep_forever()
+
+    async def main() -> None:
+        for cancel_both in (False, True):
+            scope = scope_of()
+            task = asyncio.create_task(wait(scope))
+            await settle()
+            task.cancel()
+            if cancel_both:
+                scope.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        with pytest.raises(TimeoutError, match="mine"):
+            async with scope_of(5):
+                raise TimeoutError("mine")
+
+    on_asyncio(main)
+
+
+def test_cancel_of_a_scope_that_expires() -> None:
+    """If another task cancels a scope that has just expired, nothing happens: the block ends once."""
+    faults: list[Any] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: faults.append(context))
+        scope = scope_of(5)
+        task = asyncio.create_task(wait(scope))
+        await settle()
+        loop.call_at(6, scope.cancel)
+        jump(10)
+        await task
+
+    async def wait(scope: AsyncioScope) -> None:
+        async with scope:
+            await anyio.sleep_forever()
+
+    on_asyncio(main)
+    assert faults == []
+
+
+def test_parked_task_that_is_cancelled() -> None:
+    """A task that is cancelled while it is parked leaves the lot, also if it is woken at the same moment."""
+
+    async def main() -> None:
+        lot = AsyncioLot(asyncio.get_running_loop())
+        for wake_too in (False, True):
+            task, other = asyncio.create_task(lot.park()), asyncio.create_task(lot.park())
+            await settle()
+            assert len(lot) == 2
+            task.cancel()
+            if wake_too:
+                lot.unpark_all()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert len(lot) == (0 if wake_too else 1)
+            lot.unpark_all()
+            await other
+
+    on_asyncio(main)
+
+
 # --- peers ------------------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +416,26 @@ def test_server_that_stops_reading() -> None:
             assert asyncio.get_running_loop().time() == start
             ends = await asyncio.gather(*calls, return_exceptions=True)
             assert {type(end) for end in ends} == {ClientClosed}
+
+    on_asyncio(main)
+
+
+def test_close_behind_many_pongs() -> None:
+    """If the server sends pings but reads nothing, the client's block ends after 2 s: the close frame waits."""
+
+    async def pings(stream: RawStream) -> None:
+        await stream.send_all(upgrade_answer(await stream.receive_some()) + frame(WELCOME))
+        assert await stream.receive_some()  # the hello
+        for _ in range(100):
+            await stream.send_all(frame(b"x" * 125, 0x89) * 100)
+        await anyio.sleep_forever()
+
+    async def main() -> None:
+        async with raw_peers(pings) as options:
+            async with connect("ws://memory", "s1", **options):
+                await settle()
+                start = asyncio.get_running_loop().time()
+            assert asyncio.get_running_loop().time() == start + 2
 
     on_asyncio(main)
 

@@ -413,6 +413,7 @@ async def test_close_without_hanging_up() -> None:
         protocol = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
         protocol.receive_data(await stream.receive_some())
         await stream.send_all(protocol.send(wsproto.events.AcceptConnection()))
+        assert await stream.receive_some()  # the hello
         await stream.send_all(protocol.send(wsproto.events.CloseConnection(4501, "a token is required")))
         await anyio.sleep_forever()
 
