@@ -10,7 +10,7 @@ import trio
 from transport import Greenroom
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from actors import Run
 
@@ -26,7 +26,7 @@ HOSTILE = (
 """Texts that do harm if a page takes them for HTML, for a link or for the name of a field."""
 
 
-async def quick(number: int) -> int:
+async def quick(number: int = 1) -> int:
     """Tool that returns the next number at once."""
     return number + 1
 
@@ -62,10 +62,8 @@ async def play(run: Run, word: str) -> None:  # noqa: C901 - one case for each w
             await swallow(run, endless, timeout=0.01)
         case "hang":
             await run.call_tool(endless)
-        case "extras":
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(extra, run, "first")
-                nursery.start_soon(extra, run, "second")
+        case "extra" | "extras":
+            await extras(run, (quick, endless) if word == "extras" else (quick,))
         case "type":
             run.typing(active=True)
             await run.call_tool(endless)
@@ -120,8 +118,15 @@ async def swallow(run: Run, tool: Callable[..., object], timeout: float | None =
         await run.thinking(f"went on after {type(error).__name__}")
 
 
-async def extra(run: Run, name: str) -> None:
-    """Run a sub-agent that calls two tools: a quick tool, and a tool that never ends."""
+async def extras(run: Run, tools: Sequence[Callable[..., object]]) -> None:
+    """Run two sub-agents at once. Each calls all ``tools``, one after the other."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(extra, run, "first", tools)
+        nursery.start_soon(extra, run, "second", tools)
+
+
+async def extra(run: Run, name: str, tools: Sequence[Callable[..., object]]) -> None:
+    """Run a sub-agent that calls ``tools``, one after the other."""
     async with run.subrun("extra", name) as child:
-        await child.call_tool(quick, number=1)
-        await child.call_tool(endless)
+        for tool in tools:
+            await child.call_tool(tool)
