@@ -10,7 +10,7 @@ from rfc6455.peer import HELLO, UPGRADE, Heard
 from rfc6455.target import EVERYWHERE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from _pytest.mark import ParameterSet
     from rfc6455.peer import Peer
@@ -84,6 +84,20 @@ class Echoes:
         assert tuple(before) == self.before[: len(before)]
 
 
+class Case(Protocol):
+    """A row of a table."""
+
+    @property
+    def id(self) -> str:
+        """A name for the row."""
+
+    def byte_by_byte(self) -> Case | None:
+        """Return the same row with its bytes delivered byte by byte. None if they cannot be."""
+
+    def play(self, target: Target) -> None:
+        """Send the bytes to the server, and check what it does."""
+
+
 @attrs.frozen
 class Row:
     """One case."""
@@ -95,24 +109,34 @@ class Row:
     cuts: Sequence[int] = ()
     """Numbers of bytes of the data at which a read of the server ends."""
 
+    def byte_by_byte(self) -> Row | None:
+        """Return the same row with its bytes delivered byte by byte. None if they are too many or cut already."""
+        if len(self.data) > BYTE_BY_BYTE or self.cuts:
+            return None
+        return attrs.evolve(self, id=f"{self.id}, byte by byte", cuts=EVERYWHERE)
 
-def cases(rows: Iterable[Row]) -> list[ParameterSet]:
-    """Return each row twice: all bytes come at once, and byte by byte."""
+    def play(self, target: Target) -> None:
+        """Send the bytes on a new connection, and check the answers and the state of the server."""
+        cuts = self.cuts if self.cuts == EVERYWHERE else [START + cut for cut in self.cuts]
+        with target.connect(cuts) as peer:
+            peer.upgrade()
+            peer.hello()
+            peer.send(self.data)
+            self.outcome.check(peer)
+            target.check_no_connection_is_left()
+        target.check_neighbour()
+
+
+def deliveries(*tables: Callable[[], Iterable[Case]]) -> list[ParameterSet]:
+    """Return the rows of each table twice: all bytes of a row come at once, and byte by byte.
+
+    All rows of a table are one test, because thousands of tests would take longer than their rows.
+    """
     found: list[ParameterSet] = []
-    for row in rows:
-        found.append(pytest.param(row, id=row.id))
-        if len(row.data) <= BYTE_BY_BYTE and not row.cuts:
-            found.append(pytest.param(attrs.evolve(row, cuts=EVERYWHERE), id=f"{row.id}, byte by byte"))
+    for table in tables:
+        rows = list(table())
+        found.append(pytest.param(rows, id=table.__name__))
+        slow = [row for row in (row.byte_by_byte() for row in rows) if row is not None]
+        if slow:
+            found.append(pytest.param(slow, id=f"{table.__name__}, byte by byte"))
     return found
-
-
-def play(row: Row, target: Target) -> None:
-    """Send the bytes of a row on a new connection, and check the answers and the state of the server."""
-    cuts = row.cuts if row.cuts == EVERYWHERE else [START + cut for cut in row.cuts]
-    with target.connect(cuts) as peer:
-        peer.upgrade()
-        peer.hello()
-        peer.send(row.data)
-        row.outcome.check(peer)
-        target.check_no_connection_is_left()
-    target.check_neighbour()

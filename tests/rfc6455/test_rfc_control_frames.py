@@ -21,12 +21,12 @@ from rfc6455.frames import (
     message,
     question,
 )
-from rfc6455.rows import Echoes, Ends, Lives, Row, cases, play
+from rfc6455.rows import Echoes, Ends, Lives, Row, deliveries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from rfc6455.target import Target
+    from rfc6455.rows import Case
 
 REPLY = ("reply", "q")
 MAX_PAYLOAD = 125
@@ -165,25 +165,13 @@ def after_the_close() -> Iterator[Row]:
     yield Row("ping, then close", frame(PING, b"x") + close(1000), Echoes(1000, before=(("pong", b"x"),)))
 
 
-ROWS = [
-    row
-    for table in (
-        pings,
-        pongs,
-        wrong_controls,
-        between_fragments,
-        close_codes,
-        close_reasons,
-        after_the_close,
-    )
-    for row in table()
-]
+TABLES = (pings, pongs, wrong_controls, between_fragments, close_codes, close_reasons, after_the_close)
 
 
-@pytest.mark.parametrize("row", cases(ROWS))
-def test_control_frames(row: Row, target: Target) -> None:
+@pytest.mark.parametrize("rows", deliveries(*TABLES))
+def test_control_frames(rows: Sequence[Case], play_all: Callable[[Sequence[Case]], None]) -> None:
     """Control frames have the outcome that RFC 6455 requires. The neighbour notices nothing, and nothing stays.
 
     Each row comes once as a whole, and once byte by byte.
     """
-    play(row, target)
+    play_all(rows)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from rfc6455.frames import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, frame, head, message, question
-from rfc6455.rows import Ends, Lives, Outcome, Row, cases, play
+from rfc6455.rows import Ends, Lives, Outcome, Row, deliveries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from rfc6455.target import Target
+    from rfc6455.rows import Case
 
 ANSWERED = Lives((("reply", "q"),))
 MAX_FRAME_BYTES = 65_536
@@ -167,17 +167,13 @@ def wrong_fragments() -> Iterator[Row]:
     yield Row("continuation of a ping", ping, Ends(1002, (("pong", b"x"),)))
 
 
-ROWS = [
-    row
-    for table in (opcodes, reserved_bits, lengths, sizes, masks, contents, fragments, wrong_fragments)
-    for row in table()
-]
+TABLES = (opcodes, reserved_bits, lengths, sizes, masks, contents, fragments, wrong_fragments)
 
 
-@pytest.mark.parametrize("row", cases(ROWS))
-def test_framing(row: Row, target: Target) -> None:
+@pytest.mark.parametrize("rows", deliveries(*TABLES))
+def test_framing(rows: Sequence[Case], play_all: Callable[[Sequence[Case]], None]) -> None:
     """Each header of a frame has the outcome that RFC 6455 requires. The neighbour notices nothing, and nothing stays.
 
     Each row comes once as a whole, and once byte by byte.
     """
-    play(row, target)
+    play_all(rows)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 from rfc6455.frames import TEXT, frame, question
-from rfc6455.rows import BYTE_BY_BYTE
+from rfc6455.rows import BYTE_BY_BYTE, deliveries
 from rfc6455.target import EVERYWHERE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from _pytest.mark import ParameterSet
     from rfc6455.peer import Peer
+    from rfc6455.rows import Case
     from rfc6455.target import Target
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -71,6 +71,25 @@ class Request:
     id: str
     data: bytes
     outcome: Accepted | Refused
+    cuts: Sequence[int] = ()
+    """Numbers of bytes of the data at which a read of the server ends."""
+
+    def byte_by_byte(self) -> Request | None:
+        """Return the same request with its bytes delivered byte by byte. None if that is another case.
+
+        A byte that follows a complete head on its own comes after the answer, and is the first byte of a frame.
+        """
+        if len(self.data) > BYTE_BY_BYTE or self.data.partition(b"\r\n\r\n")[2]:
+            return None
+        return attrs.evolve(self, id=f"{self.id}, byte by byte", cuts=EVERYWHERE)
+
+    def play(self, target: Target) -> None:
+        """Send the request on a new connection, and check the answer and the state of the server."""
+        with target.connect(self.cuts) as peer:
+            peer.send(self.data)
+            self.outcome.check(peer)
+            target.check_no_connection_is_left()
+        target.check_neighbour()
 
 
 def request(*more: str, first: str = FIRST, without: str = "", **replaced: str) -> bytes:
@@ -403,23 +422,10 @@ TABLES = (
 )
 
 
-def deliveries() -> Iterator[ParameterSet]:
-    """Return each request twice: all bytes come at once, and byte by byte."""
-    for one in (one for table in TABLES for one in table()):
-        yield pytest.param(one, (), id=one.id)
-        # A byte that follows a complete head on its own comes after the answer, and is the first byte of a frame.
-        if len(one.data) <= BYTE_BY_BYTE and not one.data.partition(b"\r\n\r\n")[2]:
-            yield pytest.param(one, EVERYWHERE, id=f"{one.id}, byte by byte")
-
-
-@pytest.mark.parametrize(("one", "cuts"), list(deliveries()))
-def test_handshake(one: Request, cuts: range | tuple[()], target: Target) -> None:
+@pytest.mark.parametrize("rows", deliveries(*TABLES))
+def test_handshake(rows: Sequence[Case], play_all: Callable[[Sequence[Case]], None]) -> None:
     """Each request for a WebSocket is accepted or refused as RFC 6455 requires. The neighbour notices nothing.
 
     Each request comes once as a whole, and once byte by byte. The connection is gone afterwards.
     """
-    with target.connect(cuts) as peer:
-        peer.send(one.data)
-        one.outcome.check(peer)
-        target.check_no_connection_is_left()
-    target.check_neighbour()
+    play_all(rows)

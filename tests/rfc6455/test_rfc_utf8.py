@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from rfc6455.frames import TEXT, frame, message, question
-from rfc6455.rows import Ends, Lives, Row, cases, play
+from rfc6455.rows import Ends, Lives, Row, deliveries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from rfc6455.target import Target
+    from rfc6455.rows import Case
 
 CHARACTERS = {
     "U+007F": "\x7f",
@@ -119,13 +119,10 @@ def unfinished() -> Iterator[Row]:
         yield Row(f"{name} before the next message", frame(TEXT, b"{}" + bad) + frame(TEXT, b"\x82"), Ends(1007))
 
 
-ROWS = [row for table in (split, wrong, unfinished) for row in table()]
-
-
-@pytest.mark.parametrize("row", cases(ROWS))
-def test_utf8(row: Row, target: Target) -> None:
+@pytest.mark.parametrize("rows", deliveries(split, wrong, unfinished))
+def test_utf8(rows: Sequence[Case], play_all: Callable[[Sequence[Case]], None]) -> None:
     """Text in UTF-8 arrives unchanged. Any other text ends the connection with 1007, and the neighbour notices nothing.
 
     Each row comes once as a whole, and once byte by byte.
     """
-    play(row, target)
+    play_all(rows)
