@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from _requires import require
+from _shared import library_cache
 from browser.pages import ConversationPage
 from browser.quiet import QUIET
 from browser.serving import ServerProcess
 
-from transport.demo.library import Library
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Browser, BrowserContext
 
@@ -53,22 +51,11 @@ def user(new_user: Callable[..., BrowserContext]) -> BrowserContext:
     return new_user()
 
 
-@pytest.fixture(scope="session")
-def library_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the demo's index of the standard library.
-
-    The index takes seconds of pure Python. On a busy machine the first answer would take longer than a test may wait.
-    """
-    require("chromium")
-    cache = tmp_path_factory.mktemp("cache")
-    Library(cache / "greenroom").load()
-    return cache
-
-
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory, library_cache: Path) -> Iterator[ServerProcess]:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Run ``greenroom demo`` in its own process."""
-    server = ServerProcess(tmp_path_factory.mktemp("demo"), "demo", cache=library_cache)
+    require("chromium")
+    server = ServerProcess(tmp_path_factory.mktemp("demo"), "demo", cache=library_cache(tmp_path_factory))
     yield server
     server.stop()
 

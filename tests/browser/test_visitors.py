@@ -10,13 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+from _requires import require
+from _shared import library_cache
 from browser.pages import SLOWEST, ConversationPage
 from browser.serving import ServerProcess
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from playwright.sync_api import BrowserContext
 
@@ -26,10 +27,11 @@ ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - the subject of these tests
 
 
 @pytest.fixture(scope="module")
-def everywhere(tmp_path_factory: pytest.TempPathFactory, library_cache: Path) -> Iterator[ServerProcess]:
+def everywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Run ``greenroom demo`` at every address of the machine."""
-    folder = tmp_path_factory.mktemp("demo")
-    server = ServerProcess(folder, "demo", "--host", ANY_ADDRESS, cache=library_cache)
+    require("chromium")
+    folder, cache = tmp_path_factory.mktemp("demo"), library_cache(tmp_path_factory)
+    server = ServerProcess(folder, "demo", "--host", ANY_ADDRESS, cache=cache)
     yield server
     server.stop()
 

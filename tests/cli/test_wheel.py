@@ -10,7 +10,8 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 import pytest
-from _wheel import Environment, build_wheel, clean_environment, make_environment
+from _shared import shared_wheel
+from _wheel import Environment, clean_environment, make_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ SERVE = ("serve", "app:app", "--port", "0", "--http-port", "0")
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of the project."""
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
+    return shared_wheel(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from _shared import library_cache
 
 from transport.demo.library import Library
 
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a cache folder that has the index."""
-    folder = tmp_path_factory.mktemp("cache")
-    Library(folder).load()
-    return folder
+    return library_cache(tmp_path_factory) / "greenroom"
 
 
 @pytest.fixture

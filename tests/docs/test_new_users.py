@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from _requires import require
-from _wheel import build_wheel, make_environment
+from _scale import SOAK
+from _shared import library_cache, shared_wheel
+from _wheel import make_environment
 from browser.quiet import QUIET
 from docs.documents import blocks, document
 from docs.shell import PORTS, Step, terminal
@@ -26,8 +28,7 @@ pytestmark = pytest.mark.timeout(200)  # each path starts several processes, and
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """An environment with the wheel and the extra ``demo``, which has the extras ``http`` and ``jwt``."""
-    wheel = build_wheel(tmp_path_factory.mktemp("wheel"))
-    return make_environment(tmp_path_factory.mktemp("environment"), wheel, "demo")
+    return make_environment(tmp_path_factory.mktemp("environment"), shared_wheel(tmp_path_factory), "demo")
 
 
 def run_section(own: Terminal, path: str, section: str) -> None:
@@ -38,10 +39,16 @@ def run_section(own: Terminal, path: str, section: str) -> None:
         own.run(block)
 
 
-def test_see_the_demo(environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_see_the_demo(
+    environment: Environment,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """With the wheel installed, ``greenroom demo`` answers a question in a browser."""
     path = require("chromium")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # The demo builds its index in make soak only: that takes seconds, and tests/demo builds one in every run.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache" if SOAK else library_cache(tmp_path_factory)))
     with terminal(tmp_path, "README.md", environment.folder / "bin") as own:
         own.serve(Step("greenroom demo", ("ready",)))
         with sync_playwright() as playwright:
