@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 import trio
+from _scale import SOAK
 
 from actors import open_log
+from transport.cli import main
+from transport.demo.library import Library
 from transport.server.listening import listen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    Run = Callable[..., "Done"]
 
 APP = 'from transport import Greenroom\napp = Greenroom(log="memory:")\nnumber = 7\n'
 SERVE = ("serve", "good:app", "--port", "0", "--http-port", "0")
@@ -27,14 +36,77 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def refusal(folder: Path, *arguments: str) -> str:
-    """Run the command, check that it ends with status 2 and one line of error, and return this line."""
+@attrs.frozen
+class Done:
+    """How a command has ended: its exit status, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(
+    folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
+    """Return a function that runs a command in the folder. In ``make soak`` each is a process of its own."""
+
+    def in_this_process(*arguments: str) -> Done:
+        """Run the command as its process would. A process takes half a second, and its arguments much less."""
+        before = set(sys.modules)
+        importlib.invalidate_caches()
+        try:
+            status = int(main(arguments))
+        except SystemExit as end:  # argparse ends the process by itself
+            status = int(end.code or 0)
+        for name in set(sys.modules) - before:
+            del sys.modules[name]  # the next test has an app of the same name
+        printed = capfd.readouterr()
+        warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        return Done(status, printed.out, printed.err + "".join(f"{record.getMessage()}\n" for record in warnings))
+
+    if SOAK:
+        return lambda *arguments: run_process(folder, *arguments)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr(Library, "start", lambda _: None)  # the demo would build its index in a thread
+    return in_this_process
+
+
+def run_process(folder: Path, *arguments: str) -> Done:
+    """Run the command in a process of its own."""
     command = [sys.executable, "-m", "transport", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
-    assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    (line,) = done.stderr.splitlines()
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def refusal(run: Run, *arguments: str) -> str:
+    """Run the command, check that it ends with status 2 and one line of error, and return this line."""
+    done = run(*arguments)
+    assert (done.status, done.out) == (2, ""), done.err
+    (line,) = done.err.splitlines()
     assert line.startswith(("greenroom: ", f"greenroom {arguments[0]}: "))
     return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("serve", "good:absent"), "greenroom: module good has no 'absent'"),
+        (("demo", "--set", "nonsense=1"), "greenroom: unknown name in --set: nonsense"),
+        (("serve", "good:app", "--port=http"), "--port: port must be a whole number from 0 to 65535"),
+    ],
+    ids=["an error of serve", "an error of demo", "an error of the parser"],
+)
+def test_process_is_refused(folder: Path, arguments: tuple[str, ...], said: str) -> None:
+    """The process of a wrong command ends with status 2, and prints one line without a traceback."""
+    done = run_process(folder, *arguments)
+    assert (done.status, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    assert said in line
 
 
 @pytest.mark.parametrize(
@@ -51,9 +123,9 @@ def refusal(folder: Path, *arguments: str) -> str:
         ("good:number", "good:number is not a Greenroom"),
     ],
 )
-def test_missing_app(folder: Path, app: str, said: str) -> None:
+def test_missing_app(run: Run, app: str, said: str) -> None:
     """If ``MODULE:APP`` is wrong, ``serve`` prints one line that says which part is wrong, and ends with status 2."""
-    assert refusal(folder, "serve", app) == f"greenroom: {said}"
+    assert refusal(run, "serve", app) == f"greenroom: {said}"
 
 
 @pytest.mark.parametrize(
@@ -72,10 +144,10 @@ def test_missing_app(folder: Path, app: str, said: str) -> None:
         (b"port = 65536", "greenroom.toml: port must be a whole number from 0 to 65535, not 65536"),
     ],
 )
-def test_bad_settings_file(folder: Path, content: bytes, said: str) -> None:
+def test_bad_settings_file(folder: Path, run: Run, content: bytes, said: str) -> None:
     """If ``greenroom.toml`` is wrong, the command prints one line with the fault, and ends with status 2."""
     (folder / "greenroom.toml").write_bytes(content)
-    assert said in refusal(folder, *SERVE)
+    assert said in refusal(run, *SERVE)
 
 
 @pytest.mark.parametrize(
@@ -89,15 +161,15 @@ def test_bad_settings_file(folder: Path, content: bytes, said: str) -> None:
     ],
 )
 @pytest.mark.parametrize("command", [SERVE, ("demo",), ("settings",), ("tail", "s1")], ids=lambda command: command[0])
-def test_bad_assignment(folder: Path, command: tuple[str, ...], assignment: str, said: str) -> None:
+def test_bad_assignment(run: Run, command: tuple[str, ...], assignment: str, said: str) -> None:
     """A wrong ``--set`` is refused with one line that says which part is wrong, by every command that has settings."""
-    assert refusal(folder, *command, "--set", assignment) == f"greenroom: {said}"
+    assert refusal(run, *command, "--set", assignment) == f"greenroom: {said}"
 
 
-def test_wrong_keyword_of_the_app(folder: Path) -> None:
+def test_wrong_keyword_of_the_app(folder: Path, run: Run) -> None:
     """A wrong keyword of ``Greenroom`` is one line with the file and the line of the call."""
     (folder / "wrong.py").write_text('from transport import Greenroom\n\napp = Greenroom(page="x")\n')
-    line = refusal(folder, "serve", "wrong:app")
+    line = refusal(run, "serve", "wrong:app")
     assert line.startswith("greenroom: wrong.py, line 3: Greenroom() got an unexpected keyword argument 'page'")
 
 
@@ -105,11 +177,10 @@ def test_wrong_keyword_of_the_app(folder: Path) -> None:
 def test_failing_app_has_a_short_traceback(folder: Path, fault: str) -> None:
     """An exception of the app's own module has a traceback with the line of the app, and no line of ``importlib``."""
     (folder / "failing.py").write_text(f"{fault}\n")
-    command = [sys.executable, "-m", "transport", "serve", "failing:app"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
-    assert done.returncode == 1
-    assert 'failing.py", line 1' in done.stderr
-    assert "importlib" not in done.stderr
+    done = run_process(folder, "serve", "failing:app")
+    assert done.status == 1
+    assert 'failing.py", line 1' in done.err
+    assert "importlib" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -120,7 +191,7 @@ def test_failing_app_has_a_short_traceback(folder: Path, fault: str) -> None:
         (("--user", "bob", "--session", "nope"), "no session 'nope' of user 'bob'"),
     ],
 )
-def test_export_of_an_unknown_session(folder: Path, wanted: tuple[str, ...], missing: str) -> None:
+def test_export_of_an_unknown_session(folder: Path, run: Run, wanted: tuple[str, ...], missing: str) -> None:
     """An export that finds no session of the given name or user says so, and ends with status 1."""
 
     async def make() -> None:
@@ -129,24 +200,22 @@ def test_export_of_an_unknown_session(folder: Path, wanted: tuple[str, ...], mis
 
     trio.run(make)
     for arguments, status, line in (((), 0, ""), (wanted, 1, f"greenroom: x.db: there is {missing}\n")):
-        command = [sys.executable, "-m", "transport", "export", "x.db", *arguments]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
-        assert (done.returncode, done.stdout, done.stderr) == (status, "", line)
+        assert run("export", "x.db", *arguments) == Done(status, "", line)
 
 
-def test_model_without_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_without_key(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """If neither a key nor a server is set in the environment, ``demo --model`` prints one line and makes no file."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    line = refusal(folder, "demo", "--model", "local")
+    line = refusal(run, "demo", "--model", "local")
     assert line == "greenroom: --model local needs a key in OPENAI_API_KEY, or a server in OPENAI_BASE_URL"
     assert [path.name for path in folder.iterdir()] == ["good.py"]
 
 
 @pytest.mark.parametrize("log", ["nonsense", "redis:x", "sqlite:", "sqlite:absent/folder/x.db", "sqlite:x.db?a=1"])
-def test_bad_log(folder: Path, log: str) -> None:
+def test_bad_log(folder: Path, run: Run, log: str) -> None:
     """If the log cannot be opened, the command prints one line and ends, and makes no folder for the log."""
-    refusal(folder, *SERVE, "--log", log)
+    refusal(run, *SERVE, "--log", log)
     assert not (folder / "absent").exists()
 
 
@@ -158,19 +227,19 @@ def test_bad_log(folder: Path, log: str) -> None:
         (".", "pages: . holds the files of the server itself; give the pages a folder of their own"),
     ],
 )
-def test_bad_pages(folder: Path, pages: str, said: str) -> None:
+def test_bad_pages(folder: Path, run: Run, pages: str, said: str) -> None:
     """A folder of pages that does not exist, or that holds the server's own files, is refused."""
     (folder / "paged.py").write_text(f"from transport import Greenroom\napp = Greenroom(pages={pages!r})\n")
-    assert refusal(folder, "serve", "paged:app") == f"greenroom: {said}"
+    assert refusal(run, "serve", "paged:app") == f"greenroom: {said}"
 
 
 @pytest.mark.parametrize("option", ["--port", "--http-port"])
-def test_taken_port(folder: Path, option: str) -> None:
+def test_taken_port(run: Run, option: str) -> None:
     """If a port is in use, ``serve`` prints one line with the host and the port, and ends with status 2."""
     (listener,) = listen("127.0.0.1", 0)
     with listener:
         port = listener.getsockname()[1]
-        line = refusal(folder, *SERVE, option, str(port))
+        line = refusal(run, *SERVE, option, str(port))
     fault, _, remedy = line.partition("; ")
     assert fault == f"greenroom: cannot listen on 127.0.0.1 port {port}: Address already in use"
     setting = option.removeprefix("--").replace("-", "_")
@@ -178,19 +247,19 @@ def test_taken_port(folder: Path, option: str) -> None:
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", ""])
-def test_bad_port(folder: Path, port: str) -> None:
+def test_bad_port(run: Run, port: str) -> None:
     """If a port is not a number from 0 to 65535, ``serve`` prints one line and ends with status 2."""
-    assert "--port: port must be a whole number from 0 to 65535" in refusal(folder, *SERVE, f"--port={port}")
+    assert "--port: port must be a whole number from 0 to 65535" in refusal(run, *SERVE, f"--port={port}")
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-inf"])
-def test_token_without_expiry(folder: Path, seconds: str) -> None:
+def test_token_without_expiry(run: Run, seconds: str) -> None:
     """``token`` refuses a lifetime that is not a finite number of seconds, since every token must expire."""
-    assert "seconds must be a finite number" in refusal(folder, *TOKEN, f"--seconds={seconds}")
+    assert "seconds must be a finite number" in refusal(run, *TOKEN, f"--seconds={seconds}")
 
 
-def test_token_without_user_or_key(folder: Path) -> None:
+def test_token_without_user_or_key(run: Run) -> None:
     """A token with an empty user, or with a key that is empty or too short, is refused."""
-    assert "id of a user must be a string of 1 to 256 characters" in refusal(folder, "token", "", *TOKEN[2:])
-    assert "key of TokenAuth is too short: HS256 needs 32" in refusal(folder, "token", "alice", "--key", "k")
-    assert "key of TokenAuth is empty" in refusal(folder, "token", "alice", "--key", "")
+    assert "id of a user must be a string of 1 to 256 characters" in refusal(run, "token", "", *TOKEN[2:])
+    assert "key of TokenAuth is too short: HS256 needs 32" in refusal(run, "token", "alice", "--key", "k")
+    assert "key of TokenAuth is empty" in refusal(run, "token", "alice", "--key", "")
