@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,12 @@ def run_scenario(main: Callable[[], Awaitable[Outcome]]) -> Outcome:
     return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+@cache
+def bad_network(seed: int) -> Outcome:
+    """Return the outcome of a scenario in memory. Several tests look at it, so each seed is played once."""
+    return run_scenario(lambda: run_in_memory(seed, MemoryLog(), harms=12))
+
+
 def check_runs(outcome: Outcome) -> None:
     """Check that every start command began one run, and that every run ended."""
     check_grammar(outcome.committed)
@@ -42,7 +49,7 @@ def check_runs(outcome: Outcome) -> None:
 def test_bad_network(block: int) -> None:
     """Over a bad network each client receives all committed events once, in order, without a reset."""
     for seed in range(block * BLOCK, (block + 1) * BLOCK):
-        outcome = run_scenario(lambda seed=seed: run_in_memory(seed, MemoryLog(), harms=12))  # type: ignore[misc]  # a lambda's default
+        outcome = bad_network(seed)
         check_runs(outcome)
         for reader in outcome.readers:
             assert reader.seen == outcome.committed, seed
@@ -57,7 +64,7 @@ def test_bad_network_with_retention(block: int) -> None:
     """
     resets = 0
     for seed in range(block * BLOCK, (block + 1) * BLOCK):
-        outcome = run_scenario(lambda seed=seed: run_in_memory(seed, MemoryLog(), 12, retain_events=20))  # type: ignore[misc]  # as above
+        outcome = run_scenario(lambda seed=seed: run_in_memory(seed, MemoryLog(), 12, retain_events=20))  # type: ignore[misc]  # a lambda's default
         check_runs(outcome)
         for reader in outcome.readers:
             resets += len(reader.parts)
@@ -83,7 +90,7 @@ def test_scenarios_are_complete() -> None:
     harms: Counter[str] = Counter()
     connections = 0
     for seed in range(40):
-        outcome = run_scenario(lambda seed=seed: run_in_memory(seed, MemoryLog(), harms=12))  # type: ignore[misc]  # as above
+        outcome = bad_network(seed)
         harms += outcome.harms
         connections += sum(reader.connections for reader in outcome.readers)
     assert set(harms) == EACH_HARM
@@ -93,11 +100,10 @@ def test_scenarios_are_complete() -> None:
 def test_scenarios_are_reproducible() -> None:
     """Two scenarios with the same seed have the same event types, network faults and numbers of connections."""
 
-    def summary(seed: int) -> object:
-        """Return the results that must be equal in two scenarios with this seed."""
-        outcome = run_scenario(lambda: run_in_memory(seed, MemoryLog(), harms=12))
+    def summary(outcome: Outcome) -> object:
+        """Return the results that must be equal in two scenarios with the same seed."""
         types = [type(event) for event in outcome.committed]
         return types, outcome.harms, [reader.connections for reader in outcome.readers]
 
     for seed in range(4):
-        assert summary(seed) == summary(seed)
+        assert summary(bad_network(seed)) == summary(bad_network.__wrapped__(seed))

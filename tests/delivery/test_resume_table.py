@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from _scale import SOAK
 from delivery.agents import server_on
 from delivery.stalling import stalled_client
 from protocol.wire import greeted, greeted_in_memory, memory_client
@@ -33,7 +34,7 @@ LOGS: dict[str, Callable[[Path], EventLog]] = {
 }
 
 
-@pytest.fixture(params=LOGS)
+@pytest.fixture(params=LOGS if SOAK else ("memory", "sqlite"))
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> EventLog:
     """Return an empty log of each kind."""
     return LOGS[request.param](tmp_path)

@@ -26,14 +26,6 @@ def server() -> Iterator[ScriptedServer]:
     scripted.shutdown()
 
 
-@pytest.fixture
-def node(node_with_ws: str, server: ScriptedServer) -> Iterator[Node]:
-    """Return a Node process with a client that connects to the scripted server."""
-    process = Node(node_with_ws, server.url)
-    yield process
-    process.end()
-
-
 @pytest.fixture(scope="module")
 def page(node_with_ws: str) -> Iterator[Node]:
     """Return one Node process for all tests of a module.
@@ -43,3 +35,11 @@ def page(node_with_ws: str) -> Iterator[Node]:
     process = Node(node_with_ws, "ws://x/")
     yield process
     process.end()
+
+
+@pytest.fixture
+def node(page: Node, server: ScriptedServer) -> Iterator[Node]:
+    """Return the Node process of the module, with clients that connect to the scripted server."""
+    page.restart(server.url)
+    yield page
+    page.restart("ws://x/")

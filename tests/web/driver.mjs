@@ -12,8 +12,8 @@ import { play } from "./model.mjs";
 import { frozen, inBatches } from "./reduced.mjs";
 import { Socket, fire, turn } from "./sockets.mjs";
 
-let now = 1_000_000;
-let wall = 1_700_000_000_000; // ms between the monotonic clock and the wall clock
+const START = [1_000_000, 1_700_000_000_000];
+let [now, wall] = START; // the monotonic clock, and the ms between it and the wall clock
 let timers = [];
 globalThis.setTimeout = (callback, delay = 0) => {
   const timer = { callback, due: now + delay, unref: () => timer, ref: () => timer };
@@ -60,14 +60,30 @@ const store = await import(new URL("store.js", pathToFileURL(process.argv[2])));
 const load = (path) => import(pathToFileURL(path)); // for other modules
 const noted = []; // [what, detail] of everything that a client said, in order
 let waiting = []; // callbacks for the next thing that is noted
+let opened = []; // the clients of this test
 
 /** Connect, and note everything that happens. */
 function open(url, options, { silent = [] } = {}) {
   const client = greenroom.connect(url, { WebSocket, ...options });
+  const own = opened;
+  opened.push(client);
   for (const type of ["state", "reset", "event", "signal", "welcome", "closed", "refused"]) {
-    if (!silent.includes(type)) client.addEventListener(type, ({ detail }) => note(type, detail));
+    if (!silent.includes(type)) client.addEventListener(type, ({ detail }) => void (own === opened && note(type, detail)));
   }
   return client;
+}
+
+/** End the clients of a test, and forget all that it did: the next test begins as in a new process. */
+function restart() {
+  const ended = opened;
+  opened = [];
+  for (const client of ended) client.close();
+  timers = [];
+  [now, wall] = START;
+  Math.random = () => 1;
+  waiting = [];
+  noted.length = 0;
+  for (const name of Object.keys(kept)) delete kept[name];
 }
 
 function note(type, detail) {
@@ -107,7 +123,7 @@ function begin(options = {}, { silent = [] } = {}) {
 
 const kept = {};
 const scope = {
-  ...greenroom, ...store, load, frozen, inBatches, open, watch, note, first, until, advance, freeze, setClock, noted, kept, begin, play, Socket, fire, turn,
+  ...greenroom, ...store, load, frozen, inBatches, open, watch, note, first, until, advance, freeze, setClock, noted, kept, begin, restart, play, Socket, fire, turn,
 };
 const AsyncFunction = (async () => {}).constructor;
 

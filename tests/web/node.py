@@ -63,6 +63,11 @@ class Node:
         assert "error" not in answer, answer["error"]
         return answer["value"]
 
+    def restart(self, url: str) -> None:
+        """End all clients, and forget everything. The next clients connect to another URL."""
+        self._url = url
+        self.run("restart()")
+
     def connect(self, options: str = "", extra: str = "") -> None:
         """Make ``kept.client``: a client of the session s1. All its events are noted for :meth:`noted`."""
         self.run(f"kept.client = open(url, {{ session: 's1', {options} }}{', ' + extra if extra else ''})")
