@@ -5,8 +5,9 @@ numpy is never imported: a value of numpy exists only if the program has importe
 
 from __future__ import annotations
 
+import re
 import sys
-from datetime import timedelta
+from datetime import time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _BYTES = (bytes, bytearray, memoryview)
+_DURATION = re.compile(
+    r"[-+]?P(?:(?P<weeks>\d{1,9})W)?(?:(?P<days>\d{1,9})D)?(?:T(?=\d)(?:(?P<hours>\d{1,9})H)?(?:(?P<minutes>\d{1,9})M)?"
+    r"(?:(?P<seconds>\d{1,9})(?:[.,](?P<FRACTION>\d{1,9}))?S)?)?",
+    re.ASCII,
+)
 _PLAIN_KINDS = "biufM"
 """The kinds of numpy arrays that orjson can encode: booleans, integers, floats and moments."""
 
@@ -30,6 +36,8 @@ def plain(value: Any) -> object:
     """
     if isinstance(value, Decimal):
         return _finite(value)
+    if isinstance(value, time):
+        return _naive(value)
     if isinstance(value, timedelta):
         return iso_duration(value)
     if issubclass(value.__class__, _BYTES):
@@ -50,6 +58,17 @@ def iso_duration(value: timedelta) -> str:
     return f"{sign}P{days}{time}"
 
 
+def duration_of(text: str) -> timedelta:
+    """Return the timedelta for a duration of ISO 8601. Raise ValueError for years, months and any other text."""
+    found = _DURATION.fullmatch(text)
+    if found is None or not any(found.groups()):
+        raise ValueError(f"{text!r} is not a duration")
+    parts = {name: int(part) for name, part in found.groupdict().items() if part and name.islower()}
+    micros = int((found["FRACTION"] or "").ljust(6, "0")[:6])
+    made = timedelta(**parts, microseconds=micros)
+    return -made if text.startswith("-") else made
+
+
 def named_items(value: Any) -> dict[str, Any] | None:
     """Return the items of a named tuple by their names. Return None for any other value."""
     kind: Any = value.__class__
@@ -64,6 +83,12 @@ def numpy_of(value: object) -> ModuleType | None:
     if numpy is None or not (type(value) is numpy.ndarray or isinstance(value, numpy.generic)):
         return None
     return cast("ModuleType", numpy)
+
+
+def _naive(value: time) -> str:
+    if value.tzinfo is not None:
+        raise TypeError("a time with a time zone has no JSON form: its offset depends on the day")
+    return value.isoformat()  # orjson drops the first zero of a fraction: 10 ms became 100 ms
 
 
 def _finite(value: Decimal) -> str:

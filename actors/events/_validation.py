@@ -47,6 +47,8 @@ class ValidationFault:
     """The type of the fault, such as ``missing``."""
     value: object
     """The faulty part of the input."""
+    cause: object = None
+    """The exception that a check of the author's raised, if the fault comes from one."""
 
 
 def validation_faults(error: BaseException) -> list[ValidationFault] | None:
@@ -55,10 +57,15 @@ def validation_faults(error: BaseException) -> list[ValidationFault] | None:
     if core is None or type(error) is not core.ValidationError:
         return None
     try:
-        found = cast("Any", error).errors(include_url=False, include_context=False)
+        found = cast("Any", error).errors(include_url=False)
     except BaseException:  # noqa: BLE001 - it formats values of foreign classes
         return []
-    return [ValidationFault(tuple(each["loc"]), text_of(each["msg"]), each["type"], each["input"]) for each in found]
+    return [
+        ValidationFault(
+            tuple(each["loc"]), text_of(each["msg"]), each["type"], each["input"], each.get("ctx", {}).get("error")
+        )
+        for each in found
+    ]
 
 
 def client_text(error: BaseException) -> str:

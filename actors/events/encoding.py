@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from enum import Enum
 from itertools import accumulate
 from typing import Any
@@ -25,7 +25,6 @@ from typing import Any
 import attrs
 import orjson
 from cattrs import Converter
-from cattrs.cols import is_namedtuple
 
 from actors.errors import UnserialisableEvent
 from actors.events._models import dumped, dumped_as_python, is_model, is_of_pydantic
@@ -36,7 +35,7 @@ MAX_DEPTH = 64
 """Maximum nesting depth of objects and lists in a payload. The same limit holds for frames from clients."""
 
 _converter = Converter()
-_MOMENTS = (datetime, date, time)
+_MOMENTS = (datetime, date)
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_STRICT_INTEGER
 _TOO_LONG = "an integer is beyond ±(2^53-1), and browsers would round it: give it as a string"
 _BRACKET = ord("[")
@@ -186,6 +185,10 @@ def _unstructured_items(value: Any) -> dict[str, object] | None:
     return items and {name: _converter.unstructure(item) for name, item in items.items()}
 
 
+def _is_named_tuple(kind: Any) -> bool:
+    return isinstance(kind, type) and hasattr(kind, "_fields") and issubclass(kind, tuple)
+
+
 # cattrs would write a named tuple as a list, and a dataclass of pydantic without its aliases.
 _converter.register_unstructure_hook_func(is_of_pydantic, lambda value: value)
-_converter.register_unstructure_hook_func(is_namedtuple, _unstructured_items)
+_converter.register_unstructure_hook_func(_is_named_tuple, _unstructured_items)

@@ -15,7 +15,9 @@ from actors.failures import shown
 from actors.runs.inputs import structurer
 
 if TYPE_CHECKING:
+    from actors.events.redaction import Redact
     from actors.events.types import JSON
+    from actors.runs.inputs import InputType
 
 _LONGEST = 128
 """Maximum length of an agent's name, in characters."""
@@ -39,16 +41,17 @@ class Agent:
     """The async function that does the agent's work."""
     timeout: float | None
     """Time limit for each run of the agent, in seconds. If it is None, the server's default applies."""
-    _structure: Callable[[JSON], object] | None
-    """Function that checks an input and converts it to the annotated type. None if the agent takes no input."""
+    _structure: InputType | None
+    """The type of the input, which checks an input and converts it. None if the agent takes no input."""
 
-    def fit(self, value: JSON) -> object:
+    def fit(self, value: JSON, redact: Redact | None = None) -> object:
         """Convert a client's input to the type that the agent's function expects, and return the result.
 
-        Raise ``CommandRefused("bad_input")`` if the input does not have this type, or if the agent takes no input.
+        Raise ``CommandRefused("bad_input")`` if the input does not have this type, or if the agent takes no input. The
+        message does not show the values of secret fields. ``redact`` finds them; by default the usual names do.
         """
         if self._structure is not None:
-            return self._structure(value)
+            return self._structure(value) if redact is None else self._structure(value, redact)
         if value is not None:
             raise CommandRefused("bad_input", f"agent {self.name} takes no input")
         return None

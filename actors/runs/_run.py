@@ -143,7 +143,7 @@ class Run(EmittingRun):
         found = self._recorder.agents.find(agent)
         self.check_limits(found.name)
         text = self._recorder.encode(input)
-        value = found.fit(orjson.loads(text))
+        value = found.fit(orjson.loads(text), self._recorder.redact)
         child = Run(self._recorder, found.name, self)
         try:
             async with RunScope(child, self._recorder, text, timeout=found.timeout):

@@ -75,7 +75,7 @@ class CommandHandlers:
             raise CommandRefused("overloaded", "the server is about to end: try again after reconnecting")
         agent = self._services.agents.find(command.text("agent"))
         text, value = self._input_of(command)
-        self._starts.accept(command, agent, agent.fit(value), text)
+        self._starts.accept(command, agent, agent.fit(value, self._recorder.redact), text)
 
     def _input_of(self, command: Command) -> tuple[bytes, JSON]:
         """Return the input of a ``run.start`` in two forms: JSON text for the event, and a value for the agent."""

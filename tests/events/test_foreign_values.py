@@ -8,7 +8,7 @@ import json
 import math
 import subprocess
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -118,6 +118,7 @@ ENCODED: list[tuple[object, object]] = [
     (timedelta(days=1, seconds=90, microseconds=5000), "P1DT90.005S"),
     (timedelta(days=-1), "-P1D"),
     (timedelta(microseconds=-1), "-PT0.000001S"),
+    (time(0, 0, 0, 10_000), "00:00:00.010000"),
     (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
     (datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=2))), "2026-01-02T00:00:00+02:00"),
     (Colour.LIGHT, "0.5"),
@@ -168,6 +169,7 @@ REFUSED: list[tuple[object, str]] = [
     (Raw(content=b"x"), "Raw cannot be serialised: bytes have no JSON form"),
     (Card(anything={"a": b"x"}), "Card cannot be serialised: bytes have no JSON form"),
     (Card(box=Box(b"x")), "Card cannot be serialised"),
+    (time(0, tzinfo=UTC), "a time with a time zone"),
     (Decimal("NaN"), "NaN and infinities"),
     (Decimal("-Infinity"), "NaN and infinities"),
     (Card(weight=math.nan), "NaN and infinities"),
