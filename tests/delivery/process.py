@@ -80,9 +80,14 @@ class ServerProcess:
             await self.process.stdout.aclose()
         return status
 
+    @property
+    def port(self) -> int:
+        """The port of the latest start."""
+        return int(self.url.rstrip("/").rpartition(":")[2])
+
     async def open_stream(self, *_: object) -> trio.abc.Stream:
         """Open a connection to the latest address of the server."""
-        return await trio.open_tcp_stream("127.0.0.1", int(self.url.rstrip("/").rpartition(":")[2]))
+        return await trio.open_tcp_stream("127.0.0.1", self.port)
 
     def image(self, target: Path) -> Path:
         """Copy the log of the dead process to ``target``, so that a reader cannot repair the original."""
