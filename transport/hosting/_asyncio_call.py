@@ -63,6 +63,24 @@ class AsyncioCall:
             finally:
                 await self.end()
 
+    async def follow(
+        self, connection: Callable[[], Awaitable[None]], upgraded: asyncio.Event, on_ended: Callable[[], None]
+    ) -> None:
+        """Run a connection on a socket of its own in trio. Return when its request was answered and its user found.
+
+        *The web application's middleware stays around the function that finds the user, and around nothing later: an
+        idle connection holds no ASGI call.*
+        """
+        ended = self._host.soon(connection).future
+        ended.add_done_callback(lambda _: on_ended())
+        try:
+            async with until_done(ended):
+                await upgraded.wait()
+                if self._tasks:
+                    await asyncio.wait(self._tasks)
+        finally:
+            await self.end()
+
     async def end(self) -> None:
         """Cancel the tasks that still run, and wait for their end."""
         for task in self._tasks:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from actors import ConfigError
 from actors.failures import shown
 from transport.app import Greenroom
+from transport.hosting._handed import HandedWire, taken_from
 from transport.hosting._request import MountedRequest, is_reachable
 from transport.hosting._user import FoundUser, checked_function, found_user
 from transport.hosting._wire_asgi import AsgiWire
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from actors.loop.asyncio_host import AsyncioHost
     from transport._running import Host, Server
     from transport.hosting._asyncio_call import AsyncioCall
+    from transport.hosting._handed import Taken
     from transport.hosting._trio_call import TrioCall
     from transport.hosting._user import UserFunction
     from transport.server._wire import Wire
@@ -61,10 +64,26 @@ class MountedEndpoint:
             for message in request.refusal(_TOO_FAST):
                 await send(message)
             return
+        if server.host.asyncio is not None and (taken := taken_from(scope)) is not None:
+            await self._serve_taken(server, server.host.asyncio, request, taken)
+            return
         await receive()  # websocket.connect
         call = _call(server.host)
         wire = AsgiWire(request, send, call, self._app.settings)
         await call.serve(wire, self._connection(server, wire), receive)
+
+    async def _serve_taken(self, server: Server, host: AsyncioHost, request: MountedRequest, taken: Taken) -> None:
+        """Serve the connection on its own socket, which the web server has given away."""
+        from transport.hosting._asyncio_call import AsyncioCall  # noqa: PLC0415 - it imports asyncio
+
+        call = AsyncioCall(host)
+        upgraded = call.event()
+        try:
+            wire = HandedWire(request, taken, call, upgraded, self._app.settings)
+        except OSError:  # the client has left
+            return
+        taken.connections.add(wire)
+        await call.follow(self._connection(server, wire), upgraded, partial(taken.connections.discard, wire))
 
     def _request(self, scope: Scope) -> MountedRequest:
         strangers = self._user is None and self._app.auth is None

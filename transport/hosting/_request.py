@@ -54,10 +54,10 @@ class MountedRequest:
             this machine itself. *A foreign page's own name can be made to mean this machine (DNS rebinding).*
     """
 
-    __slots__ = ("_origin_is_own", "_scope", "_user", "address", "fields")
+    __slots__ = ("_origin_is_own", "_user", "address", "fields", "scope")
 
     def __init__(self, scope: Scope, user: UserOfRequest | None, *, strict: bool) -> None:
-        self._scope = scope
+        self.scope = scope
         self._user = user
         self.address = str((scope.get("client") or ("",))[0])
         """The network address of the client, as the web server knows it. Empty if it is not known."""
@@ -69,7 +69,7 @@ class MountedRequest:
     def asked(self) -> UpgradeRequest:
         """The request, without its parts that the web server or the mount has judged: path, proxies, own pages."""
         judged = _READ_BY_SERVER | ({"origin"} if self._origin_is_own else set[str]())
-        offered = tuple(self._scope.get("subprotocols") or ())
+        offered = tuple(self.scope.get("subprotocols") or ())
         return UpgradeRequest(PATH, offered, tuple(field for field in self.fields if field[0] not in judged))
 
     @property
@@ -82,11 +82,11 @@ class MountedRequest:
     def on_accepted(self, tasks: Tasks) -> None:
         """Start to find the user, since the request was accepted. A refused request costs the application nothing."""
         if self._user is not None:
-            tasks.start(self._user.find, self._scope)
+            tasks.start(self._user.find, self.scope)
 
     def refusal(self, answer: Reject) -> Iterator[Message]:
         """Yield the ASGI messages that refuse the request: with an HTTP status, if the server can send one."""
-        if _DENIAL not in (self._scope.get("extensions") or ()):
+        if _DENIAL not in (self.scope.get("extensions") or ()):
             yield {"type": "websocket.close"}
             return
         headers = [(b"content-type", b"text/plain; charset=utf-8")]

@@ -94,7 +94,7 @@ class TrioWire(CountedFrames):
                 nursery, self, max_message_size=self._settings.max_frame_bytes, receive_buffer_size=None
             )
             headers = [(b"host", head.host), *request.headers]  # the library keeps the host to itself
-            asked = UpgradeRequest(request.path, request.proposed_subprotocols, tuple(_decoded(headers)))
+            asked = self.asked(request, headers)
             answer = owner.on_upgrade(asked)
             if isinstance(answer, Reject):
                 self._discard()
@@ -108,6 +108,10 @@ class TrioWire(CountedFrames):
             self._upgrading = None
             return asked.headers
         return None
+
+    def asked(self, request: WebSocketRequest, headers: list[tuple[bytes, bytes]]) -> UpgradeRequest:
+        """Return the request for the owner to judge. A subclass may know more about the request."""
+        return UpgradeRequest(request.path, request.proposed_subprotocols, tuple(_decoded(headers)))
 
     async def _read_head(self) -> RequestHead | None:
         """Read the head of the request, keep it for trio-websocket, and return it.

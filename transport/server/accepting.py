@@ -115,15 +115,15 @@ class AcceptStage:
             sock.close()
             return
         # The connection's own coroutine is the task: each coroutine above it would be held for as long.
-        nursery.start_soon(begin(_prepared(sock), sock, address))
+        nursery.start_soon(begin(prepared(sock), sock, address))
 
     def _note_too_fast(self) -> None:
         self.too_fast += 1
         self._refusals.note(Reason.HANDSHAKES)
 
 
-def _prepared(sock: socket.socket) -> trio.SocketStream:
-    """Set the options of an accepted socket, and return it as a stream.
+def prepared(sock: socket.socket) -> trio.SocketStream:
+    """Set the options of an accepted TCP socket, and return it as a stream.
 
     If an option cannot be set, close the socket and raise ``OSError``.
     """
