@@ -9,6 +9,7 @@ import attrs
 from actors.events._validation import client_text
 from actors.events.types import Status
 from actors.failures import class_name, members
+from actors.runs._wrong_library import hint_for
 
 if TYPE_CHECKING:
     from actors.events.types import JSON
@@ -27,12 +28,14 @@ class Outcome:
     def failed(cls, error: BaseException) -> Outcome:
         """Return the outcome of a run or tool call that raised ``error``.
 
-        The error code is the name of the exception's class. The message is the text of the exception.
+        The error code is the name of the exception's class. The message is the text of the exception. If the agent has
+        awaited a function of the wrong library, asyncio or trio, the message also says what to do.
         """
         # A nursery wraps the exception of its only failing child: the author wants to see the exception inside.
         while len(inner := members(error)) == 1:
             error = inner[0]
-        return cls(Status.ERROR, error={"code": class_name(error), "message": client_text(error)})
+        text, hint = client_text(error), hint_for(error)
+        return cls(Status.ERROR, error={"code": class_name(error), "message": f"{text} ({hint})" if hint else text})
 
     @classmethod
     def stopped(cls, status: Status, message: str) -> Outcome:

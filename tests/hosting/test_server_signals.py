@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from itertools import product
 from typing import TYPE_CHECKING
@@ -130,3 +131,25 @@ async def test_goodbye_of_a_server(tmp_path: Path, name: str, number: signal.Sig
         # The output is not checked: Hypercorn on asyncio logs the connections that it cancels as failed callbacks.
         assert await trio.to_thread.run_sync(server.wait) == status_of(name, number), server.said
         assert server.noted == ["own began", "own ended"]
+
+
+if SOAK:  # it has several processes
+
+    @pytest.mark.parametrize("to_group", [False, True], ids=["to the parent", "in the terminal"])
+    def test_reload(tmp_path: Path, to_group: bool) -> None:
+        """``uvicorn --reload`` ends the application and starts it again. A Ctrl-C also ends it as without --reload."""
+        (tmp_path / "app.py").touch()
+        with web_server(tmp_path, (*SERVERS["uvicorn-uvloop"], "--reload", "--reload-dir", str(tmp_path))) as server:
+            server.until_said("startup complete")
+            server.post("/start/endless")
+            server.until_noted("run began")
+            (tmp_path / "app.py").write_text("changed = True")
+            server.until_said("startup complete", times=2)
+            server.post("/start/endless")
+            while server.noted.count("run began") < 2:
+                server.note_more()
+            if to_group:
+                os.killpg(server.process.pid, signal.SIGINT)
+            else:
+                server.send(signal.SIGINT)
+            require_end(server, 0, *["own began", "run began", "run ended", "own ended"] * 2)

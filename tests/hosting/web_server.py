@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,10 +45,10 @@ class WebServer:
         self._notes = notes
         self._rest = b""
 
-    def until_said(self, words: str) -> None:
-        """Wait until the server has logged these words."""
+    def until_said(self, words: str, times: int = 1) -> None:
+        """Wait until the server has logged these words, so many times."""
         assert self.process.stderr is not None
-        while words not in self.said:
+        while self.said.count(words) < times:
             part = self._read(self.process.stderr.fileno())
             assert part, f"the server ended without {words!r}:\n{self.said}"
             self.said += part.decode()
@@ -55,8 +56,12 @@ class WebServer:
     def until_noted(self, text: str) -> None:
         """Wait until the application has noted this text."""
         while text not in self.noted:
-            *lines, self._rest = (self._rest + self._read(self._notes)).split(b"\n")
-            self.noted += [line.decode() for line in lines]
+            self.note_more()
+
+    def note_more(self) -> None:
+        """Wait for further notes of the application."""
+        *lines, self._rest = (self._rest + self._read(self._notes)).split(b"\n")
+        self.noted += [line.decode() for line in lines]
 
     def _read(self, descriptor: int) -> bytes:
         readable, _, _ = select.select([descriptor], [], [], PATIENCE)
@@ -68,10 +73,17 @@ class WebServer:
         self.until_said("unning on http")
 
     def post(self, path: str) -> None:
-        """Send a POST request, and wait for the answer."""
+        """Send a POST request, and wait for the answer. A server that has just started may refuse it for a moment."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method="POST")
-        with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310 - as above
-            assert response.status == 200
+        while self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310 - as above
+                    assert response.status == 200
+                    return
+            except urllib.error.URLError as error:
+                if not isinstance(error.reason, ConnectionRefusedError):
+                    raise
+        raise AssertionError(f"the server ended:\n{self.said}")
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process."""
