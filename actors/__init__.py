@@ -40,6 +40,7 @@ Concurrency:
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from actors.backoff import Backoff
 from actors.errors import (
@@ -63,8 +64,10 @@ from actors.errors import (
     MaxChildren,
     MessageUnhandled,
     NameTaken,
+    PositionLost,
     ReplyDropped,
     RestartLimit,
+    RunCancelled,
     RunClosed,
     RunError,
     RunFailed,
@@ -131,6 +134,7 @@ from actors.sessions import (
     OpenCall,
     QuotaStatistics,
     Run,
+    RunBlock,
     RunContext,
     RunLimiterStatistics,
     SessionFactory,
@@ -146,6 +150,11 @@ from actors.sessions import (
     ToolThreadsStatistics,
     current_run,
 )
+
+if TYPE_CHECKING:
+    from actors.runs._asyncio_run import AsyncioRun
+    from actors.sessions._asyncio_block import AsyncioRunBlock
+    from actors.sessions._asyncio_session import AsyncioSession
 
 __all__ = [
     "DEFAULT_SECRET_KEYS",
@@ -166,6 +175,9 @@ __all__ = [
     "AgentThinking",
     "Agents",
     "AskTimeout",
+    "AsyncioRun",
+    "AsyncioRunBlock",
+    "AsyncioSession",
     "AutoShutdown",
     "Backoff",
     "Batch",
@@ -219,6 +231,7 @@ __all__ = [
     "Phase",
     "PhaseReport",
     "Position",
+    "PositionLost",
     "QuotaStatistics",
     "Redact",
     "Reply",
@@ -228,6 +241,8 @@ __all__ = [
     "Retention",
     "Revocation",
     "Run",
+    "RunBlock",
+    "RunCancelled",
     "RunClosed",
     "RunContext",
     "RunError",
@@ -295,11 +310,21 @@ _NAMES_OF_SPI = frozenset(
 )
 
 
+# Loaded at their first use: a server without asyncio agents never loads asyncio.
+_NAMES_ON_ASYNCIO = {
+    "AsyncioRun": "actors.runs._asyncio_run",
+    "AsyncioRunBlock": "actors.sessions._asyncio_block",
+    "AsyncioSession": "actors.sessions._asyncio_session",
+}
+
+
 def __getattr__(name: str) -> object:
-    """Return the attribute ``name`` of :mod:`actors.spi`, if earlier versions had that name in this module.
+    """Return a class for asyncio code, or an attribute of :mod:`actors.spi` that earlier versions had in this module.
 
     For any other name, raise ``AttributeError``.
     """
+    if name in _NAMES_ON_ASYNCIO:
+        return getattr(import_module(_NAMES_ON_ASYNCIO[name]), name)
     if name in _NAMES_OF_SPI:
         return getattr(import_module("actors.spi"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

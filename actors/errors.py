@@ -24,6 +24,7 @@
     │   └── RunClosed                 an emit outside the life of its run or call
     ├── RunError
     │   ├── RunFailed                 a child run did not end with status ok
+    │   ├── RunCancelled              the run of a block was stopped from outside
     │   └── ToolTimeout               a tool took longer than allowed (also a TimeoutError)
     ├── CommandRefused                a client's command was refused, with a code
     ├── SessionClosed                 the session was closed permanently
@@ -31,6 +32,7 @@
     │   ├── LogUnavailable            the log cannot be reached or written
     │   ├── LogCorrupt                the stored data is damaged
     │   ├── LogSchemaTooNew           written by a newer Greenroom
+    │   ├── PositionLost              events after the position cannot be read
     │   └── Trimmed                   the position is below the oldest kept event (also a LookupError)
     └── ConfigError                   a setting, log URL or agent that cannot be used (also a ValueError)
 """
@@ -164,6 +166,19 @@ class RunFailed(RunError):
         self.error_message = message
 
 
+class RunCancelled(RunError):
+    """The run of an ``async with session.run(…)`` block was stopped: by its user, a limit, or the end of the server.
+
+    ``status`` is the status with which the run ended, such as ``cancelled`` or ``timeout``.
+    """
+
+    def __init__(self, run_id: str, agent: str, status: str) -> None:
+        super().__init__(f"{agent} ({run_id}) was stopped, and ended {status}")
+        self.run_id = run_id
+        self.agent = agent
+        self.status = status
+
+
 class ToolTimeout(RunError, TimeoutError):
     """The tool did not return within its ``timeout``. Its work was cancelled."""
 
@@ -201,6 +216,17 @@ class LogCorrupt(LogError):
 
 class LogSchemaTooNew(LogError):
     """The log was written by a newer version of Greenroom. Nothing was changed."""
+
+
+class PositionLost(LogError):
+    """The events after a position cannot be read. ``reason`` is ``epoch_changed``, ``trimmed`` or ``ahead``.
+
+    Read from the beginning instead, and drop the events that you have.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the session's log cannot go on after this position: {reason}")
+        self.reason = reason
 
 
 class Trimmed(LogError, LookupError):

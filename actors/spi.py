@@ -5,6 +5,7 @@ from actors.eventlog import StreamWalk
 from actors.events import MAX_SEQ
 from actors.events.encoding import MAX_DEPTH, encode, too_deep
 from actors.loop.trio_internals import INTERRUPT_HANDLER, cancel_with_force
+from actors.runs._agents import AgentHost, require_host
 from actors.sessions import Attach, Attachment, Command, CommandReply, Cursor, Listener
 from actors.sessions._hooks import Hook
 from actors.streams._cursor import SessionEnding
@@ -14,6 +15,7 @@ __all__ = [
     "INTERRUPT_HANDLER",
     "MAX_DEPTH",
     "MAX_SEQ",
+    "AgentHost",
     "Attach",
     "Attachment",
     "Command",
@@ -28,6 +30,7 @@ __all__ = [
     "cancel_with_force",
     "encode",
     "number_from",
+    "require_host",
     "too_deep",
     "whole_from",
 ]

@@ -6,12 +6,11 @@ import os
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from actors import (
-    Agents,
     ConfigError,
     EventLog,
     Redact,
@@ -20,7 +19,9 @@ from actors import (
     redact_keys,
 )
 from actors.failures import shown
+from transport._app_agents import AppAgents
 from transport._app_hooks import AppHooks
+from transport._app_sessions import AppAsyncioSessions
 from transport._loopback import is_loopback
 from transport._process import Reporter, kept_signal_handlers
 from transport._running import Bound, Host, Server, open_server
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from actors import SessionHandle, SessionInfo
+    from actors.spi import AgentHost
     from transport._app_hooks import Lifespan
     from transport._sources import Given
     from transport.auth import Authenticate
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Awaitable[object]]")
 
 
-class Greenroom(AppHooks):
+class Greenroom(AppHooks, AppAgents):
     """The agents and the configuration of a server. :meth:`running` or :meth:`serve` runs it.
 
     Args:
@@ -58,6 +60,7 @@ class Greenroom(AppHooks):
         lifespan: A function that takes the app and returns an async context manager on trio, usually an async generator
             with :func:`contextlib.asynccontextmanager`. It opens before the first agent, and closes after the last run
             has ended. Put objects that agents share into :attr:`state`. If it raises, :meth:`running` raises the same.
+        agents: The library that agents are written for, ``trio`` or ``asyncio``. ``@app.agent(host=…)`` overrides it.
 
     Raises:
         ConfigError: If an argument or a setting cannot be used. The message names the argument or setting.
@@ -72,8 +75,10 @@ class Greenroom(AppHooks):
         pages: str | os.PathLike[str] | None = None,
         *,
         lifespan: Lifespan | None = None,
+        agents: AgentHost = "trio",
     ) -> None:
-        super().__init__(lifespan)
+        AppHooks.__init__(self, lifespan)
+        AppAgents.__init__(self, agents)
         keywords = settings.explicit() if isinstance(settings, Settings) else settings
         if keywords is not None and not isinstance(keywords, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # as below
             raise ConfigError(f"settings must be Settings or a mapping of names to values, not {shown(settings)}")
@@ -93,8 +98,6 @@ class Greenroom(AppHooks):
         if pages is not None and not isinstance(pages, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
             raise ConfigError(f"pages must be the path of a folder, not {shown(pages)}")
         self.pages = None if pages is None else Path(pages)
-        self._agents = Agents()
-        self._agents.app = self
 
     def override(self, given: Sequence[Given]) -> None:
         """Replace settings by values of the command line, which have priority over all other sources.
@@ -105,38 +108,6 @@ class Greenroom(AppHooks):
         self.settings = self.settings.overridden(given)
         if any(each.name == "log" for each in given):
             self._log = None
-
-    @overload
-    def agent(self, function: F, /) -> F: ...
-    @overload
-    def agent(self, /, *, name: str | None = None, timeout: float | None = None) -> Callable[[F], F]: ...
-    def agent(
-        self, function: Any = None, /, *, name: str | None = None, timeout: float | None = None
-    ) -> Any:  # see the overloads
-        """Register an async function ``(run, input)`` as an agent. Use this as a decorator, with or without arguments.
-
-        Args:
-            function: The function.
-            name: The agent's name; by default the name of the function.
-            timeout: Time limit of each run, in seconds; by default the setting ``run_seconds``.
-
-        Returns:
-            The function itself.
-
-        Raises:
-            ConfigError: If the function cannot be an agent, or the name is taken.
-        """
-
-        def register(target: F) -> F:
-            self._agents.add(target, name=name, timeout=timeout)
-            return target
-
-        return register if function is None else register(function)
-
-    @property
-    def agents(self) -> tuple[str, ...]:
-        """Names of the registered agents."""
-        return self._agents.names()
 
     @property
     def log(self) -> str | EventLog:
@@ -159,6 +130,11 @@ class Greenroom(AppHooks):
     def sessions(self) -> AppSessions:
         """Sessions of the running server: ``await app.sessions.get(user, session)``."""
         return AppSessions(self)
+
+    @property
+    def sessions_aio(self) -> AppAsyncioSessions:
+        """Sessions for asyncio code of the web server around the app: ``app.sessions_aio.get(user, session)``."""
+        return AppAsyncioSessions(lambda: self.server.sessions)
 
     async def revoke(self, *, user: str | None = None, token_id: str | None = None, until: float | None = None) -> int:
         """Revoke the tokens of a user, or one token: live connections are closed with 4501, and later ones refused.
@@ -269,6 +245,12 @@ class Greenroom(AppHooks):
     async def _open(
         self, place: Host, log: str | EventLog | None, bound: Bound, origins: tuple[str, ...]
     ) -> AsyncGenerator[Server]:
+        names = self._agents.on_asyncio()
+        if names and place.asyncio is None:
+            raise ConfigError(
+                f"{names[0]} is an asyncio agent, and this server runs on trio alone: host the app in an asyncio "
+                "server, by transport.hosting"
+            )
         log = log or self.log
         redact = _redaction(self._redact, self.settings)
         engine = open_log(log) if isinstance(log, str) else log

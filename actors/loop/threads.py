@@ -29,7 +29,7 @@ def wrong_place(name: str) -> RuntimeError:
         f"{name} was called outside of the trio loop that runs the session, and did nothing. In a thread that trio "
         "started (a sync tool's is one), await it with trio.from_thread.run(…); from any other thread or loop, hand it "
         "over with trio.from_thread.run(…, trio_token=token), where token is trio.lowlevel.current_trio_token() of the "
-        "session's loop"
+        "session's loop. For an asyncio agent, hand it over with asyncio.run_coroutine_threadsafe(…, loop)"
     )
 
 

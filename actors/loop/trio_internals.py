@@ -279,7 +279,7 @@ def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
     return inside and task._counter == number
 
 
-def leave_scopes(scope: trio.CancelScope, before: Footing, scopes: Container[trio.CancelScope]) -> None:
+def leave_scopes(scope: trio.CancelScope, before: Footing, scopes: Container[object]) -> None:
     """Leave the open scopes inside ``scope``, innermost first. Stop at the first scope that is not in ``scopes``.
 
     ``before`` is the Footing of a task: its number, and how many nurseries it had open. In another task, do nothing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
@@ -31,6 +31,10 @@ AgentFunction: TypeAlias = Callable[..., Awaitable[object]]
 """Type of an agent's function: async, with a :class:`~actors.Run` as first parameter and perhaps an input as second."""
 
 
+AgentHost: TypeAlias = Literal["trio", "asyncio"]
+"""The libraries that an agent's function can be written for."""
+
+
 @attrs.frozen
 class Agent:
     """A registered agent: its name, its async function ``(run)`` or ``(run, input)``, and its time limit."""
@@ -41,6 +45,8 @@ class Agent:
     """The async function that does the agent's work."""
     timeout: float | None
     """Time limit for each run of the agent, in seconds. If it is None, the server's default applies."""
+    host: AgentHost
+    """The library that the agent's function is written for: ``trio`` or ``asyncio``."""
     _structure: InputType | None
     """The type of the input, which checks an input and converts it. None if the agent takes no input."""
 
@@ -56,11 +62,19 @@ class Agent:
             raise CommandRefused("bad_input", f"agent {self.name} takes no input")
         return None
 
-    async def __call__(self, run: object, value: object) -> object:
-        """Call the agent's function. ``value`` is the input, already converted by :meth:`fit`."""
-        if self._structure is None:
-            return await self.function(run)
-        return await self.function(run, value)
+    async def __call__(self, run: Any, value: object) -> object:
+        """Call the agent's function from a trio task. ``value`` is the input, already converted by :meth:`fit`.
+
+        The function of an asyncio agent is executed in an asyncio task, by the run.
+        """
+        arguments = self.arguments(run, value)
+        if self.host == "asyncio":
+            return await run.await_in_asyncio(self.function, *arguments)
+        return await self.function(*arguments)
+
+    def arguments(self, run: object, value: object) -> tuple[object, ...]:
+        """Return the arguments with which the agent's function is called."""
+        return (run,) if self._structure is None else (run, value)
 
 
 def _check_parameters(label: str, function: AgentFunction) -> None:
@@ -76,6 +90,12 @@ def _check_parameters(label: str, function: AgentFunction) -> None:
         raise ConfigError(f"agent {label}: its second parameter is the input, and must be positional")
 
 
+def require_host(host: object, name: str) -> None:
+    """Raise :class:`~actors.ConfigError` if ``host`` is no library for agents. ``name`` names the argument."""
+    if host not in {"trio", "asyncio"}:
+        raise ConfigError(f"{name} must be 'trio' or 'asyncio', not {shown(host)}")
+
+
 class Agents:
     """The registry of agents. Each agent has a unique name. An agent can be found by its name or by its function."""
 
@@ -84,13 +104,21 @@ class Agents:
         self.app: Any = None
         """The application that the agents belong to; :attr:`actors.Run.app` returns it. None if there is none."""
 
-    def add(self, function: AgentFunction, *, name: str | None = None, timeout: float | None = None) -> Agent:
+    def add(
+        self,
+        function: AgentFunction,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        host: AgentHost = "trio",
+    ) -> Agent:
         """Register an async function as an agent, and return the agent.
 
         Args:
             function: The async function.
             name: Name of the agent. By default it is the name of the function.
             timeout: Time limit for each run of the agent, in seconds. If it is None, the server's default applies.
+            host: The library that the function is written for: ``trio`` or ``asyncio``.
 
         Raises:
             ConfigError: The function cannot be an agent, or another agent has this name.
@@ -103,9 +131,10 @@ class Agents:
         _check_parameters(label, function)
         if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
             raise ConfigError(f"agent {label}: timeout must be above 0 seconds, not {shown(timeout)}")
+        require_host(host, f"agent {label}: host")
         if label in self._by_name:
             raise ConfigError(f"there is an agent {label} already")
-        agent = self._by_name[label] = Agent(label, function, timeout, structurer(function, 1))
+        agent = self._by_name[label] = Agent(label, function, timeout, host, structurer(function, 1))
         return agent
 
     def find(self, agent: str | AgentFunction) -> Agent:
@@ -125,6 +154,10 @@ class Agents:
         """Return a text that suggests the agent with the most similar name; "" if none is similar."""
         close = difflib.get_close_matches(label, self._by_name, n=1, cutoff=_SIMILAR)
         return f"; did you mean {close[0]!r}?" if close else ""
+
+    def on_asyncio(self) -> tuple[str, ...]:
+        """Return the names of the agents that are written for asyncio."""
+        return tuple(agent.name for agent in self._by_name.values() if agent.host == "asyncio")
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all agents, in the order in which the agents were registered."""

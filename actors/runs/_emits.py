@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import get_ident
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import orjson
 
@@ -14,7 +14,11 @@ from actors.runs._node import RunNode
 from actors.streams._signals import Typist
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors.runs._recorder import RunRecorder
+
+T = TypeVar("T")
 
 
 class EmittingRun(RunNode):
@@ -93,6 +97,13 @@ class EmittingRun(RunNode):
             return
         self._require_open()
         self._recorder.signals.set_typing(Typist.AGENT, self.id, active=bool(active))
+
+    def in_loop(self, name: str, function: Callable[..., T], *args: object) -> T:
+        """Call ``function`` in the session's event loop: directly, or from another thread, which waits for the result.
+
+        ``name`` names the caller in the error. Raise RuntimeError in a thread from which the loop cannot be reached.
+        """
+        return function(*args) if get_ident() == self._stream.thread else self._hop(name, function, *args)
 
     async def pause(self) -> None:
         """Wait while too many events of the session are not yet committed to the log. Always a checkpoint."""

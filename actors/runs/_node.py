@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from actors.events.types import JSON
     from actors.runs._outcome import Outcome
+    from actors.runs._protocols import Cancellable
     from actors.runs._recorder import RunRecorder
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class RunNode:
         An agent returns its result. Code in a ``subrun`` block sets this attribute instead.
         """
         self._usage: bytes | None = None
-        self.scope = trio.CancelScope()
+        self.scope: Cancellable = trio.CancelScope()
         self.stopped_as: Status | None = None
         # None for a root: a reference to itself would be a cycle, which only the garbage collector frees.
         self._root: Self | None = None if parent is None else parent.root
@@ -93,7 +94,7 @@ class RunNode:
         Only the topmost run counts them. In other runs this is 0.
         """
         # A call or question that a tool's thread awaits is in no cancel scope of the run.
-        self.waits: set[trio.CancelScope] = set()
+        self.waits: set[Cancellable] = set()
         """Cancel scopes around the tool calls and questions of the run that are open."""
         self.closed = False
         """Whether the run has ended."""
@@ -219,6 +220,10 @@ class RunNode:
         """Encode the data of ``agent_completed``. Raise UnserialisableEvent if the result is not JSON or too large."""
         usage = {} if self._usage is None else {"usage": orjson.Fragment(self._usage)}
         return self._recorder.encode_closing(outcome, agent=self.agent, duration_ms=spent_ms, **usage)
+
+    def require_result(self) -> None:
+        """Raise UnserialisableEvent if the run's result is not JSON or too large."""
+        self._recorder.encode(self.result)
 
     async def ready(self) -> None:
         """Wait until the session can take the event that opens a run, a tool call or a question.

@@ -69,6 +69,9 @@ class OpenCall:
         return self._close(Outcome(Status.ERROR, error={"code": "error", "message": str(error)}))
 
     def _close(self, outcome: Outcome) -> Self:
+        return self._run.in_loop("completed() or failed()", self._close_now, outcome)
+
+    def _close_now(self, outcome: Outcome) -> Self:
         if self._ended:
             raise RuntimeError(f"the end of call {self.id} of {self.name} was reported already")
         if self._run.closed:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    import trio
+    from collections.abc import Callable
 
     from actors.events.types import Status
     from actors.runs._context import RunContext
     from actors.runs._outcome import Outcome
+
+T = TypeVar("T")
 
 
 class RunSettings(Protocol):
@@ -36,6 +38,19 @@ class RunSettings(Protocol):
         ...
 
 
+class Cancellable(Protocol):
+    """A cancel scope: trio's own, or one of a block of asyncio code."""
+
+    @property
+    def cancel_called(self) -> bool:
+        """Whether the code in the scope was cancelled."""
+        ...
+
+    def cancel(self) -> None:
+        """Cancel the code in the scope. Never waits."""
+        ...
+
+
 class Closable(Protocol):
     """The attributes and methods of an open run that the recorder and the session use."""
 
@@ -55,7 +70,7 @@ class Closable(Protocol):
         ...
 
     @property
-    def scope(self) -> trio.CancelScope:
+    def scope(self) -> Cancellable:
         """The cancel scope in which the code of the run is executed."""
         ...
 
@@ -95,7 +110,7 @@ class Caller(Protocol):
         ...
 
     @property
-    def waits(self) -> set[trio.CancelScope]:
+    def waits(self) -> set[Cancellable]:
         """Cancel scopes around the tool calls and questions of the run that are open."""
         ...
 
@@ -115,6 +130,13 @@ class Caller(Protocol):
 
     def require_ready(self) -> None:
         """Raise the errors of :meth:`ready`, without waiting."""
+        ...
+
+    def in_loop(self, name: str, function: Callable[..., T], *args: object) -> T:
+        """Call ``function`` in the session's event loop: directly, or from another thread, which waits for the result.
+
+        ``name`` names the caller in the error. Raise RuntimeError in a thread from which the loop cannot be reached.
+        """
         ...
 
     async def pause(self) -> None:

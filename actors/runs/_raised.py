@@ -12,6 +12,16 @@ from actors.presentable import flat, is_presentable, presentable
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from actors.runs._outcome import Outcome
+
+
+class CodeEnded(Exception):
+    """The code of a run has ended with ``outcome``, outside of the task that raises this. It need not be logged."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.status.value)
+        self.outcome = outcome
+
 
 def only_cancelled(error: BaseException) -> bool:
     """Return whether ``error`` is only a cancellation. A group of exceptions counts only if all of its members do."""

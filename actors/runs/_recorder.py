@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from actors.events.grammar import Open
     from actors.events.redaction import Redact
     from actors.events.types import JSON
+    from actors.loop.asyncio_host import AsyncioHost
     from actors.runs._agents import Agents
     from actors.runs._protocols import Closable, RunSettings
     from actors.runs._tool_threads import ToolThreads
@@ -50,6 +51,8 @@ class RunRecorder:
     """The cancel scope around all runs of the session. The scope is cancelled when the session fails or is killed."""
     threads: ToolThreads
     account: UserAccount
+    host: AsyncioHost | None = None
+    """The asyncio loop that hosts trio; None if the server does not run inside asyncio."""
     runs: dict[str, Closable] = attrs.Factory(dict[str, "Closable"])
     """The open runs of the session, by run id. Sub-agents are included."""
     questions: dict[str, Question] = attrs.Factory(dict[str, "Question"])

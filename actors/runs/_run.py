@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from importlib import import_module
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -20,9 +22,11 @@ from actors.runs._wrapped import as_tool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from contextlib import AbstractAsyncContextManager
 
-    from actors.runs._agents import AgentFunction
+    from actors.runs._agents import Agent, AgentFunction
     from actors.runs._outcome import Outcome
+    from actors.runs._recorder import RunRecorder
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -141,17 +145,28 @@ class Run(EmittingRun):
         """
         require_task(self._stream.thread, "call_agent()")
         found = self._recorder.agents.find(agent)
-        self.check_limits(found.name)
-        text = self._recorder.encode(input)
-        value = found.fit(orjson.loads(text), self._recorder.redact)
-        child = Run(self._recorder, found.name, self)
+        text, value = self._input_for(found, input)
+        child = make_run(self._recorder, found, self)
+        scope = RunScope(child, self._recorder, text, timeout=found.timeout)
+        return await self._result_of(child, scope, partial(found, child, value))
+
+    def _input_for(self, agent: Agent, value: object) -> tuple[bytes, object]:
+        """Return the input for a sub-agent, as JSON text and as its function takes it. Raise as :meth:`call_agent`."""
+        self.check_limits(agent.name)
+        text = self._recorder.encode(value)
+        return text, agent.fit(orjson.loads(text), self._recorder.redact)
+
+    async def _result_of(
+        self, child: Run, scope: AbstractAsyncContextManager[Run], call: Callable[[], Awaitable[object]]
+    ) -> Any:
+        """Call a sub-agent in ``scope``, and return its result. Raise RunFailed if it ends with another status."""
         try:
-            async with RunScope(child, self._recorder, text, timeout=found.timeout):
-                child.result = await found(child, value)
+            async with scope:
+                child.result = await call()
         except GeneratorExit:  # this coroutine is being closed
             raise
         except BaseException as error:
-            if child.outcome is None or has_cancelled(error):  # it never began, or this run is cancelled
+            if child.outcome is None or self._has_cancelled(error):  # it never began, or this run is cancelled
                 raise
             raise _run_failed(child, child.outcome) from error
         if child.outcome is not None and child.outcome.status != Status.OK:
@@ -175,10 +190,15 @@ class Run(EmittingRun):
         """
         if get_ident() != self._stream.thread:
             return self._hop("subrun()", self.subrun, name, input)
+        text = self._subrun_input(name, input)
+        return RunScope(type(self)(self._recorder, name, self), self._recorder, text)
+
+    def _subrun_input(self, name: str, value: object) -> bytes:
+        """Return the input of a ``subrun`` block as JSON text. Raise the errors of :meth:`subrun`."""
         self._recorder.encode(string_of(name))
-        text = self._recorder.encode(input)
+        text = self._recorder.encode(value)
         self.check_limits(name)
-        return RunScope(Run(self._recorder, name, self), self._recorder, text)
+        return text
 
     async def ask_user(
         self,
@@ -237,6 +257,19 @@ class Run(EmittingRun):
         Use it to finish important work.
         """
         return trio.move_on_after(seconds, shield=True)
+
+    def _has_cancelled(self, error: BaseException) -> bool:
+        """Return whether ``error`` contains a cancellation, which must always propagate."""
+        return has_cancelled(error)
+
+
+def make_run(recorder: RunRecorder, agent: Agent, parent: Run | None = None) -> Run:
+    """Return a new run of an agent: an :class:`~actors.AsyncioRun` for an asyncio agent."""
+    if agent.host == "trio":
+        return Run(recorder, agent.name, parent)
+    # Loaded by name, and only now: a server without asyncio agents never loads asyncio.
+    kind: type[Run] = import_module("actors.runs._asyncio_run").AsyncioRun
+    return kind(recorder, agent.name, parent)
 
 
 def _run_failed(child: Run, outcome: Outcome) -> RunFailed:

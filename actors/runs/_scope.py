@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import orjson
 import trio
@@ -15,7 +15,7 @@ from actors.loop.trio_internals import footing, has_left_open, leave_open_ones, 
 from actors.runs._context import RUN_CONTEXT
 from actors.runs._node import EXIT_FRAMES, RunNode
 from actors.runs._outcome import Outcome
-from actors.runs._raised import only_cancelled, settled
+from actors.runs._raised import CodeEnded, only_cancelled, settled
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,13 +25,10 @@ if TYPE_CHECKING:
 AnyRun = TypeVar("AnyRun", bound=RunNode)
 
 
-class RunScope(Generic[AnyRun]):
-    """An async context manager that opens a run on entry and closes it on exit. It can be entered only once.
+class OpenedRun(Generic[AnyRun]):
+    """The opening and the closing of a run, in any event loop. Subclasses are the context managers around its code."""
 
-    :meth:`Run.subrun` makes this object for a sub-agent, and the session makes it for any other run.
-    """
-
-    __slots__ = ("_command_id", "_footing", "_input", "_outer", "_recorder", "_timeout", "run")
+    __slots__ = ("_command_id", "_input", "_recorder", "_timeout", "run")
 
     def __init__(
         self,
@@ -68,49 +65,6 @@ class RunScope(Generic[AnyRun]):
             recorder.stream.remember_done(self._command_id, {"run_id": run.id})
         run.root.subruns += run is not run.root
 
-    async def __aenter__(self) -> AnyRun:
-        run = self.run
-        if run.parent is not None:
-            require_room(EXIT_FRAMES + ROOM_FRAMES)  # its end is signalled if the agent was typing
-            await run.parent.ready()
-            run.parent.check_limits(run.agent)
-            self.open()
-        if self._timeout is not None:
-            run.scope.deadline = trio.current_time() + self._timeout
-        run.context = run.context_until(run.scope.deadline)
-        self._outer = RUN_CONTEXT.get()
-        RUN_CONTEXT.set(run.context)
-        run.scope.__enter__()
-        self._footing = footing()
-        return run
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        # Not by token: a generator that was never finished may be closed in another context than it began in.
-        if RUN_CONTEXT.get() is self.run.context:
-            RUN_CONTEXT.set(self._outer)
-        recorded, raised = error, None if error is None else settled(error)
-        # A run inside that is still open is closed below, as `cancelled`: to leave one open is no failure.
-        inside = {run.scope for run in self._recorder.runs.values() if run is not self.run}
-        leave_scopes(self.run.scope, self._footing, inside)
-        # Not in a coroutine that is being closed: it may not wait, and its task has gone on elsewhere by then.
-        if has_left_open(self.run.scope, self._footing) and (self.run.parent is None or kind is not GeneratorExit):
-            recorded = raised = settled(await leave_open_ones(self.run.scope, self._footing, raised))
-        try:
-            self._close_as(self._outcome(recorded))
-        except BaseException as failure:
-            self.run.scope.__exit__(type(failure), failure, failure.__traceback__)
-            raise
-        if self.run.scope.__exit__(None if raised is None else type(raised), raised, traceback):
-            return True
-        if raised is None or raised is error:
-            return False
-        try:
-            raise raised
-        finally:
-            del recorded, raised  # their tracebacks hold this frame
-
     def _close_as(self, outcome: Outcome) -> None:
         """Close the run with ``outcome``. If its result cannot be encoded, close the run as ``error`` and raise."""
         try:
@@ -138,8 +92,70 @@ class RunScope(Generic[AnyRun]):
         run = self.run
         if error is None:
             return Outcome(Status.OK, run.result)
-        if not only_cancelled(error):
+        if type(error) is CodeEnded:  # a foreign exception may lie about its class
+            return error.outcome
+        if not self._is_cancelled(error):
             return Outcome.failed(error)
         if run.scope.cancel_called and run.stopped_as is None and self._timeout is not None:
             return Outcome.stopped(Status.TIMEOUT, f"the run took longer than {self._timeout:g} s")
         return Outcome.stopped(run.cancelled_as, "the run was cancelled")
+
+    def _is_cancelled(self, error: BaseException) -> bool:
+        """Return whether ``error`` is only a cancellation."""
+        return only_cancelled(error)
+
+
+class RunScope(OpenedRun[AnyRun]):
+    """An async context manager that opens a run on entry and closes it on exit. It can be entered only once.
+
+    :meth:`Run.subrun` makes this object for a sub-agent, and the session makes it for any other run.
+    """
+
+    __slots__ = ("_footing", "_outer")
+
+    @property
+    def _scope(self) -> trio.CancelScope:
+        return cast("trio.CancelScope", self.run.scope)
+
+    async def __aenter__(self) -> AnyRun:
+        run, scope = self.run, self._scope
+        if run.parent is not None:
+            require_room(EXIT_FRAMES + ROOM_FRAMES)  # its end is signalled if the agent was typing
+            await run.parent.ready()
+            run.parent.check_limits(run.agent)
+            self.open()
+        if self._timeout is not None:
+            scope.deadline = trio.current_time() + self._timeout
+        run.context = run.context_until(scope.deadline)
+        self._outer = RUN_CONTEXT.get()
+        RUN_CONTEXT.set(run.context)
+        scope.__enter__()
+        self._footing = footing()
+        return run
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        # Not by token: a generator that was never finished may be closed in another context than it began in.
+        if RUN_CONTEXT.get() is self.run.context:
+            RUN_CONTEXT.set(self._outer)
+        recorded, raised = error, None if error is None else settled(error)
+        # A run inside that is still open is closed below, as `cancelled`: to leave one open is no failure.
+        inside = {run.scope for run in self._recorder.runs.values() if run is not self.run}
+        leave_scopes(self._scope, self._footing, inside)
+        # Not in a coroutine that is being closed: it may not wait, and its task has gone on elsewhere by then.
+        if has_left_open(self._scope, self._footing) and (self.run.parent is None or kind is not GeneratorExit):
+            recorded = raised = settled(await leave_open_ones(self._scope, self._footing, raised))
+        try:
+            self._close_as(self._outcome(recorded))
+        except BaseException as failure:
+            self._scope.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        if self._scope.__exit__(None if raised is None else type(raised), raised, traceback):
+            return True
+        if raised is None or raised is error:
+            return False
+        try:
+            raise raised
+        finally:
+            del recorded, raised  # their tracebacks hold this frame

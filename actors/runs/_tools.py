@@ -118,14 +118,17 @@ class ToolCall:
                     self.result = await _call_orderly(scope, settling(self._called(function, invoke)))
                 finally:
                     self._run.waits.discard(scope)
-            # If the run is closed, its end has cancelled this scope, not the time limit.
-            if scope.cancelled_caught and self._run.closed:
-                raise RunClosed(f"run {self._run.id} of {self._run.agent} is over")
             if scope.cancelled_caught:
-                self._timed_out = True
-                late = "took longer than" if self._begun else "was not called: no thread was free within"
-                raise ToolTimeout(f"{self.name} {late} {seconds:g} s")
+                raise self._cut_short(seconds)
         return self.result
+
+    def _cut_short(self, seconds: float | None) -> Exception:
+        """Return the error of a call that was cut short: by the end of the run, or else by the time limit."""
+        if self._run.closed:
+            return RunClosed(f"run {self._run.id} of {self._run.agent} is over")
+        self._timed_out = True
+        late = "took longer than" if self._begun else "was not called: no thread was free within"
+        return ToolTimeout(f"{self.name} {late} {seconds:g} s")
 
     async def _called(self, function: Callable[..., object], invoke: Callable[[], object] | None) -> object:
         invoke = functools.partial(function, **self._arguments) if invoke is None else invoke

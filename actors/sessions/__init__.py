@@ -13,6 +13,7 @@ from actors.sessions._health import SessionHealth
 from actors.sessions._messages import Attach
 from actors.sessions._reader import SessionInfo
 from actors.sessions._registry import Sessions
+from actors.sessions._run_block import RunBlock
 from actors.sessions._run_limiter import RunLimiterStatistics
 from actors.sessions._settings import SessionSettings
 from actors.sessions._statistics import SessionsStatistics, SessionStatistics
@@ -42,6 +43,7 @@ __all__ = [
     "OpenCall",
     "QuotaStatistics",
     "Run",
+    "RunBlock",
     "RunContext",
     "RunLimiterStatistics",
     "SessionFactory",

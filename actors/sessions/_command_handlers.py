@@ -73,7 +73,7 @@ class CommandHandlers:
     def _start_run(self, command: Command) -> None:
         if self._services.draining:
             raise CommandRefused("overloaded", "the server is about to end: try again after reconnecting")
-        agent = self._services.agents.find(command.text("agent"))
+        agent = command.agent or self._services.agents.find(command.text("agent"))
         text, value = self._input_of(command)
         self._starts.accept(command, agent, agent.fit(value, self._recorder.redact), text)
 

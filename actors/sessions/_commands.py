@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.events.types import JSON
+    from actors.runs._agents import Agent
 
 
 @attrs.frozen
@@ -60,6 +61,8 @@ class Command:
 
     If this is set, ``args["input"]`` is not used.
     """
+    agent: Agent | None = None
+    """The agent of a ``run.start``, if it is not registered."""
 
     def text(self, field: str, *, longest: int = 128) -> str:
         """Return a required argument of the command that must be a string.

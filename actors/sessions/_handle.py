@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import orjson
+import trio
 
 from actors.errors import ActorTerminated, CommandRefused
-from actors.events.encoding import encode
+from actors.events.encoding import encode, is_text
+from actors.events.types import Position
 from actors.loop.one_shot import OneShot
 from actors.sessions._commands import Command, CommandReply
-from actors.sessions._messages import Emit
+from actors.sessions._messages import Attach, Emit
+from actors.sessions._run_block import BlockAgent, Companion, RunBlock
+from actors.streams._cursor import NO_LISTENER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,11 +25,18 @@ if TYPE_CHECKING:
 
     from actors.eventlog.base import StreamKey
     from actors.events.types import Event
+    from actors.runs._agents import Agent, AgentHost
+    from actors.runs._run import Run
+    from actors.sessions._attachment import Attachment
     from actors.sessions._directory import Directory
     from actors.sessions._statistics import SessionStatistics
 
 HISTORY_EVENTS = 100
 """Default number of events that :meth:`SessionHandle.history` returns at most."""
+
+
+MAX_ID = 128
+"""Maximum length of a command id that the server's own code chooses, in characters; as for clients."""
 
 
 class SessionHandle:
@@ -46,12 +61,14 @@ class SessionHandle:
         """Name of the session. The name is unique among the sessions of the user."""
         return self._key.session
 
-    async def start(self, agent: str, input: object = None) -> str:  # noqa: A002 - its name on the wire
+    async def start(self, agent: str, input: object = None, *, command_id: str | None = None) -> str:  # noqa: A002 - its name on the wire
         """Start a run, and wait until its event ``agent_started`` is committed to the log.
 
         Args:
             agent: Name of the agent.
             input: The agent's input: JSON, or another value that an event can carry.
+            command_id: An id of your own for this start, of 1 to 128 characters, for a request that may be repeated. A
+                start with the same id within ``command_memory_seconds`` starts nothing, and returns the first run's id.
 
         Returns:
             The id of the run.
@@ -63,8 +80,71 @@ class SessionHandle:
         Cancellation: it is not known whether the run was started. A queued start stays in the queue.
         """
         text = encode(input, self._directory.settings.max_event_bytes)
-        reply = await self._command("run.start", {"agent": agent}, text)
+        reply = await self._command("run.start", {"agent": agent}, encoded_input=text, command_id=command_id)
         return str(reply["run_id"])
+
+    def run(self, agent: str, input: object = None, *, timeout: float | None = None) -> RunBlock:  # noqa: A002 - as above
+        """Open a run. Its code is the body of an ``async with`` block in the caller's task.
+
+        Use it as ``async with handle.run("import", rows) as run: run.result = …``. The run has its place among the
+        user's runs: entry waits if too many runs are open. If the block raises an exception, the run ends as ``error``,
+        and the exception propagates. Inside the block, ``current_run()`` is this run.
+
+        Args:
+            agent: Name that clients see as the name of the agent. It need not be registered.
+            input: Input that clients see, any JSON value.
+            timeout: Time limit in seconds. By default the setting ``run_seconds``.
+
+        Raises:
+            RunCancelled: The run was stopped: by its user, by its time limit, or by the end of the server. The block is
+                cancelled, and this is raised at its end.
+            CommandRefused: The start was refused; ``code`` is the reason. Raised on entry to the block.
+            UnserialisableEvent: The input is not JSON, or too large.
+
+        Cancellation: the run ends as ``cancelled``.
+        """
+        text = encode(input, self._directory.settings.max_event_bytes)
+        return RunBlock(partial(self._begin_block, agent, text, timeout, "trio"))
+
+    async def _begin_block(
+        self,
+        agent: str,
+        text: bytes,
+        seconds: float | None,
+        host: AgentHost,
+        companion: Companion,
+    ) -> Run:
+        """Start the run of a block, and return it when its start is committed to the log. The blocks call this.
+
+        Cancellation: the run is cancelled, or its start leaves the queue.
+        """
+        block = BlockAgent(agent, companion, seconds, host, None)
+        command_id = _local_id()
+        try:
+            await self._command("run.start", {"agent": agent}, encoded_input=text, command_id=command_id, agent=block)
+            return await companion.opened.wait()
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True), suppress(CommandRefused):
+                await self._command("run.cancel", {"command_id": command_id})
+            raise
+
+    async def answer(self, run_id: str, call_id: str, value: object) -> None:
+        """Answer a question that a run asks its user.
+
+        Args:
+            run_id: Id of the run.
+            call_id: Id of the question, as in its event ``input_requested``.
+            value: The answer: JSON, or another value that an event can carry.
+
+        Raises:
+            CommandRefused: The run does not wait for this answer (``not_waiting``, ``unknown_run``), or the answer does
+                not fit.
+            UnserialisableEvent: The answer is not JSON, or too large.
+
+        Cancellation: it is not known whether the question was answered.
+        """
+        fit = orjson.loads(encode(value, self._directory.settings.max_event_bytes))
+        await self._command("input.answer", {"run_id": run_id, "call_id": call_id, "value": fit})
 
     async def cancel(self, run_id: str) -> bool:
         """Ask a run to stop, and return True. Return False if the run is unknown or has ended.
@@ -90,6 +170,19 @@ class SessionHandle:
         """
         data = encode({"name": name, "value": value}, self._directory.settings.max_event_bytes)
         await self._directory.ask(self._key, Emit(data))
+
+    async def position(self) -> Position:
+        """Return the position of the newest event in the session's log.
+
+        The position of any other event has the same epoch, and the seq of that event.
+
+        Raises:
+            LogError: The log could not be read.
+        """
+        attach = Attach(_local_id(), NO_LISTENER, from_latest=True)
+        attachment = cast("Attachment", await self._directory.ask(self._key, attach))
+        attachment.detach()
+        return Position(attachment.epoch, attachment.latest)
 
     async def close(self) -> None:
         """Close the session permanently, and wait until the log has recorded the close.
@@ -139,16 +232,31 @@ class SessionHandle:
         return self._directory.statistics_of(self._key)
 
     async def _command(
-        self, name: str, args: dict[str, object], encoded_input: bytes | None = None
+        self,
+        name: str,
+        args: dict[str, object],
+        *,
+        encoded_input: bytes | None = None,
+        command_id: str | None = None,
+        agent: Agent | None = None,
     ) -> dict[str, object]:
         """Send a command to the session, and return the result of the reply.
 
+        With ``command_id`` and without ``agent``, the reply is remembered: a command with the same id gets it again.
         Raise ``CommandRefused`` if the command is refused.
         """
         self._directory.require_task(name)
         replied = OneShot[CommandReply]()
-        id_ = f"local-{secrets.token_hex(8)}"
-        command = Command(id_, name, args, "local", replied.set, internal=True, encoded_input=encoded_input)
+        command = Command(
+            _local_id() if command_id is None else _checked_id(command_id),
+            name,
+            args,
+            "local",
+            replied.set,
+            internal=command_id is None or agent is not None,
+            encoded_input=encoded_input,
+            agent=agent,
+        )
         try:
             await self._directory.ask(self._key, command)
         except ActorTerminated as error:
@@ -157,3 +265,15 @@ class SessionHandle:
         if reply.code is not None:
             raise CommandRefused(reply.code, reply.message)
         return dict(reply.result)  # type: ignore[arg-type]  # every command's result is an object
+
+
+def _local_id() -> str:
+    """Return a new id for a command of the server's own code."""
+    return f"local-{secrets.token_hex(8)}"
+
+
+def _checked_id(command_id: object) -> str:
+    """Return an id that the caller has chosen. Raise ``CommandRefused("bad_args")`` if it cannot be one."""
+    if not isinstance(command_id, str) or not 0 < len(command_id) <= MAX_ID or not is_text(command_id):
+        raise CommandRefused("bad_args", f"command_id must be a string of 1 to {MAX_ID} characters")
+    return command_id

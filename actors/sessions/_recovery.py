@@ -116,6 +116,7 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
         scope,
         services.threads,
         account,
+        services.host,
     )
 
 

@@ -107,6 +107,11 @@ class Sessions:
         self.user_retention = UserRetention(log, self._services.accounts, self._spawner, settings.retain_user_bytes)
         """The object that trims the events of users with more than ``retain_user_bytes`` in the log."""
 
+    @property
+    def host(self) -> AsyncioHost | None:
+        """The asyncio loop that hosts trio; None if the server does not run inside asyncio."""
+        return self._services.host
+
     def children(self) -> tuple[ChildSpec, ...]:
         """Return the specs of the permanent actors: the owner of the log, and the parent of all sessions.
 

@@ -11,8 +11,8 @@ import trio
 
 from actors.errors import LogUnavailable
 from actors.failures import log_failure
-from actors.runs._raised import only_cancelled
-from actors.runs._run import Run
+from actors.runs._raised import CodeEnded, only_cancelled
+from actors.runs._run import make_run
 from actors.runs._scope import RunScope
 from actors.runtime._frames import let_go_of_frames
 from actors.sessions._messages import Queued
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from actors.errors import LogError
     from actors.runs._agents import Agent
     from actors.runs._recorder import RunRecorder
+    from actors.runs._run import Run
     from actors.sessions._commands import Command
     from actors.sessions._replies import Replies
     from actors.sessions._run_limiter import Place
@@ -141,7 +142,7 @@ class Starts:
                 (``rate_limited``).
         """
         services = self._services
-        run = Run(self._recorder, agent.name)
+        run = make_run(self._recorder, agent)
         seconds = agent.timeout if agent.timeout is not None else services.settings.run_seconds
         command_id = None if command.internal else command.id
         scope = RunScope(run, self._recorder, text, timeout=seconds, command_id=command_id)
@@ -226,7 +227,8 @@ class Starts:
         # A cancellation ends here too: this task has nothing else to do. A Ctrl-C does not come here, see
         # interrupts_deferred().
         except BaseException as error:  # noqa: BLE001 - as said
-            if not only_cancelled(error):
+            # The exception of a block propagates in the task of the block, whose owner reports it.
+            if not only_cancelled(error) and type(error) is not CodeEnded:
                 key = self._recorder.key
                 log_failure(logger, "agent %s failed in run %s of %s/%s", agent.name, run.id, *key, error=error)
             # From Python 3.12 on a timeout of trio leaves a cycle in these frames, which would keep all their objects.

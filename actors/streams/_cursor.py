@@ -165,18 +165,19 @@ class Cursor:
         """
         self._feed.detach(self)
         # An owner may keep a detached cursor, which must not keep the session's ring, megabytes, in memory.
-        self._feed, self.listener = _DetachedFeed(self.position), _NO_LISTENER
+        self._feed, self.listener = _DetachedFeed(self.position), NO_LISTENER
 
 
 class _NoListener:
-    """The listener of a detached cursor: a listener that ignores all notifications."""
+    """A listener that ignores all notifications."""
 
     def on_events(self) -> None: ...
     def on_signal(self, name: str, data: bytes) -> None: ...
     def on_ended(self, reason: SessionEnding) -> None: ...
 
 
-_NO_LISTENER = _NoListener()
+NO_LISTENER = _NoListener()
+"""The listener of a detached cursor, and of a cursor that is only asked for its position."""
 
 
 class _DetachedFeed:

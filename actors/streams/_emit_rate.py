@@ -9,7 +9,7 @@ import trio
 from actors.allowance import Allowance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 
 class EmitRate:
@@ -62,14 +62,17 @@ class EmitRate:
         """
         await self.sleep(*self.due())
 
-    async def sleep(self, seconds: float, name: str) -> None:
-        """Wait for ``seconds`` because of the setting ``name``. An earlier call of :meth:`due` returned both values."""
+    async def sleep(self, seconds: float, name: str, sleep: Callable[[float], Awaitable[object]] = trio.sleep) -> None:
+        """Wait for ``seconds`` because of the setting ``name``. An earlier call of :meth:`due` returned both values.
+
+        ``sleep`` is the function of the caller's event loop that waits for some seconds.
+        """
         if not name:
             return
         self._on_reached(name)
         self.waiting += 1
         try:
-            await trio.sleep(seconds)
+            await sleep(seconds)
         finally:
             self.waiting -= 1
 

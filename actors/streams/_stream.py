@@ -314,3 +314,16 @@ class SessionStream(SessionFeed):
     def open_runs(self) -> tuple[Open, ...]:
         """Return the runs that are open according to the committed events."""
         return self._shown.runs()
+
+
+def has_room(stream: SessionStream) -> bool:
+    """Return whether an emitter need not wait: the part of :meth:`SessionStream.admit` for any event loop.
+
+    If so, the emitter still has to let other tasks run.
+    """
+    # One line for the private names: a method would make the class too long.
+    window, committer, failure = stream._window, stream._committer, stream._failure  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as said
+    uncommitted = stream.seq - stream.committed_seq
+    if 4 * uncommitted >= 3 * window:
+        committer.hurry()
+    return uncommitted < window or failure is not None
