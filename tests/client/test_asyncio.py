@@ -34,7 +34,7 @@ from actors import AgentOutput
 from transport.client import connect as connect_on_trio
 from transport.client._asyncio_loop import AsyncioLot, AsyncioScope
 from transport.client.asyncio import Client, connect
-from transport.errors import ClientClosed
+from transport.errors import ClientClosed, TokenUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -297,6 +297,38 @@ def test_leaving_ends_the_calls_of_other_tasks() -> None:
 
     async def take_all(client: Client) -> list[Any]:
         return [event async for event in client.events()]
+
+    on_asyncio(main)
+
+
+async def wait_for_a_cancelled_task(*_: object) -> Any:
+    """Raise the CancelledError of another task, as a function of an application may do."""
+    task = asyncio.create_task(anyio.sleep_forever())
+    await settle()
+    task.cancel()
+    return await task
+
+
+def test_cancelled_error_of_the_token_callable() -> None:
+    """If the token callable waits for a task that was cancelled, the callable has failed: the client ends."""
+
+    async def main() -> None:
+        async with scripted() as server, server.connect(token=wait_for_a_cancelled_task) as client:
+            with anyio.fail_after(1), pytest.raises(TokenUnavailable, match="a task that was cancelled"):
+                await anext(client.events())
+
+    on_asyncio(main)
+
+
+def test_cancelled_error_of_open_socket() -> None:
+    """If ``open_socket`` waits for a task that was cancelled, the attempt has failed: the client tries again."""
+
+    async def main() -> None:
+        async with connect("ws://memory", "s1", open_socket=wait_for_a_cancelled_task) as client:
+            async for _ in client.states():
+                if client.statistics().failures > 1:
+                    break
+            assert "a task that was cancelled" in client.last_failure
 
     on_asyncio(main)
 

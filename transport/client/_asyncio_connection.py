@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from transport.client._asyncio_loop import AsyncioLoop
     from transport.client._interrupt import Interrupt
     from transport.client._target import Target
 
@@ -95,6 +96,7 @@ class AsyncioConnection:
 class AsyncioDialer:
     """Opens connections on asyncio: a :class:`~transport.client._connection.Dialer`."""
 
+    loop: AsyncioLoop
     target: Target
     max_message_size: int
     open_socket: SocketFactory | None
@@ -126,7 +128,7 @@ class AsyncioDialer:
             own = {"happy_eyeballs_delay": _NEXT_ADDRESS_SECONDS} if isinstance(loop, asyncio.BaseEventLoop) else {}
             options: dict[str, Any] = {"host": target.host, "port": target.port, "ssl": target.tls, **own}
             return (await loop.create_connection(self._websocket, **options))[1]
-        sock = await self.open_socket(target.host, target.port)
+        sock = await self.loop.foreign(self.open_socket(target.host, target.port))
         try:
             name = None if target.tls is None else target.host
             options = {"sock": sock, "ssl": target.tls, "server_hostname": name}

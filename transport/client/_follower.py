@@ -69,7 +69,7 @@ class Follower:
         self.signals = SignalBuffer(options.signals)
         self._session = hello.session
         self._dialer = dialer
-        self._tokens = TokenSource(token, hello.session)
+        self._tokens = TokenSource(loop, token, hello.session)
         self._options = options
         self._interrupt = Interrupt(loop)
         self._state: State = "connecting"

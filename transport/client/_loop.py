@@ -7,12 +7,14 @@ implement it.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
+
+T = TypeVar("T")
 
 
 class Lot(Protocol):
@@ -89,6 +91,13 @@ class EventLoop(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait for this number of seconds."""
+        ...
+
+    async def foreign(self, awaitable: Awaitable[T]) -> T:
+        """Await a function of the application. Only a cancellation of the calling task counts as a cancellation.
+
+        *Otherwise a function that waits for another task would end the client's task if that other task is cancelled.*
+        """
         ...
 
     def lot(self) -> Lot:

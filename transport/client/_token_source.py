@@ -11,6 +11,7 @@ from transport.client._options import checked_token
 from transport.errors import TokenUnavailable
 
 if TYPE_CHECKING:
+    from transport.client._loop import EventLoop
     from transport.client._options import Token
 
 logger = logging.getLogger("greenroom.client")
@@ -19,7 +20,8 @@ logger = logging.getLogger("greenroom.client")
 class TokenSource:
     """The source of a client's tokens. ``newest`` is the token that every new connection uses until it expires."""
 
-    def __init__(self, token: Token, session: str) -> None:
+    def __init__(self, loop: EventLoop, token: Token, session: str) -> None:
+        self._loop = loop
         self._token = token
         self._session = session
         self.newest: str | None = None
@@ -54,4 +56,4 @@ class TokenSource:
         if not callable(self._token):
             return self._token
         token = self._token()
-        return checked_token(await token if inspect.isawaitable(token) else token)
+        return checked_token(await self._loop.foreign(token) if inspect.isawaitable(token) else token)

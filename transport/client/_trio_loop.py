@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
     from types import TracebackType
+
+T = TypeVar("T")
 
 
 class TrioLoop:
@@ -42,6 +44,9 @@ class TrioLoop:
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)
+
+    async def foreign(self, awaitable: Awaitable[T]) -> T:
+        return await awaitable
 
     def lot(self) -> trio.lowlevel.ParkingLot:
         return trio.lowlevel.ParkingLot()

@@ -83,8 +83,9 @@ async def connect(  # noqa: PLR0913  each has a default that is right for nearly
     options = Options(
         buffer_events, buffer_bytes, max_commands, signals, patience, connect_seconds, token_seconds, max_message_size
     )
-    dialer = AsyncioDialer(make_target(url, ssl_context), options.max_message_size, open_socket)
+    loop = AsyncioLoop()
+    dialer = AsyncioDialer(loop, make_target(url, ssl_context), options.max_message_size, open_socket)
     delays = ReconnectDelays(rng or SystemRandom())
-    follower = Follower(AsyncioLoop(), dialer, hello, token=token, options=options, delays=delays)
+    follower = Follower(loop, dialer, hello, token=token, options=options, delays=delays)
     async with follower.running():
         yield Client(follower)
