@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FILES = ("python", "js", "html", "toml", "ini")
 """Languages of the blocks that are files."""
-PROXIES = ("nginx", "caddyfile")
+PROXIES = ("nginx", "caddyfile", "haproxy")
 """Languages of the blocks that are configurations of a proxy."""
 CHECKED = (*FILES, *PROXIES, "text", "console", "sh")
 """Languages of the blocks that some test runs: see the tests below, and the other files of this folder."""

@@ -13,7 +13,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from websockets.http11 import Request, Response
     from websockets.protocol import Event
@@ -29,11 +29,13 @@ class ManualSocket:
         self.never_answers = False
         """Whether nothing is written any more, not even the answer to a close frame."""
 
-    async def open(self) -> None:
-        """Send the upgrade request and wait for the answer."""
-        self._protocol.send_request(self._protocol.connect())
+    async def open(self, headers: Mapping[str, str] | None = None) -> None:
+        """Send the upgrade request, perhaps with more headers, and wait for the answer."""
+        request = self._protocol.connect()
+        request.headers.update(headers or {})
+        self._protocol.send_request(request)
         await self._write()
-        while self._protocol.state is State.CONNECTING:
+        while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
             await self._read()
         if self._protocol.handshake_exc is not None:
             raise self._protocol.handshake_exc
