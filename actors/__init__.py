@@ -125,6 +125,7 @@ from actors.runtime._tree import TreeNode
 from actors.sessions import (
     Agent,
     AgentFunction,
+    AgentNames,
     Agents,
     CommitterStatistics,
     Lagged,
@@ -170,6 +171,7 @@ __all__ = [
     "Agent",
     "AgentCompleted",
     "AgentFunction",
+    "AgentNames",
     "AgentOutput",
     "AgentStarted",
     "AgentThinking",

@@ -10,6 +10,7 @@ from actors.spi import require_host
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from actors import AgentNames
     from actors.spi import AgentHost
 
 F = TypeVar("F", bound="Callable[..., Awaitable[object]]")
@@ -66,6 +67,6 @@ class AppAgents:
         return register if function is None else register(function)
 
     @property
-    def agents(self) -> tuple[str, ...]:
-        """Names of the registered agents."""
+    def agents(self) -> AgentNames:
+        """Names of the registered agents, as a tuple. Its method ``describe()`` returns their JSON Schemas too."""
         return self._agents.names()

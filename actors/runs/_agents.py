@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
@@ -62,6 +62,15 @@ class Agent:
             raise CommandRefused("bad_input", f"agent {self.name} takes no input")
         return None
 
+    def describe(self) -> dict[str, JSON]:
+        """Return the agent's ``name``, its ``description`` (the docstring), and the JSON Schema of its ``input``.
+
+        The schema is ``{}`` if every JSON value is an input, and None if the agent takes no input.
+        """
+        text = inspect.getdoc(self.function) or ""
+        schema = None if self._structure is None else self._structure.schema()
+        return {"name": self.name, "description": text, "input": schema}
+
     async def __call__(self, run: Any, value: object) -> object:
         """Call the agent's function from a trio task. ``value`` is the input, already converted by :meth:`fit`.
 
@@ -88,6 +97,28 @@ def _check_parameters(label: str, function: AgentFunction) -> None:
         raise ConfigError(f"agent {label} takes a run and an input: it is given nothing else")
     if len(parameters) > 1 and parameters[1] not in positional:
         raise ConfigError(f"agent {label}: its second parameter is the input, and must be positional")
+
+
+class AgentNames(tuple[str, ...]):  # noqa: SLOT001 - Python allows no slots here: it has the agents, too
+    """The names of the registered agents: a tuple in the order of registration, which can describe the agents too."""
+
+    _agents: tuple[Agent, ...]
+
+    @classmethod
+    def of(cls, agents: Iterable[Agent]) -> AgentNames:
+        """Return the names of these agents."""
+        listed = tuple(agents)
+        made = cls(agent.name for agent in listed)
+        made._agents = listed
+        return made
+
+    def describe(self) -> list[dict[str, JSON]]:
+        """Return a description of each agent: its ``name``, its ``description`` and the JSON Schema of its ``input``.
+
+        The description is the docstring of the function. The schema is ``{}`` if every JSON value is an input, and None
+        if the agent takes no input. The whole is JSON.
+        """
+        return [agent.describe() for agent in self._agents]
 
 
 def require_host(host: object, name: str) -> None:
@@ -159,6 +190,6 @@ class Agents:
         """Return the names of the agents that are written for asyncio."""
         return tuple(agent.name for agent in self._by_name.values() if agent.host == "asyncio")
 
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> AgentNames:
         """Return the names of all agents, in the order in which the agents were registered."""
-        return tuple(self._by_name)
+        return AgentNames.of(self._by_name.values())

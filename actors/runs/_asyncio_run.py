@@ -121,12 +121,11 @@ class AsyncioRun(Run):
         text = self._subrun_input(name, input)
         return AsyncioRunScope(AsyncioRun(self._recorder, name, self), self._recorder, text)
 
-    async def ask_user(self, prompt: str, **options: Any) -> Any:
-        """Ask the user a question, wait for the answer, and return it; see :meth:`Run.ask_user`."""
+    async def _ask(self, prompt: str, into: object, schema: object, seconds: float | None) -> Any:
         if trio.lowlevel.in_trio_task():
-            return await super().ask_user(prompt, **options)
+            return await super()._ask(prompt, into, schema, seconds)
         self._require_task("ask_user()")
-        return await self._host.run(partial(super().ask_user, prompt, **options))
+        return await self._host.run(partial(super()._ask, prompt, into, schema, seconds))
 
     @contextmanager
     def shield(self, seconds: float = FINISHING_SECONDS) -> Generator[None]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]  # trio's scope is for trio

@@ -41,7 +41,9 @@ class _Fault:
     """Whether the text cannot quote the value, because no foreign code has written it."""
 
 
-def refusal(error: BaseException, value: JSON, names: Mapping[str, set[str]], redact: Redact) -> CommandRefused:
+def refusal(
+    error: BaseException, value: JSON, names: Mapping[str, set[str]], redact: Redact, name: str
+) -> CommandRefused:
     """Return the refusal of an input.
 
     Args:
@@ -49,8 +51,9 @@ def refusal(error: BaseException, value: JSON, names: Mapping[str, set[str]], re
         value: The input.
         names: All names of each field that has an alias.
         redact: The function that removes secrets. A field that it would redact is not quoted.
+        name: Name of the input, at the beginning of each path.
     """
-    faults = list(_faults(error, value, (), "input"))
+    faults = list(_faults(error, value, (), name))
     hidden = _Hidden(value, names, redact)
     texts = [f"{hidden.text_of(fault)} @ {fault.shown}" for fault in faults[:MAX_FAULTS]]
     more = f" (and {len(faults) - MAX_FAULTS} more)" if len(faults) > MAX_FAULTS else ""

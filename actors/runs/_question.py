@@ -7,9 +7,28 @@ from typing import TYPE_CHECKING
 import attrs
 
 from actors.loop.one_shot import OneShot
+from actors.runs.inputs import InputType
 
 if TYPE_CHECKING:
+    from actors.events.redaction import Redact
     from actors.events.types import JSON
+
+
+def question_of(prompt: str, into: object, schema: object) -> tuple[dict[str, object], InputType | None]:
+    """Return the data of an ``input_requested`` event, and the type of the answer.
+
+    Args:
+        prompt: The question.
+        into: The type of the answer. None if every JSON value is an answer.
+        schema: The schema for clients. If it is None, clients get the JSON Schema of ``into``.
+
+    Raises:
+        ConfigError: No JSON value can become the type ``into``.
+    """
+    expected = None if into is None else InputType.of(into, "into", "value")
+    if schema is None and expected is not None:
+        schema = expected.schema() or None
+    return {"prompt": prompt} if schema is None else {"prompt": prompt, "schema": schema}, expected
 
 
 @attrs.define(eq=False)
@@ -21,7 +40,9 @@ class Question:
 
     run_id: str
     """Id of the run that asks the question."""
-    _answer: OneShot[JSON] = attrs.field(factory=OneShot["JSON"])
+    _expected: InputType | None = None
+    """The type of the answer. None if every JSON value is an answer."""
+    _answer: OneShot[object] = attrs.field(factory=OneShot[object])
 
     @property
     def is_answered(self) -> bool:
@@ -29,12 +50,23 @@ class Question:
         return self._answer.is_set
 
     @property
-    def value(self) -> JSON:
-        """The answer to the question. Reading it raises :class:`trio.WouldBlock` while there is no answer."""
+    def value(self) -> object:
+        """The answer, as :meth:`fit` has converted it.
+
+        Reading it raises :class:`trio.WouldBlock` while there is no answer.
+        """
         return self._answer.result()
 
-    def answer(self, value: JSON) -> None:
-        """Set the answer to the question. Do nothing if the question has an answer already."""
+    def fit(self, value: JSON, redact: Redact) -> object:
+        """Convert a client's answer to the type that the question asks for, and return the result.
+
+        Raise ``CommandRefused("bad_input")`` if the answer does not have this type. The message does not show the
+        values of fields that ``redact`` would remove.
+        """
+        return value if self._expected is None else self._expected(value, redact)
+
+    def answer(self, value: object) -> None:
+        """Set the answer, as :meth:`fit` has converted it. Do nothing if the question has an answer already."""
         self._answer.set(value)
 
     async def answered(self) -> None:

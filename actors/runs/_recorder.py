@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from actors.runs._agents import Agents
     from actors.runs._protocols import Closable, RunSettings
     from actors.runs._tool_threads import ToolThreads
+    from actors.runs.inputs import InputType
     from actors.streams._accounts import UserAccount
     from actors.streams._signals import Signals
     from actors.streams._stream import SessionStream
@@ -137,12 +138,13 @@ class RunRecorder:
         with suppress(LogUnavailable):
             self.record(event, data, run_id, call_id)
 
-    def open_question(self, run_id: str, call_id: str) -> Question:
+    def open_question(self, run_id: str, call_id: str, expected: InputType | None = None) -> Question:
         """Store a new open question of a run, count it for the user, and return it.
 
-        The caller must call :meth:`forget_question` later.
+        An answer must have the type ``expected``, if it is not None. The caller must call :meth:`forget_question`
+        later.
         """
-        question = self.questions[call_id] = Question(run_id)
+        question = self.questions[call_id] = Question(run_id, expected)
         self.account.questions += 1
         return question
 

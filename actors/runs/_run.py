@@ -13,7 +13,8 @@ import trio
 from actors.errors import RunFailed
 from actors.events.types import Status
 from actors.loop.threads import require_task
-from actors.runs._emits import EmittingRun, string_of
+from actors.runs._asking import AskingRun
+from actors.runs._emits import string_of
 from actors.runs._open_call import OpenCall
 from actors.runs._raised import has_cancelled
 from actors.runs._scope import RunScope
@@ -35,7 +36,7 @@ FINISHING_SECONDS = 5.0
 """Default time for which :meth:`Run.shield` delays a cancellation, in seconds."""
 
 
-class Run(EmittingRun):
+class Run(AskingRun):
     """One run of an agent, from ``agent_started`` to ``agent_completed``. Greenroom passes it to the agent's function.
 
     An emit (a method that emits an event) is usually a plain call into the session, without a task switch. Every 16
@@ -199,57 +200,6 @@ class Run(EmittingRun):
         text = self._recorder.encode(value)
         self.check_limits(name)
         return text
-
-    async def ask_user(
-        self,
-        prompt: str,
-        *,
-        schema: object = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - it ends only the question
-    ) -> Any:  # JSON
-        """Ask the user a question, wait for the answer, and return it. The answer can be any JSON value.
-
-        Args:
-            prompt: The question.
-            schema: A JSON value, such as a JSON Schema, that tells clients which answer is expected. The answer is not
-                checked against the schema.
-            timeout: Time limit for the answer, in seconds.
-
-        Raises:
-            TimeoutError: There was no answer within ``timeout``. The question is withdrawn, as by a cancellation.
-            RunFailed: The user has ``open_questions_per_user`` open questions already; the code is ``overloaded``.
-
-        Cancellation:
-            The question is withdrawn (``input_withdrawn``). If the whole run is stopping, the end of the run closes the
-            question instead. Later answers are refused, usually as ``not_waiting``.
-        """
-        waiting = trio.move_on_after(float("inf") if timeout is None else timeout)  # first: it checks `timeout`
-        require_task(self._stream.thread, "ask_user()")
-        call_id = self._next_call()
-        data = {"prompt": string_of(prompt)} if schema is None else {"prompt": string_of(prompt), "schema": schema}
-        text = self._recorder.encode(data)
-        await self.ready_to_ask()
-        self._recorder.record("input_requested", text, self.id, call_id)
-        question = self._recorder.open_question(self.id, call_id)
-        stopping = self.cancelled
-        self.waits.add(waiting)
-        try:
-            with waiting:
-                await question.answered()
-            # An answer that came in the moment of the timeout counts: its sender was told that it was taken.
-            if question.is_answered:
-                return question.value
-            self._require_open()
-            self._recorder.withdraw(self.id, call_id, "timeout")
-            raise TimeoutError(f"the user did not answer within {timeout:g} s")
-        except trio.Cancelled:
-            # A run that was told to stop meanwhile ends soon, and its question with it: one event says so, not two.
-            if self.cancelled == stopping and not self._recorder.scope.cancel_called:
-                self._recorder.withdraw(self.id, call_id, "cancelled")
-            raise
-        finally:
-            self.waits.discard(waiting)
-            self._recorder.forget_question(call_id)
 
     def shield(self, seconds: float = FINISHING_SECONDS) -> trio.CancelScope:
         """Delay cancellation inside the block ``with run.shield(): …``, for at most ``seconds``.

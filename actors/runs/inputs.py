@@ -34,22 +34,25 @@ class InputType:
     _conversion: Conversion | None
     """The conversion of JSON to the type. None if every JSON value is an input, unchanged."""
     _default: object = _MISSING
+    _name: str = attrs.field(default="input", alias="name")
+    """Name of the value, at the beginning of each path in a refusal."""
 
     @classmethod
-    def of(cls, kind: Any, where: str) -> InputType:
+    def of(cls, kind: Any, where: str, name: str = "input") -> InputType:
         """Return the type for an annotation.
 
         Args:
             kind: The annotation.
             where: Description of the annotation, for the error.
+            name: Name of the value, at the beginning of each path in a refusal.
 
         Raises:
             ConfigError: No JSON value can be converted to the type, or to a part of it.
         """
         if kind in _ANY:
-            return cls(None)
+            return cls(None, name=name)
         try:
-            return cls(Conversion.to(kind))
+            return cls(Conversion.to(kind), name=name)
         except Exception as error:
             reason = text_of(error).partition("\n\nFor further information")[0]  # pydantic adds an address
             raise ConfigError(f"{where} cannot be used: {reason}") from error
@@ -72,7 +75,7 @@ class InputType:
         try:
             return self._conversion.hook(value, self._conversion.kind)
         except BaseException as error:
-            raise refusal(error, value, self._conversion.names, redact) from error
+            raise refusal(error, value, self._conversion.names, redact, self._name) from error
 
     def schema(self) -> dict[str, JSON]:
         """Return the JSON Schema of the JSON values that are converted. Return ``{}`` if there is none."""

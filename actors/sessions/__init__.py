@@ -1,6 +1,6 @@
 """Sessions: one supervised actor for each session of each user, with the session's runs and events."""
 
-from actors.runs._agents import Agent, AgentFunction, Agents
+from actors.runs._agents import Agent, AgentFunction, AgentNames, Agents
 from actors.runs._context import RunContext, current_run
 from actors.runs._open_call import OpenCall
 from actors.runs._run import Run
@@ -28,6 +28,7 @@ from actors.streams.observing import Observer, ObserversStatistics
 __all__ = [
     "Agent",
     "AgentFunction",
+    "AgentNames",
     "Agents",
     "Attach",
     "Attachment",

@@ -120,10 +120,12 @@ class CommandHandlers:
         if "value" not in command.args:
             raise CommandRefused("bad_args", "value is missing")
         data = self._encode({"value": command.args["value"], "by": command.by})
+        # If this raises, the question stays open, so the user can answer again.
+        value = question.fit(command.args["value"], self._recorder.redact)
         # Record the event first: if that raises, the question is still open.
         self._recorder.record("input_received", data, run_id, call_id)
         del self._recorder.questions[call_id]
-        question.answer(command.args["value"])
+        question.answer(value)
         self._replies.send_when_done(command, {})
 
     def _send_message(self, command: Command) -> None:

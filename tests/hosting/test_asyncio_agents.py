@@ -7,13 +7,14 @@ import contextvars
 import itertools
 import threading
 from contextlib import aclosing
+from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 from _hosts import World, closings, forever, in_each_loop, run_in, turn
 
-from actors import AsyncioRun, Run, RunFailed, ToolTimeout, current_run
+from actors import AsyncioRun, CommandRefused, Run, RunFailed, ToolTimeout, current_run
 
 if TYPE_CHECKING:
     from actors import Event
@@ -405,7 +406,7 @@ def test_sub_agent_with_a_time_limit() -> None:
 
 @in_each_loop
 def test_questions(loop: str) -> None:
-    """``ask_user`` waits in asyncio; a timeout and a cancelled wait withdraw the question."""
+    """``ask_user`` waits in asyncio; a timeout and a cancelled wait withdraw the question. An answer has its type."""
 
     async def agent(run: AsyncioRun) -> object:
         with pytest.raises(TimeoutError):
@@ -415,7 +416,8 @@ def test_questions(loop: str) -> None:
             await turn()
         waiting.cancel()
         await asyncio.wait([waiting])
-        return await run.ask_user("which?", schema={"type": "string"})
+        colour = await run.ask_user("which?", schema={"type": "string"})
+        return [colour, (await run.ask_user("when?", into=date)).year]
 
     async def story(world: World) -> None:
         world.app.agent(host="asyncio")(agent)
@@ -423,13 +425,19 @@ def test_questions(loop: str) -> None:
         asked = 0
         async with aclosing(world.session.events()) as following:
             async for event in following:
-                asked += event.type == "input_requested"
+                if event.type != "input_requested":
+                    continue
+                asked += 1
+                assert event.call_id is not None
                 if asked == 3:
-                    assert event.call_id is not None
                     await world.session.answer(run_id, event.call_id, "green")
+                if asked == 4:
+                    with pytest.raises(CommandRefused, match="a date of ISO 8601 @ value"):
+                        await world.session.answer(run_id, event.call_id, "soon")
+                    await world.session.answer(run_id, event.call_id, "2026-01-02")
                     break
         events = await world.ended(run_id)
-        assert events[-1].data["result"] == "green"
+        assert events[-1].data["result"] == ["green", 2026]
         assert [event.data["reason"] for event in events if event.type == "input_withdrawn"] == ["timeout", "cancelled"]
 
     run_in(loop, story)

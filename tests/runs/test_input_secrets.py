@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import attrs
 import pydantic
 import pytest
+from protocol.wire import greeted_in_memory
 from runs.registered import input_type
+from suites.stage import server_with
 
-from actors import CommandRefused
+from actors import JSON, CommandRefused, Run
+
+if TYPE_CHECKING:
+    import trio.testing
 
 T = TypeVar("T")
 
@@ -93,3 +98,26 @@ def test_the_own_words_of_an_app_hide_faults() -> None:
             made("blue", redact)
         assert ("blue" in refused.value.message) is shown
         assert refused.value.message.endswith(" @ input")
+
+
+@attrs.frozen
+class Transfer:
+    iban: Literal["x"]
+
+
+async def sends(run: Run, value: Transfer) -> None: ...
+
+
+async def passes_on(run: Run, value: JSON) -> None:
+    await run.call_agent(sends, value)
+
+
+async def test_the_words_of_an_app_hold_for_starts_and_sub_agents(autojump_clock: trio.testing.MockClock) -> None:
+    """The secret words of an app count in the refusal of a start, and in a failure by the input of a sub-agent."""
+    app = server_with(sends, passes_on, redact_keys=["iban"])
+    async with app.running(port=0) as server, greeted_in_memory(server, token="ann") as one:
+        refused = await one.command("1", "run.start", agent="sends", input={"iban": SECRET})
+        completed = await one.completed(await one.start("2", "passes_on", {"iban": SECRET}))
+    for error in (refused["error"], completed["data"]["error"]):
+        assert SECRET not in error["message"]
+        assert "@ input.iban" in error["message"]
