@@ -80,6 +80,8 @@ from actors.errors import (
 )
 from actors.eventlog import (
     Batch,
+    ConsumerPosition,
+    ConsumerUsage,
     EventLog,
     Head,
     LogStatistics,
@@ -128,6 +130,8 @@ from actors.sessions import (
     AgentNames,
     Agents,
     CommitterStatistics,
+    Consumer,
+    ConsumerStatistics,
     Lagged,
     Observed,
     Observer,
@@ -191,6 +195,10 @@ __all__ = [
     "CommandRefused",
     "CommitterStatistics",
     "ConfigError",
+    "Consumer",
+    "ConsumerPosition",
+    "ConsumerStatistics",
+    "ConsumerUsage",
     "Context",
     "Custom",
     "DeadLetter",

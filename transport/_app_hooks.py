@@ -12,9 +12,9 @@ from actors.spi import Hook
 from transport._running import OneRun
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from actors import Event, Observed, Observer
+    from actors import Consumer, ConsumerUsage, Event, Observed, Observer
 
     Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[object]]
 
@@ -49,6 +49,8 @@ class AppHooks:
         :class:`~actors.Observed`, or a :class:`~actors.Lagged` with the number of events that the observer missed: at
         most ``observer_events`` wait for it. An observer never holds up a session. It ends with the server.
 
+        Events of a time when the server or the observer did not run are missed, too. For billing see :meth:`consume`.
+
         Args:
             *types: Names of event types, such as ``"agent_completed"``, or event classes. By default all events.
             user: Only events of this user.
@@ -60,7 +62,47 @@ class AppHooks:
         sessions.require_task("observe()")
         return sessions.observers.observe(types, user)
 
-    def on(self, *types: str | type[Event]) -> Callable[[H], H]:
+    def consume(self, name: str, *types: str | type[Event], from_start: bool = False) -> Consumer:
+        """Return an async iterator over the committed events of all sessions, at least once: for billing and the like.
+
+        Use it as ``async with app.consume("billing", "agent_completed") as events: async for item in events: …``. The
+        log keeps the consumer's position in each session, so it continues where it stopped, also after a restart or a
+        crash. Asking for the next item acknowledges the item before. After a crash, the last items can come again: the
+        user, the session, ``epoch`` and ``event.seq`` of an :class:`~actors.Observed` recognise them. Retention keeps
+        unread events up to an age of ``retain_unread_seconds``, if ``retain_user_bytes`` allows it. A
+        :class:`~actors.Lagged` comes in place of events that the log no longer has.
+
+        Args:
+            name: Name of the consumer, of 1 to 128 characters. At most one consumer of a name runs at a time.
+            *types: Names of event types, or event classes. By default all events. The position passes other events.
+            from_start: Whether a new consumer begins with the oldest events in the log, and not with new ones.
+
+        Raises:
+            ConfigError: The app is not running, the name cannot be used, or there is no such event type.
+        """
+        sessions = self._one_run.server.sessions
+        sessions.require_task("consume()")
+        return sessions.consumers.consume(name, types, from_start=from_start)
+
+    async def consumers(self) -> Sequence[ConsumerUsage]:
+        """Return each consumer that the log knows, running or not, with the number of its unread events.
+
+        Raises:
+            ConfigError: The app is not running.
+            LogError: The log failed.
+        """
+        return await self._one_run.server.sessions.consumers.usage()
+
+    async def remove_consumer(self, name: str) -> None:
+        """Forget a consumer that is no longer needed, so that retention does not keep events for it.
+
+        Raises:
+            ConfigError: The app is not running, or the consumer runs.
+            LogError: The log failed.
+        """
+        await self._one_run.server.sessions.consumers.remove(name)
+
+    def on(self, *types: str | type[Event], consumer: str | None = None, from_start: bool = False) -> Callable[[H], H]:
         """Register an async function that is called with an :class:`~actors.Observed` for each event of some types.
 
         Use it as a decorator: ``@app.on("agent_completed")``. The function is called while the app runs, for one event
@@ -68,21 +110,31 @@ class AppHooks:
         the exception is logged, and the next event follows. If it is too slow, it misses events, and the log has their
         number. It never holds up a session.
 
+        With ``consumer``, the function gets each event at least once, as from :meth:`consume`. If it raises, it is
+        called for the same event again, after 1 to 60 s.
+
         Args:
             *types: Names of event types, or event classes; at least one.
+            consumer: Name of a consumer, of which no other one runs.
+            from_start: As for :meth:`consume`.
 
         Returns:
             A decorator that returns the function itself.
 
         Raises:
-            ConfigError: There is no such event type, the function is not async, or the app is running.
+            ConfigError: There is no such event type, the function is not async, the app is running, or another function
+                has this consumer.
         """
         if not types or not isinstance(types[0], (str, type)):  # pyright: ignore[reportUnnecessaryIsInstance]  # @app.on
             raise ConfigError('app.on needs the types of events: @app.on("agent_completed")')
 
         def register(function: H) -> H:
             self._one_run.require_stopped()
-            self._hooks.append(Hook.of(function, types))
+            if consumer is not None and any(hook.consumer == consumer for hook in self._hooks):
+                raise ConfigError(
+                    f"there is a function with the consumer {consumer} already: give each a name of its own"
+                )
+            self._hooks.append(Hook.of(function, types, consumer, from_start=from_start))
             return function
 
         return register

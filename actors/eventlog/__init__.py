@@ -6,12 +6,24 @@ from typing import Literal
 
 from actors.errors import ConfigError
 from actors.eventlog._walk import StreamWalk
-from actors.eventlog.base import Batch, EventLog, Head, LogStatistics, Retention, Revocation, StreamKey
+from actors.eventlog.base import (
+    Batch,
+    ConsumerPosition,
+    ConsumerUsage,
+    EventLog,
+    Head,
+    LogStatistics,
+    Retention,
+    Revocation,
+    StreamKey,
+)
 from actors.eventlog.memory import MemoryLog
 from actors.eventlog.sqlite import SqliteLog
 
 __all__ = [
     "Batch",
+    "ConsumerPosition",
+    "ConsumerUsage",
     "EventLog",
     "Head",
     "LogStatistics",

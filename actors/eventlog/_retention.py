@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -42,21 +43,30 @@ class RetentionWalk:
     """Number of the stream's events that were not dropped yet. Each event is one line."""
     size: int
     """Size of the stream's events that were not dropped yet, in bytes."""
+    unread: float = -math.inf
+    """Number of the stream's newest events that some consumer has not read. Minus infinity if there is no consumer."""
+    unread_horizon: float = math.inf
+    """Lowest ``ts`` of an unread event that is kept beyond the other limits, in ms since 1970."""
 
     @classmethod
-    def of(cls, keep: Retention, now: int, count: int, size: int) -> RetentionWalk:
+    def of(cls, keep: Retention, now: int, count: int, size: int, unread: int | None = None) -> RetentionWalk:
         """Return a new search through a stream that has ``count`` lines (encoded events) with ``size`` bytes together.
 
-        ``now`` is the time of the search, in ms since 1970.
+        ``now`` is the time of the search, in ms since 1970. ``unread`` is the number of the stream's newest events that
+        some consumer has not read; None if the log has no consumer.
         """
-        return cls(keep, now - keep.seconds * 1000, count, size)
+        walk = cls(keep, now - keep.seconds * 1000, count, size)
+        if unread is not None and keep.unread_seconds:
+            walk.unread, walk.unread_horizon = unread, now - keep.unread_seconds * 1000
+        return walk
 
     def settled(self, oldest_ts: int) -> bool:
         """Return whether retention keeps all lines that were not dropped yet.
 
         ``oldest_ts`` is the ``ts`` of the oldest line that was not dropped.
         """
-        return self.count <= self.keep.events and self.size <= self.keep.size and oldest_ts >= self.horizon
+        within = self.count <= self.keep.events and self.size <= self.keep.size and oldest_ts >= self.horizon
+        return within or (self.count <= self.unread and oldest_ts >= self.unread_horizon)
 
     def drop(self, lines: Iterable[bytes]) -> int:
         """Return how many lines at the beginning of ``lines`` must be dropped, and count them as dropped.
@@ -83,6 +93,9 @@ class RetentionWalk:
         # All of these lines are dropped if the later lines alone fill a limit, or if even the newest one is too old.
         after, rest = self.count - count, self.size - size
         if after < self.keep.events and rest <= self.keep.size and last_ts >= self.horizon:
+            return False
+        # Some of these lines may be unread, and young enough to be kept for that.
+        if after < self.unread and last_ts >= self.unread_horizon:
             return False
         self.count, self.size = after, rest
         return True

@@ -146,6 +146,20 @@ STEPS: tuple[tuple[Step, ...], ...] = (
         """,
         "CREATE INDEX revocations_by_end ON revocations (until)",
     ),
+    (
+        # The consumers. lost: number of events that were removed with their streams before this consumer read them.
+        "CREATE TABLE consumers (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, lost INTEGER NOT NULL) STRICT",
+        # The seq up to which a consumer has handled a stream. A stream without a row is at 0. The stream comes first in
+        # the key, since each trim of a stream asks for its positions.
+        """
+        CREATE TABLE positions (
+            stream INTEGER NOT NULL,
+            consumer INTEGER NOT NULL,
+            seq INTEGER NOT NULL,
+            PRIMARY KEY (stream, consumer)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )
 """The migration steps from each layout to the next: ``STEPS[n]`` leads from layout n to n + 1.
 
@@ -163,14 +177,20 @@ CREATE TEMP VIEW streams AS SELECT id, user, session, epoch, latest, total, {tou
 FROM main.streams s
 """
 _NO_REVOCATIONS = "CREATE TEMP TABLE revocations (kind TEXT, name TEXT, at REAL, until REAL)"
+_NO_CONSUMERS = (
+    "CREATE TEMP TABLE consumers (id INTEGER, name TEXT, lost INTEGER)",
+    "CREATE TEMP TABLE positions (stream INTEGER, consumer INTEGER, seq INTEGER)",
+)
 _VIEWS = {
     1: (
         _STREAMS_OF_OLD.format(touched=0),
         "CREATE TEMP VIEW batches AS SELECT *, NULL AS checksum FROM main.batches",
         _NO_REVOCATIONS,
+        *_NO_CONSUMERS,
     ),
-    2: (_STREAMS_OF_OLD.format(touched="touched"), _NO_REVOCATIONS),
-    3: (_NO_REVOCATIONS,),
+    2: (_STREAMS_OF_OLD.format(touched="touched"), _NO_REVOCATIONS, *_NO_CONSUMERS),
+    3: (_NO_REVOCATIONS, *_NO_CONSUMERS),
+    4: _NO_CONSUMERS,
 }
 
 

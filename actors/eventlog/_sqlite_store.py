@@ -16,6 +16,7 @@ from actors.errors import LogCorrupt, Trimmed
 from actors.eventlog._retention import RetentionWalk, bounded
 from actors.eventlog._rows import checksum, lines_from, split
 from actors.eventlog._sqlite_file import transaction
+from actors.eventlog._sqlite_positions import forget_stream, read_by_all
 from actors.eventlog.base import Head, Revocation, StreamKey, UserUsage, check_names
 from actors.events.line import check_numbers, timestamp
 
@@ -130,7 +131,7 @@ class Reader:
     """The reading half of a SQLite log. Each call sees one committed state of the file, also while the writer works."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self._connection = self.connection = connection
 
     def head(self, key: StreamKey) -> Head | None:
         with self._snapshot():
@@ -185,7 +186,7 @@ class Writer:
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self._connection = self.connection = connection
         self._ends: dict[StreamKey, _End] = {}
 
     @property
@@ -239,7 +240,8 @@ class Writer:
         stream = _existing(self._connection, key)
         state = _state(self._connection, key, stream.id)
         count = stream.latest + 1 - stream.oldest
-        walk = RetentionWalk.of(keep, now, count, stream.size)
+        read = read_by_all(self._connection, stream.id)
+        walk = RetentionWalk.of(keep, now, count, stream.size, None if read is None else stream.latest - read)
         boundary = self._boundary(stream.id, walk)
         if walk.count == count:
             return stream.head(state), False
@@ -252,6 +254,7 @@ class Writer:
         if stream is None:
             return
         with transaction(self._connection):
+            forget_stream(self._connection, stream.id)
             self._connection.execute("DELETE FROM batches WHERE stream = ?", (stream.id,))
             self._connection.execute("DELETE FROM streams WHERE id = ?", (stream.id,))
         self._ends.pop(key, None)

@@ -11,7 +11,8 @@ bytes that its writer passes with every batch (the items open after that batch).
 a stream, and need not write a state that did not change. Epoch, ``latest`` and ``state`` outlive the events: a stream
 whose events were all trimmed still has its position and its open items.
 
-Beside the streams a log keeps *revocations*: tokens that are no longer accepted. They are few and small.
+Beside the streams a log keeps *revocations*: tokens that are no longer accepted. They are few and small. It can also
+keep the positions of *consumers* (:mod:`actors.eventlog._positions`).
 
 Each stream has one writer in one process. The log does not arbitrate between two writers. User and session are text
 that UTF-8 can encode.
@@ -20,34 +21,32 @@ that UTF-8 can encode.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
 from actors.errors import LogError
+from actors.eventlog._names import StreamKey, check_names
+from actors.eventlog._positions import ConsumerPosition, ConsumerPositions, ConsumerUsage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-
-class StreamKey(NamedTuple):
-    """The name of a stream: a user and a session. The same session name with another user is another stream."""
-
-    user: str
-    session: str
-
-
-def check_names(key: StreamKey) -> None:
-    """Raise ``ValueError`` if UTF-8 cannot encode the user or the session.
-
-    Some kinds of log cannot store such a name.
-    """
-    for name in key:
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"{name!r} is not a valid name: it has a lone surrogate") from error
+__all__ = [
+    "BY_AGE_ALONE",
+    "Batch",
+    "ConsumerPosition",
+    "ConsumerUsage",
+    "EventLog",
+    "Head",
+    "LogStatistics",
+    "Retention",
+    "Revocation",
+    "StreamKey",
+    "UserUsage",
+    "check_names",
+]
 
 
 @attrs.frozen
@@ -95,11 +94,15 @@ class Retention:
     An event is dropped in three cases: ``events`` newer events exist; the event and all newer events together have more
     than ``size`` bytes; the event is older than ``seconds`` (an event of exactly this age is kept). All events within
     the three limits are kept. Even the newest event can be dropped.
+
+    If the log has consumers, an event that one of them has not read is kept beyond the three limits, for as long as the
+    event is not older than ``unread_seconds`` (see :mod:`actors.eventlog._positions`).
     """
 
     events: int = 10_000
     size: int = 16 * 1024 * 1024
     seconds: float = 7 * 24 * 3600.0
+    unread_seconds: float = 0.0
 
     def beside(self, state: int) -> Retention:
         """Return the same limits, but with ``size`` reduced by ``state``, the size of the stream's state in bytes.
@@ -111,7 +114,7 @@ class Retention:
 
 
 BY_AGE_ALONE = Retention(events=1 << 62, size=1 << 62, seconds=0)
-"""Limits with which ``trim`` drops all events with a ``ts`` below ``now``, and no others."""
+"""Limits with which ``trim`` drops all events with a ``ts`` below ``now``, read or not, and no others."""
 
 
 @attrs.frozen
@@ -197,7 +200,7 @@ class Revocation:
         return attrs.evolve(self, at=max(self.at, other.at), until=max(self.until, other.until))
 
 
-class EventLog(ABC):
+class EventLog(ConsumerPositions, ABC):
     """Base class of all event logs: stores of the events of sessions.
 
     As an async context manager a log calls :meth:`open` on entry and :meth:`close` on exit. Methods can be called

@@ -14,14 +14,24 @@ import attrs
 import trio
 
 from actors.errors import LogCorrupt, LogUnavailable, Trimmed
+from actors.eventlog._memory_positions import MemoryPositions
 from actors.eventlog._retention import RetentionWalk, bounded
-from actors.eventlog.base import EventLog, Head, LogStatistics, Revocation, StreamKey, UserUsage, check_names
+from actors.eventlog.base import (
+    ConsumerPosition,
+    EventLog,
+    Head,
+    LogStatistics,
+    Revocation,
+    StreamKey,
+    UserUsage,
+    check_names,
+)
 from actors.events.line import check_numbers, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from actors.eventlog.base import Batch, Retention
+    from actors.eventlog.base import Batch, ConsumerUsage, Retention
 
 _COMPACT_AT = 1024
 """Minimum number of empty items at the front of a stream's list of lines before the kept lines are moved forward."""
@@ -113,6 +123,7 @@ class MemoryLog(EventLog):
         self._streams: dict[StreamKey, _Stream] | None = None
         self._sessions: dict[str, dict[str, _Stream]] = {}  # the same streams: by user, then by session
         self._revocations: dict[tuple[str | None, str | None], Revocation] = {}  # by user and token id
+        self._consumers = MemoryPositions()
         self._commits = self._batches = self._events = self._reads = self._trims = 0
 
     async def open(self) -> None:
@@ -120,6 +131,7 @@ class MemoryLog(EventLog):
         if self._streams is not None:
             raise RuntimeError("the log is open already")
         self._streams, self._sessions, self._revocations = {}, {}, {}
+        self._consumers = MemoryPositions()
         self._commits = self._batches = self._events = self._reads = self._trims = 0
 
     async def close(self) -> None:
@@ -178,7 +190,7 @@ class MemoryLog(EventLog):
     async def trim(self, key: StreamKey, keep: Retention, now: int) -> Head:
         await trio.lowlevel.checkpoint()
         stream = self._opened()[key]
-        walk = RetentionWalk.of(keep, now, stream.count, stream.size)
+        walk = RetentionWalk.of(keep, now, stream.count, stream.size, self._consumers.unread(key, stream.latest))
         dropped = walk.drop(stream.kept(stream.latest + 1 - stream.count))
         if dropped:
             stream.drop(dropped, walk.size)
@@ -210,7 +222,9 @@ class MemoryLog(EventLog):
 
     async def remove(self, key: StreamKey) -> None:
         await trio.lowlevel.checkpoint()
-        if self._opened().pop(key, None) is not None:
+        stream = self._opened().pop(key, None)
+        if stream is not None:
+            self._consumers.forget_stream(key, stream.latest)
             del self._sessions[key.user][key.session]
             if not self._sessions[key.user]:
                 del self._sessions[key.user]
@@ -227,6 +241,39 @@ class MemoryLog(EventLog):
         await trio.lowlevel.checkpoint()
         self._opened()
         return tuple(self._revocations.values())
+
+    async def start_consumer(self, name: str, *, from_start: bool) -> int:
+        await trio.lowlevel.checkpoint()
+        latest = {key: stream.latest for key, stream in self._opened().items()}
+        return self._consumers.start(name, {} if from_start else latest)
+
+    async def consumer_positions(self, name: str, keys: Sequence[StreamKey]) -> Sequence[ConsumerPosition]:
+        await trio.lowlevel.checkpoint()
+        streams = self._opened()
+        positions = self._consumers.of(name)
+        return [ConsumerPosition(key, streams[key].epoch, positions.get(key, 0)) for key in keys if key in streams]
+
+    async def unread_streams(self, name: str, after: StreamKey | None, limit: int) -> Sequence[StreamKey]:
+        await trio.lowlevel.checkpoint()
+        streams = self._opened()
+        positions = self._consumers.of(name)
+        behind = (key for key in streams if after is None or key > after)
+        return heapq.nsmallest(limit, (key for key in behind if streams[key].latest > positions.get(key, 0)))
+
+    async def acknowledge(self, name: str, positions: Sequence[ConsumerPosition], lost: int = 0) -> None:
+        await trio.lowlevel.checkpoint()
+        streams = self._opened()
+        valid = [each for each in positions if each.key in streams and streams[each.key].epoch == each.epoch]
+        self._consumers.acknowledge(name, valid, lost)
+
+    async def consumers(self) -> Sequence[ConsumerUsage]:
+        await trio.lowlevel.checkpoint()
+        return self._consumers.usage({key: stream.latest for key, stream in self._opened().items()})
+
+    async def remove_consumer(self, name: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self._opened()
+        self._consumers.remove(name)
 
     def statistics(self) -> LogStatistics:
         return LogStatistics(

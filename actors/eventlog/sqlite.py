@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import trio
 
 from actors.errors import ConfigError, LogUnavailable
+from actors.eventlog import _sqlite_positions as consumers
 from actors.eventlog._sqlite_file import Database, WalWatch, files_of, open_database, open_for_reading, translated
 from actors.eventlog._sqlite_store import Reader, Writer
 from actors.eventlog.base import EventLog, Head, LogStatistics
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
-    from actors.eventlog.base import Batch, Retention, Revocation, StreamKey, UserUsage
+    from actors.eventlog.base import Batch, ConsumerPosition, ConsumerUsage, Retention, Revocation, StreamKey, UserUsage
 
 T = TypeVar("T")
 
@@ -129,6 +130,24 @@ class SqliteLog(EventLog):
 
     async def revocations(self) -> Sequence[Revocation]:
         return await self._read(lambda reader: reader.revocations())
+
+    async def start_consumer(self, name: str, *, from_start: bool) -> int:
+        return await self._write(lambda writer: consumers.start(writer.connection, name, from_start=from_start))
+
+    async def consumer_positions(self, name: str, keys: Sequence[StreamKey]) -> Sequence[ConsumerPosition]:
+        return await self._read(lambda reader: consumers.find(reader.connection, name, keys))
+
+    async def unread_streams(self, name: str, after: StreamKey | None, limit: int) -> Sequence[StreamKey]:
+        return await self._read(lambda reader: consumers.unread_streams(reader.connection, name, after, limit))
+
+    async def acknowledge(self, name: str, positions: Sequence[ConsumerPosition], lost: int = 0) -> None:
+        await self._write(lambda writer: consumers.acknowledge(writer.connection, name, positions, lost))
+
+    async def consumers(self) -> Sequence[ConsumerUsage]:
+        return await self._read(lambda reader: consumers.usage(reader.connection))
+
+    async def remove_consumer(self, name: str) -> None:
+        await self._write(lambda writer: consumers.remove(writer.connection, name))
 
     def statistics(self) -> LogStatistics:
         writer = self._writer

@@ -8,6 +8,7 @@ from actors.runs._tool_threads import ToolThreadsStatistics
 from actors.runs._tools import ToolCall
 from actors.sessions._attachment import Attachment
 from actors.sessions._commands import Command, CommandReply
+from actors.sessions._consumer import Consumer
 from actors.sessions._handle import SessionHandle
 from actors.sessions._health import SessionHealth
 from actors.sessions._messages import Attach
@@ -16,7 +17,7 @@ from actors.sessions._registry import Sessions
 from actors.sessions._run_block import RunBlock
 from actors.sessions._run_limiter import RunLimiterStatistics
 from actors.sessions._settings import SessionSettings
-from actors.sessions._statistics import SessionsStatistics, SessionStatistics
+from actors.sessions._statistics import ConsumerStatistics, SessionsStatistics, SessionStatistics
 from actors.sessions._supervision import SessionFactory
 from actors.streams._accounts import QuotaStatistics
 from actors.streams._committer import CommitterStatistics
@@ -35,6 +36,8 @@ __all__ = [
     "Command",
     "CommandReply",
     "CommitterStatistics",
+    "Consumer",
+    "ConsumerStatistics",
     "Cursor",
     "Lagged",
     "Listener",

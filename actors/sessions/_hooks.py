@@ -9,22 +9,29 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 import trio
 
+from actors.backoff import Backoff
 from actors.errors import ConfigError
 from actors.failures import log_line, shown
 from actors.loop.boundary import attempted
 from actors.runtime._actor import Actor
+from actors.sessions._consumers import check_name
 from actors.streams._observed import EventChoice, Lagged, Observed
+from actors.streams.observing import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from actors.events.types import Event
-    from actors.streams.observing import Observer, Observers
+    from actors.sessions._consumer import Consumer
+    from actors.sessions._consumers import Consumers
+    from actors.streams.observing import Observers
 
     HookFunction: TypeAlias = Callable[[Observed], Awaitable[object]]
 
 logger = logging.getLogger("greenroom.hooks")
 
+RETRIES = Backoff(1.0, 60.0)
+"""The waits before a function with a consumer is called again for an event, after it has raised."""
 GRACE_SECONDS = 5.0
 """Time beyond ``hook_seconds`` in which the hooks must end after their cancellation, in seconds."""
 
@@ -37,20 +44,30 @@ class Hook:
     """The function. Its only argument is an :class:`~actors.Observed`."""
     types: tuple[str | type[Event], ...]
     """The types of the events. All events if there are none."""
+    consumer: str | None = None
+    """Name of the consumer by which the hook gets its events, at least once. None for an observer, at most once."""
+    from_start: bool = False
+    """Whether a new consumer begins at the oldest events."""
 
     @classmethod
-    def of(cls, function: Any, types: Iterable[str | type[Event]]) -> Hook:
-        """Return a hook after a check of its function and types.
+    def of(
+        cls, function: Any, types: Iterable[str | type[Event]], consumer: str | None = None, *, from_start: bool = False
+    ) -> Hook:
+        """Return a hook after a check of its function, types and consumer.
 
         Raises:
-            ConfigError: The function is not async, or there is no such event type.
+            ConfigError: The function is not async, there is no such event type, or the consumer's name cannot be used.
         """
+        if consumer is not None:
+            check_name(consumer)
+        elif from_start:
+            raise ConfigError("from_start needs a consumer: observers get only events from now on")
         if not inspect.iscoroutinefunction(function):
             raise ConfigError(
                 f"{shown(function)} is not an async function: app.on calls only async functions, since a function that "
                 "blocks would hold up the whole server (use trio.to_thread.run_sync inside it)"
             )
-        hook = cls(function, tuple(types))
+        hook = cls(function, tuple(types), consumer, from_start)
         EventChoice(hook.types)
         return hook
 
@@ -67,34 +84,47 @@ class HookRunner(Actor):
 
     Args:
         observers: The hub of all observers.
+        consumers: The consumers of the server.
         hooks: The hooks.
         seconds: Time that the hooks have at the end of the server for the events that still wait.
     """
 
-    def __init__(self, observers: Observers, hooks: Sequence[Hook], seconds: float) -> None:
+    def __init__(self, observers: Observers, consumers: Consumers, hooks: Sequence[Hook], seconds: float) -> None:
         self._observers = observers
+        self._consumers = consumers
         self._hooks = hooks
         self._seconds = seconds
-        self._calling: dict[Hook, Observer] = {}
+        self._calling: dict[Hook, Observer | Consumer] = {}
+        self._stopping = trio.Event()
         self._over = trio.Event()
 
     async def started(self) -> None:
         """Begin to observe, and start the tasks of the hooks."""
         for hook in self._hooks:
-            self._calling[hook] = observer = self._observers.observe(hook.types)
-            self.nursery.start_soon(self._call, hook, observer)
+            if hook.consumer is None:
+                self._calling[hook] = observer = self._observers.observe(hook.types)
+                self.nursery.start_soon(self._call, hook, observer)
+            else:
+                consumer = self._consumers.consume(hook.consumer, hook.types, from_start=hook.from_start)
+                self._calling[hook] = consumer
+                self.nursery.start_soon(self._feed, hook, consumer)
 
     async def stopping(self, reason: object) -> None:
         """Let the hooks handle the events that wait, for at most the given time. Then cancel them."""
         del reason
-        for observer in self._calling.values():
-            observer.close()
+        self._stopping.set()
+        for source in tuple(self._calling.values()):
+            if isinstance(source, Observer):
+                source.close()
+            else:
+                source.end()
         if self._calling:
             with trio.move_on_after(self._seconds):
                 await self._over.wait()
-        for hook, observer in self._calling.items():
-            text = "the function %s is stopped with the server, before it has handled its last events: %d more wait"
-            log_line(logger, logging.WARNING, text, hook.name, observer.waiting)
+        for hook, source in self._calling.items():
+            if isinstance(source, Observer):
+                text = "the function %s is stopped with the server, before it has handled its last events: %d more wait"
+                log_line(logger, logging.WARNING, text, hook.name, source.waiting)
 
     async def _call(self, hook: Hook, observer: Observer) -> None:
         """Call a hook for each event, until its observer ends. An exception of the hook is logged."""
@@ -107,6 +137,37 @@ class HookRunner(Actor):
                     await attempted(f"the function {hook.name}", hook.function, item)
         finally:
             observer.close()
-            del self._calling[hook]
-            if not self._calling:
-                self._over.set()
+            self._end(hook)
+
+    async def _feed(self, hook: Hook, consumer: Consumer) -> None:
+        """Call a hook for each event of its consumer. After an exception, call it for the same event again, later."""
+        try:
+            while not self._stopping.is_set():
+                if not await attempted(f"the consumer {consumer.name}", self._consume, hook, consumer):
+                    await self._pause(0)
+        finally:
+            await consumer.aclose()
+            self._end(hook)
+
+    async def _consume(self, hook: Hook, consumer: Consumer) -> None:
+        async for item in consumer:
+            if isinstance(item, Lagged):
+                text = "the consumer %s has missed %d events, which the log no longer has"
+                log_line(logger, logging.ERROR, text, consumer.name, item.missed)
+                continue
+            attempt = 0
+            while not await attempted(f"the function {hook.name}", hook.function, item):
+                if self._stopping.is_set():
+                    return  # without an acknowledgement: the event comes again at the next start
+                await self._pause(attempt)
+                attempt += 1
+
+    async def _pause(self, attempt: int) -> None:
+        """Wait before the next attempt, but not longer than until the server ends."""
+        with trio.move_on_after(RETRIES.bound(attempt)):
+            await self._stopping.wait()
+
+    def _end(self, hook: Hook) -> None:
+        del self._calling[hook]
+        if not self._calling:
+            self._over.set()

@@ -80,6 +80,19 @@ class SessionReader:
             return await stream.read(after, limit, size)
         return bounded(stream.slice(after, min(stream.committed_seq, after + max(limit, 0))), limit, size)
 
+    async def page(self, key: StreamKey, after: int, limit: int, size: int) -> tuple[str, Sequence[bytes]]:
+        """Return the session's epoch, and committed lines with a seq above ``after``. See :meth:`lines`.
+
+        The epoch is ``""`` if the session was removed meanwhile.
+        """
+        session = self._table.living(key)
+        lines = await self.lines(key, after, limit, size)
+        if session is not None:
+            return session.stream.epoch, lines
+        # After the read. An epoch is never used again, so if it is the expected one, so are the lines.
+        head = await self._log.head(key)
+        return ("" if head is None else head.epoch), lines
+
     async def history(self, key: StreamKey, after: int | None, before: int | None, limit: int) -> list[Event]:
         """Return events of a session. See :meth:`actors.SessionHandle.history`."""
         _check("after", after, 0)

@@ -19,6 +19,7 @@ from actors.runs._tool_threads import ToolThreads
 from actors.runtime._lifecycle import Failure, Killed
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec
+from actors.sessions._consumers import Consumers
 from actors.sessions._handle import SessionHandle
 from actors.sessions._hooks import GRACE_SECONDS, HookRunner
 from actors.sessions._reader import SessionReader
@@ -91,6 +92,8 @@ class Sessions:
         self._hooks = tuple(hooks)
         self.observers = Observers(self._committer, settings.observer_events, settings.observer_bytes)
         """The hub of all observers: ``sessions.observers.observe(("agent_completed",))``."""
+        self.consumers = Consumers(log, self._reader, self._committer)
+        """The consumers, by name: ``sessions.consumers.consume("billing", ("agent_completed",))``."""
         self.revocations = Revocations(log, settings.max_revocations, settings.revocation_memory_seconds)
         """The revoked tokens. The transport asks it about each client."""
         self.cleaner = RetentionSweep(
@@ -117,14 +120,16 @@ class Sessions:
 
         If there are hooks (functions that are called for events), the actor that calls them is between these two.
         """
-        settings, observers = self.settings, self.observers
+        settings, observers, consumers = self.settings, self.observers, self.consumers
         keeper = ChildSpec(
-            "event-log", lambda: LogKeeper(self._log, self._committer, self.revocations, observers), Restart.PERMANENT
+            "event-log",
+            lambda: LogKeeper(self._log, self._committer, self.revocations, self._end_readers),
+            Restart.PERMANENT,
         )
         seconds = settings.hook_seconds
         runner = ChildSpec(
             "hooks",
-            lambda: HookRunner(observers, self._hooks, seconds),
+            lambda: HookRunner(observers, consumers, self._hooks, seconds),
             Restart.PERMANENT,
             seconds + GRACE_SECONDS,
         )
@@ -161,6 +166,11 @@ class Sessions:
     async def attach(self, user: str, session: str, attach: Attach) -> Attachment:
         """Attach a client to a session. Make the session if it does not exist. Raise the same errors as :meth:`get`."""
         return cast("Attachment", await self.ask(StreamKey(user, session), attach))
+
+    def _end_readers(self) -> None:
+        """End all observers and consumers, because the server ends."""
+        self.observers.end()
+        self.consumers.end()
 
     async def _clean_logs(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -257,6 +267,7 @@ class Sessions:
             quotas=self._services.accounts.statistics(),
             revocations=len(self.revocations),
             observers=self.observers.statistics(),
+            consumers=self.consumers.statistics(),
         )
 
     def of(self, user: str | None = None) -> tuple[SessionStatistics, ...]:

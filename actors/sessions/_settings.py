@@ -25,6 +25,8 @@ class SessionSettings:
     """Maximum bytes of a user in the log. Beyond it the oldest events are deleted, but not those of open runs."""
     retain_seconds: float = attrs.field(default=7 * 24 * 3600.0, validator=number_from(0))
     """Maximum age of events in the log."""
+    retain_unread_seconds: float = attrs.field(default=7 * 24 * 3600.0, validator=number_from(0))
+    """Age up to which events that a consumer has not read stay in the log, beyond the number and bytes of a session."""
     forget_seconds: float = attrs.field(default=2_592_000.0, validator=number_from(0))
     """Time from a session's newest event until the session is forgotten, if the log has no more events of it."""
     max_event_bytes: int = attrs.field(default=1024 * 1024, validator=whole_from(64))
@@ -97,4 +99,9 @@ class SessionSettings:
     @property
     def retention(self) -> Retention:
         """The limits for a session's events in the log: ``retain_events``, ``retain_bytes`` and ``retain_seconds``."""
-        return Retention(events=self.retain_events, size=self.retain_bytes, seconds=self.retain_seconds)
+        return Retention(
+            events=self.retain_events,
+            size=self.retain_bytes,
+            seconds=self.retain_seconds,
+            unread_seconds=self.retain_unread_seconds,
+        )

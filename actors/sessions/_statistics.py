@@ -45,6 +45,20 @@ class SessionStatistics:
 
 
 @attrs.frozen
+class ConsumerStatistics:
+    """Statistics of one running consumer. ``app.consumers()`` has the number of its unread events."""
+
+    name: str
+    """Name of the consumer."""
+    delivered: int
+    """Number of events that it was given since it runs."""
+    missed: int
+    """Number of events that the log no longer had when it came to them, since it runs."""
+    sessions: int
+    """Number of sessions that are known to have events which it has not read."""
+
+
+@attrs.frozen
 class SessionsStatistics:
     """The state of all sessions of a server together, as numbers."""
 
@@ -70,3 +84,5 @@ class SessionsStatistics:
     """Number of revoked users and tokens that the server remembers."""
     observers: ObserversStatistics
     """Statistics of the observers: code of the server that gets committed events."""
+    consumers: tuple[ConsumerStatistics, ...]
+    """Statistics of each consumer that runs."""

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from actors.sessions._revocations import Revocations
     from actors.sessions._spawner import SessionSpawner
     from actors.streams._committer import Committer
-    from actors.streams.observing import Observers
 
 _SWEEPS_PER_IDLE = 4
 """Number of searches for idle sessions within ``idle_seconds``, the time after which an idle session is stopped.
@@ -29,11 +28,16 @@ With 4, the stop of an idle session comes at most a quarter of ``idle_seconds`` 
 
 
 class LogKeeper(Actor):
-    """The actor that keeps the log open and commits events to it. After a restart the actor opens the log again."""
+    """The actor that keeps the log open and commits events to it. After a restart the actor opens the log again.
 
-    def __init__(self, log: EventLog, committer: Committer, revocations: Revocations, observers: Observers) -> None:
+    ``on_ending`` is called when the server ends, before the log is closed. It must neither wait nor raise.
+    """
+
+    def __init__(
+        self, log: EventLog, committer: Committer, revocations: Revocations, on_ending: Callable[[], None]
+    ) -> None:
         self._log = log
-        self._observers = observers
+        self._on_ending = on_ending
         self._committer = committer
         self._revocations = revocations
 
@@ -51,11 +55,11 @@ class LogKeeper(Actor):
         self.nursery.start_soon(self._committer.run)
 
     async def stopping(self, reason: object) -> None:
-        """Commit the remaining events, end the observers, and close the log. After a failure, only close the log."""
+        """Commit the remaining events, notify the readers, and close the log. After a failure, only close the log."""
         # After a failure the committer's task is gone, so barrier() would wait for ever.
         if not isinstance(reason, Failure):
             await self._committer.barrier()
-            self._observers.end()
+            self._on_ending()
         await self._log.close()
 
 

@@ -68,6 +68,10 @@ class EventChoice:
         self._types = frozenset(_name_of(each).encode() for each in types)
         self.user = user
 
+    def wants(self, line: bytes) -> bool:
+        """Return whether the type of a line (an encoded event) is chosen."""
+        return not self._types or event_type(line) in self._types
+
     def of(self, user: str, lines: Sequence[bytes]) -> Sequence[bytes]:
         """Return the chosen lines among ``lines``, which are encoded events of a session of ``user``."""
         if self.user is not None and user != self.user:

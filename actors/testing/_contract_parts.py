@@ -1,4 +1,4 @@
-"""The checks of an event log that concern one user or revocations. They are a part of :class:`EventLogContract`."""
+"""The checks of an event log that concern one user, revocations or consumers: parts of :class:`EventLogContract`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from actors.errors import LogError, LogUnavailable
-from actors.eventlog.base import Retention, Revocation, StreamKey, UserUsage
+from actors.eventlog.base import ConsumerPosition, ConsumerUsage, Retention, Revocation, StreamKey, UserUsage
 from actors.testing._tools import KEY, OTHER, TS, event_batch, filled, refused, same
 
 if TYPE_CHECKING:
@@ -97,3 +97,126 @@ async def _check_revocations(log: EventLog, expected: list[Revocation]) -> None:
     found = await log.revocations()
     same(len(found), len(expected))
     same(set(found), set(expected))
+
+
+class ConsumerContract:
+    """The tests of the positions of consumers. These tests are a part of :class:`EventLogContract`.
+
+    A log that keeps no positions refuses each call with ``LogError``.
+    """
+
+    async def test_consumer_begins_at_the_end_or_the_start(self, log: EventLog) -> None:
+        """Check that a new consumer begins behind all events, or at the first. It exists until it is removed."""
+        await filled(log)
+        if not await _can_consume(log, "late", from_start=False):
+            return
+        await log.start_consumer("early", from_start=True)
+        await log.make(OTHER)
+        await log.append([event_batch(OTHER, 1, 2)])
+        same(list(await log.unread_streams("late", None, 9)), [OTHER])
+        same(list(await log.unread_streams("early", None, 9)), [KEY, OTHER])
+        await log.start_consumer("late", from_start=True)  # it exists already
+        same(list(await log.consumers()), [ConsumerUsage("early", 12, 0), ConsumerUsage("late", 2, 0)])
+        await log.remove_consumer("early")
+        await log.remove_consumer("early")
+        same([one.name for one in await log.consumers()], ["late"])
+        await refused(log.unread_streams("early", None, 9), KeyError)
+        await refused(log.consumer_positions("early", [KEY]), KeyError)
+        await refused(log.acknowledge("early", []), KeyError)
+
+    async def test_positions_of_a_consumer(self, log: EventLog) -> None:
+        """Check that positions only increase, and that a position of another epoch, or of no stream, is ignored."""
+        await filled(log)
+        if not await _can_consume(log, "c", from_start=True):
+            return
+        head, other = await log.make(KEY), await log.make(OTHER)
+        for seq, kept in ((4, 4), (3, 4), (9, 9)):
+            await log.acknowledge("c", [ConsumerPosition(KEY, head.epoch, seq)])
+            same(await _positions(log, "c"), [kept, 0])
+        wrong = ConsumerPosition(KEY, other.epoch, 10), ConsumerPosition(StreamKey("x", "y"), other.epoch, 1)
+        await log.acknowledge("c", wrong)
+        found = await log.consumer_positions("c", [StreamKey("x", "y"), OTHER, KEY])
+        same(list(found), [ConsumerPosition(OTHER, other.epoch, 0), ConsumerPosition(KEY, head.epoch, 9)])
+        await log.acknowledge("c", [ConsumerPosition(KEY, head.epoch, 10)])
+        same(list(await log.unread_streams("c", None, 9)), [])
+
+    async def test_unread_streams_come_in_pages(self, log: EventLog) -> None:
+        """Check that streams with unread events come sorted, in pages, also if these events were trimmed."""
+        keys = [StreamKey(user, session) for user in ("", "-", "a", "b") for session in ("", "1")]
+        for key in keys:
+            await log.make(key)
+            await log.append([event_batch(key, 1, 1)] if key != keys[3] else [])
+        if not await _can_consume(log, "c", from_start=True):
+            return
+        await log.trim(keys[4], Retention(events=0), TS)
+        unread = [key for key in keys if key != keys[3]]
+        same(list(await log.unread_streams("c", None, 3)), unread[:3])
+        same(list(await log.unread_streams("c", unread[2], 99)), unread[3:])
+        same(list(await log.unread_streams("c", unread[-1], 99)), [])
+
+    async def test_removed_stream_and_its_positions(self, log: EventLog) -> None:
+        """Check that a removed stream takes its positions with it. Its unread events are counted until told."""
+        await filled(log)
+        if not await _can_consume(log, "c", from_start=True):
+            return
+        await log.acknowledge("c", [ConsumerPosition(KEY, (await log.make(KEY)).epoch, 6)])
+        await log.remove(KEY)
+        same(list(await log.consumers()), [ConsumerUsage("c", 0, 4)])
+        await filled(log)
+        same(await _positions(log, "c"), [0])
+        same(await log.start_consumer("c", from_start=False), 4)
+        await log.acknowledge("c", [], 3)
+        same(list(await log.consumers()), [ConsumerUsage("c", 10, 1)])
+
+    async def test_unread_events_are_kept(self, log: EventLog) -> None:
+        """Check that a trim keeps an event that a consumer has not read until it is older than ``unread_seconds``."""
+        await filled(log)
+        if not await _can_consume(log, "slow", from_start=True):
+            return
+        await log.start_consumer("fast", from_start=False)
+        epoch = (await log.make(KEY)).epoch
+        hold = Retention(events=2, unread_seconds=1)
+        same((await log.trim(KEY, hold, TS + 1_000)).oldest, 1)
+        for seq in (2, 5):  # the end of a batch of filled(), and the middle of another
+            await log.acknowledge("slow", [ConsumerPosition(KEY, epoch, seq)])
+            same((await log.trim(KEY, hold, TS + 1_000)).oldest, seq + 1)
+        same((await log.trim(KEY, hold, TS + 1_006)).oldest, 7)
+        same((await log.trim(KEY, hold, TS + 1_009)).oldest, 9)
+        same((await log.trim(KEY, attrs.evolve(hold, seconds=0), TS + 1_009)).oldest, 10)
+        await log.remove_consumer("slow")
+        same((await log.trim(KEY, attrs.evolve(hold, events=0), TS)).oldest, 11)
+
+    async def test_positions_do_not_outlive_their_log(self, log: EventLog) -> None:
+        """Check that positions are there when the log is opened again, if its ``outlives_process`` is True."""
+        await filled(log)
+        if not await _can_consume(log, "c", from_start=True):
+            return
+        await log.acknowledge("c", [ConsumerPosition(KEY, (await log.make(KEY)).epoch, 6)])
+        await log.close()
+        for call in (log.consumers(), log.unread_streams("c", None, 1), log.start_consumer("c", from_start=True)):
+            await refused(call, LogUnavailable)
+        await log.open()
+        same(list(await log.consumers()), [ConsumerUsage("c", 4, 0)] if log.outlives_process else [])
+
+
+async def _can_consume(log: EventLog, name: str, *, from_start: bool) -> bool:
+    """Start a consumer. Return whether the log keeps positions; if not, check that it refuses every call."""
+    try:
+        same(await log.start_consumer(name, from_start=from_start), 0)
+    except LogUnavailable:
+        raise
+    except LogError:
+        for call in (
+            log.unread_streams(name, None, 1),
+            log.consumer_positions(name, []),
+            log.acknowledge(name, []),
+            log.remove_consumer(name),
+        ):
+            await refused(call, LogError)
+        same(list(await log.consumers()), [])
+        return False
+    return True
+
+
+async def _positions(log: EventLog, name: str) -> list[int]:
+    return [each.seq for each in await log.consumer_positions(name, list(await log.streams()))]

@@ -16,9 +16,19 @@ from actors.eventlog.base import EventLog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actors.eventlog.base import Batch, Head, LogStatistics, Retention, Revocation, StreamKey, UserUsage
+    from actors.eventlog.base import (
+        Batch,
+        ConsumerPosition,
+        ConsumerUsage,
+        Head,
+        LogStatistics,
+        Retention,
+        Revocation,
+        StreamKey,
+        UserUsage,
+    )
 
-Operation: TypeAlias = Literal["append", "read", "revoke"]
+Operation: TypeAlias = Literal["append", "read", "revoke", "acknowledge"]
 
 
 @attrs.define(eq=False)
@@ -35,8 +45,8 @@ class Hold:
 class FaultyLog(EventLog):
     """An event log for tests, with faults on request.
 
-    This log passes every call to the log ``inner``, but a test can make calls of ``append``, ``read`` and ``revoke``
-    fail or wait.
+    This log passes every call to the log ``inner``, but a test can make calls of ``append``, ``read``, ``revoke``
+    and ``acknowledge`` fail or wait.
     Each request (:meth:`fail`, :meth:`hold`) affects one later call, in the order of the requests. A call that failed,
     or was cancelled while it waited, has done nothing.
     """
@@ -49,13 +59,14 @@ class FaultyLog(EventLog):
             "append": collections.deque(),
             "read": collections.deque(),
             "revoke": collections.deque(),
+            "acknowledge": collections.deque(),
         }
 
     def fail(self, operation: Operation, times: int = 1) -> None:
         """Make the next calls of an operation of the log raise ``LogUnavailable``.
 
         Args:
-            operation: ``"append"``, ``"read"`` or ``"revoke"``.
+            operation: ``"append"``, ``"read"``, ``"revoke"`` or ``"acknowledge"``.
             times: Number of calls that fail.
         """
         self._faults[operation].extend([None] * times)
@@ -113,6 +124,25 @@ class FaultyLog(EventLog):
 
     async def revocations(self) -> Sequence[Revocation]:
         return await self._inner.revocations()
+
+    async def start_consumer(self, name: str, *, from_start: bool) -> int:
+        return await self._inner.start_consumer(name, from_start=from_start)
+
+    async def consumer_positions(self, name: str, keys: Sequence[StreamKey]) -> Sequence[ConsumerPosition]:
+        return await self._inner.consumer_positions(name, keys)
+
+    async def unread_streams(self, name: str, after: StreamKey | None, limit: int) -> Sequence[StreamKey]:
+        return await self._inner.unread_streams(name, after, limit)
+
+    async def acknowledge(self, name: str, positions: Sequence[ConsumerPosition], lost: int = 0) -> None:
+        await self._fault("acknowledge")
+        await self._inner.acknowledge(name, positions, lost)
+
+    async def consumers(self) -> Sequence[ConsumerUsage]:
+        return await self._inner.consumers()
+
+    async def remove_consumer(self, name: str) -> None:
+        await self._inner.remove_consumer(name)
 
     def statistics(self) -> LogStatistics:
         """Return the statistics of ``inner``. A call that failed here is not counted."""

@@ -16,7 +16,7 @@ import trio
 
 from actors.errors import LogCorrupt, LogUnavailable, Trimmed
 from actors.eventlog.base import Batch, EventLog, Head, LogStatistics, Retention, StreamKey
-from actors.testing._contract_parts import RevocationContract, UserContract
+from actors.testing._contract_parts import ConsumerContract, RevocationContract, UserContract
 from actors.testing._tools import ALL, KEY, OTHER, TS, event_batch, event_line, filled, refused, same
 
 __all__ = ["EventLogContract", "event_batch", "event_line"]
@@ -29,7 +29,7 @@ async def _check_kept(log: EventLog, count: int) -> None:
     same(list(await log.read(KEY, 10 - count, 99, ALL)), lines)
 
 
-class EventLogContract(UserContract, RevocationContract):
+class EventLogContract(UserContract, RevocationContract, ConsumerContract):
     """The tests that every event log must pass, one for each rule of the contract of :class:`~actors.EventLog`.
 
     A subclass defines the fixture ``log``: a log that is open and has no stream.

@@ -46,6 +46,26 @@ class TestFaultyLog(EventLogContract):
             yield log
 
 
+class LogWithoutConsumers(MemoryLog):
+    """A log that keeps no positions of consumers."""
+
+    start_consumer = EventLog.start_consumer
+    consumer_positions = EventLog.consumer_positions
+    unread_streams = EventLog.unread_streams
+    acknowledge = EventLog.acknowledge
+    consumers = EventLog.consumers
+    remove_consumer = EventLog.remove_consumer
+
+
+class TestLogWithoutConsumers(EventLogContract):
+    """A log can do without consumers."""
+
+    @pytest.fixture
+    async def log(self) -> AsyncIterator[EventLog]:
+        async with LogWithoutConsumers() as log:
+            yield log
+
+
 async def test_requested_failures() -> None:
     """A FaultyLog fails exactly as many calls as a test requests, and a failed call changes nothing."""
     async with FaultyLog(MemoryLog()) as log:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KEY = StreamKey("anonymous", "s1")
 ALL = 1 << 30
-OLD = {schema: Path(__file__).with_name(f"schema_{schema}.sql") for schema in (2, 3)}
+OLD = {schema: Path(__file__).with_name(f"schema_{schema}.sql") for schema in (2, 3, 4)}
 """Logs of older versions with the same events. Their servers were killed in the middle of a run."""
 
 OPEN_RUN = "r-b6e1e86c0dd6ef79"
@@ -66,6 +66,7 @@ async def check(log: SqliteLog) -> None:
         assert [orjson.loads(line)["seq"] for line in lines] == list(range(oldest, latest + 1))
         assert sum(map(len, lines)) == head.size
     assert list(await log.revocations()) == []
+    assert list(await log.consumers()) == []
     report = await verify_log(log)
     assert (report.sessions, report.events, report.faults) == (4, 13, ())
 
@@ -76,7 +77,7 @@ async def check_after_opening(path: Path) -> None:
         await check(log)
 
 
-@pytest.mark.parametrize("schema", [1, 2, 3])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4])
 async def test_old_log_is_migrated(tmp_path: Path, schema: int) -> None:
     """A log in an old layout keeps all its content when it is opened, even twice, and new events can be appended."""
     path = old_log(tmp_path / "x.db", schema)
@@ -91,9 +92,11 @@ async def test_old_log_is_migrated(tmp_path: Path, schema: int) -> None:
         assert head.state == b"[5,[]]"
         await log.revoke(revocation := Revocation(user="anonymous", at=1, until=3), 2)
         assert list(await log.revocations()) == [revocation]
+        await log.start_consumer("billing", from_start=True)
+        assert [key.session for key in await log.unread_streams("billing", None, 9)] == ["closed", "s1", "trimmed"]
 
 
-@pytest.mark.parametrize("schema", [1, 2, 3])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4])
 async def test_old_log_is_read_without_changes(
     tmp_path: Path, schema: int, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -1,0 +1,338 @@
+"""A consumer: an async iterator over the events of all sessions that continues where it stopped, also after a restart.
+
+The log has the position of each consumer in each session. A consumer reads the sessions with events beyond its
+positions, one page of one session after another: first those that the log names when it starts, later those with new
+commits. An item that was handled moves the position: in memory at once, and in the log together with others. So after a
+crash some of the last events come again, and none is skipped.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Protocol, Self
+
+import attrs
+import trio
+
+from actors.errors import LogCorrupt, LogError, Trimmed
+from actors.eventlog.base import ConsumerPosition
+from actors.events.decoding import decode_line
+from actors.failures import log_failure
+from actors.loop.wakeup import Wakeup
+from actors.streams._observed import EventChoice, Lagged, Observed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actors.eventlog.base import EventLog, StreamKey
+
+logger = logging.getLogger("greenroom.hooks")
+
+PAGE_EVENTS, PAGE_BYTES = 256, 1024 * 1024
+"""Maximum number and size of the events that a consumer reads of one session before it reads another."""
+STORE_EVENTS, STORE_SECONDS = 256, 1.0
+"""Maximum number of handled events, and maximum time in seconds, until their positions are stored.
+
+The positions are stored earlier when no event is left, and on :meth:`Consumer.ack`. After a crash, events whose
+position was not stored come again.
+"""
+SCAN_STREAMS = 256
+"""Number of sessions with unread events that the log is asked for at once."""
+MOST_DIRTY, MOST_KNOWN = 10_000, 10_000
+"""Maximum numbers of sessions with new events, and of positions, in the memory of a consumer.
+
+Beyond the first, the log is asked for the sessions with unread events again. Beyond the second, it is asked for
+positions again.
+"""
+CLOSE_SECONDS = 5.0
+"""Maximum time for storing the last positions when a consumer is closed, in seconds."""
+
+
+class Pages(Protocol):
+    """The object that reads the events of sessions for a consumer, and knows which consumers run."""
+
+    log: EventLog
+
+    def claim(self, consumer: Consumer) -> None:
+        """Notify the consumer of commits from now on. Raise ConfigError if one with its name runs already."""
+
+    def release(self, consumer: Consumer) -> None:
+        """Notify the consumer no longer. Idempotent."""
+
+    async def page(self, key: StreamKey, after: int, limit: int, size: int) -> tuple[str, Sequence[bytes]]:
+        """Return the epoch of a session and its next lines. Raise Trimmed or KeyError as the log does."""
+        ...
+
+
+@attrs.define
+class _Page:
+    """Events of one session that were read and not returned yet."""
+
+    key: StreamKey
+    epoch: str
+    until: int
+    """Seq of the last event that was read. It need not be of a type that the consumer gets."""
+    lines: deque[tuple[int, bytes]]
+    """The events of the consumer's types: their seqs and lines."""
+
+
+class Consumer:
+    """An async iterator over the committed events of all sessions, at least once. ``app.consume`` returns it.
+
+    The events of a session come in order of seq; sessions take turns. Asking for the next item acknowledges the item
+    before: it does not come again. If the loop is left by an exception or ``break``, its present item is not
+    acknowledged, and comes again. A :class:`Lagged` comes in place of events that the log no longer has.
+
+    Use it with ``async with``, or close it with :meth:`aclose`. One task iterates at a time.
+    """
+
+    def __init__(self, pages: Pages, name: str, choice: EventChoice, *, from_start: bool) -> None:
+        self.name = name
+        """Name of the consumer."""
+        self.delivered = 0
+        """Number of events that were returned."""
+        self.missed = 0
+        """Number of events that the log no longer had."""
+        self._pages = pages
+        self._log = pages.log
+        self._choice = choice
+        self._from_start = from_start
+        self._begun = self._ended = False
+        self._news = Wakeup()
+        self._dirty: dict[StreamKey, None] = {}
+        self._scanned: StreamKey | None = None
+        self._scanning = self._rescan = False
+        self._page: _Page | None = None
+        self._lagged: tuple[Lagged, ConsumerPosition | None] | None = None
+        self._handed: ConsumerPosition | Lagged | None = None  # the item that the caller handles now
+        self._known: dict[StreamKey, ConsumerPosition] = {}
+        self._done: dict[StreamKey, ConsumerPosition] = {}  # handled, and not stored yet
+        self._told = 0  # lost events that were told, and not stored yet
+        self._work, self._store_at = 0, math.inf
+
+    @property
+    def sessions(self) -> int:
+        """Number of sessions that are known to have events which the consumer has not read."""
+        return len(self._dirty)
+
+    def note(self, key: StreamKey) -> None:
+        """Record that a session has new events. Never waits."""
+        if key in self._dirty or len(self._dirty) < MOST_DIRTY:
+            self._dirty[key] = None
+        else:
+            self._rescan = True
+        self._news.wake()
+
+    def end(self) -> None:
+        """Make the iteration stop, because the server ends. Never waits."""
+        self._ended = True
+        self._news.wake()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Observed | Lagged:
+        """Acknowledge the item before, wait for the next item, and return it. Always a checkpoint.
+
+        Raises:
+            StopAsyncIteration: The consumer was closed, or the server has ended.
+            ConfigError: A consumer with this name runs already.
+            LogError: The log failed, or keeps no positions. Nothing was lost, and the iteration can continue.
+
+        Cancellation:
+            The item before is acknowledged. No item is lost.
+        """
+        await trio.lowlevel.checkpoint()
+        self._settle()
+        await self._begin()
+        while not self._ended:
+            if self._work >= STORE_EVENTS or trio.current_time() >= self._store_at:
+                await self._store()
+            if (item := self._take()) is not None:
+                return item
+            if not await self._load():
+                await self._store()
+                if not self._has_more() and not self._ended:
+                    await self._news.wait()
+        await self._store()
+        raise StopAsyncIteration
+
+    async def ack(self) -> None:
+        """Acknowledge the last item that was returned, and store all positions in the log now.
+
+        Raises:
+            LogError: The log failed. Call this again, or continue the iteration.
+
+        Cancellation: perhaps the positions are not stored yet.
+        """
+        self._settle()
+        await self._store()
+
+    async def aclose(self) -> None:
+        """Store the positions of the acknowledged items, for at most 5 s, and end the consumer. Idempotent."""
+        self._ended = True
+        self._news.wake()
+        if self._begun:
+            self._begun = False
+            try:
+                with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                    await self._store()
+            except LogError as error:
+                text = "the last positions of the consumer %s could not be stored: its last events will come again"
+                log_failure(logger, text, self.name, error=error, level=logging.WARNING)
+            finally:
+                self._pages.release(self)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def __aenter__(self) -> Self:
+        """Begin to consume, so that a new consumer gets all events from now on. Raises as the iteration does."""
+        await trio.lowlevel.checkpoint()
+        await self._begin()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _begin(self) -> None:
+        if self._begun or self._ended:
+            return
+        self._pages.claim(self)
+        try:
+            lost = await self._log.start_consumer(self.name, from_start=self._from_start)
+        except BaseException:
+            self._pages.release(self)
+            raise
+        self._begun = self._scanning = True
+        if lost:
+            self._lagged = Lagged(lost), None
+
+    def _settle(self) -> None:
+        """Acknowledge the item that was returned last, in memory."""
+        handed, self._handed = self._handed, None
+        if isinstance(handed, ConsumerPosition):
+            self._note_done(handed, 1)
+        elif handed is not None:
+            self._told += handed.missed
+
+    def _note_done(self, position: ConsumerPosition, events: int) -> None:
+        if position.key not in self._known and len(self._known) >= MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[position.key] = self._done[position.key] = position
+        self._work += events
+        self._store_at = min(self._store_at, trio.current_time() + STORE_SECONDS)
+
+    def _take(self) -> Observed | Lagged | None:
+        """Return the next item that was read, and keep its position until it is acknowledged."""
+        if self._lagged is not None:
+            (lagged, position), self._lagged = self._lagged, None
+            self._handed = lagged if position is None else position
+            self.missed += lagged.missed
+            return lagged
+        page = self._page
+        if page is None:
+            return None
+        seq, line = page.lines[0]
+        item = Observed(*page.key, page.epoch, decode_line(line))
+        page.lines.popleft()
+        if not page.lines:
+            # With the last event of the page, the events behind it are done: they are of other types.
+            seq, self._page = page.until, None
+        self._handed = ConsumerPosition(page.key, page.epoch, seq)
+        self.delivered += 1
+        return item
+
+    def _has_more(self) -> bool:
+        return bool(self._dirty) or self._scanning or self._rescan
+
+    async def _load(self) -> bool:
+        """Read the next page of a session with unread events. Return False if no such session is known."""
+        if not self._dirty and (self._scanning or self._rescan):
+            await self._scan()
+        if not self._dirty:
+            return self._has_more()
+        key = next(iter(self._dirty))
+        # Before the read: a commit during the read must find the session missing here, and add it again.
+        del self._dirty[key]
+        try:
+            await self._read(key)
+        except BaseException:
+            self._dirty[key] = None
+            raise
+        return True
+
+    async def _scan(self) -> None:
+        """Ask the log for more sessions with unread events."""
+        if self._rescan:
+            self._rescan, self._scanned = False, None
+        try:
+            keys = await self._log.unread_streams(self.name, self._scanned, SCAN_STREAMS)
+        except BaseException:
+            self._scanning = True
+            raise
+        self._scanning = bool(keys)
+        if keys:
+            self._scanned = keys[-1]
+            self._dirty.update(dict.fromkeys(keys))
+
+    async def _read(self, key: StreamKey) -> None:
+        position = self._known.get(key) or await self._find(key)
+        if position is None:  # the session was removed
+            return
+        try:
+            epoch, lines = await self._pages.page(key, position.seq, PAGE_EVENTS, PAGE_BYTES)
+        except KeyError:
+            self._known.pop(key, None)
+            return
+        except Trimmed as trimmed:
+            await self._skip(position, trimmed)
+            return
+        if epoch != position.epoch:  # the session was removed, and made again: its events are others
+            self._known.pop(key, None)
+            self._dirty[key] = None
+        elif lines:
+            self._dirty[key] = None  # at the end: other sessions come first
+            self._set_page(position, lines)
+
+    def _set_page(self, position: ConsumerPosition, lines: Sequence[bytes]) -> None:
+        until = position.seq + len(lines)
+        chosen = deque(each for each in enumerate(lines, position.seq + 1) if self._choice.wants(each[1]))
+        if chosen:
+            self._page = _Page(position.key, position.epoch, until, chosen)
+        else:
+            self._note_done(attrs.evolve(position, seq=until), len(lines))
+
+    async def _skip(self, position: ConsumerPosition, trimmed: Trimmed) -> None:
+        """Tell the caller of events that were trimmed before they were read."""
+        key = position.key
+        now = await self._find(key)
+        self._dirty[key] = None
+        if now is None or now.epoch != position.epoch:  # not these events, but a session that was made again
+            self._known.pop(key, None)
+            return
+        missed = trimmed.oldest - 1 - position.seq
+        if missed <= 0:  # the next read would raise the same again, for ever
+            raise LogCorrupt(f"event {position.seq + 1} is both kept and trimmed, as the log says") from trimmed
+        self._lagged = Lagged(missed, *key), attrs.evolve(position, seq=trimmed.oldest - 1)
+
+    async def _find(self, key: StreamKey) -> ConsumerPosition | None:
+        """Return the position in a session. Return None if the session does not exist."""
+        found = await self._log.consumer_positions(self.name, (key,))
+        if not found:
+            return None
+        done = self._done.get(key)
+        return done if done is not None and done.epoch == found[0].epoch else found[0]
+
+    async def _store(self) -> None:
+        """Store the positions of the acknowledged items in the log."""
+        if not self._done and not self._told:
+            return
+        (done, self._done), (told, self._told) = (self._done, {}), (self._told, 0)
+        try:
+            await self._log.acknowledge(self.name, tuple(done.values()), told)
+        except BaseException:
+            self._done = {**done, **self._done}
+            self._told += told
+            raise
+        self._work, self._store_at = 0, math.inf
