@@ -9,7 +9,6 @@ crash some of the last events come again, and none is skipped.
 from __future__ import annotations
 
 import logging
-import math
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -21,6 +20,7 @@ from actors.eventlog.base import ConsumerPosition
 from actors.events.decoding import decode_line
 from actors.failures import log_failure
 from actors.loop.wakeup import Wakeup
+from actors.sessions._consumer_marks import Marks
 from actors.streams._observed import EventChoice, Lagged, Observed
 
 if TYPE_CHECKING:
@@ -32,20 +32,10 @@ logger = logging.getLogger("greenroom.hooks")
 
 PAGE_EVENTS, PAGE_BYTES = 256, 1024 * 1024
 """Maximum number and size of the events that a consumer reads of one session before it reads another."""
-STORE_EVENTS, STORE_SECONDS = 256, 1.0
-"""Maximum number of handled events, and maximum time in seconds, until their positions are stored.
-
-The positions are stored earlier when no event is left, and on :meth:`Consumer.ack`. After a crash, events whose
-position was not stored come again.
-"""
 SCAN_STREAMS = 256
 """Number of sessions with unread events that the log is asked for at once."""
-MOST_DIRTY, MOST_KNOWN = 10_000, 10_000
-"""Maximum numbers of sessions with new events, and of positions, in the memory of a consumer.
-
-Beyond the first, the log is asked for the sessions with unread events again. Beyond the second, it is asked for
-positions again.
-"""
+MOST_DIRTY = 10_000
+"""Maximum number of sessions with new events in memory. Beyond it, the log is asked for them again."""
 CLOSE_SECONDS = 5.0
 """Maximum time for storing the last positions when a consumer is closed, in seconds."""
 
@@ -72,8 +62,6 @@ class _Page:
 
     key: StreamKey
     epoch: str
-    until: int
-    """Seq of the last event that was read. It need not be of a type that the consumer gets."""
     lines: deque[tuple[int, bytes]]
     """The events of the consumer's types: their seqs and lines."""
 
@@ -107,10 +95,7 @@ class Consumer:
         self._page: _Page | None = None
         self._lagged: tuple[Lagged, ConsumerPosition | None] | None = None
         self._handed: ConsumerPosition | Lagged | None = None  # the item that the caller handles now
-        self._known: dict[StreamKey, ConsumerPosition] = {}
-        self._done: dict[StreamKey, ConsumerPosition] = {}  # handled, and not stored yet
-        self._told = 0  # lost events that were told, and not stored yet
-        self._work, self._store_at = 0, math.inf
+        self._marks = Marks(pages.log, name)
 
     @property
     def sessions(self) -> int:
@@ -148,15 +133,15 @@ class Consumer:
         self._settle()
         await self._begin()
         while not self._ended:
-            if self._work >= STORE_EVENTS or trio.current_time() >= self._store_at:
-                await self._store()
+            if self._marks.is_due:
+                await self._marks.store()
             if (item := self._take()) is not None:
                 return item
             if not await self._load():
-                await self._store()
+                await self._marks.store()
                 if not self._has_more() and not self._ended:
                     await self._news.wait()
-        await self._store()
+        await self._marks.store()
         raise StopAsyncIteration
 
     async def ack(self) -> None:
@@ -168,7 +153,7 @@ class Consumer:
         Cancellation: perhaps the positions are not stored yet.
         """
         self._settle()
-        await self._store()
+        await self._marks.store()
 
     async def aclose(self) -> None:
         """Store the positions of the acknowledged items, for at most 5 s, and end the consumer. Idempotent."""
@@ -178,7 +163,7 @@ class Consumer:
             self._begun = False
             try:
                 with trio.move_on_after(CLOSE_SECONDS, shield=True):
-                    await self._store()
+                    await self._marks.store()
             except LogError as error:
                 text = "the last positions of the consumer %s could not be stored: its last events will come again"
                 log_failure(logger, text, self.name, error=error, level=logging.WARNING)
@@ -212,16 +197,9 @@ class Consumer:
         """Acknowledge the item that was returned last, in memory."""
         handed, self._handed = self._handed, None
         if isinstance(handed, ConsumerPosition):
-            self._note_done(handed, 1)
+            self._marks.acknowledge(handed, 1)
         elif handed is not None:
-            self._told += handed.missed
-
-    def _note_done(self, position: ConsumerPosition, events: int) -> None:
-        if position.key not in self._known and len(self._known) >= MOST_KNOWN:
-            del self._known[next(iter(self._known))]
-        self._known[position.key] = self._done[position.key] = position
-        self._work += events
-        self._store_at = min(self._store_at, trio.current_time() + STORE_SECONDS)
+            self._marks.tell(handed.missed)
 
     def _take(self) -> Observed | Lagged | None:
         """Return the next item that was read, and keep its position until it is acknowledged."""
@@ -237,8 +215,7 @@ class Consumer:
         item = Observed(*page.key, page.epoch, decode_line(line))
         page.lines.popleft()
         if not page.lines:
-            # With the last event of the page, the events behind it are done: they are of other types.
-            seq, self._page = page.until, None
+            self._page = None
         self._handed = ConsumerPosition(page.key, page.epoch, seq)
         self.delivered += 1
         return item
@@ -277,62 +254,40 @@ class Consumer:
             self._dirty.update(dict.fromkeys(keys))
 
     async def _read(self, key: StreamKey) -> None:
-        position = self._known.get(key) or await self._find(key)
+        position = await self._marks.of(key)
         if position is None:  # the session was removed
             return
         try:
             epoch, lines = await self._pages.page(key, position.seq, PAGE_EVENTS, PAGE_BYTES)
         except KeyError:
-            self._known.pop(key, None)
+            self._marks.forget(key)
             return
         except Trimmed as trimmed:
             await self._skip(position, trimmed)
             return
         if epoch != position.epoch:  # the session was removed, and made again: its events are others
-            self._known.pop(key, None)
+            self._marks.forget(key)
             self._dirty[key] = None
         elif lines:
             self._dirty[key] = None  # at the end: other sessions come first
             self._set_page(position, lines)
 
     def _set_page(self, position: ConsumerPosition, lines: Sequence[bytes]) -> None:
-        until = position.seq + len(lines)
         chosen = deque(each for each in enumerate(lines, position.seq + 1) if self._choice.wants(each[1]))
         if chosen:
-            self._page = _Page(position.key, position.epoch, until, chosen)
+            self._page = _Page(position.key, position.epoch, chosen)
         else:
-            self._note_done(attrs.evolve(position, seq=until), len(lines))
+            self._marks.acknowledge(attrs.evolve(position, seq=position.seq + len(lines)), len(lines))
 
     async def _skip(self, position: ConsumerPosition, trimmed: Trimmed) -> None:
         """Tell the caller of events that were trimmed before they were read."""
         key = position.key
-        now = await self._find(key)
+        now = await self._marks.find(key)
         self._dirty[key] = None
         if now is None or now.epoch != position.epoch:  # not these events, but a session that was made again
-            self._known.pop(key, None)
+            self._marks.forget(key)
             return
         missed = trimmed.oldest - 1 - position.seq
         if missed <= 0:  # the next read would raise the same again, for ever
             raise LogCorrupt(f"event {position.seq + 1} is both kept and trimmed, as the log says") from trimmed
         self._lagged = Lagged(missed, *key), attrs.evolve(position, seq=trimmed.oldest - 1)
-
-    async def _find(self, key: StreamKey) -> ConsumerPosition | None:
-        """Return the position in a session. Return None if the session does not exist."""
-        found = await self._log.consumer_positions(self.name, (key,))
-        if not found:
-            return None
-        done = self._done.get(key)
-        return done if done is not None and done.epoch == found[0].epoch else found[0]
-
-    async def _store(self) -> None:
-        """Store the positions of the acknowledged items in the log."""
-        if not self._done and not self._told:
-            return
-        (done, self._done), (told, self._told) = (self._done, {}), (self._told, 0)
-        try:
-            await self._log.acknowledge(self.name, tuple(done.values()), told)
-        except BaseException:
-            self._done = {**done, **self._done}
-            self._told += told
-            raise
-        self._work, self._store_at = 0, math.inf

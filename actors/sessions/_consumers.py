@@ -1,4 +1,4 @@
-"""The consumers of a server: which of them run, and what they share."""
+"""The consumers of a server: the registry of the running ones, and the objects that they share."""
 
 from __future__ import annotations
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 import trio.testing
 
-from actors import AgentCompleted, ConfigError, Observed, Run
+from actors import AgentCompleted, ConfigError, Observed, Run, SqliteLog
 from transport import Greenroom
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def app_with(**settings: Any) -> Greenroom:
+
+def app_with(log: SqliteLog | None = None, **settings: Any) -> Greenroom:
     """Return an app with the agent ``talks``, which emits as many outputs as its input says."""
-    app = Greenroom(log="memory:", settings=settings)
+    app = Greenroom(log=log or "memory:", settings=settings)
 
     @app.agent
     async def talks(run: Run, count: int) -> str:
@@ -197,3 +201,115 @@ async def test_observe() -> None:
             item = await anext(observer)
             assert isinstance(item, Observed)
             assert (item.user, observer.waiting) == ("alice", 0)
+
+
+async def test_function_with_a_consumer_tries_again(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A function with a consumer that raises is called for the same event again, after 1, 2, 4 … s, in order."""
+    app = app_with()
+    calls: list[tuple[int, float]] = []
+
+    @app.on("agent_output", consumer="billing")
+    async def bills(observed: Observed) -> None:
+        calls.append((observed.event.seq, trio.current_time()))
+        if len(calls) < 4:
+            raise ValueError("no connection")
+
+    async with app.running(port=0):
+        await talk(app, 2)
+        await trio.sleep(20)
+    assert [seq for seq, _ in calls] == [2, 2, 2, 2, 3]
+    assert [round(after - before) for (_, before), (_, after) in itertools.pairwise(calls)] == [1, 2, 4, 0]
+    assert caplog.text.count("bills failed") == 3
+
+
+async def test_function_with_a_consumer_continues(tmp_path: Path) -> None:
+    """Events that a function with a consumer has not handled come again at the next start of the server."""
+    handled: list[int] = []
+
+    def app_over(log: SqliteLog, *, fails: bool) -> Greenroom:
+        app = app_with(log)
+
+        @app.on("agent_output", consumer="billing", from_start=True)
+        async def bills(observed: Observed) -> None:
+            if fails:
+                failed.set()
+                raise ValueError("no connection")
+            handled.append(observed.event.seq)
+            if observed.event.seq == 4:
+                done.set()
+
+        return app
+
+    failed, done = trio.Event(), trio.Event()
+    first = app_over(SqliteLog(tmp_path / "x.db"), fails=True)
+    async with first.running(port=0):
+        await (await first.sessions.get("alice", "s1")).start("talks", 3)
+        await failed.wait()
+    second = app_over(SqliteLog(tmp_path / "x.db"), fails=False)
+    async with second.running(port=0):
+        await done.wait()
+        assert [one.name for one in await second.consumers()] == ["billing"]
+    assert handled == [2, 3, 4]
+
+
+async def test_consumer_of_a_function_tells_losses(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Events that the log no longer has when the consumer of a function comes to them are an error in the log."""
+    app = app_with(idle_seconds=1, retain_events=1, retain_unread_seconds=0)
+    go_on = trio.Event()
+    handled: list[int] = []
+
+    @app.on("custom", consumer="billing")
+    async def bills(observed: Observed) -> None:
+        await go_on.wait()
+        handled.append(observed.event.seq)
+
+    async with app.running(port=0):
+        handle = await app.sessions.get("alice", "s1")
+        await handle.emit("n")
+        await trio.sleep(0.1)
+        for _ in range(5):
+            await handle.emit("n")
+        await trio.testing.wait_all_tasks_blocked(0.001)
+        await handle.history()
+        await trio.sleep(10)
+        go_on.set()
+        await trio.sleep(1)
+    assert handled == [1, 6]
+    assert "the consumer billing has missed 4 events, which the log no longer has" in caplog.text
+
+
+async def test_consumers_of_functions_are_checked() -> None:
+    """Two functions with one consumer are refused, as well as a name that cannot be used, and from_start alone."""
+    app = app_with()
+    app.on("custom", consumer="billing")(good)
+    with pytest.raises(ConfigError, match=r"^there is a function with the consumer billing already"):
+        app.on("custom", consumer="billing")(good)
+    with pytest.raises(ConfigError, match=r"^a consumer needs a name of 1 to 128 characters, not ''$"):
+        app.on("custom", consumer="")(good)
+    with pytest.raises(ConfigError, match=r"^from_start needs a consumer"):
+        app.on("custom", from_start=True)(good)
+
+
+async def test_consume(autojump_clock: trio.testing.MockClock) -> None:
+    """``app.consume`` consumes the events of a running app, which also lists and removes consumers."""
+    app = app_with()
+    with pytest.raises(ConfigError, match=r"^the app is not running"):
+        app.consume("billing")
+    with pytest.raises(ConfigError, match=r"^the app is not running"):
+        await app.consumers()
+    async with app.running(port=0):
+        with pytest.raises(RuntimeError, match=r"^consume\(\) was called outside of the trio loop"):
+            await trio.to_thread.run_sync(app.consume, "billing")
+        await talk(app, 1)
+        async with app.consume("billing", "agent_completed", from_start=True) as consumer:
+            item = await anext(consumer)
+            assert isinstance(item, Observed)
+            assert (item.user, item.event.type) == ("alice", "agent_completed")
+            await consumer.ack()
+        assert [(one.name, one.unread) for one in await app.consumers()] == [("billing", 0)]
+        await app.remove_consumer("billing")
+        assert await app.consumers() == []

@@ -1,0 +1,77 @@
+"""The positions of a consumer: known ones, and acknowledged ones that the log does not have yet."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from actors.eventlog.base import ConsumerPosition, EventLog, StreamKey
+
+STORE_EVENTS, STORE_SECONDS = 256, 1.0
+"""Maximum number of handled events, and maximum time in seconds, until their positions are stored.
+
+After a crash, events whose position was not stored come again.
+"""
+MOST_KNOWN = 10_000
+"""Maximum number of positions in memory. Beyond it, the log is asked for positions again."""
+
+
+class Marks:
+    """The positions of the consumer ``name``."""
+
+    def __init__(self, log: EventLog, name: str) -> None:
+        self._log = log
+        self._name = name
+        self._known: dict[StreamKey, ConsumerPosition] = {}
+        self._done: dict[StreamKey, ConsumerPosition] = {}  # acknowledged, and not stored yet
+        self._told = 0  # lost events that were told, and not stored yet
+        self._work, self._store_at = 0, math.inf
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the acknowledged positions must be stored now."""
+        return self._work >= STORE_EVENTS or trio.current_time() >= self._store_at
+
+    async def of(self, key: StreamKey) -> ConsumerPosition | None:
+        """Return the position in a session. Return None if the session does not exist."""
+        return self._known.get(key) or await self.find(key)
+
+    async def find(self, key: StreamKey) -> ConsumerPosition | None:
+        """Return the position in a session as the log has it, unless a newer one is acknowledged. None as above."""
+        found = await self._log.consumer_positions(self._name, (key,))
+        if not found:
+            return None
+        done = self._done.get(key)
+        return done if done is not None and done.epoch == found[0].epoch else found[0]
+
+    def forget(self, key: StreamKey) -> None:
+        """Ask the log for the position in a session when it is needed next."""
+        self._known.pop(key, None)
+
+    def acknowledge(self, position: ConsumerPosition, events: int) -> None:
+        """Record that the events up to ``position`` are handled. ``events`` is the number of the new ones."""
+        if position.key not in self._known and len(self._known) >= MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[position.key] = self._done[position.key] = position
+        self._work += events
+        self._store_at = min(self._store_at, trio.current_time() + STORE_SECONDS)
+
+    def tell(self, lost: int) -> None:
+        """Record that the consumer was told of lost events."""
+        self._told += lost
+
+    async def store(self) -> None:
+        """Store the acknowledged positions in the log. If this raises or is cancelled, nothing is forgotten."""
+        if not self._done and not self._told:
+            return
+        (done, self._done), (told, self._told) = (self._done, {}), (self._told, 0)
+        try:
+            await self._log.acknowledge(self._name, tuple(done.values()), told)
+        except BaseException:
+            self._done = {**done, **self._done}
+            self._told += told
+            raise
+        self._work, self._store_at = 0, math.inf
