@@ -14,6 +14,8 @@ from actors.errors import ConfigError
 from actors.failures import log_line, shown
 from actors.loop.boundary import attempted
 from actors.runtime._actor import Actor
+from actors.runtime._restart import Restart
+from actors.runtime._spec import ChildSpec
 from actors.sessions._consumers import check_name
 from actors.streams._observed import EventChoice, Lagged, Observed
 from actors.streams.observing import Observer
@@ -171,3 +173,19 @@ class HookRunner(Actor):
         del self._calling[hook]
         if not self._calling:
             self._over.set()
+
+
+def runner_of(
+    hooks: Sequence[Hook], observers: Observers, consumers: Consumers, seconds: float
+) -> tuple[ChildSpec, ...]:
+    """Return the spec of the permanent actor that calls the hooks. Return an empty tuple if there are no hooks."""
+    if not hooks:
+        return ()
+    return (
+        ChildSpec(
+            "hooks",
+            lambda: HookRunner(observers, consumers, hooks, seconds),
+            Restart.PERMANENT,
+            seconds + GRACE_SECONDS,
+        ),
+    )

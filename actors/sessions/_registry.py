@@ -21,7 +21,7 @@ from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec
 from actors.sessions._consumers import Consumers
 from actors.sessions._handle import SessionHandle
-from actors.sessions._hooks import GRACE_SECONDS, HookRunner
+from actors.sessions._hooks import runner_of
 from actors.sessions._reader import SessionReader
 from actors.sessions._retention import RetentionSweep
 from actors.sessions._revocations import Revocations
@@ -120,22 +120,15 @@ class Sessions:
 
         If there are hooks (functions that are called for events), the actor that calls them is between these two.
         """
-        settings, observers, consumers = self.settings, self.observers, self.consumers
+        settings = self.settings
         keeper = ChildSpec(
             "event-log",
             lambda: LogKeeper(self._log, self._committer, self.revocations, self._end_readers),
             Restart.PERMANENT,
         )
-        seconds = settings.hook_seconds
-        runner = ChildSpec(
-            "hooks",
-            lambda: HookRunner(observers, consumers, self._hooks, seconds),
-            Restart.PERMANENT,
-            seconds + GRACE_SECONDS,
-        )
         return (
             keeper,
-            *((runner,) if self._hooks else ()),
+            *runner_of(self._hooks, self.observers, self.consumers, settings.hook_seconds),
             ChildSpec(
                 "sessions",
                 lambda: SessionFactory(self._spawner, settings.idle_seconds, self._clean_logs),
