@@ -182,6 +182,7 @@ class ConsumerContract:
             same((await log.trim(KEY, hold, TS + 1_000)).oldest, seq + 1)
         same((await log.trim(KEY, hold, TS + 1_006)).oldest, 7)
         same((await log.trim(KEY, hold, TS + 1_009)).oldest, 9)
+        same((await log.trim(KEY, Retention(events=1), TS)).oldest, 10)
         same((await log.trim(KEY, attrs.evolve(hold, seconds=0), TS + 1_009)).oldest, 10)
         await log.remove_consumer("slow")
         same((await log.trim(KEY, attrs.evolve(hold, events=0), TS)).oldest, 11)
