@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
+from functools import cache
 from pathlib import Path
 
 TREE = Path(__file__).parents[1]
@@ -15,6 +16,7 @@ PRONOUN = r"what|who|whom|whose|whoever|whatever|whichever|nobody|somebody|every
 RIDDLE = re.compile(rf"\b({PRONOUN})\b", re.IGNORECASE)
 
 
+@cache
 def modules() -> list[tuple[Path, ast.Module]]:
     """Return the path and the parsed code of each module of the two packages."""
     paths = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
