@@ -6,8 +6,8 @@ STAMP  := $(VENV)/.complete
 PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-# The suite in several processes, more than cores: most tests wait half their time. Those of one file stay together and in order, with what
-# they share; tests/conftest.py says how many processes `auto` is. The heaviest files come first as they are collected first.
+# The suite in several processes, more than there are cores: tests wait a third of their time. Those of one file stay together
+# and in order, with what they share; tests/conftest.py says how many processes `auto` is.
 WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 
 # Without their bytecode, each of those processes would compile every test anew, which takes longer than most files.
