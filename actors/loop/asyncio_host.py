@@ -136,7 +136,7 @@ class AsyncioHost:
         the same, that is returned. A task that has not ended ``abandon_seconds`` after its cancellation is logged and
         left behind.
         """
-        task = self.loop.create_task(_contained(function, arguments))
+        task = self.loop.create_task(without_exits(function, arguments))
         done = trio.Event()
         task.add_done_callback(lambda _: done.set())
         try:
@@ -211,8 +211,11 @@ async def _finish(
             future.set_exception(rest if isinstance(rest, Exception) else _exit_error(rest))
 
 
-async def _contained(function: Callable[..., Awaitable[T]], arguments: tuple[object, ...]) -> T:
-    """Await an asyncio function. Asyncio lets a SystemExit or KeyboardInterrupt of a task end the whole loop."""
+async def without_exits(function: Callable[..., Awaitable[T]], arguments: tuple[object, ...]) -> T:
+    """Await an asyncio function. If it raises SystemExit or KeyboardInterrupt, raise RuntimeError instead.
+
+    Asyncio lets such an exception of a task end the whole loop. A real Ctrl-C is raised unchanged.
+    """
     try:
         return await function(*arguments)
     except (SystemExit, KeyboardInterrupt) as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from actors.failures import is_a, leaves
+from actors.loop.asyncio_host import without_exits
 from actors.runs._task_scope import TaskScope
 from actors.runs._tools import ToolCall
 
@@ -47,7 +48,8 @@ class AsyncioToolCall(ToolCall):
             async with TaskScope(seconds) as scope:
                 self._run.waits.add(scope)
                 try:
-                    self.result = await self._called(function, invoke)
+                    # A tool may run in a task of its own, and an exit would then end the whole loop.
+                    self.result = await without_exits(self._called, (function, invoke))
                 finally:
                     self._run.waits.discard(scope)
             if scope.cancelled_caught:

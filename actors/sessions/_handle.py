@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import orjson
 import trio
 
-from actors.errors import ActorTerminated, CommandRefused
+from actors.errors import ActorTerminated, CommandRefused, GreenroomError
 from actors.events.encoding import encode, is_text
 from actors.events.types import Position
 from actors.loop.one_shot import OneShot
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from actors.sessions._directory import Directory
     from actors.sessions._statistics import SessionStatistics
 
+_LEAVE_SECONDS = 5.0
+"""Maximum time in which a block that is cancelled before it begins takes its start back, in seconds."""
 HISTORY_EVENTS = 100
 """Default number of events that :meth:`SessionHandle.history` returns at most."""
 
@@ -124,7 +126,7 @@ class SessionHandle:
             await self._command("run.start", {"agent": agent}, encoded_input=text, command_id=command_id, agent=block)
             return await companion.opened.wait()
         except trio.Cancelled:
-            with trio.CancelScope(shield=True), suppress(CommandRefused):
+            with trio.move_on_after(_LEAVE_SECONDS, shield=True), suppress(GreenroomError):
                 await self._command("run.cancel", {"command_id": command_id})
             raise
 

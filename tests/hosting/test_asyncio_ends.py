@@ -96,6 +96,30 @@ def test_structured_code_is_cancelled(how: str) -> None:
     run_in("asyncio", story)
 
 
+def test_cancelled_while_a_sub_agent_runs() -> None:
+    """A cancellation reaches the sub-agent, and then the agent as CancelledError, not as RunFailed."""
+    raised: list[str] = []
+
+    async def agent(run: AsyncioRun) -> None:
+        try:
+            await run.call_agent("child")
+        except BaseException as error:
+            raised.append(type(error).__name__)
+            raise
+
+    async def story(world: World) -> None:
+        @world.app.agent(host="asyncio")
+        async def child(run: AsyncioRun) -> None:
+            await run.output("x")
+            await forever()
+
+        events = await stopped(world, agent, "cancel")
+        assert closings(events) == [("child", "cancelled"), ("agent", "cancelled")]
+
+    run_in("asyncio", story)
+    assert raised == ["CancelledError"]
+
+
 def test_timeouts_inside_an_agent() -> None:
     """``asyncio.timeout`` around and inside of emits, tools and sub-agents raises TimeoutError, and nothing is left."""
 
@@ -194,6 +218,29 @@ def test_failures_end_only_the_run(loop: str, agent: Callable[..., Awaitable[obj
         assert closings(await world.play(fine))[-1] == ("fine", "ok")
 
     async def fine(_: AsyncioRun) -> None: ...
+
+    run_in(loop, story)
+
+
+@in_each_loop
+def test_tool_that_exits(loop: str) -> None:
+    """A tool in a task of its own that exits ends its call as an error, and not the loop."""
+
+    async def leave() -> None:
+        sys.exit(3)
+
+    async def agent(run: AsyncioRun) -> list[str]:
+        calls = [asyncio.create_task(run.call_tool(each)) for each in (leave, sys.exit, raises_interrupt)]
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        return [type(error).__name__ for error in done]
+
+    async def raises_interrupt() -> None:
+        raise KeyboardInterrupt
+
+    async def story(world: World) -> None:
+        events = await world.play(agent)
+        assert sorted(closings(events)[:3]) == [("exit", "error"), ("leave", "error"), ("raises_interrupt", "error")]
+        assert events[-1].data["result"] == ["RuntimeError"] * 3
 
     run_in(loop, story)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 from _hosts import World, closings, error_of, forever, in_each_loop, run_in, turn
 
 from actors import (
@@ -77,7 +78,7 @@ def test_block_that_raises(loop: str, caplog: pytest.LogCaptureFixture) -> None:
             await run.output("late")
 
     run_in(loop, story)
-    assert [record.message for record in caplog.records if "no tea" in record.message] == []
+    assert [record.message for record in caplog.records if record.name == "greenroom.sessions"] == []
 
 
 @in_each_loop
@@ -212,8 +213,7 @@ def test_shield_in_a_block() -> None:
             async with world.session.run("ask") as run:
                 with run.shield():
                     run.stop()
-                    for _ in range(20):
-                        await turn()
+                    await world.on_trio(trio.testing.wait_all_tasks_blocked)  # it has reached the block by then
                     saved = True
                 await forever()
         assert saved
@@ -221,8 +221,29 @@ def test_shield_in_a_block() -> None:
     run_in("asyncio", story)
 
 
-def test_result_that_is_not_json() -> None:
-    """A result that is not JSON ends the run as an error, and is raised at the end of the block."""
+def test_cancelled_at_the_end_of_the_block() -> None:
+    """If the task is cancelled while the block ends, the run ends as ok, and the cancellation propagates."""
+
+    async def story(world: World) -> None:
+        runs: list[AsyncioRun] = []
+
+        async def route() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            async with world.session.run("ask") as run:
+                runs.append(run)
+                asyncio.get_running_loop().call_soon(task.cancel)
+
+        task = asyncio.create_task(route())
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert closings(await world.ended(runs[0].id)) == [("ask", "ok")]
+
+    run_in("asyncio", story)
+
+
+def test_result_that_is_not_json(caplog: pytest.LogCaptureFixture) -> None:
+    """A result that is not JSON ends the run as an error, and is raised at the end of the block. It is not logged."""
 
     async def story(world: World) -> None:
         with pytest.raises(UnserialisableEvent):
@@ -233,6 +254,7 @@ def test_result_that_is_not_json() -> None:
             world.session.run("ask", object())
 
     run_in("asyncio", story)
+    assert [record.message for record in caplog.records if record.name == "greenroom.sessions"] == []
 
 
 @in_each_loop
