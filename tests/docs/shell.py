@@ -27,7 +27,7 @@ PATIENCE = 50
 """Seconds that a command may take."""
 PORTS = {"PORT": "8765", "HTTP_PORT": "8766"}
 """Default ports of a server. The documents name them, and in a test each stands for a free one."""
-SERVERS = ("greenroom serve", "greenroom demo", "python -m transport serve")
+SERVERS = ("greenroom serve", "greenroom demo", "python -m transport serve", "uvicorn")
 """Commands that go on until the end of the section."""
 CTRL_C = "^C"
 """Last line of the output of a command that the reader ends with Ctrl-C."""
@@ -170,9 +170,9 @@ class Terminal:
         return self._printed(Step(f"python {block.name}", ()))
 
     def close(self) -> None:
-        """End the servers, each of which must end well."""
+        """End the servers, each of which must end well. (A SIGTERM would be the exit status of uvicorn.)"""
         for running in self._servers:
-            running.send_signal(signal.SIGTERM)
+            running.send_signal(signal.SIGINT)
         for running in self._servers:
             rest, _ = running.communicate(timeout=PATIENCE)
             assert running.returncode == 0, rest

@@ -108,7 +108,7 @@ def test_every_extra_is_described() -> None:
 
 def test_sessions_use_known_programs() -> None:
     """A terminal session in a document uses only programs that every reader has, or that come with Greenroom."""
-    known = {"greenroom", "python", "node", "cp", "echo"}
+    known = {"greenroom", "python", "node", "uvicorn", "cp", "echo"}
     found = {
         re.sub(r"^(\w+=\S+ )*", "", step.command).split()[0]
         for block in blocks("console")

@@ -10,7 +10,7 @@ from _requires import require
 from browser.pages import load_without
 from browser.quiet import QUIET
 from docs.documents import Block, document
-from docs.shell import PORTS
+from docs.shell import PORTS, SERVERS
 from playwright.sync_api import Page, WebSocketRoute, expect, sync_playwright
 
 from transport import TokenAuth
@@ -80,9 +80,21 @@ def bring_a_token(page: Page, url: str) -> None:
     expect(page.locator("p")).to_have_text("Hello, ann", timeout=SLOWEST)
 
 
+def ask_the_application(page: Page, url: str) -> None:
+    """Ask for an answer, see it, and see it again after a refresh. See the answer that a route has started, too."""
+    page.goto(url)
+    page.get_by_placeholder("Ask").fill("Hamlet")
+    page.get_by_role("button", name="Send").click()
+    answer = "Hamlet\nHamlet, act 1\nHamlet, act 2\nHamlet, act 3\n"
+    expect(page.locator("pre")).to_have_text(answer, timeout=SLOWEST)
+    assert page.request.post(f"{url}ask?prompt=Macbeth").ok
+    expect(page.locator("pre").last).to_have_text(answer.replace("Hamlet", "Macbeth"), timeout=SLOWEST)
+
+
 PAGES: dict[tuple[str, str], Callable[[Page, str], None]] = {
     ("README.md", "page/index.html"): ask,
     ("transport/cli/GUIDE.md", "page/index.html"): bring_a_token,
+    ("transport/hosting/GUIDE.md", "page/index.html"): ask_the_application,
 }
 """The function that visits each page of the documents, by document and page."""
 
@@ -91,13 +103,14 @@ def visit(own: Terminal, block: Block) -> None:
     """Start the server of the section in which the page is, and visit the page. A script's error is a failure."""
     path = require("chromium")
     of_the_section = (each for each in document(block.document).blocks if each.section == block.section)
-    (serve,) = (each for each in of_the_section if each.text.startswith("$ greenroom serve"))
+    (serve,) = (each for each in of_the_section if each.text.startswith(tuple(f"$ {server}" for server in SERVERS)))
+    port = "PORT" if serve.text.startswith("$ uvicorn") else "HTTP_PORT"
     errors: list[str] = []
     own.run_step(serve, 0)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=QUIET)
         page = browser.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
-        PAGES[block.document, block.name](page, f"http://127.0.0.1:{own.ports[PORTS['HTTP_PORT']]}/")
+        PAGES[block.document, block.name](page, f"http://127.0.0.1:{own.ports[PORTS[port]]}/")
         browser.close()
     assert errors == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -169,6 +171,13 @@ def test_cancelled_at_the_start() -> None:
 
     asyncio.run(checked(story))
     trio.run(trio.lowlevel.checkpoint)
+
+
+def test_import_without_asyncio() -> None:
+    """A program that hosts nothing does not load asyncio: importing ``actors`` and ``transport`` is free of it."""
+    code = "import sys, actors, transport; print('asyncio' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
 
 
 def test_outside_of_a_loop() -> None:

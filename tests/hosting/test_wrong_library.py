@@ -63,3 +63,16 @@ def test_asyncio_in_an_agent_on_trio(wrong: Callable[[], Awaitable[object]], bac
     completed = result_of(site, "agent", backend)
     assert completed["status"] == "error"
     assert '@app.agent(host="asyncio")' in completed["error"]["message"]
+
+
+def test_trio_in_an_agent_on_asyncio() -> None:
+    """An agent on asyncio that awaits trio's code fails with a hint."""
+    site = Site()
+
+    @site.app.agent(host="asyncio")
+    async def agent(run: object) -> None:
+        await trio.sleep(0.01)
+
+    completed = result_of(site, "agent", "asyncio")
+    assert completed["status"] == "error"
+    assert "trio functions work only in trio tasks" in completed["error"]["message"]

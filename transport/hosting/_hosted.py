@@ -10,6 +10,7 @@ import sniffio
 
 from actors import ConfigError
 from transport._running import Host
+from transport.hosting._guest import in_guest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -43,8 +44,6 @@ async def hosted(app: Greenroom, *, log: str | EventLog | None = None) -> AsyncG
         async with app.running_in(partial(Host, "trio"), log=log) as server:
             yield server
         return
-    from transport.hosting._guest import in_guest  # noqa: PLC0415 - it imports asyncio, which trio does without
-
     async with in_guest(app, log) as guest:
         yield guest.server
 

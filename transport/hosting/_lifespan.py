@@ -12,7 +12,9 @@ from actors import ConfigError, RestartLimit
 from actors.eventlog.memory import MemoryLog
 from actors.failures import shown
 from transport._running import Host
+from transport.hosting._guest import in_guest
 from transport.hosting._hosted import running_library
+from transport.hosting._signals import goodbye_first, is_worker, stop_web_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -79,10 +81,6 @@ async def _on_asyncio(
     drain_first: bool,  # noqa: FBT001 - the public name's own keyword
 ) -> AsyncGenerator[Callable[[], Any]]:
     """Run the app, and yield the function that drains it."""
-    # Not at the top, since they import asyncio, which a server on trio does without.
-    from transport.hosting._guest import in_guest  # noqa: PLC0415 - as above
-    from transport.hosting._signals import goodbye_first, is_worker, stop_web_server  # noqa: PLC0415 - as above
-
     guest: Guest | None = None
     try:
         async with in_guest(app, log, stop_web_server) as guest:
