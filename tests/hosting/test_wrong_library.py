@@ -71,7 +71,7 @@ def test_trio_in_an_agent_on_asyncio() -> None:
 
     @site.app.agent(host="asyncio")
     async def agent(run: object) -> None:
-        await trio.sleep(0.01)
+        await trio.lowlevel.checkpoint()
 
     completed = result_of(site, "agent", "asyncio")
     assert completed["status"] == "error"
