@@ -30,8 +30,20 @@ _DISTINCT = 4
 _FAULT = re.compile(r"^(?P<path>[^\n]*)\n  (?:(?!\n\S).)*?(?= \[type=\w*, input_value=)", re.MULTILINE | re.DOTALL)
 _INPUT = re.compile(r" \[type=(?P<kind>\w*), input_value=(?P<value>.*?)(?=, input_type=|\Z)", re.DOTALL)
 _WORD = re.compile(r"\w{3,}")
+_WORDS = re.compile(r"\w+")
 
-_SPEAKING = {"value_error", "assertion_error", "union_tag_invalid"}
+_MAX_PARTS = 1_000
+"""Maximum number of values that are looked for in a text. A client could send an input with a million values."""
+
+_SPEAKING = {
+    "value_error",
+    "assertion_error",
+    "union_tag_invalid",
+    "import_error",
+    "get_attribute_error",
+    "mapping_type",
+    "iteration_error",
+}
 """Types of faults of pydantic with messages that can quote the input. Messages of its other types never quote it."""
 
 
@@ -99,9 +111,16 @@ def without_inputs(text: str, is_secret: Callable[[str], bool], instead: str) ->
 
 
 def quotes(text: str, value: object) -> bool:
-    """Return whether a text contains a part of a value: one of its strings or numbers."""
+    """Return whether a text contains a part of a value: one of its strings or numbers.
+
+    The search is limited. Return True if the value has more than 1,000 strings and numbers.
+    """
     lowered = text.lower()
-    return any(_contains(lowered, part.lower()) for part in _parts(value))
+    words = set(_WORDS.findall(lowered))
+    for count, part in enumerate(_parts(value)):
+        if count == _MAX_PARTS or _contains(lowered, words, part.lower()):
+            return True
+    return False
 
 
 def _text(error: object, limit: int) -> str:
@@ -125,10 +144,9 @@ def _known_kinds() -> frozenset[str]:
     return frozenset[str]() if core is None else frozenset(get_args(core.core_schema.ErrorType))
 
 
-def _contains(text: str, part: str) -> bool:
-    if len(part) >= _DISTINCT:
-        return part in text
-    return bool(part) and re.search(rf"(?<!\w){re.escape(part)}(?!\w)", text) is not None
+def _contains(text: str, words: set[str], part: str) -> bool:
+    # A short text, such as a number, is looked for among whole words: 5 is not in 1,500.
+    return part in text if len(part) >= _DISTINCT or (not part.isalnum() and part) else part in words
 
 
 def _parts(value: object) -> Iterator[str]:

@@ -122,12 +122,11 @@ class _Hidden:
 
     def text_of(self, fault: _Fault) -> str:
         """Return the text of a fault. Withhold it if it may show the value of a secret field."""
-        if not fault.own and self._is_secret(fault.path):
+        if fault.own:
+            return text_of(fault.text, _LONGEST_FAULT)
+        if self._is_secret(fault.path) or quotes(fault.text, self._secrets):
             return _WITHHELD
-        if any(quotes(fault.text, each) for each in self._secrets):
-            return _WITHHELD
-        text = fault.text if fault.own else redact_text(self._redact, fault.text)
-        return text_of(text, _LONGEST_FAULT)
+        return text_of(redact_text(self._redact, fault.text), _LONGEST_FAULT)
 
     def _is_secret(self, path: tuple[str | int, ...]) -> bool:
         probe: JSON = "x"

@@ -16,6 +16,7 @@ from protocol.wire import greeted_in_memory
 from suites.stage import server_with
 
 from actors import redact_keys
+from actors.events._validation import quotes
 from actors.events.redaction import redact_text
 from actors.runs._outcome import Outcome
 from actors.spi import encode
@@ -222,6 +223,27 @@ def test_errors_of_pydantic_name_every_fault() -> None:
         f'"login.password": "{GONE}", '
         '"age": "Input should be a valid integer, unable to parse string as an integer"}'
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "expected"),
+    [
+        ("not a Hunter2", {"a": ["HUNTER2"]}, True),
+        ("not 'x'", "x", True),
+        ("at most 1500", 15, False),
+        ("at most 15", [None, True, 15], True),
+        ("not a-b", "a-b", True),
+        ("anything", "", False),
+        ("anything", ["other"] * 1_000, False),
+        ("anything", ["other"] * 1_001, True),
+    ],
+)
+def test_parts_of_a_value_are_found_in_a_text(text: str, value: object, expected: bool) -> None:
+    """A text quotes a value if it contains one of its strings, or one of its short strings or numbers as a word.
+
+    Of more than a thousand strings and numbers nothing is looked for, and the text counts as a quote.
+    """
+    assert quotes(text, value) is expected
 
 
 async def test_models_in_a_run(autojump_clock: trio.testing.MockClock) -> None:
