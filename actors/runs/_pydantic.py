@@ -81,8 +81,7 @@ class PydanticHook:
         schema, validator = adapter.core_schema, adapter.validator
         if any(map(_is_foreign, nodes(schema))):
             schema = _with_conversions(schema, convert)
-            # Not the validators that the models in it have already: these still compare classes.
-            validator = sys.modules["pydantic_core"].SchemaValidator(schema, _use_prebuilt=False)
+            validator = _validator_of(schema)
         for path, reason in _unusable(schema):
             raise TypeError(f"{path}: {reason}" if path else reason)
         return cls(kind, validator, schema, names_in(schema))
@@ -115,6 +114,14 @@ def _with_conversions(node: Any, convert: Callable[[Any, Any], object]) -> Any:
             return {"type": "function-plain", "function": function, "json_schema_input_schema": {"type": "any"}}
         return {key: _with_conversions(each, convert) for key, each in node.items()}
     return type(node)(_with_conversions(each, convert) for each in node) if type(node) in {list, tuple} else node
+
+
+def _validator_of(schema: Any) -> Any:
+    """Return a new validator. It does not use the validators that models have already: these still compare classes."""
+    try:
+        return sys.modules["pydantic_core"].SchemaValidator(schema, _use_prebuilt=False)
+    except TypeError as error:
+        raise TypeError("classes of attrs and numpy in a model need pydantic 2.13 or newer") from error
 
 
 def _converted(convert: Callable[[Any, Any], object], kind: Any, value: Any) -> object:
