@@ -74,6 +74,10 @@ class Computed(pydantic.BaseModel):
     def token(self) -> str:
         return self.word
 
+    @pydantic.computed_field(alias="hash")
+    def password(self) -> str:
+        return self.word
+
 
 class Table(pydantic.RootModel[dict[str, Any]]):
     """A model that is a dict."""
@@ -125,7 +129,7 @@ def test_other_fields_of_a_model_are_kept() -> None:
         "login": {"user": {"a": 1.5}, "password": GONE}
     }
     assert redact_keys()({"computed": Computed(), "shape": [Shape(password=SECRET)]}) == {
-        "computed": {"token": GONE},
+        "computed": {"token": GONE, "hash": GONE},
         "shape": [GONE],
     }
     assert redact_keys([])({"point": Point(1, biscuit=2)}) == {"point": {"x": 1, "biscuit": 2}}
