@@ -19,6 +19,8 @@ _HINTS: tuple[tuple[type[Exception], str, str], ...] = (
     (RuntimeError, "Timeout should be used inside a task", _ON_TRIO),
     (RuntimeError, "cannot determine the parent task", _ON_TRIO),
     (RuntimeError, "must be called from async context", _ON_ASYNCIO),
+    (RuntimeError, "Task got bad yield: <class 'trio.", _ON_ASYNCIO),
+    (RuntimeError, "Task got bad yield: WaitTaskRescheduled(", _ON_ASYNCIO),
 )
 
 

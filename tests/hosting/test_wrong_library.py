@@ -65,13 +65,28 @@ def test_asyncio_in_an_agent_on_trio(wrong: Callable[[], Awaitable[object]], bac
     assert '@app.agent(host="asyncio")' in completed["error"]["message"]
 
 
-def test_trio_in_an_agent_on_asyncio() -> None:
+async def nursery() -> None:
+    async with trio.open_nursery():
+        pass
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        trio.sleep_forever,
+        trio.lowlevel.checkpoint,
+        trio.lowlevel.cancel_shielded_checkpoint,
+        trio.Event().wait,
+        nursery,
+    ],
+)
+def test_trio_in_an_agent_on_asyncio(wrong: Callable[[], Awaitable[object]]) -> None:
     """An agent on asyncio that awaits trio's code fails with a hint."""
     site = Site()
 
     @site.app.agent(host="asyncio")
     async def agent(run: object) -> None:
-        await trio.lowlevel.checkpoint()
+        await wrong()
 
     completed = result_of(site, "agent", "asyncio")
     assert completed["status"] == "error"
