@@ -92,6 +92,7 @@ bench: $(STAMP) ## every measurement, written to bench/RESULTS.md: a quarter of 
 	$(BIN)/python bench/hostile.py --results bench/RESULTS.md
 	$(BIN)/python bench/cores.py --repetitions 2 --results bench/RESULTS.md
 	$(BIN)/python bench/actor_costs.py --results bench/RESULTS.md
+	$(BIN)/python bench/hosted.py --results bench/RESULTS.md
 	$(BIN)/python bench/where.py --repetitions 1 --results bench/RESULTS.md
 
 wheel: $(STAMP) ## dist/greenroom-VERSION-py3-none-any.whl

@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 TEXT = " Searching the knowledge base for documents that say something about the question of the user ..."
 MOST = 100_000
 """Limit of connections and sessions: more than are measured."""
+UNLIMITED: dict[str, object] = {
+    "max_connections": MOST,
+    "max_connections_per_address": MOST,
+    "handshakes_per_second": MOST,
+    "handshakes_per_address_per_second": MOST,
+    "max_sessions": MOST,
+    "drain_seconds": 1,
+}
+"""The settings of a server without limits."""
 
 
 @attrs.frozen
@@ -99,15 +108,7 @@ def main() -> None:
     parser.add_argument("--log", default="memory:")
     parser.add_argument("--limits", choices=("none", "default"), default="none")
     options = parser.parse_args()
-    limits = {
-        "max_connections": MOST,
-        "max_connections_per_address": MOST,
-        "handshakes_per_second": MOST,
-        "handshakes_per_address_per_second": MOST,
-        "max_sessions": MOST,
-        "drain_seconds": 1,
-    }
-    settings = limits if options.limits == "none" else {"drain_seconds": 1}
+    settings = UNLIMITED if options.limits == "none" else {"drain_seconds": 1}
     app = Greenroom(log=options.log, auth=who, settings=settings)
     app.agent(load)
     app.agent(custom)

@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _below import HOST, NATIVE
 from _ports import held_port, number_of
 from _requires import MANDATORY
 from _scale import SOAK
@@ -29,10 +30,18 @@ settings.load_profile("soak" if SOAK else "test")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Serve the apps of all tests through a web server, if the environment says so."""
+    if HOST != NATIVE:
+        from hosting import everywhere  # noqa: PLC0415 - it imports web servers
+
+        config.pluginmanager.register(everywhere)
+
+
 def pytest_report_header() -> str:
     """Return a line for pytest's header that tells how large this run is."""
     programs = "must be there" if MANDATORY else "skip their tests when missing"
-    return f"greenroom: {'full' if SOAK else 'small'} numbers; programs {programs}"
+    return f"greenroom: {'full' if SOAK else 'small'} numbers; programs {programs}; host {HOST}"
 
 
 @pytest.hookimpl(optionalhook=True)

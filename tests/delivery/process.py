@@ -12,12 +12,19 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import trio
+from _below import HOST, NATIVE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 GREENROOM = Path(sys.executable).with_name("greenroom")
 TESTS = Path(__file__).parents[1]
+COMMAND = (
+    [str(GREENROOM), "serve", "app:app", "--port", "0", "--http-port", "0"]
+    if HOST == NATIVE
+    else [sys.executable, "-m", "hosting.serve_mounted", HOST, "app:app"]
+)
+"""The program that serves the app in the current folder, and prints its address as the second word."""
 APP = """
 from actors import SqliteLog
 from delivery.agents import auth_by_name, server_on
@@ -52,7 +59,7 @@ class ServerProcess:
         path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
         with (self.folder / "stderr").open("a") as stderr:
             self.process = await trio.lowlevel.open_process(
-                [str(GREENROOM), "serve", "app:app", "--port", "0", "--http-port", "0"],
+                COMMAND,
                 cwd=self.folder,
                 env={**os.environ, "PYTHONPATH": path},
                 stdout=subprocess.PIPE,

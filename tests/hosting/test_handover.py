@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +163,26 @@ def test_no_descriptor_is_left(serve: Callable[..., UvicornThread]) -> None:
                 pass
         server.until_idle()
         assert open_descriptors() <= before
+
+
+def test_uvicorns_objects_are_freed_at_once(serve: Callable[..., UvicornThread]) -> None:
+    """Uvicorn's objects for a handed-over connection, and its request, are freed without a garbage collection."""
+    kinds = {"Protocol", "HttpToolsProtocol", "H11Protocol", "ServerProtocol", "MountedRequest"}
+
+    def living() -> list[str]:
+        return [name for each in gc.get_objects() if (name := type(each).__name__) in kinds]
+
+    with serve(web_application(make_app())).running() as server:
+        gc.collect()
+        gc.disable()
+        try:
+            before = living()
+            with ExitStack() as clients:
+                for _ in range(3):
+                    clients.enter_context(server.greeted())
+                server.until(lambda: sorted(living()) == sorted(before))
+        finally:
+            gc.enable()
 
 
 def test_shutdown_says_goodbye_before_the_lifespan_ends(serve: Callable[..., UvicornThread]) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive
 
     from actors.loop.asyncio_host import AsyncioHost
+    from transport.hosting._handed import HandedWire
     from transport.hosting._wire_asgi import AsgiWire
 
 
@@ -63,22 +64,20 @@ class AsyncioCall:
             finally:
                 await self.end()
 
-    async def follow(
-        self, connection: Callable[[], Awaitable[None]], upgraded: asyncio.Event, on_ended: Callable[[], None]
-    ) -> None:
-        """Run a connection on a socket of its own in trio. Return when its request was answered and its user found.
+    async def follow(self, wire: HandedWire, upgraded: asyncio.Event) -> None:
+        """Wait until the user of a connection on a socket of its own was found, or the connection has ended.
 
         *The web application's middleware stays around the function that finds the user, and around nothing later: an
         idle connection holds no ASGI call.*
         """
-        ended = self._host.soon(connection).future
-        ended.add_done_callback(lambda _: on_ended())
+        ended = wire.ended = self._host.loop.create_future()
         try:
             async with until_done(ended):
                 await upgraded.wait()
                 if self._tasks:
                     await asyncio.wait(self._tasks)
         finally:
+            wire.ended = None
             await self.end()
 
     async def end(self) -> None:

@@ -15,8 +15,6 @@ from transport.hosting._wire_asgi import AsgiWire
 from transport.protocol.handshake import Reject
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from actors.loop.asyncio_host import AsyncioHost
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from transport.hosting._handed import Taken
     from transport.hosting._trio_call import TrioCall
     from transport.hosting._user import UserFunction
-    from transport.server._wire import Wire
 
 _TOO_FAST = Reject(503, "connections from this address come too fast")
 _NO_WEBSOCKET = b"this is the address of a WebSocket\n"
@@ -52,6 +49,7 @@ class MountedEndpoint:
     def __init__(self, app: Greenroom, user: UserFunction | None) -> None:
         self._app = app
         self._user = user
+        self._authenticate = None if user is None else found_user
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection. A plain HTTP request is told that this is the address of a WebSocket."""
@@ -70,7 +68,7 @@ class MountedEndpoint:
         await receive()  # websocket.connect
         call = _call(server.host)
         wire = AsgiWire(request, send, call, self._app.settings)
-        await call.serve(wire, self._connection(server, wire), receive)
+        await call.serve(wire, partial(server.endpoint.serve_wire, wire, self._authenticate), receive)
 
     async def _serve_taken(self, server: Server, host: AsyncioHost, request: MountedRequest, taken: Taken) -> None:
         """Serve the connection on its own socket, which the web server has given away."""
@@ -82,8 +80,10 @@ class MountedEndpoint:
             wire = HandedWire(request, taken, call, upgraded, self._app.settings)
         except OSError:  # the client has left
             return
-        taken.connections.add(wire)
-        await call.follow(self._connection(server, wire), upgraded, partial(taken.connections.discard, wire))
+        # The connection's own coroutine is the task: each coroutine above it would be held for as long.
+        server.host.nursery.start_soon(server.endpoint.begin_wire(wire, self._authenticate))
+        if self._user is not None:
+            await call.follow(wire, upgraded)
 
     def _request(self, scope: Scope) -> MountedRequest:
         strangers = self._user is None and self._app.auth is None
@@ -93,9 +93,6 @@ class MountedEndpoint:
                 "mount(…, user=…) a function that finds the user of a request, or Greenroom(auth=…) an auth function"
             )
         return MountedRequest(scope, None if self._user is None else FoundUser(self._user), strict=strangers)
-
-    def _connection(self, server: Server, wire: Wire) -> Callable[[], Awaitable[None]]:
-        return partial(server.endpoint.serve_wire, wire, None if self._user is None else found_user)
 
 
 def _call(host: Host) -> AsyncioCall | TrioCall:

@@ -56,7 +56,7 @@ class HandedWire(TrioWire):
         settings: The limits.
     """
 
-    __slots__ = ("_answered", "_request", "_tasks", "_upgraded")
+    __slots__ = ("_answered", "_connections", "_request", "_tasks", "_upgraded", "ended")
 
     def __init__(
         self, request: MountedRequest, taken: Taken, tasks: Tasks, upgraded: asyncio.Event, settings: Settings
@@ -65,6 +65,10 @@ class HandedWire(TrioWire):
         self._request: MountedRequest | None = request
         self._tasks: Tasks | None = tasks
         self._upgraded: asyncio.Event | None = upgraded
+        self._connections = taken.connections
+        self._connections.add(self)
+        self.ended: asyncio.Future[None] | None = None
+        """Done when the connection has ended. None if no task waits for that."""
         self._answered: trio.Event | None = trio.Event()
         """Set and dropped when the request was answered."""
         self.unread = _head(request.scope) + taken.early
@@ -106,6 +110,13 @@ class HandedWire(TrioWire):
         del request, headers  # they are made of the same request
         assert self._request is not None  # noqa: S101 - called in the upgrade only
         return self._request.asked
+
+    def forget(self) -> None:
+        """Leave the web server's list, and drop all references: the connection has ended."""
+        self._connections.discard(self)
+        if self.ended is not None and not self.ended.done():
+            self.ended.set_result(None)
+        super().forget()
 
     def shutdown(self) -> None:
         """Close the connection with 1001, because the web server ends. The web server calls this."""

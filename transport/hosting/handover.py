@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from transport.hosting._handed import EXTENSION, Taken
@@ -38,6 +39,8 @@ class Protocol(UsualProtocol):
     """Whether the application can take the socket."""
     _early = b""
     """The bytes that the client has sent after its request, and that uvicorn has read."""
+    _http: Any = None
+    """The protocol that has read the request."""
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the client. The first call has the request, which uvicorn's HTTP protocol has read."""
@@ -46,14 +49,21 @@ class Protocol(UsualProtocol):
             self._held = _can_be_taken(self.transport)
             if self._held:
                 self._early = _bytes_after_request(self.transport)
+                self._http = self.transport.get_protocol()
                 self.transport.pause_reading()
         super().data_received(data)
 
     async def run_asgi(self) -> None:
         """Call the web application, with the offer in the scope."""
         if self._held:
-            self.scope["extensions"] = {**(self.scope.get("extensions") or {}), EXTENSION: {"take": self._take}}
-        await super().run_asgi()
+            offer: dict[object, object] = {"take": self._take}
+            self.scope["extensions"] = {**(self.scope.get("extensions") or {}), EXTENSION: offer}
+            try:
+                await super().run_asgi()
+            finally:
+                offer.clear()  # it refers to this object, which would stay in memory until a garbage collection
+        else:
+            await super().run_asgi()
 
     async def receive(self) -> ASGIReceiveEvent:
         """Return the next message to the application. An application that asks for it does not take the socket."""
@@ -70,9 +80,24 @@ class Protocol(UsualProtocol):
         taken = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
         # This closes uvicorn's descriptor. The connection stays open, since the copy has the same socket.
         self.transport.abort()
+        _break_cycles(self._http, self.conn)
+        self._http = None
         # Uvicorn expects an answer to the request from the application. The endpoint writes it to the socket.
         self.handshake_complete = True
         return Taken(taken, self._early, self.connections)
+
+
+def _break_cycles(http: Any, connection: Any) -> None:
+    """Let the objects be freed at once that have read the request and are not used any more.
+
+    *They refer to themselves. Until the next garbage collection, they would double the memory of a new connection.*
+    """
+    for name in ("parser", "cycle"):
+        if hasattr(http, name):
+            setattr(http, name, None)
+    parser = getattr(connection, "parser", None)
+    if isinstance(parser, GeneratorType):
+        parser.close()
 
 
 def _can_be_taken(transport: asyncio.Transport) -> bool:

@@ -168,12 +168,22 @@ class Endpoint:
     async def serve_wire(self, wire: Wire, authenticate: Authenticate | None = None) -> None:
         """Serve one connection on a wire (any kind of WebSocket) until it ends. Errors are logged, not raised.
 
+        The arguments are those of :meth:`begin_wire`.
+        """
+        await self.begin_wire(wire, authenticate)()
+
+    def begin_wire(self, wire: Wire, authenticate: Authenticate | None = None) -> Callable[[], Awaitable[None]]:
+        """Count a connection on a wire (any kind of WebSocket). Return the async function that serves it until its end.
+
+        The caller must run this function at once, for example as a task: no coroutine is then above the connection's
+        own. Errors are logged, not raised.
+
         Args:
             wire: The wire. The wire's ``address`` counts for ``max_connections_per_address``.
             authenticate: The auth function of this connection, in place of the endpoint's own. The function is kept as
                 long as the endpoint, so give the same function for many connections.
         """
-        await self._connection(wire, authenticate).run()
+        return self._connection(wire, authenticate).run
 
     def allow_client(self, address: str) -> bool:
         """Count a new connection that a web server has accepted. Return False if it must not be served.
