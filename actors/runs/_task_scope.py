@@ -30,8 +30,9 @@ def _is_cancelling() -> bool:
 
 
 def is_ending(loop: asyncio.AbstractEventLoop) -> bool:
-    """Return whether asyncio is ending ``loop`` by force: every task of the loop is being cancelled."""
-    return all(task.cancelling() for task in asyncio.all_tasks(loop))
+    """Return whether asyncio is ending ``loop`` by force: every task but the caller's own is being cancelled."""
+    others = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+    return bool(others) and all(task.cancelling() for task in others)
 
 
 class TaskScope:

@@ -29,11 +29,21 @@ STOP = {"cancel": "cancelled", "timeout": "timeout"}
 
 async def stopped(world: World, function: Callable[[AsyncioRun], Awaitable[object]], how: str) -> list[Any]:
     """Run an agent, stop it by ``how`` once it has emitted an output, and return the events of its session."""
-    world.app.agent(host="asyncio", timeout=0.05 if how == "timeout" else None)(function)
+    runs: list[AsyncioRun] = []
+
+    async def agent(run: AsyncioRun) -> object:
+        runs.append(run)
+        return await function(run)
+
+    world.app.agent(host="asyncio", name=function.__name__, timeout=3600)(agent)
     run_id = await world.session.start(function.__name__)
+    await world.seen("agent_output")
     if how == "cancel":
-        await world.seen("agent_output")
         assert await world.session.cancel(run_id)
+    else:
+        scope = runs[0].scope
+        assert isinstance(scope, trio.CancelScope)
+        scope.deadline = trio.current_time()  # its time is up
     return await world.ended(run_id)
 
 
@@ -123,15 +133,16 @@ def test_cancelled_while_a_sub_agent_runs() -> None:
 def test_timeouts_inside_an_agent() -> None:
     """``asyncio.timeout`` around and inside of emits, tools and sub-agents raises TimeoutError, and nothing is left."""
 
-    async def hang() -> None:
-        await forever()
-
     async def agent(run: AsyncioRun) -> int:
+        async def hang() -> None:
+            limit.reschedule(0)
+            await forever()
+
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.001):
+            async with asyncio.timeout(None) as limit:
                 await run.call_tool(hang)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.001), run.subrun("child"):
+            async with asyncio.timeout(None) as limit, run.subrun("child"):
                 await hang()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.001):
@@ -365,9 +376,18 @@ def test_forced_end_of_the_loop(loop: str) -> None:
 
     async def server() -> None:
         async with hosted(app):
-            async with app.sessions_aio.get("ann", "s1").run("block"):
-                await app.sessions_aio.get("ann", "s1").start("endless")
+            tasks.append(asyncio.create_task(route()))
+            try:
                 await forever()
+            finally:
+                while app.server.sessions.statistics().runs.running:
+                    await turn()
+                await app.sessions_aio.get("ann", "s1").emit("last")  # stored after the ends of the runs
+
+    async def route() -> None:
+        async with app.sessions_aio.get("ann", "s1").run("block"):
+            await app.sessions_aio.get("ann", "s1").start("endless")
+            await forever()
 
     async def main() -> None:
         tasks.append(asyncio.create_task(server()))
@@ -379,7 +399,7 @@ def test_forced_end_of_the_loop(loop: str) -> None:
     factory: Any = importlib.import_module(loop).new_event_loop
     with pytest.raises(SystemExit), asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main())
-    assert tasks[0].cancelled()
+    assert all(task.cancelled() for task in tasks)
 
     async def ends() -> list[Any]:
         return [orjson.loads(line) for line in await log.read(StreamKey("ann", "s1"), 0, 100, 10**6)]
