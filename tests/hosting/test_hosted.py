@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from actors import ConfigError, LogError, Run
+from actors import ConfigError, LogError, RestartLimit, Run
 from transport import Greenroom
 from transport.hosting import hosted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from transport import Server
 
 LIBRARIES = {"asyncio": asyncio.run, "trio": trio.run}
 
@@ -171,6 +173,72 @@ def test_cancelled_at_the_start() -> None:
 
     asyncio.run(checked(story))
     trio.run(trio.lowlevel.checkpoint)
+
+
+def test_app_that_gives_up(run: Any) -> None:
+    """If the app's supervision gives up, the block is cancelled and its error is raised. The caller goes on."""
+    app = app_with_agent()
+
+    async def wear_out(server: Server) -> None:
+        for _ in range(4):
+            ref = server.system.find("/greenroom/event-log")
+            if ref is not None:
+                ref.kill()
+            await trio.testing.wait_all_tasks_blocked()
+
+    async def story() -> None:
+        with pytest.raises(RestartLimit, match="/greenroom gave up"):  # noqa: PT012 - the block is what is cancelled
+            async with hosted(app) as server:
+                if server.host.asyncio is None:
+                    server.host.nursery.start_soon(wear_out, server)
+                    await trio.sleep_forever()
+                else:
+                    server.host.asyncio.soon(wear_out, server)
+                    await asyncio.Event().wait()
+        async with hosted(app):
+            await on_trio(app, trio.lowlevel.checkpoint)
+
+    run(story)
+
+
+def test_end_that_is_cancelled_again() -> None:
+    """However often the block's task is cancelled, ``hosted`` raises only after all agents and trio have ended."""
+    app = Greenroom(log="memory:")
+    begun, release = asyncio.Event(), trio.Event()
+    seen: list[str] = []
+
+    @app.agent
+    async def slow(run: Run) -> None:
+        try:
+            begun.set()
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await release.wait()
+            seen.append("ended")
+
+    async def block() -> None:
+        async with hosted(app):
+            await app.sessions_aio.get("ann", "s1").start("slow")
+            await asyncio.Event().wait()
+
+    async def story() -> None:
+        task = asyncio.create_task(block())
+        await begun.wait()
+        for _ in range(3):
+            task.cancel()
+            for _ in range(5):
+                turn = asyncio.get_running_loop().create_future()
+                turn.get_loop().call_soon(turn.set_result, None)
+                await turn
+            assert not task.done()
+        release.set()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(checked(story))
+    trio.run(trio.lowlevel.checkpoint)
+    assert seen == ["ended"]
 
 
 def test_import_without_asyncio() -> None:

@@ -142,3 +142,53 @@ def test_debugger(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     assert "('assistant', 'ann')" in result.stdout
     assert "went on" in result.stdout
+
+
+INTERRUPTED = """
+import asyncio, os, signal, sys, trio
+from actors import AsyncioRun, Run
+from transport import Greenroom
+from transport.hosting import hosted
+
+app = Greenroom(log="memory:", settings={"drain_seconds": 1000})
+
+@app.agent
+async def on_trio(run: Run) -> None:
+    try:
+        if sys.argv[1] == "on_trio":
+            os.kill(os.getpid(), signal.SIGINT)
+        await trio.sleep_forever()
+    finally:
+        print("on_trio ended")
+
+@app.agent(host="asyncio")
+async def on_asyncio(run: AsyncioRun) -> None:
+    try:
+        if sys.argv[1] == "on_asyncio":
+            os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+    finally:
+        print("on_asyncio ended")
+
+async def main():
+    async with hosted(app):
+        for agent in sorted(app.agents, key=sys.argv[1].__eq__):
+            await app.sessions_aio.get("ann", "s1").start(agent)
+        await asyncio.Event().wait()
+
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    trio.run(trio.lowlevel.checkpoint)
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("agent", ["on_trio", "on_asyncio"])
+def test_ctrl_c_in_an_agent(tmp_path: Path, agent: str) -> None:
+    """A real Ctrl-C while an agent's code runs reaches the program, not the agent. Every ``finally`` runs."""
+    (tmp_path / "program.py").write_text(INTERRUPTED)
+    command = [sys.executable, "-W", "error", "program.py", agent]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=50)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert sorted(result.stdout.splitlines()) == ["interrupted", "on_asyncio ended", "on_trio ended"]
