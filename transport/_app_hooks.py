@@ -9,26 +9,30 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from actors import ConfigError
 from actors.failures import shown
 from actors.spi import Hook
+from transport._app_agents import AppAgents
 from transport._running import OneRun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from actors import Consumer, ConsumerUsage, Event, Observed, Observer
+    from actors.spi import AgentHost
 
     Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[object]]
 
 H = TypeVar("H", bound="Callable[[Observed], Awaitable[object]]")
 
 
-class AppHooks:
+class AppHooks(AppAgents):
     """The base class of :class:`~transport.Greenroom` with the application's own objects and functions.
 
     Args:
         lifespan: See :class:`~transport.Greenroom`.
+        host: The library of agents and of functions of :meth:`on`, if their registration does not name it.
     """
 
-    def __init__(self, lifespan: Lifespan | None) -> None:
+    def __init__(self, lifespan: Lifespan | None, host: AgentHost) -> None:
+        super().__init__(host)
         if lifespan is not None and not callable(lifespan):
             raise ConfigError(
                 f"lifespan must be a function (app) that returns an async context manager, not {shown(lifespan)}"
@@ -91,7 +95,9 @@ class AppHooks:
             ConfigError: The app is not running.
             LogError: The log failed.
         """
-        return await self._one_run.server.sessions.consumers.usage()
+        sessions = self._one_run.server.sessions
+        sessions.require_task("consumers()")
+        return await sessions.consumers.usage()
 
     async def remove_consumer(self, name: str) -> None:
         """Forget a consumer that is no longer needed, so that retention does not keep events for it.
@@ -100,9 +106,17 @@ class AppHooks:
             ConfigError: The app is not running, or the consumer runs.
             LogError: The log failed.
         """
-        await self._one_run.server.sessions.consumers.remove(name)
+        sessions = self._one_run.server.sessions
+        sessions.require_task("remove_consumer()")
+        await sessions.consumers.remove(name)
 
-    def on(self, *types: str | type[Event], consumer: str | None = None, from_start: bool = False) -> Callable[[H], H]:
+    def on(
+        self,
+        *types: str | type[Event],
+        consumer: str | None = None,
+        from_start: bool = False,
+        host: AgentHost | None = None,
+    ) -> Callable[[H], H]:
         """Register an async function that is called with an :class:`~actors.Observed` for each event of some types.
 
         Use it as a decorator: ``@app.on("agent_completed")``. The function is called while the app runs, for one event
@@ -117,6 +131,8 @@ class AppHooks:
             *types: Names of event types, or event classes; at least one.
             consumer: Name of a consumer, of which no other one runs.
             from_start: As for :meth:`consume`.
+            host: The library that the function is written for, ``trio`` or ``asyncio``; by default that of the app. An
+                asyncio function needs :mod:`transport.hosting`.
 
         Returns:
             A decorator that returns the function itself.
@@ -134,7 +150,7 @@ class AppHooks:
                 raise ConfigError(
                     f"there is a function with the consumer {consumer} already: give each a name of its own"
                 )
-            self._hooks.append(Hook.of(function, types, consumer, from_start=from_start))
+            self._hooks.append(Hook.of(function, types, consumer, from_start=from_start, host=host or self._host))
             return function
 
         return register

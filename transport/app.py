@@ -19,7 +19,6 @@ from actors import (
     redact_keys,
 )
 from actors.failures import shown
-from transport._app_agents import AppAgents
 from transport._app_hooks import AppHooks
 from transport._app_sessions import AppAsyncioSessions
 from transport._loopback import is_loopback
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Awaitable[object]]")
 
 
-class Greenroom(AppHooks, AppAgents):
+class Greenroom(AppHooks):
     """The agents and the configuration of a server. :meth:`running` or :meth:`serve` runs it.
 
     Args:
@@ -60,7 +59,8 @@ class Greenroom(AppHooks, AppAgents):
         lifespan: A function that takes the app and returns an async context manager on trio, usually an async generator
             with :func:`contextlib.asynccontextmanager`. It opens before the first agent, and closes after the last run
             has ended. Put objects that agents share into :attr:`state`. If it raises, :meth:`running` raises the same.
-        agents: The library that agents are written for, ``trio`` or ``asyncio``. ``@app.agent(host=…)`` overrides it.
+        agents: The library that agents and functions of :meth:`on` are written for, ``trio`` or ``asyncio``.
+            ``@app.agent(host=…)`` and ``@app.on(…, host=…)`` override it.
 
     Raises:
         ConfigError: If an argument or a setting cannot be used. The message names the argument or setting.
@@ -77,8 +77,7 @@ class Greenroom(AppHooks, AppAgents):
         lifespan: Lifespan | None = None,
         agents: AgentHost = "trio",
     ) -> None:
-        AppHooks.__init__(self, lifespan)
-        AppAgents.__init__(self, agents)
+        super().__init__(lifespan, agents)
         keywords = settings.explicit() if isinstance(settings, Settings) else settings
         if keywords is not None and not isinstance(keywords, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # as below
             raise ConfigError(f"settings must be Settings or a mapping of names to values, not {shown(settings)}")
@@ -245,10 +244,10 @@ class Greenroom(AppHooks, AppAgents):
     async def _open(
         self, place: Host, log: str | EventLog | None, bound: Bound, origins: tuple[str, ...]
     ) -> AsyncGenerator[Server]:
-        names = self._agents.on_asyncio()
+        names = (*self._agents.on_asyncio(), *(hook.name for hook in self._hooks if hook.host == "asyncio"))
         if names and place.asyncio is None:
             raise ConfigError(
-                f"{names[0]} is an asyncio agent, and this server runs on trio alone: host the app in an asyncio "
+                f"{names[0]} is written for asyncio, and this server runs on trio alone: host the app in an asyncio "
                 "server, by transport.hosting"
             )
         log = log or self.log

@@ -13,6 +13,7 @@ from actors.backoff import Backoff
 from actors.errors import ConfigError
 from actors.failures import log_line, shown
 from actors.loop.boundary import attempted
+from actors.runs._agents import require_host
 from actors.runtime._actor import Actor
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from actors.events.types import Event
+    from actors.loop.asyncio_host import AsyncioHost
+    from actors.runs._agents import AgentHost
     from actors.sessions._consumer import Consumer
     from actors.sessions._consumers import Consumers
+    from actors.sessions._settings import SessionSettings
     from actors.streams.observing import Observers
 
     HookFunction: TypeAlias = Callable[[Observed], Awaitable[object]]
@@ -35,7 +39,10 @@ logger = logging.getLogger("greenroom.hooks")
 RETRIES = Backoff(1.0, 60.0)
 """The waits before a function with a consumer is called again for an event, after it has raised."""
 GRACE_SECONDS = 5.0
-"""Time beyond ``hook_seconds`` in which the hooks must end after their cancellation, in seconds."""
+"""Time in which the hooks must end after their cancellation, in seconds.
+
+The time for asyncio functions that swallow their cancellation, ``abandon_seconds``, is added.
+"""
 
 
 @attrs.frozen(eq=False)
@@ -50,10 +57,18 @@ class Hook:
     """Name of the consumer by which the hook gets its events, at least once. None for an observer, at most once."""
     from_start: bool = False
     """Whether a new consumer begins at the oldest events."""
+    host: AgentHost = "trio"
+    """The library that the function is written for."""
 
     @classmethod
     def of(
-        cls, function: Any, types: Iterable[str | type[Event]], consumer: str | None = None, *, from_start: bool = False
+        cls,
+        function: Any,
+        types: Iterable[str | type[Event]],
+        consumer: str | None = None,
+        *,
+        from_start: bool = False,
+        host: AgentHost = "trio",
     ) -> Hook:
         """Return a hook after a check of its function, types and consumer.
 
@@ -67,9 +82,10 @@ class Hook:
         if not inspect.iscoroutinefunction(function):
             raise ConfigError(
                 f"{shown(function)} is not an async function: app.on calls only async functions, since a function that "
-                "blocks would hold up the whole server (use trio.to_thread.run_sync inside it)"
+                "blocks would hold up the whole server (inside it, use trio.to_thread.run_sync or asyncio.to_thread)"
             )
-        hook = cls(function, tuple(types), consumer, from_start)
+        require_host(host, "host of app.on")
+        hook = cls(function, tuple(types), consumer, from_start, host)
         EventChoice(hook.types)
         return hook
 
@@ -89,9 +105,18 @@ class HookRunner(Actor):
         consumers: The consumers of the server.
         hooks: The hooks.
         seconds: Time that the hooks have at the end of the server for the events that still wait.
+        host: The asyncio loop for hooks that are written for asyncio. None if there is none.
     """
 
-    def __init__(self, observers: Observers, consumers: Consumers, hooks: Sequence[Hook], seconds: float) -> None:
+    def __init__(
+        self,
+        observers: Observers,
+        consumers: Consumers,
+        hooks: Sequence[Hook],
+        seconds: float,
+        host: AsyncioHost | None,
+    ) -> None:
+        self._host = host
         self._observers = observers
         self._consumers = consumers
         self._hooks = hooks
@@ -136,7 +161,7 @@ class HookRunner(Actor):
                     text = "the function %s is too slow for its events: it missed %d"
                     log_line(logger, logging.WARNING, text, hook.name, item.missed)
                 else:
-                    await attempted(f"the function {hook.name}", hook.function, item)
+                    await attempted(f"the function {hook.name}", self._function, hook, item)
         finally:
             observer.close()
             self._end(hook)
@@ -158,11 +183,18 @@ class HookRunner(Actor):
                 log_line(logger, logging.ERROR, text, consumer.name, item.missed)
                 continue
             attempt = 0
-            while not await attempted(f"the function {hook.name}", hook.function, item):
+            while not await attempted(f"the function {hook.name}", self._function, hook, item):
                 if self._stopping.is_set():
                     return  # without an acknowledgement: the event comes again at the next start
                 await self._pause(attempt)
                 attempt += 1
+
+    async def _function(self, hook: Hook, item: Observed) -> None:
+        """Call the function of a hook in its own library."""
+        if hook.host == "asyncio" and self._host is not None:
+            await self._host.await_asyncio(hook.function, item)
+        else:
+            await hook.function(item)
 
     async def _pause(self, attempt: int) -> None:
         """Wait before the next attempt, but not longer than until the server ends."""
@@ -176,16 +208,21 @@ class HookRunner(Actor):
 
 
 def runner_of(
-    hooks: Sequence[Hook], observers: Observers, consumers: Consumers, seconds: float
+    hooks: Sequence[Hook],
+    observers: Observers,
+    consumers: Consumers,
+    settings: SessionSettings,
+    host: AsyncioHost | None,
 ) -> tuple[ChildSpec, ...]:
     """Return the spec of the permanent actor that calls the hooks. Return an empty tuple if there are no hooks."""
     if not hooks:
         return ()
+    seconds = settings.hook_seconds
     return (
         ChildSpec(
             "hooks",
-            lambda: HookRunner(observers, consumers, hooks, seconds),
+            lambda: HookRunner(observers, consumers, hooks, seconds, host),
             Restart.PERMANENT,
-            seconds + GRACE_SECONDS,
+            seconds + settings.abandon_seconds + GRACE_SECONDS,
         ),
     )

@@ -128,7 +128,7 @@ class Sessions:
         )
         return (
             keeper,
-            *runner_of(self._hooks, self.observers, self.consumers, settings.hook_seconds),
+            *runner_of(self._hooks, self.observers, self.consumers, settings, self.host),
             ChildSpec(
                 "sessions",
                 lambda: SessionFactory(self._spawner, settings.idle_seconds, self._clean_logs),
