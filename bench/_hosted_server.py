@@ -12,19 +12,17 @@ import gc
 import logging
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import _server
 import trio
 import uvicorn
 import uvloop
+from _server import Job
 from fastapi import FastAPI
 
 from transport import Greenroom
 from transport.hosting import lifespan, mount
-
-if TYPE_CHECKING:
-    from _server import Job
 
 WEB_SERVERS = {"mount": "websockets-sansio", "handover": "transport.hosting.handover:Protocol"}
 """Uvicorn's setting ``ws`` for each place on its port."""
