@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 import trustme
@@ -50,6 +51,12 @@ def web_application(app: Greenroom, user: Any = None, **options: Any) -> FastAPI
     @api.get("/")
     async def root() -> str:
         return "plain"
+
+    @api.get("/slow")
+    async def slow() -> str:
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        return "slow"
 
     @api.websocket("/own")
     async def own(websocket: WebSocket) -> None:
@@ -140,6 +147,17 @@ def test_pipelined_upgrade_is_answered_in_order(serve: Callable[..., UvicornThre
         assert answers.index(b"200 OK") < answers.index(b"101 Switching")
         stream.sendall(told("hello", session="s1"))
         assert b"welcome" in received_until(stream, b"}")
+
+
+def test_upgrade_behind_a_slow_request_takes_no_answer_away(serve: Callable[..., UvicornThread]) -> None:
+    """While an earlier request on the connection is being answered, its socket is not taken away."""
+    with serve(web_application(make_app())).running() as server, server.stream() as stream:
+        stream.sendall(PLAIN.replace(b"/", b"/slow", 1) + UPGRADE)
+        answers = b""
+        while not (b'"slow"' in answers and b"101 Switching" in answers):
+            part = stream.recv(65536)
+            assert part, answers
+            answers += part
 
 
 def test_bytes_behind_the_request_are_not_lost(serve: Callable[..., UvicornThread]) -> None:
