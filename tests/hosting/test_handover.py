@@ -212,7 +212,9 @@ def test_shutdown_says_goodbye_before_the_lifespan_ends(serve: Callable[..., Uvi
         yield
         left.append(app.server.endpoint.statistics().connections)
 
-    with serve(web_application(app, then=then)).running() as server, server.greeted() as client:
+    # Without a time limit, uvicorn ends the lifespan only when all its connections have ended.
+    web = serve(web_application(app, then=then), timeout_graceful_shutdown=None)
+    with web.running() as server, server.greeted() as client:
         server._server.should_exit = True  # noqa: SLF001 - as a signal does
         code, goodbye = ended(client)
         assert (code, goodbye is not None and goodbye["code"], "retry_ms" in (goodbye or {})) == (1001, 1001, True)

@@ -50,7 +50,8 @@ class UvicornThread:
 
     def __init__(self, api: Any, loop: str = "asyncio", **options: Any) -> None:
         options = {"ws": "transport.hosting.handover:Protocol", "log_level": "warning", **options}
-        self._server = _Server(uvicorn.Config(api, port=0, timeout_graceful_shutdown=5, **options))
+        options.setdefault("timeout_graceful_shutdown", 5)
+        self._server = _Server(uvicorn.Config(api, port=0, **options))
         self._make_loop = LOOPS[loop]
         self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._run)
