@@ -135,11 +135,11 @@ class Settings(SessionSettings):
     give_way_seconds: float = attrs.field(default=2.0, validator=number_from(0.001))
     """When a user at the limit opens a new connection: how long older ones may be silent before they are closed."""
     max_connections_per_address: int = attrs.field(default=256, validator=whole_from(1))
-    """Maximum number of connections from one address to the endpoint. The pages have the same limit for themselves."""
+    """Connections from one address (of IPv6: from one /64 network) to the endpoint. The pages count for themselves."""
     handshakes_per_second: float = attrs.field(default=1000.0, validator=number_from(0.001))
     """New connections per second to each of the two ports. Any more are closed at once."""
     handshakes_per_address_per_second: float = attrs.field(default=50.0, validator=number_from(0.001))
-    """New connections per second from one address to each of the two ports. Any more are closed at once."""
+    """New connections per second from one address (of IPv6: one /64 network) to each port. Any more are closed."""
     allowed_origins: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_origins)
     """Origins of more pages that may connect, beside the server's own: ``https://a.example,https://b.example``."""
     forwarded_allow: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_networks)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import ssl
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
@@ -15,8 +16,9 @@ from _ports import held_port, number_of
 from auth.signing import jwks, pair, seen, token
 
 from transport import AuthUnavailable, NotAuthenticated, TokenAuth
-from transport.auth._key_sources import FileSource, UrlSource, read_body
+from transport.auth._key_sources import FileSource, UrlSource
 from transport.auth._limits import MAX_JWKS_BYTES
+from transport.auth._timed_http import TimedReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -219,27 +221,68 @@ def test_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
             over.set()
 
 
+class Drip:
+    """A socket that has another byte each second, and notes the time limit of each read."""
+
+    def __init__(self, parts: int) -> None:
+        self.seconds = 0.0
+        self.limits: list[float] = []
+        self._parts = parts
+
+    def settimeout(self, seconds: float) -> None:
+        """Note the time limit."""
+        self.limits.append(seconds)
+
+    def recv_into(self, buffer: Any) -> int:
+        """Wait for a second, and read a byte."""
+        self.seconds += 1
+        self._parts -= 1
+        buffer[0] = ord("x")
+        return int(self._parts >= 0)
+
+
 def test_slow_answer_is_given_up() -> None:
     """An answer that comes in small parts is given up after the time limit, which each part does not begin anew."""
+    drip = Drip(4)
+    with io.BufferedReader(TimedReader(drip, 5.5, lambda: drip.seconds)) as whole:
+        assert whole.read() == b"xxxx"
+    assert drip.limits == [5.5, 4.5, 3.5, 2.5, 1.5]
+    endless = Drip(1_000)
+    with (
+        io.BufferedReader(TimedReader(endless, 5.5, lambda: endless.seconds)) as file,
+        pytest.raises(TimeoutError, match="no complete answer within 5 s"),
+    ):
+        file.read()
+    assert endless.seconds == 6
 
-    class Drip:
-        """A response that has another byte each second."""
 
-        def __init__(self, parts: int) -> None:
-            self.parts = parts
+STARTS = {
+    "the status": b"HTTP/1.1 200 OK",
+    "the head": b"HTTP/1.1 200 OK\r\nX: ",
+    "the body": b"HTTP/1.1 200 OK\r\n\r\n",
+    "a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1000\r\n",
+    "the size of a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+}
 
-        def read1(self, _: int) -> bytes:
-            self.parts -= 1
-            return b"x" if self.parts >= 0 else b""
 
-        def seconds(self) -> float:
-            return -float(self.parts)
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_server_that_drips(start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends a byte now and then, in any part of its answer, is given up after the time limit."""
+    monkeypatch.setattr("transport.auth._key_sources.FETCH_SECONDS", 0.1)
+    over = threading.Event()
 
-    drip = Drip(6)
-    assert read_body(drip, end=0, clock=drip.seconds) == b"xxxxxx"
-    endless = Drip(7)
-    with pytest.raises(TimeoutError, match="no complete answer within 5 s"):
-        read_body(endless, end=-1, clock=endless.seconds)
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(start)
+        with suppress(OSError):  # the client has left
+            while not over.wait(0.005):
+                handler.wfile.write(b"0")
+
+    with serving(drip) as (url, _):
+        try:
+            with pytest.raises(TimeoutError):
+                UrlSource(url, ACCEPTED)()
+        finally:
+            over.set()
 
 
 def test_nobody_listens() -> None:

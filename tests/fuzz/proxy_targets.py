@@ -8,7 +8,8 @@ from contextlib import suppress
 
 from fuzz.target import Target, first_byte, in_pieces
 
-from transport.protocol.forwarded import BadForwarding, Proxies, plain_address
+from transport.protocol.addresses import plain_address
+from transport.protocol.forwarded import BadForwarding, Origin, Proxies
 from transport.protocol.proxy_header import MAX_V1, MAX_V2, BadProxyHeader, ProxyHeader
 
 _PROXIES = Proxies(("10.0.0.0/8", "2001:db8::/32"))
@@ -90,16 +91,14 @@ def forwarded(data: bytes) -> None:
     """
     lines = [line.partition(":") for line in data.decode("latin-1").split("\n")]
     fields = [(name.strip().lower(), value) for name, _, value in lines]
-    assert _PROXIES.client(_STRANGER, fields) == _STRANGER
-    assert _PROXIES.is_https(_STRANGER, fields) is None
-    _PROXIES.is_https(_PROXY, fields)
+    assert _PROXIES.origin(_STRANGER, fields) == Origin(_STRANGER, None)
     with suppress(BadForwarding):
-        found = _PROXIES.client(_PROXY, fields)
+        found = _PROXIES.origin(_PROXY, fields).client
         assert found == plain_address(found)
     for name, entry in (("x-forwarded-for", _STRANGER), ("forwarded", f"for={_STRANGER}")):
         for passed_on in (_appended(fields, name, entry), [*fields, (name, entry)]):
             with suppress(BadForwarding):
-                assert _PROXIES.client(_PROXY, passed_on) == _STRANGER, passed_on
+                assert _PROXIES.origin(_PROXY, passed_on).client == _STRANGER, passed_on
 
 
 def _appended(fields: list[tuple[str, str]], name: str, entry: str) -> list[tuple[str, str]]:

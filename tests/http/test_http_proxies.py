@@ -61,10 +61,26 @@ async def test_proxy_has_no_limit_of_its_own() -> None:
     limits = {"max_connections_per_address": 2, "handshakes_per_address_per_second": 2}
     async with running_site(**ALLOW, **limits) as site:
         proxies = [await site.connect(PROXY) for _ in range(5)]
-        assert [(await each.ask(GET)).status for each in proxies] == [200] * 5
+        of_a_client = request("/", b"X-Forwarded-For: 192.0.2.1")
+        assert [(await each.ask(of_a_client)).status for each in proxies] == [200] * 5
         strangers = [await site.connect(STRANGER) for _ in range(3)]
         assert [(await each.ask(GET)).status for each in strangers[:2]] == [200] * 2
         assert await strangers[2].rest() == b""
+
+
+async def test_proxy_that_names_no_client() -> None:
+    """A connection on which a trusted proxy sends a request without a client counts for the proxy's address.
+
+    The oldest one without a request in progress makes room for a new one. Other connections of the proxy do not count.
+    """
+    async with running_site(**ALLOW, max_connections_per_address=2) as site:
+        named, *proxies = [await site.connect(PROXY) for _ in range(4)]
+        of_a_client = request("/", b"X-Forwarded-For: 192.0.2.1")
+        assert (await named.ask(of_a_client)).status == 200
+        assert [(await each.ask(GET)).status for each in proxies] == [200] * 3
+        assert await proxies[0].rest() == b""
+        assert site.server.statistics().silent_dropped == 1
+        assert [(await each.ask(of_a_client)).status for each in (named, *proxies[1:])] == [200] * 3
 
 
 def over_tls(client: RawClient, authority: Authority) -> RawClient:

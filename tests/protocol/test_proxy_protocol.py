@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transport import Server
 
 V1 = b"PROXY TCP4 192.0.2.%d 10.0.0.1 4711 443\r\n"
+V6 = b"PROXY TCP6 2001:db8::%d ::1 4711 443\r\n"
 LOCAL = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
 SETTINGS = {"proxy_protocol": True, "forwarded_allow": [PROXY], "max_connections_per_address": 2, "port": 0}
 
@@ -44,11 +45,15 @@ async def statuses(server: Server, stack: AsyncExitStack, heads: list[bytes], ad
 
 
 async def test_client_of_the_header_counts() -> None:
-    """The limits per address mean the client that the header names. The proxy itself (LOCAL) has no limit."""
+    """The limits per address mean the client that the header names, or the proxy itself (LOCAL).
+
+    IPv6 clients count by their network of 64 bits.
+    """
     async with Greenroom(log="memory:", settings=SETTINGS).running() as server, AsyncExitStack() as stack:
         assert await statuses(server, stack, [V1 % 1] * 3) == [b"101", b"101", b"503"]
         assert await statuses(server, stack, [V1 % 2] * 2) == [b"101", b"101"]
-        assert await statuses(server, stack, [LOCAL] * 4) == [b"101"] * 4
+        assert await statuses(server, stack, [LOCAL] * 3) == [b"101", b"101", b"503"]
+        assert await statuses(server, stack, [V6 % number for number in range(3)]) == [b"101", b"101", b"503"]
 
 
 async def test_header_in_pieces() -> None:

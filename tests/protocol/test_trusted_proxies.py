@@ -55,6 +55,36 @@ async def test_clients_behind_a_proxy_have_limits_of_their_own() -> None:
         assert server.endpoint.statistics().refused == 3
 
 
+@pytest.mark.parametrize("fields", [[], ["X-Forwarded-For: unknown"], ["X-Forwarded-For: 127.0.0.1"]])
+async def test_proxy_that_names_no_client(fields: list[str]) -> None:
+    """If the header of a trusted proxy is missing or has no client, the connections count for the proxy's address.
+
+    Connections for which it names a client are not affected.
+    """
+    async with Greenroom(log="memory:", settings=LIMITS).running() as server, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(connected(server)) for _ in range(4)]
+        answers = [await status(stream, *fields) for stream in streams[:3]]
+        assert (answers, await status(streams[3], "X-Forwarded-For: 192.0.2.1")) == ([101, 101, 503], 101)
+
+
+async def test_rate_of_a_proxy_that_names_no_client() -> None:
+    """The connections for which a trusted proxy names no client have the rate of one address."""
+    limits = {"forwarded_allow": [PROXY], "handshakes_per_address_per_second": 1, "port": 0}
+    async with Greenroom(log="memory:", settings=limits).running() as server, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(connected(server)) for _ in range(2)]
+        assert [await status(stream) for stream in streams] == [101, 503]
+
+
+async def test_ipv6_clients_behind_a_proxy() -> None:
+    """The limits count the IPv6 clients of one network of 64 bits as one. Each keeps its own address."""
+    async with Greenroom(log="memory:", settings=LIMITS).running() as server, AsyncExitStack() as stack:
+        answers = []
+        for client in ("2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"):
+            stream = await stack.enter_async_context(connected(server))
+            answers.append(await status(stream, f"X-Forwarded-For: {client}"))
+        assert answers == [101, 101, 503, 101]
+
+
 async def test_rate_of_a_client_behind_a_proxy() -> None:
     """A client behind a trusted proxy that opens connections too fast gets 503. Other clients are served."""
     limits = {"forwarded_allow": [PROXY], "handshakes_per_address_per_second": 1, "port": 0}

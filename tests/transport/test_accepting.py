@@ -84,6 +84,22 @@ async def test_error_of_accept(error: int, port: Port, nursery: trio.Nursery, au
     nursery.cancel_scope.cancel()
 
 
+async def test_ipv4_client_of_an_ipv6_socket(port: Port, nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """An IPv4 client has its IPv4 address, also on a socket that accepts both: it may be a trusted proxy."""
+    mapped = port.listener.accept
+    port.connect()
+
+    def accept() -> tuple[socket.socket, tuple[str, int]]:
+        sock, (host, number) = mapped()
+        return sock, (f"::ffff:{host}", number)
+
+    port.listener.accept = accept  # type: ignore[method-assign]  # a socket for both families, as its kernel says it
+    nursery.start_soon(port.stage.run, port.listener, port.begin, nursery)
+    await trio.sleep(1)
+    assert port.served == ["127.0.0.1"]
+    nursery.cancel_scope.cancel()
+
+
 async def test_error_that_stays(
     port: Port, nursery: trio.Nursery, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

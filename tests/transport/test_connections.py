@@ -128,6 +128,36 @@ async def test_connections_without_room_are_few() -> None:
     assert len(room.connections) == 1 + MAX_WITHOUT_ROOM
 
 
+async def test_ipv6_network_is_one_address() -> None:
+    """The addresses of an IPv6 network of 64 bits share one limit, and its oldest silent connection makes room."""
+    room = Room(20, 2)
+    first, second = room.come("2001:db8::1"), room.come("2001:db8::2")
+    assert room.speaks(second) == 101
+    third = room.come("2001:db8::ffff:3")
+    assert (first.dropped, room.speaks(third)) == (True, 101)
+    assert room.speaks(room.come("2001:db8::4")) == 503
+    assert [room.speaks(room.come("2001:db8:0:1::1")) for _ in range(3)] == [101, 101, 503]
+    room.leave(third)
+    assert room.speaks(room.come("2001:db8::5")) == 101
+    assert room.speaks(room.come("::ffff:192.0.2.1")) == room.speaks(room.come("192.0.2.1")) == 101
+    assert room.speaks(room.come("192.0.2.1")) == 503
+
+
+async def test_proxy_that_names_no_client() -> None:
+    """A connection of a trusted proxy for which it names no client counts for the proxy's own address."""
+    room = Room(20, 2)
+    connections = [room.come(PROXY) for _ in range(4)]
+    for number, one in enumerate(connections):
+        assert room.connections.awaits_client(cast("Counted", one))
+        room.move(one, PROXY)
+        assert not room.connections.awaits_client(cast("Counted", one))
+        assert room.speaks(one) == (101 if number < 2 else 503)
+    room.leave(connections[0])
+    later = room.come(PROXY)
+    room.move(later, PROXY)
+    assert room.speaks(later) == 101
+
+
 async def test_proxy_has_no_limit_of_its_own() -> None:
     """The limit per address does not count for a trusted proxy. It counts for each client that the proxy names."""
     room = Room(20, 2)

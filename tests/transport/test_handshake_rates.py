@@ -32,6 +32,15 @@ async def test_one_address(autojump_clock: MockClock) -> None:
     assert [limits.allow("a") for _ in range(2)] == [True, False]
 
 
+async def test_ipv6_network_is_one_address(autojump_clock: MockClock) -> None:
+    """The addresses of an IPv6 network of 64 bits share one rate, also behind a proxy."""
+    limits = rates(1000, 2)
+    answers = [limits.allow("2001:db8::1"), limits.allow_client("2001:db8::2"), limits.allow("2001:db8::3")]
+    assert (answers, limits.allow_client("2001:db8::4")) == ([True, True, False], False)
+    assert limits.allow("2001:db8:0:1::1")
+    assert [limits.allow(address) for address in ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1")] == [True, True, False]
+
+
 async def test_all_addresses(autojump_clock: MockClock) -> None:
     """All addresses together may open a given number of connections at once.
 
@@ -72,15 +81,16 @@ async def test_kept_addresses(autojump_clock: MockClock) -> None:
 async def test_proxy_has_only_the_limit_of_all(autojump_clock: MockClock) -> None:
     """A trusted proxy may open connections up to the limit of all. Each client that it names has the limit of its own.
 
-    A client whose connections are refused takes nothing from other clients.
+    The proxy itself has such a limit, too, for connections without a client. A client whose connections are refused
+    takes nothing from other clients.
     """
     settings = Settings(handshakes_per_second=5, handshakes_per_address_per_second=2, forwarded_allow=("10.0.0.0/8",))
     limits = HandshakeRates(settings, LoopTime())
     assert [limits.allow("10.0.0.1") for _ in range(6)] == [True] * 5 + [False]
     assert [limits.allow_client("a") for _ in range(3)] == [True, True, False]
     assert limits.allow_client("b")
-    assert all(limits.allow_client("10.0.0.2") for _ in range(9))
-    assert len(limits) == 2
+    assert [limits.allow_client("10.0.0.2") for _ in range(3)] == [True, True, False]
+    assert len(limits) == 3
     await trio.sleep(0.5)
     assert limits.allow_client("a")
     assert limits.allow("c")

@@ -6,8 +6,7 @@ Needs the extra ``jwt``.
 from __future__ import annotations
 
 import stat
-import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib import request as requests
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -17,9 +16,10 @@ from actors.failures import shown
 from transport._loopback import is_loopback
 from transport.auth._jwks import parse_jwks
 from transport.auth._limits import FETCH_SECONDS, MAX_JWKS_BYTES
+from transport.auth._timed_http import TimedHandler, TimedTlsHandler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from transport.auth._keys import KeySet
@@ -66,43 +66,22 @@ class UrlSource:
         self._request = requests.Request(_checked(url), headers={"Accept": "application/json"})  # noqa: S310 - checked
         self._algorithms = algorithms
         direct = [requests.ProxyHandler({})] if self._request.type == "http" else []
-        self._opener = requests.build_opener(_NoRedirects, *direct)
+        self._opener = requests.build_opener(_NoRedirects, TimedHandler, TimedTlsHandler, *direct)
 
     def __call__(self) -> KeySet:
         """Return the keys at the URL.
 
         Raises:
-            OSError: If the URL cannot be fetched within :data:`FETCH_SECONDS`.
+            OSError: If the server does not take the connection, or send all of the answer, within
+                :data:`FETCH_SECONDS`.
             ValueError: If the answer is an HTTP error, or has no usable key.
         """
-        end = time.monotonic() + FETCH_SECONDS
         try:
             with self._opener.open(self._request, timeout=FETCH_SECONDS) as response:
-                return parse_jwks(read_body(response, end), self._algorithms)
+                return parse_jwks(response.read(MAX_JWKS_BYTES + 1), self._algorithms)
         except HTTPError as error:
             error.close()
             raise ValueError(f"the answer is HTTP {error.code}") from None
-
-
-class Readable(Protocol):
-    """An HTTP response, of which the next part can be read."""
-
-    def read1(self, size: int, /) -> bytes:
-        """Return the next part, of at most ``size`` bytes. Return no bytes at the end."""
-        ...
-
-
-def read_body(response: Readable, end: float, clock: Callable[[], float] = time.monotonic) -> bytes:
-    """Return the body of an HTTP response, but not much more than :data:`MAX_JWKS_BYTES`.
-
-    Raises TimeoutError once the clock is beyond ``end``.
-    """
-    body = bytearray()
-    while len(body) <= MAX_JWKS_BYTES and (part := response.read1(MAX_JWKS_BYTES)):
-        body += part
-        if clock() > end:  # the time limit of the socket begins anew with each part
-            raise TimeoutError(f"no complete answer within {FETCH_SECONDS:g} s")
-    return bytes(body)
 
 
 class _NoRedirects(requests.HTTPRedirectHandler):

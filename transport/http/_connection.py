@@ -19,6 +19,7 @@ from transport.http._request import Request, RequestReader
 from transport.http._stream import ClientGone, ClientStream
 from transport.protocol.forwarded import BadForwarding
 from transport.protocol.handshake import Reject, plain_answer
+from transport.server.clients import learn_client
 from transport.server.tls import TlsStream
 
 if TYPE_CHECKING:
@@ -146,15 +147,12 @@ class PageConnection:
         self._is_secure = isinstance(stream, TlsStream)
         self._socket_stream, self._stream = stream, ClientStream(stream, self._port)
         if address != self.address:
-            if not self._port.stage.allow_client(address):
-                raise ClientGone
-            self._port.admission.move(self, address)
             self._client = (address, 0)
+        if not learn_client(self._port.stage, self._port.admission, self, address, is_final=False):
+            raise ClientGone
 
     async def _answer(self, request: Request | Reject) -> bool:
         """Answer one request. Return whether the connection can carry another one."""
-        if isinstance(request, Request) and (refusal := self._port.admission.refuse(self)) is not None:
-            request = refusal
         scope = request if isinstance(request, Reject) else self._scope_of(request)
         if isinstance(scope, Reject):
             await self._stream.write(plain_answer(scope))
@@ -175,17 +173,25 @@ class PageConnection:
         return exchange.reusable
 
     def _scope_of(self, request: Request) -> Scope | Reject:
-        """Return the ASGI scope of a request, with the client and the scheme that trusted proxies name."""
-        proxies = self._port.stage.proxies
+        """Return the ASGI scope of a request, with the client and the scheme that trusted proxies name.
+
+        Return a refusal if the proxies contradict each other, or if there are too many connections. *A connection of a
+        proxy carries the requests of many clients. It counts for none of them, unless the proxy names no client.*
+        """
+        stage, admission = self._port.stage, self._port.admission
         fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.head.headers]
         try:
-            client = proxies.client(self.address, fields)
+            origin = stage.proxies.origin(self.address, fields)
         except BadForwarding as error:
             self._port.note_bad_request(str(error))
             return Reject(400, str(error))
-        peer = self._client if client == self.address else (client, 0)
-        told = proxies.is_https(self.address, fields)
-        is_https = self._is_secure if told is None else told
+        is_own = origin.client == self.address
+        if is_own and not learn_client(stage, admission, self, origin.client):
+            return Reject(503, "connections from this address come too fast")
+        if (refusal := admission.refuse(self)) is not None:
+            return refusal
+        peer = self._client if is_own else (origin.client, 0)
+        is_https = self._is_secure if origin.is_https is None else origin.is_https
         return request.scope(peer, self._server, "https" if is_https else "http")
 
 

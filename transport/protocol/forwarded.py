@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+
+from transport.protocol.addresses import plain_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,16 +64,14 @@ def network_of(text: str) -> Network:
     return network
 
 
-def plain_address(text: str) -> str | None:
-    """Return an IP address in its shortest form, or None if ``text`` is none. An IPv4 address in IPv6 becomes IPv4."""
-    if "%" in text:  # an interface of some machine: no address by itself
-        return None
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
+@attrs.frozen
+class Origin:
+    """The origin of a request."""
+
+    client: str
+    """The address of the client."""
+    is_https: bool | None = None
+    """Whether the client has used HTTPS, as the nearest proxy says. None if no trusted proxy says it."""
 
 
 class Proxies:
@@ -97,44 +98,28 @@ class Proxies:
             return False
         return any(parsed in network for network in self._networks)
 
-    def client(self, peer: str, fields: Fields) -> str:
-        """Return the address of the client that sent a request.
+    def origin(self, peer: str, fields: Fields) -> Origin:
+        """Return the client that sent a request, and its scheme.
+
+        The client is the rightmost address that is not a trusted proxy's. If a proxy hides its client (``unknown``,
+        ``_hidden``), or names no address, the client is this proxy. If the peer is not trusted, the client is the peer.
 
         Args:
             peer: The address from which the connection came.
             fields: The header fields of the request.
-
-        Returns:
-            The rightmost address that is not a trusted proxy's. If a proxy hides its client (``unknown``, ``_hidden``),
-            or names no address, the address of this proxy. If the peer is not trusted, the peer's address.
 
         Raises:
             BadForwarding: If ``Forwarded`` is not what RFC 7239 allows, or if the two headers name different clients.
                 *A proxy writes one of the two headers, and passes on the other one as its client has sent it.*
         """
         if not self.trusts(peer):
-            return peer
-        named: list[list[str | None]] = [
-            list(_last_of(fields, _X_FOR)),
-            [each.get("for") for each in _elements_of(fields)],
-        ]
+            return Origin(peer)
+        elements = _elements_of(fields)
+        named: list[list[str | None]] = [list(_last_of(fields, _X_FOR)), [each.get("for") for each in elements]]
         found = {self._rightmost(peer, nodes) for nodes in named if any(node is not None for node in nodes)}
         if len(found) > 1:
             raise BadForwarding("the headers x-forwarded-for and forwarded name different clients")
-        return found.pop() if found else peer
-
-    def is_https(self, peer: str, fields: Fields) -> bool | None:
-        """Return whether the client has used HTTPS, as the nearest proxy says. Return None if no trusted proxy says it.
-
-        ``peer`` and ``fields`` are as for :meth:`client`.
-        """
-        if not self.trusts(peer):
-            return None
-        scheme = next(_last_of(fields, _X_PROTO), None)
-        if scheme is None:
-            with suppress(BadForwarding):
-                scheme = next((each["proto"] for each in _elements_of(fields)[:1] if "proto" in each), None)
-        return None if scheme is None else scheme.lower() in _SECURE
+        return Origin(found.pop() if found else peer, _is_https(fields, elements))
 
     def _rightmost(self, peer: str, nodes: Sequence[str | None]) -> str:
         """Return the address of the first node that is not a trusted proxy. The ``nodes`` come from right to left."""
@@ -147,6 +132,14 @@ class Proxies:
             if not self.trusts(address):
                 break
         return address
+
+
+def _is_https(fields: Fields, elements: Sequence[dict[str, str]]) -> bool | None:
+    """Return whether the nearest proxy says that its client has used HTTPS. None if it says nothing."""
+    scheme = next(_last_of(fields, _X_PROTO), None)
+    if scheme is None:
+        scheme = next((each["proto"] for each in elements[:1] if "proto" in each), None)
+    return None if scheme is None else scheme.lower() in _SECURE
 
 
 def _last_of(fields: Fields, name: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from transport.protocol.forwarded import plain_address
+from transport.protocol.addresses import plain_address
 
 MAX_V1 = 107
 """Maximum size of a header of version 1 with its line end, in bytes: the longest that the protocol allows."""

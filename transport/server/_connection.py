@@ -18,12 +18,13 @@ from transport.protocol.limits import CONTROL_CHARACTERS
 from transport.server._delivery import Delivery
 from transport.server._frame_limits import FrameLimits
 from transport.server._frames import read_frame
-from transport.server._greeting import admit, answer_upgrade, attach, authenticate, expires_ms, learn_client, welcome
+from transport.server._greeting import admit, answer_upgrade, attach, authenticate, expires_ms, welcome
 from transport.server._lifetime import End, Lifetime
 from transport.server._limit import within
 from transport.server._liveness import Liveness
 from transport.server._refusals import Reason
 from transport.server._requests import Requests
+from transport.server.clients import learn_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -238,7 +239,7 @@ class Connection:
 
     def on_client(self, address: str) -> bool:
         """Count the connection for ``address``. Return False if connections of this client come too fast."""
-        return learn_client(self._context, self, address)
+        return learn_client(self._context.stage, self._context.connections, self, address, is_final=False)
 
     def on_upgrade(self, request: UpgradeRequest) -> Accept | Reject:
         """Return the answer to the request for a WebSocket. The number of connections is checked first."""

@@ -16,6 +16,7 @@ from transport.protocol.server_frames import OpenRun, QueuedStart, Typist, Welco
 from transport.server._lifetime import End
 from transport.server._limit import Limit
 from transport.server._refusals import Reason
+from transport.server.clients import learn_client
 
 if TYPE_CHECKING:
     from actors.spi import Attachment, Listener
@@ -35,11 +36,11 @@ def answer_upgrade(context: ServerContext, connection: Counted, request: Upgrade
     If trusted proxies have forwarded the request, the connection counts for the client that they name from now on.
     """
     try:
-        client = context.stage.proxies.client(connection.address, request.fields)
+        client = context.stage.proxies.origin(connection.address, request.fields).client
     except BadForwarding as error:
         context.refusals.note(Reason.FORWARDED, str(error))
         return Reject(400, str(error))
-    if not learn_client(context, connection, client):
+    if not learn_client(context.stage, context.connections, connection, client):
         return Reject(503, "connections from this address come too fast")
     if (full := context.connections.refuse(connection)) is not None:
         return full
@@ -55,16 +56,6 @@ def answer_upgrade(context: ServerContext, connection: Counted, request: Upgrade
         wrong = {403: origin or "", 404: request.path, 400: ", ".join(request.offered)}
         context.refusals.note_status(answer.status, wrong.get(answer.status, ""))
     return answer
-
-
-def learn_client(context: ServerContext, connection: Counted, client: str) -> bool:
-    """Count a connection for the address of its client. Return False if connections of the client come too fast."""
-    if client == connection.address:
-        return True
-    if not context.stage.allow_client(client):
-        return False
-    context.connections.move(connection, client)
-    return True
 
 
 async def authenticate(context: ServerContext, life: Lifetime, credentials: Credentials) -> User:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from transport.protocol.addresses import counted_as
 from transport.protocol.forwarded import Proxies
 from transport.protocol.limits import TokenBucket
 
@@ -21,7 +22,8 @@ class HandshakeRates:
     Each limit saves the tokens of one second at most. After a second without a new connection, an address has all its
     tokens again, so the address is forgotten. So about ``handshakes_per_second`` addresses are remembered at most.
 
-    A trusted proxy (``forwarded_allow``) has no limit of its own: :meth:`allow_client` counts the clients behind it.
+    An IPv6 address counts by its network of 64 bits. A trusted proxy (``forwarded_allow``) has no limit of its own:
+    :meth:`allow_client` counts the clients behind it.
     """
 
     def __init__(self, settings: Settings, time: LoopTime) -> None:
@@ -43,6 +45,7 @@ class HandshakeRates:
             self._all = _bucket(self._settings.handshakes_per_second, now, lost)
         if self._proxies.trusts(address):
             return self._all.take(now, lost)
+        address = counted_as(address)
         known, bucket = self._bucket_of(address, now, lost)
         # The address comes first: one that is beyond its limit takes nothing from the others.
         allowed = bucket.take(now, lost) and self._all.take(now, lost)
@@ -52,12 +55,11 @@ class HandshakeRates:
         return allowed
 
     def allow_client(self, address: str) -> bool:
-        """Count a connection of a client that a trusted proxy has named. Return False if it must not be served.
+        """Count a connection from a trusted proxy for its client. Return False if it must not be served.
 
         The limit of all has counted this connection when the proxy opened it.
         """
-        if self._proxies.trusts(address):
-            return True
+        address = counted_as(address)
         now, lost = trio.current_time(), self._time.lost
         _, bucket = self._bucket_of(address, now, lost)
         self._by_address[address] = (bucket, now)

@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
-
-class Addressed(Protocol):
-    """A connection with a network address."""
-
-    @property
-    def address(self) -> str:
-        """Network address of the client."""
-        ...
-
-
-C = TypeVar("C", bound=Addressed)
+C = TypeVar("C")
 
 
 class SilentConnections(Generic[C]):
@@ -23,23 +13,23 @@ class SilentConnections(Generic[C]):
 
     def __init__(self) -> None:
         # Ordered dicts, since their first entry is found at once after many others before it were deleted.
-        self._all: OrderedDict[C, None] = OrderedDict()
-        self._by_address: dict[str, OrderedDict[C, None]] = {}
+        self._all: OrderedDict[C, str | None] = OrderedDict()
+        self._by_address: dict[str | None, OrderedDict[C, None]] = {}
 
-    def add(self, connection: C) -> None:
-        """Add a connection as the newest."""
-        self._all[connection] = None
-        self._by_address.setdefault(connection.address, OrderedDict())[connection] = None
+    def add(self, connection: C, address: str | None) -> None:
+        """Add a connection as the newest. ``address`` is the name under which limits count its address, if they do."""
+        self._all[connection] = address
+        self._by_address.setdefault(address, OrderedDict())[connection] = None
 
     def discard(self, connection: C) -> None:
         """Remove a connection. Do nothing if the connection is not in the list."""
         if connection not in self._all:
             return
-        del self._all[connection]
-        of_address = self._by_address[connection.address]
+        address = self._all.pop(connection)
+        of_address = self._by_address[address]
         del of_address[connection]
         if not of_address:
-            del self._by_address[connection.address]
+            del self._by_address[address]
 
     def oldest(self, address: str | None = None) -> C | None:
         """Return the oldest connection, or None. If ``address`` is given, only connections of this address count."""

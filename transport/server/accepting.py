@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from actors.failures import log_line
+from transport.protocol.addresses import plain_address
 from transport.protocol.forwarded import Proxies
 from transport.server._handshake_rates import HandshakeRates
 from transport.server._refusals import Reason
@@ -86,7 +87,7 @@ class AcceptStage:
             try:
                 for _ in range(ACCEPTS_PER_TURN):
                     sock, address = listener.accept()
-                    self._take(sock, str(address[0]), begin, nursery)
+                    self._take(sock, plain_address(address[0]) or str(address[0]), begin, nursery)
             except BlockingIOError:
                 continue
             except OSError as error:

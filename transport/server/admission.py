@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
 
+from transport.protocol.addresses import counted_as
 from transport.protocol.forwarded import Proxies
 from transport.protocol.handshake import Reject
 from transport.server._refusals import Reason
@@ -36,7 +37,7 @@ class Admitted(Protocol):
 
     @property
     def address(self) -> str:
-        """Network address of the client. Only :meth:`Admission.move` changes it."""
+        """Network address of the client. Until a trusted proxy has named the client, the proxy's address."""
         ...
 
     @address.setter
@@ -53,8 +54,8 @@ class Admission(Generic[C]):
     """All open connections of one port, and the limits on their number.
 
     A connection is added before its request is read, so connections that have sent nothing count too. A connection that
-    has ended for any reason is removed. An address of a trusted proxy (``forwarded_allow``) has no limit of its own,
-    since its connections are those of many clients: :meth:`move` counts each for its client.
+    has ended for any reason is removed. An IPv6 address counts by its network of 64 bits. A connection from a trusted
+    proxy (``forwarded_allow``) counts for no address until its client is known: :meth:`move` counts it for this client.
     """
 
     def __init__(self, settings: Settings, refusals: RefusalLog) -> None:
@@ -63,6 +64,8 @@ class Admission(Generic[C]):
         self._proxies = Proxies(settings.forwarded_allow or ())
         self._open: dict[C, None] = {}
         self._by_address: dict[str, int] = {}
+        self._of_proxies: set[C] = set()
+        """The connections from trusted proxies that are not counted for a client yet."""
         self._silent = SilentConnections[C]()
         """The connections within the limits that have sent no complete request yet."""
         self._without_room: dict[C, None] = {}
@@ -97,10 +100,12 @@ class Admission(Generic[C]):
         """
         self._open[connection] = None
         self.accepted += 1
+        if self._proxies.trusts(connection.address):
+            self._of_proxies.add(connection)
         self._place(connection)
 
     def move(self, connection: C, address: str) -> None:
-        """Count a connection for ``address``, the address of its client, which a trusted proxy has named.
+        """Count a connection from a trusted proxy for ``address``, its client's.
 
         The connection gets room there as a new connection does, and counts as silent. Do nothing if the connection was
         removed already.
@@ -108,8 +113,13 @@ class Admission(Generic[C]):
         if connection not in self._open:
             return
         self._displace(connection)
+        self._of_proxies.discard(connection)
         connection.address = address
         self._place(connection)
+
+    def awaits_client(self, connection: C) -> bool:
+        """Return whether a connection came from a trusted proxy, and is not counted for a client yet."""
+        return connection in self._of_proxies
 
     def remove(self, connection: C) -> bool:
         """Remove a connection that has ended, so that it no longer counts against any limit.
@@ -120,6 +130,7 @@ class Admission(Generic[C]):
             return False
         del self._open[connection]
         self._displace(connection)
+        self._of_proxies.discard(connection)
         if not self._open:
             self._all_gone.unpark_all()
         return True
@@ -134,7 +145,7 @@ class Admission(Generic[C]):
             return self._refused("the server is going away")
         if connection not in self._without_room:
             return None
-        full = self._full(connection.address)
+        full = self._full(self._counted(connection))
         if full is None:  # another connection has ended meanwhile
             del self._without_room[connection]
             self._give_room(connection)
@@ -148,7 +159,7 @@ class Admission(Generic[C]):
         Do nothing if the connection was removed already.
         """
         if connection in self._open:
-            self._silent.add(connection)
+            self._silent.add(connection, self._counted(connection))
 
     @contextmanager
     def lingering(self, connection: C) -> Generator[None]:
@@ -184,11 +195,12 @@ class Admission(Generic[C]):
     def _place(self, connection: C) -> None:
         """Give room to a silent connection. If there is none, keep the connection without room, for a short time."""
         self._without_room[connection] = None  # it counts against no limit, while room is made for it
-        self._make_room(connection.address)
-        if self._full(connection.address) is None:
+        address = self._counted(connection)
+        self._make_room(address)
+        if self._full(address) is None:
             del self._without_room[connection]
             self._give_room(connection)
-            self._silent.add(connection)
+            self._silent.add(connection, address)
         elif len(self._without_room) > MAX_WITHOUT_ROOM:
             self._drop(next(iter(self._without_room)))
 
@@ -198,18 +210,21 @@ class Admission(Generic[C]):
         if connection in self._without_room:
             del self._without_room[connection]
         else:
-            self._take_room(connection.address)
+            self._take_room(self._counted(connection))
 
-    def _full(self, address: str) -> Reason | None:
+    def _counted(self, connection: C) -> str | None:
+        """Return the name under which the address of a connection is counted. Return None if it is not counted."""
+        return None if connection in self._of_proxies else counted_as(connection.address)
+
+    def _full(self, address: str | None) -> Reason | None:
         """Return the limit that leaves no room for a new connection from ``address``. Return None if there is room."""
-        count, most = self._by_address.get(address, 0), self._settings.max_connections_per_address
-        if count >= most and not self._proxies.trusts(address):
+        if address is not None and self._by_address.get(address, 0) >= self._settings.max_connections_per_address:
             return Reason.ADDRESS_FULL
         if len(self._open) - len(self._without_room) >= self._settings.max_connections:
             return Reason.SERVER_FULL
         return None
 
-    def _make_room(self, address: str) -> None:
+    def _make_room(self, address: str | None) -> None:
         """Drop the oldest connections without a request, until there is room for a new connection from ``address``.
 
         Stop if no such connection is left.
@@ -221,9 +236,12 @@ class Admission(Generic[C]):
             self._drop(oldest)
 
     def _give_room(self, connection: C) -> None:
-        self._by_address[connection.address] = self._by_address.get(connection.address, 0) + 1
+        if (address := self._counted(connection)) is not None:
+            self._by_address[address] = self._by_address.get(address, 0) + 1
 
-    def _take_room(self, address: str) -> None:
+    def _take_room(self, address: str | None) -> None:
+        if address is None:
+            return
         self._by_address[address] -= 1
         # No entry stays for an address without connections: there is no end to addresses.
         if not self._by_address[address]:
