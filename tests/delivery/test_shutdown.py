@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 CLIENTS = scaled(16, 500)
 RESTARTS = scaled(2, 1)
-WORK = ("paced", {"count": 8, "pause": scaled(0.05, 1.0)})
+WORK = ("paced", {"count": 8, "pause": scaled(0.05, 2.0)})
 TABS_PER_USER = 2
 APP = """
 from delivery.agents import auth_by_name, server_on
 app = server_on(
     "sqlite:log.db", auth=auth_by_name, retain_events=1_000_000, retain_bytes=1 << 34, ping_seconds=600,
+    hello_seconds=600,
     starts_per_minute=0, max_connections_per_user=1_000, max_connections_per_address=10_000,
     handshakes_per_second=100_000, handshakes_per_address_per_second=100_000, drain_seconds=DRAIN, **TLS
 )
@@ -62,8 +63,7 @@ async def test_shutdown_under_load(tmp_path: Path) -> None:
     async with server_process(tmp_path, app(SHORT)) as server, busy_tabs(server) as tabs:
         for _ in range(RESTARTS):
             async with stuck_peers(server):
-                for tab in tabs:
-                    await tab.mid_run()
+                await all_mid_run(tabs)
                 server.process.send_signal(signal.SIGTERM)
                 assert await server.wait_for_end() == 0
             await server.start()
@@ -79,8 +79,7 @@ async def test_two_signals(tmp_path: Path, pause: float) -> None:
     """
     async with server_process(tmp_path, app(LONG)) as server, busy_tabs(server) as tabs:
         async with stuck_peers(server):
-            for tab in tabs:
-                await tab.mid_run()
+            await all_mid_run(tabs)
             server.process.send_signal(signal.SIGTERM)
             with trio.move_on_after(pause):
                 await server.process.wait()
@@ -102,8 +101,7 @@ async def test_second_signal_in_a_drain(tmp_path: Path) -> None:
         async with stuck_peers(server), trio.open_nursery() as nursery:
             nursery.start_soon(member.until_goodbye, server)
             await member.begun.wait()
-            for tab in tabs:
-                await tab.mid_run()
+            await all_mid_run(tabs)
             server.process.send_signal(signal.SIGTERM)
             await member.left.wait()
             server.process.send_signal(signal.SIGTERM)
@@ -128,6 +126,13 @@ async def busy_tabs(server: ServerProcess) -> AsyncIterator[list[Tab]]:
         for first, *others in zip(*[iter(tabs)] * TABS_PER_USER, strict=True):
             await end_session(first, set().union(first.answered, *(other.answered for other in others)))
     assert set(Counter(agent_calls(server)).values()) == {1}
+
+
+async def all_mid_run(tabs: list[Tab]) -> None:
+    """Wait until each tab has had a new event, and is in the middle of a run."""
+    async with trio.open_nursery() as nursery:
+        for tab in tabs:
+            nursery.start_soon(tab.mid_run)
 
 
 async def statuses_in_log(server: ServerProcess, tabs: list[Tab]) -> set[str]:
