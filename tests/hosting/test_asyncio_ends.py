@@ -477,7 +477,7 @@ async def test_server_on_trio_alone() -> None:
     @app.agent(host="asyncio")
     async def agent(run: AsyncioRun) -> None: ...
 
-    with pytest.raises(ConfigError, match=r"agent is an asyncio agent.*transport\.hosting"):
+    with pytest.raises(ConfigError, match=r"agent is written for asyncio.*transport\.hosting"):
         async with app.running(port=0):
             pass
 

@@ -337,11 +337,15 @@ def test_forwarded_headers_are_the_web_servers() -> None:
     app = make_app(forwarded_allow=["10.0.0.0/8"], max_connections_per_address=1)
 
     async def story() -> None:
-        headers = [(b"host", b"localhost"), (b"x-forwarded-for", b"192.0.2.1")]
+        first, other = ([(b"host", b"localhost"), (b"x-forwarded-for", b"192.0.2.%d" % number)] for number in (1, 2))
         application = endpoint(app, user=lambda _: "alice")
-        async with hosted(app), welcomed(application, client=("10.0.0.7", 1), headers=headers):
-            async with welcomed(application, client=("10.0.0.7", 1), headers=headers):
-                pass
+        async with (
+            hosted(app),
+            welcomed(application, client=("10.0.0.7", 1), headers=first),
+            called(application, client=("10.0.0.7", 2), headers=other) as second,
+        ):
+            await second.until(lambda: second.sent)
+            assert second.sent[0]["status"] == 503
 
     anyio.run(story)
 

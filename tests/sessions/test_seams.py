@@ -151,4 +151,4 @@ async def test_handle_with_another_directory() -> None:
     assert (start.args, start.encoded_input, start.internal) == ({"agent": "agent"}, b'{"a":1}', True)
     assert isinstance(cancel, Command)
     assert emitted == Emit(b'{"name":"n","value":1}')
-    assert directory.checked == ["run.start", "run.cancel"]
+    assert directory.checked == ["run.start", "run.cancel", "history()"]

@@ -337,7 +337,7 @@ async def test_command_at_the_end_is_no_refusal(
     async with app.running(port=0) as server, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(greeted_in_memory(server)) for _ in range(101)]
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.drain, 0)
+            nursery.start_soon(server.drain, 5)
             await trio.testing.wait_all_tasks_blocked()
             assert (await clients[-1].command("1", "run.start", agent="wait"))["error"]["code"] == "overloaded"
             mock_clock.autojump_threshold = 0
