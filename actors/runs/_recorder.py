@@ -42,7 +42,6 @@ class RunRecorder:
     The session makes its recorder. Runs get only this object, so a run cannot reach other sessions.
     """
 
-    key: StreamKey
     stream: SessionStream
     agents: Agents
     settings: RunSettings
@@ -60,6 +59,11 @@ class RunRecorder:
     """The questions that have no answer yet, by call id (a call id identifies a question or a tool call)."""
     stopping: bool = False
     """Whether the session was asked to stop. A failure or a kill of the session does not set this."""
+
+    @property
+    def key(self) -> StreamKey:
+        """The user and the session."""
+        return self.stream.key
 
     @property
     def cancelled_as(self) -> Status:

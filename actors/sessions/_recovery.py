@@ -107,7 +107,6 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
         stream.limit_by(account.rate)
     signals = Signals(stream.cursors, settings.typing_seconds)
     return RunRecorder(
-        key,
         stream,
         services.agents,
         settings,

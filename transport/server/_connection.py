@@ -122,14 +122,15 @@ class Connection:
             await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _serve(self) -> None:
-        upgraded = False
+        # None before the upgrade. One name for both: an idle connection keeps the room of each name.
+        going: bool | None = None
         try:
             with self._life.scope:
                 headers: Mapping[str, str] | None = None
                 with within(self._context, UPGRADE_SECONDS):
                     headers = await self._wire.upgrade(self._life.nursery, self)
                 if headers is not None:
-                    upgraded = True
+                    going = True
                     going = await self._greet(headers)
                     del headers  # an idle connection holds no request
                     while going:
@@ -137,11 +138,13 @@ class Connection:
                         going = self._receive(await self._wire.receive())
         except self._wire.gone:
             return
-        if upgraded:
-            by = self._context.connections.closed_by(CLOSE_SECONDS)
-            with trio.CancelScope(deadline=by, shield=True) as self._life.scope:
-                greeted = self._delivery if self._greeted else None
-                await _say_goodbye(self._life.closing, self._wire, greeted, self._detach)
+        if going is not None:
+            with trio.CancelScope(
+                deadline=self._context.connections.closed_by(CLOSE_SECONDS), shield=True
+            ) as self._life.scope:
+                await _say_goodbye(
+                    self._life.closing, self._wire, self._delivery if self._greeted else None, self._detach
+                )
 
     # The greeting
 
