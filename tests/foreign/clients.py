@@ -219,12 +219,16 @@ class OfAiohttp:
         self._loop.run(self._session.close())
 
     def ended(self) -> tuple[int, str]:
+        seen: int | None = None
         while not self._raw.closed:
             message = self._loop.run(self._raw.receive())
-            self._reason = message.extra or "" if message.type is aiohttp.WSMsgType.CLOSE else self._reason
+            if message.type is aiohttp.WSMsgType.CLOSE:
+                # Of the close frame: aiohttp's `close_code` is 1006 if the server has gone before aiohttp's answer.
+                seen, self._reason = message.data, message.extra or ""
         self._loop.run(self._session.close())
-        assert self._raw.close_code is not None
-        return self._raw.close_code, self._reason
+        code = self._raw.close_code if seen is None else seen
+        assert code is not None
+        return code, self._reason
 
 
 class Aiohttp:
