@@ -5,7 +5,7 @@ from actors.eventlog import StreamWalk
 from actors.events import MAX_SEQ
 from actors.events.encoding import MAX_DEPTH, encode, too_deep
 from actors.loop.trio_internals import INTERRUPT_HANDLER, cancel_with_force
-from actors.runs._agents import AgentHost, require_host
+from actors.runs._agents import AgentHost, needs_asyncio, require_host
 from actors.sessions import Attach, Attachment, Command, CommandReply, Cursor, Listener
 from actors.sessions._hooks import Hook
 from actors.streams._cursor import SessionEnding
@@ -29,6 +29,7 @@ __all__ = [
     "SubscriptionEnd",
     "cancel_with_force",
     "encode",
+    "needs_asyncio",
     "number_from",
     "require_host",
     "too_deep",

@@ -204,3 +204,9 @@ def _on_loops(test: Test, runners: dict[str, Callable[[Test], None]]) -> Callabl
         setattr(run, name, value)
     result: Callable[..., None] = run
     return result
+
+
+def run_on_asyncio(test: Callable[[], Awaitable[None]]) -> None:
+    """Run a test on asyncio in virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(test())  # type: ignore[arg-type]  # each test is an async function

@@ -19,6 +19,7 @@ from actors import (
     redact_keys,
 )
 from actors.failures import shown
+from actors.spi import needs_asyncio
 from transport._app_hooks import AppHooks
 from transport._app_sessions import AppAsyncioSessions
 from transport._loopback import is_loopback
@@ -246,10 +247,7 @@ class Greenroom(AppHooks):
     ) -> AsyncGenerator[Server]:
         names = (*self._agents.on_asyncio(), *(hook.name for hook in self._hooks if hook.host == "asyncio"))
         if names and place.asyncio is None:
-            raise ConfigError(
-                f"{names[0]} is written for asyncio, and this server runs on trio alone: host the app in an asyncio "
-                "server, by transport.hosting"
-            )
+            raise needs_asyncio(names[0])
         log = log or self.log
         redact = _redaction(self._redact, self.settings)
         engine = open_log(log) if isinstance(log, str) else log

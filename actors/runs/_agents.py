@@ -127,6 +127,14 @@ def require_host(host: object, name: str) -> None:
         raise ConfigError(f"{name} must be 'trio' or 'asyncio', not {shown(host)}")
 
 
+def needs_asyncio(name: str) -> ConfigError:
+    """Return the error of a function that is written for asyncio, in a server that runs on trio alone."""
+    return ConfigError(
+        f"{name} is written for asyncio, and this server runs on trio alone: host the app in an asyncio server by "
+        "transport.hosting, or write the function for trio"
+    )
+
+
 class Agents:
     """The registry of agents. Each agent has a unique name. An agent can be found by its name or by its function."""
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import trio
 
-from actors.errors import ConfigError
 from actors.events.types import Status
 from actors.loop.asyncio_host import AsyncioCancelled
 from actors.loop.threads import wrong_place
+from actors.runs._agents import needs_asyncio
 from actors.runs._asyncio_scope import AsyncioRunScope
 from actors.runs._asyncio_tools import AsyncioToolCall
 from actors.runs._emits import string_of
@@ -66,10 +66,7 @@ class AsyncioRun(Run):
     def _host(self) -> AsyncioHost:
         host = self._recorder.host
         if host is None:
-            raise ConfigError(
-                f"agent {self.agent} is an asyncio agent, and this server runs on trio alone: host it in an asyncio "
-                "server by transport.hosting, or register an agent that is written for trio"
-            )
+            raise needs_asyncio(self.agent)
         return host
 
     async def await_in_asyncio(self, function: Callable[..., Awaitable[T]], *arguments: object) -> T:

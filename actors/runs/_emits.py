@@ -41,8 +41,8 @@ class EmittingRun(RunNode):
 
     async def thinking(self, text: str) -> None:
         """Emit ``agent_thinking``, with a piece of the agent's thoughts."""
-        # Written out here and in output(), which saves two calls an event. encode_text() finds what is wrong with a
-        # text, and says so.
+        # Written out here and in output(), which saves two calls an event. encode_text() refuses a text that is
+        # no string, too large or not Unicode, and says which.
         if self.closed:
             self._require_open()
         head = self._envelopes.get("agent_thinking") or self._envelope("agent_thinking", TEXT_BEGIN)

@@ -57,7 +57,7 @@ class OpenCall:
         """Report that the tool has failed. Emit ``tool_completed`` with the status ``error``. Never wait.
 
         Args:
-            error: The exception that the tool raised, or a text that says what is wrong. An exception by which the
+            error: The exception that the tool raised, or a text with the fault. An exception by which the
                 event loop cancels a task ends the call as ``cancelled``.
 
         Raises:

@@ -11,34 +11,26 @@ import gc
 import itertools
 import json
 import logging
-import os
-import socket
-import sys
 import tracemalloc
-from collections import Counter
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 import trio.testing
-import trio_websocket
-import wsproto
+from attacks.attacker import PATIENCE, Attacker, Got
+from attacks.meter import Errors, Held, Meter, metered
 from protocol.agents import make_app
-from protocol.raw import told
 from protocol.wire import greeted_in_memory
 
-import actors
-import transport
 from transport.http._server import PageServer, serve_http
 from transport.http.pages import pages
 from transport.protocol.health import Health
 from transport.server.listening import listen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
-    from types import FrameType
+    from collections.abc import AsyncIterator, Callable, Collection
 
+    from attacks.attacker import Attack
     from protocol.wire import Client
 
     from actors import EventLog
@@ -50,8 +42,6 @@ CALLS = 2_000
 """Maximum number of function calls of the server in one turn of one task: about a millisecond."""
 PACE = 20
 """Number of turns from an event of the neighbour to its next command. They must be turns of others."""
-PATIENCE = 600.0
-"""Virtual time in seconds after which an attacker counts as connected for ever."""
 SPARE_BYTES = 20 * 1024
 """Memory that the server may hold beyond the baseline after an attack, such as larger tables.
 
@@ -61,166 +51,6 @@ ATTACKERS = 3
 """Number of attackers at once, unless a test has a reason for another number."""
 NEWCOMER = "127.0.0.9"
 """The address of the client that comes after an attack. The attackers have another one."""
-
-_PARTS = (actors, transport, trio_websocket, wsproto)
-_NAMES = tuple(module.__name__ for module in _PARTS)
-_FOLDERS = tuple(str(module.__file__).removesuffix("__init__.py") for module in _PARTS)
-_STORED = ("streams", "eventlog", "sessions/_command")
-"""Rooms of events and remembered commands. Their number is limited elsewhere, and differs from attack to attack."""
-_STORED_FILES = tuple(f"{_FOLDERS[0]}{room}" for room in _STORED)
-# A count of refusals is kept for a minute: one for each reason, whatever the number of attackers.
-_STORED_NAMES = (
-    *(f"{_NAMES[0]}.{room.replace('/', '.')}" for room in _STORED),
-    "transport.server._refusals._Count",
-)
-
-HEAD = (
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-)
-"""The head of a request for a WebSocket, without the empty line at its end."""
-
-
-@attrs.frozen
-class Got:
-    """Everything that an attacker got from the server, until the server ended the connection."""
-
-    status: int = 0
-    """Status of the HTTP answer. 0 if there was none."""
-    code: int = 0
-    """Code of the close frame. 0 if there was none."""
-    frames: tuple[dict[str, Any], ...] = attrs.field(default=(), eq=False)
-    body: bytes = attrs.field(default=b"", eq=False)
-    """Bytes after the head of the HTTP answer."""
-
-    @classmethod
-    def read(cls, data: bytes) -> Got:
-        """Read the bytes. A frame that breaks off must be the last one, and nothing may follow a close frame."""
-        head, _, rest = data.partition(b"\r\n\r\n")
-        status = int(head.split(b" ")[1]) if head else 0
-        frames: list[dict[str, Any]] = []
-        body, code = rest, 0
-        while status == 101 and len(rest) >= 2:
-            assert not code, "a frame follows the close frame"
-            size, start = rest[1], 2
-            if size >= 126:
-                start = 4 if size == 126 else 10
-                size = int.from_bytes(rest[2:start], "big")
-            if len(rest) < start + size:
-                break
-            opcode, payload, rest = rest[0] & 15, rest[start : start + size], rest[start + size :]
-            if opcode == 1:
-                frames.append(json.loads(payload))
-            elif opcode == 8:
-                code = int.from_bytes(payload[:2], "big")
-        return cls(status, code, tuple(frames), b"" if status == 101 else body)
-
-
-class Attacker:
-    """A client that sends any bytes, on a real socket."""
-
-    def __init__(self, stream: trio.SocketStream, number: int) -> None:
-        self.stream = stream
-        self.number = number
-        """Number of this attacker among those that attack together, from 0."""
-        self.received = b""
-        self.left = False
-
-    async def send(self, data: bytes) -> bool:
-        """Send bytes. Return False if the server has ended the connection."""
-        with suppress(trio.BrokenResourceError):
-            await self.stream.send_all(data)
-            return True
-        return False
-
-    async def read(self, until: bytes = b"\0no such bytes\0") -> None:
-        """Read until these bytes have come, or until the server ends the connection."""
-        with suppress(trio.BrokenResourceError), trio.fail_after(PATIENCE):
-            while until not in self.received and (data := await self.stream.receive_some()):
-                self.received += data
-
-    async def upgrade(self, *headers: bytes) -> None:
-        """Open the WebSocket."""
-        await self.send(HEAD + b"".join(header + b"\r\n" for header in headers) + b"\r\n")
-        await self.read(b"\r\n\r\n")
-
-    async def hello(self, session: str = "attacked", **fields: Any) -> None:
-        """Open the WebSocket, say hello, and wait for the welcome."""
-        await self.upgrade()
-        await self.tell("hello", session=session, **fields)
-        await self.read(b'"type":"welcome"')
-
-    async def tell(self, type_: str, **fields: Any) -> bool:
-        """Send a frame of the protocol."""
-        return await self.send(told(type_, **fields))
-
-    def reset(self) -> None:
-        """Leave with RST: the kernel sends no more bytes, and no FIN."""
-        self.left = True
-        self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        self.stream.socket.close()
-
-    async def leave(self) -> None:
-        """Leave with FIN, without a close frame."""
-        self.left = True
-        await self.stream.aclose()
-
-
-Attack: TypeAlias = "Callable[[Attacker], Awaitable[object]]"
-"""What one attacker does. Afterwards it reads until the server ends the connection, unless it has left."""
-
-
-class Meter(trio.abc.Instrument):
-    """A trio instrument that counts the turns of the event loop, and the server's calls in one turn of one task."""
-
-    def __init__(self) -> None:
-        self.turns = self.calls = self.most_calls = self._before = 0
-        self._waiting: tuple[int, trio.lowlevel.Task] | None = None
-
-    def after_io_wait(self, timeout: float) -> None:
-        self.turns += 1
-        if self._waiting is not None and self.turns >= self._waiting[0]:
-            self.wake()
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._before = self.calls
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.most_calls = max(self.most_calls, self.calls - self._before)
-
-    def note(self, frame: FrameType, event: str, arg: Any) -> None:
-        """Count a call of the server's code. This is the function of a profiler."""
-        if (event == "call" or event == "c_call") and frame.f_code.co_filename.startswith(_FOLDERS):  # noqa: PLR1714 - faster, and called for each call
-            self.calls += 1
-
-    async def pass_turns(self, number: int) -> None:
-        """Wait until the loop has taken so many turns, or until :meth:`wake`. The wait itself causes no turn."""
-
-        def forget(_: Any) -> trio.lowlevel.Abort:
-            self._waiting = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._waiting = (self.turns + number, trio.lowlevel.current_task())
-        await trio.lowlevel.wait_task_rescheduled(forget)
-
-    def wake(self) -> None:
-        """End the wait of the task in :meth:`pass_turns`."""
-        if self._waiting is not None:
-            trio.lowlevel.reschedule(self._waiting[1])
-            self._waiting = None
-
-
-@contextmanager
-def metered() -> Iterator[Meter]:
-    """Count turns and calls inside the block."""
-    meter = Meter()
-    trio.lowlevel.add_instrument(meter)
-    sys.setprofile(meter.note)
-    try:
-        yield meter
-    finally:
-        sys.setprofile(None)
-        trio.lowlevel.remove_instrument(meter)
 
 
 class Neighbour:
@@ -257,43 +87,6 @@ class Neighbour:
             if attacked():
                 await meter.pass_turns(PACE)
         return waits
-
-
-@attrs.frozen
-class Held:
-    """The resources of this process."""
-
-    tasks: int
-    files: int
-    objects: Counter[str]
-    """Number of the server's objects, by class."""
-    memory: int
-    """Number of bytes that the server's code and the WebSocket library asked for. What it has stored is not counted."""
-
-    @classmethod
-    def now(cls) -> Held:
-        gc.collect()
-        traces = tracemalloc.take_snapshot().traces
-        names = (f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
-        places = ((each.size, each.traceback[0].filename) for each in traces)
-        return cls(
-            trio.lowlevel.current_statistics().tasks_living,
-            len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - names are enough
-            Counter(name for name in names if name.startswith(_NAMES) and not name.startswith(_STORED_NAMES)),
-            sum(size for size, place in places if place.startswith(_FOLDERS) and not place.startswith(_STORED_FILES)),
-        )
-
-
-class Errors(logging.Handler):
-    """The lines of the log that are errors, or have a traceback."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.ERROR or record.exc_info:
-            self.lines.append(record.getMessage())
 
 
 class Arena:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from _scale import scaled
-from attacks.arena import ATTACKERS, Attacker, Got, arena
+from attacks.arena import ATTACKERS, arena
+from attacks.attacker import Attacker, Got
 from protocol.raw import CONTINUATION, PING, PONG, TEXT, announced, fragmented, frame, told
 
 FRAMES = 2_000

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
-from attacks.arena import Attacker, Got, arena
+from attacks.arena import arena
+from attacks.attacker import Attacker, Got
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from protocol.agents import auth_by_name

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attacks.arena import Attacker, Got, arena
+from attacks.arena import arena
+from attacks.attacker import Attacker, Got
 from protocol.raw import TEXT, frame, told
 
 if TYPE_CHECKING:

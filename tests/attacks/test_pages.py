@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import trio
 from _scale import scaled
-from attacks.arena import ATTACKERS, Attacker, Got, arena
+from attacks.arena import ATTACKERS, arena
+from attacks.attacker import Attacker, Got
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

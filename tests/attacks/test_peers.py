@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from _scale import scaled
-from attacks.arena import ATTACKERS, HEAD, Attacker, Got, arena
+from attacks.arena import ATTACKERS, arena
+from attacks.attacker import HEAD, Attacker, Got
 from protocol.raw import PING, PONG, TEXT, announced, frame, told
 from protocol.wire import wait_for_connections
 

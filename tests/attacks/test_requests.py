@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from attacks.arena import ATTACKERS, HEAD, Attacker, Got, arena
+from attacks.arena import ATTACKERS, arena
+from attacks.attacker import HEAD, Attacker, Got
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -11,40 +10,21 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 import trio
-import wsproto
-import wsproto.events
 from _both_loops import (
-    VirtualLoop,
-    client_of_this_loop,
-    jump,
-    on_asyncio_loops,
     on_both_loops,
-    on_real_loops,
-    serving,
+    run_on_asyncio,
     settle,
 )
 from _raw_peers import RawStream, raw_peers
 from _scripted_server import Peer, ScriptedServer, scripted
-from _tls import Authority
 from client.scripts import stay_connected, take_items
-from client.test_client_against_server import make_app, until_completed
-from client.test_odd_answers import WELCOME, frame, upgrade_answer
 
-from actors import AgentOutput
 from transport.client import connect as connect_on_trio
-from transport.client._asyncio_loop import AsyncioLot, AsyncioScope
 from transport.client.asyncio import Client, connect
 from transport.errors import ClientClosed, TokenUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-
-def on_asyncio(test: Callable[[], Awaitable[None]]) -> None:
-    """Run a test on asyncio in virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(test())  # type: ignore[arg-type]  # each test is an async function
+    from collections.abc import Callable
 
 
 # --- the right loop ---------------------------------------------------------------------------------------------------
@@ -170,7 +150,7 @@ def test_timeout_of_asyncio() -> None:
             assert client.statistics().commands == 0
             assert await take_items(events, 1) == [1]
 
-    on_asyncio(main)
+    run_on_asyncio(main)
 
 
 def test_cancelled_task_closes_its_client() -> None:
@@ -196,7 +176,7 @@ def test_cancelled_task_closes_its_client() -> None:
             await settle()
         assert ends == [1006]
 
-    on_asyncio(main)
+    run_on_asyncio(main)
 
 
 @pytest.mark.parametrize("cancel", [False, True])
@@ -230,7 +210,7 @@ def test_socket_is_closed_with_the_block(cancel: bool) -> None:
             assert task.cancelled() is cancel
             assert cancel or task.exception() is None
 
-    on_asyncio(main)
+    run_on_asyncio(main)
 
 
 def test_unusable_socket(caplog: pytest.LogCaptureFixture) -> None:
@@ -247,7 +227,7 @@ def test_unusable_socket(caplog: pytest.LogCaptureFixture) -> None:
             await anyio.sleep(5)
             assert client.statistics().failures == len(opened) > 1
 
-    on_asyncio(main)
+    run_on_asyncio(main)
     assert {each.fileno() for each in opened} == {-1}
     assert "failed in code" in caplog.text
 
@@ -279,7 +259,7 @@ def test_cancelled_while_not_connected(phase: str) -> None:
                 await task
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    on_asyncio(main)
+    run_on_asyncio(main)
 
 
 def test_leaving_ends_the_calls_of_other_tasks() -> None:
@@ -298,7 +278,7 @@ def test_leaving_ends_the_calls_of_other_tasks() -> None:
     async def take_all(client: Client) -> list[Any]:
         return [event async for event in client.events()]
 
-    on_asyncio(main)
+    run_on_asyncio(main)
 
 
 async def wait_for_a_cancelled_task(*_: object) -> Any:
@@ -317,7 +297,7 @@ def test_cancelled_error_of_the_token_callable() -> None:
             with anyio.fail_after(1), pytest.raises(TokenUnavailable, match="a task that was cancelled"):
                 await anext(client.events())
 
-    on_asyncio(main)
+    run_on_asyncio(main)
 
 
 def test_cancelled_error_of_open_socket() -> None:
@@ -330,208 +310,4 @@ def test_cancelled_error_of_open_socket() -> None:
                     break
             assert "a task that was cancelled" in client.last_failure
 
-    on_asyncio(main)
-
-
-def scope_of(deadline: float = math.inf) -> AsyncioScope:
-    """Return a scope of the running loop."""
-    return AsyncioScope(asyncio.get_running_loop(), deadline)
-
-
-def test_later_deadline_does_not_undo_a_cancel() -> None:
-    """A scope that was cancelled ends, even if its deadline moves before the cancellation takes effect."""
-
-    async def main() -> None:
-        async with scope_of(5) as scope:
-            scope.cancel()
-            scope.deadline = 100
-            await anyio.sleep_forever()
-        assert asyncio.get_running_loop().time() == 0
-        scope = scope_of()
-        scope.cancel()
-        async with scope:
-            await anyio.sleep_forever()
-        scope.cancel()  # after the block, this does nothing
-        async with scope_of() as moved:
-            moved.deadline = 7
-            await anyio.sleep_forever()
-        assert asyncio.get_running_loop().time() == 7
-        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]  # this is a task
-
-    on_asyncio(main)
-
-
-def test_scope_ends_for_its_own_reasons_only() -> None:
-    """A cancellation from outside and a TimeoutError of the block pass through a scope, even one that has expired."""
-
-    async def wait(scope: AsyncioScope) -> None:
-        async with scope:
-            await anyio.sleep_forever()
-
-    async def main() -> None:
-        for cancel_both in (False, True):
-            scope = scope_of()
-            task = asyncio.create_task(wait(scope))
-            await settle()
-            task.cancel()
-            if cancel_both:
-                scope.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        with pytest.raises(TimeoutError, match="mine"):
-            async with scope_of(5):
-                raise TimeoutError("mine")
-
-    on_asyncio(main)
-
-
-def test_cancel_of_a_scope_that_expires() -> None:
-    """If another task cancels a scope that has just expired, nothing happens: the block ends once."""
-    faults: list[Any] = []
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: faults.append(context))
-        scope = scope_of(5)
-        task = asyncio.create_task(wait(scope))
-        await settle()
-        loop.call_at(6, scope.cancel)
-        jump(10)
-        await task
-
-    async def wait(scope: AsyncioScope) -> None:
-        async with scope:
-            await anyio.sleep_forever()
-
-    on_asyncio(main)
-    assert faults == []
-
-
-def test_parked_task_that_is_cancelled() -> None:
-    """A task that is cancelled while it is parked leaves the lot, also if it is woken at the same moment."""
-
-    async def main() -> None:
-        lot = AsyncioLot(asyncio.get_running_loop())
-        for wake_too in (False, True):
-            task, other = asyncio.create_task(lot.park()), asyncio.create_task(lot.park())
-            await settle()
-            assert len(lot) == 2
-            task.cancel()
-            if wake_too:
-                lot.unpark_all()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert len(lot) == (0 if wake_too else 1)
-            lot.unpark_all()
-            await other
-
-    on_asyncio(main)
-
-
-# --- peers ------------------------------------------------------------------------------------------------------------
-
-
-def test_server_that_stops_reading() -> None:
-    """If the server stops reading, the calls wait, and the client's block ends at once: no close frame fits."""
-
-    async def stops(stream: RawStream) -> None:
-        await stream.send_all(upgrade_answer(await stream.receive_some()) + frame(WELCOME))
-        await anyio.sleep_forever()
-
-    async def main() -> None:
-        async with raw_peers(stops) as options:
-            async with connect("ws://memory", "s1", **options) as client:
-                calls = [asyncio.create_task(client.send("x" * 60_000)) for _ in range(20)]
-                await settle()
-                assert client.statistics().commands == 20
-                start = asyncio.get_running_loop().time()
-            assert asyncio.get_running_loop().time() == start
-            ends = await asyncio.gather(*calls, return_exceptions=True)
-            assert {type(end) for end in ends} == {ClientClosed}
-
-    on_asyncio(main)
-
-
-def test_close_behind_many_pongs() -> None:
-    """If the server sends pings but reads nothing, the client's block ends after 2 s: the close frame waits."""
-
-    async def pings(stream: RawStream) -> None:
-        await stream.send_all(upgrade_answer(await stream.receive_some()) + frame(WELCOME))
-        assert await stream.receive_some()  # the hello
-        for _ in range(100):
-            await stream.send_all(frame(b"x" * 125, 0x89) * 100)
-        await anyio.sleep_forever()
-
-    async def main() -> None:
-        async with raw_peers(pings) as options:
-            async with connect("ws://memory", "s1", **options):
-                await settle()
-                start = asyncio.get_running_loop().time()
-            assert asyncio.get_running_loop().time() == start + 2
-
-    on_asyncio(main)
-
-
-def test_many_messages_wait_in_the_network() -> None:
-    """While the application takes no events, the client stops reading: the server cannot send more."""
-    sent = 0
-
-    async def flood(stream: RawStream) -> None:
-        nonlocal sent
-        protocol = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
-        protocol.receive_data(await stream.receive_some())
-        await stream.send_all(protocol.send(wsproto.events.AcceptConnection()) + frame(WELCOME))
-        text = "x" * 8_000
-        for seq in range(1, 1001):
-            event = f'{{"seq":{seq},"ts":1,"type":"user_message","data":{{"text":"{text}"}}}}'
-            await stream.send_all(frame(f'{{"type":"events","events":[{event}]}}'.encode()))
-            sent = seq
-
-    async def main() -> None:
-        async with raw_peers(flood) as options:
-            async with connect("ws://memory", "s1", buffer_events=10, patience=1000, **options) as client:
-                await settle()
-                assert client.statistics().waiting == 10
-                assert sent < 200
-                assert await take_items(client.events(), 500) == list(range(1, 501))
-
-    on_asyncio(main)
-
-
-# --- real servers -----------------------------------------------------------------------------------------------------
-
-
-@on_real_loops
-async def test_tls_with_an_own_authority(tmp_path: Path) -> None:
-    """A client with an ``ssl_context`` trusts the authority in it. Without it, the attempt fails and says why."""
-    authority = Authority(tmp_path)
-    async with serving(make_app(settings=authority.issue()), port=0) as url:
-        assert url.startswith("wss:")
-        async with client_of_this_loop(url, "s1", ssl_context=authority.trusting()) as client:
-            await client.start("echo", "a")
-            assert any(isinstance(event, AgentOutput) for event in await until_completed(client.events()))
-        async with client_of_this_loop(url, "s1") as client:
-            async for _ in client.states():
-                if client.last_failure:
-                    break
-            assert client.last_failure.startswith("1006: cannot connect: ")
-            assert "certificate verify failed" in client.last_failure
-
-
-@on_asyncio_loops
-async def test_several_clients_in_one_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several clients in one loop follow their own sessions. Proxies in the environment do not count."""
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-
-    async def follow(url: str, session: str) -> list[str]:
-        async with connect(url, session) as client:
-            await client.start("echo", f"{session} and more")
-            seen = await until_completed(client.events())
-            return [event.text for event in seen if isinstance(event, AgentOutput)]
-
-    async with serving(make_app(), port=0) as url:
-        by_name = url.replace("127.0.0.1", "localhost")
-        names = [f"s{number}" for number in range(8)]
-        texts = await asyncio.gather(*(follow(by_name, name) for name in names))
-    assert texts == [[name, "and", "more"] for name in names]
+    run_on_asyncio(main)

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def connect(  # noqa: PLR0913  each has a default that is right for nearly everybody
+async def connect(  # noqa: PLR0913  each has a default, and few programs set any
     url: str,
     session: str,
     token: Token = None,

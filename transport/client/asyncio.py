@@ -44,7 +44,7 @@ __all__ = ["Client", "QueuedStart", "Reset", "connect"]
 
 
 @asynccontextmanager
-async def connect(  # noqa: PLR0913  each has a default that is right for nearly everybody
+async def connect(  # noqa: PLR0913  each has a default, and few programs set any
     url: str,
     session: str,
     token: Token = None,
