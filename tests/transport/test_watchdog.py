@@ -109,6 +109,15 @@ async def test_thread_ends_with_the_watchdog() -> None:
     assert threading.active_count() == before
 
 
+async def test_question_after_the_stop() -> None:
+    """If the watchdog is stopped just before it asks the loop, its thread ends without a wait or a warning."""
+    watchdog = Watchdog(loop_time(), LIMIT)
+    watchdog.stop()
+    asked: list[object] = []
+    watchdog.ask(asked.append, lambda: pytest.fail("the loop counts as blocked"))
+    assert asked == []
+
+
 PROGRAM = """
 import logging, time, trio
 from actors import AgentCompleted

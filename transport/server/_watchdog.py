@@ -61,9 +61,13 @@ class Watchdog:
             try:
                 await trio.sleep_forever()
             finally:
-                self._stop.set()
-                self._answered.set()
+                self.stop()
                 thread.join(_JOIN_SECONDS)
+
+    def stop(self) -> None:
+        """End the thread, also while it waits for an answer."""
+        self._stop.set()
+        self._answered.set()
 
     def answer(self) -> None:
         """Record that the event loop still runs.
@@ -88,6 +92,8 @@ class Watchdog:
             look: Returns the name and the stack of the code that blocks the event loop, as :func:`look_at`.
         """
         self._answered.clear()
+        if self._stop.is_set():  # the clear() may have undone the wake-up of stop()
+            return
         call_soon(self.answer)
         if self._answered.wait(self._seconds):
             return
