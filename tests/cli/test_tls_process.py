@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from _tls import Authority
+from _tls_client import tls_client
 from cli.test_process import PATIENCE, running_command
-from websockets.sync.client import connect
-from websockets.typing import Origin, Subprotocol
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
     from pathlib import Path
-
-    from websockets.sync.client import ClientConnection
-
-SERVED = [Subprotocol("greenroom.v1")]
 
 
 def certificate_at(url: str) -> str:
@@ -32,12 +27,6 @@ def line_with(server: subprocess.Popen[str], part: str) -> str:
     """Read the lines on stderr up to one that has this part, and return that line."""
     assert server.stderr is not None
     return next(line for line in server.stderr if part in line)
-
-
-def say_hello(client: ClientConnection) -> None:
-    """Say hello and wait for the welcome."""
-    client.send('{"type":"hello","session":"s1"}')
-    assert '"welcome"' in str(client.recv(timeout=PATIENCE))
 
 
 def test_sighup(tmp_path: Path) -> None:
@@ -55,8 +44,9 @@ def test_sighup(tmp_path: Path) -> None:
         assert (ready, url[:16], pages[:18]) == ("ready", "wss://127.0.0.1:", "https://127.0.0.1:")
         with urllib.request.urlopen(f"{pages}config", context=context, timeout=PATIENCE) as answer:  # noqa: S310 - our own server
             assert url in answer.read().decode()
-        with connect(url, ssl=context, origin=Origin(pages.rstrip("/")), subprotocols=SERVED) as client:
-            say_hello(client)
+        with tls_client(url, context, pages.rstrip("/")) as client:
+            client.send('{"type":"hello","session":"s1"}')
+            assert '"welcome"' in client.receive()
             before = certificate_at(url)
             assert certificate_at(pages) == before
             authority.issue()
@@ -69,7 +59,7 @@ def test_sighup(tmp_path: Path) -> None:
             server.send_signal(signal.SIGHUP)
             assert "tls_cert" in line_with(server, "the old TLS certificate stays in use")
             assert certificate_at(url) == after
-            assert client.ping().wait(PATIENCE)
+            client.ping()
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=PATIENCE)
         assert server.returncode == 0

@@ -13,6 +13,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 import trustme
+from _tls_client import tls_client
 from fastapi import FastAPI, HTTPException, WebSocket
 from hosting.uvicorn_thread import PATIENCE, UvicornThread, ended, hear, say, trusting
 from protocol.agents import make_app
@@ -346,6 +347,9 @@ def test_tls_of_the_web_server_is_not_handed_over(tmp_path: Path) -> None:
     pem = tmp_path / "cert.pem"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(pem))
     with UvicornThread(web_application(make_app()), ssl_certfile=str(pem)).running() as server:
-        with server.greeted(scheme="wss", ssl=trusting(authority), origin=f"https://127.0.0.1:{server.port}"):
+        page, url = f"https://127.0.0.1:{server.port}", f"wss://127.0.0.1:{server.port}/ws"
+        with tls_client(url, trusting(authority), page) as client:
+            client.send('{"type":"hello","session":"s1"}')
+            assert '"welcome"' in client.receive()
             assert server.counted() == (["Protocol"], 1)
         server.until_idle()

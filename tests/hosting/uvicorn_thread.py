@@ -112,10 +112,10 @@ class UvicornThread:
         self.until(lambda: self.counted() == ([], 0))
 
     @contextmanager
-    def client(self, path: str = "/ws", scheme: str = "ws", **options: Any) -> Iterator[ClientConnection]:
+    def client(self, path: str = "/ws", **options: Any) -> Iterator[ClientConnection]:
         """Connect a client."""
         options = {"compression": None, "proxy": None, **options}
-        with connect(f"{scheme}://127.0.0.1:{self.port}{path}", **options) as client:
+        with connect(f"ws://127.0.0.1:{self.port}{path}", **options) as client:
             yield client
 
     @contextmanager

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-import websockets.sync.client
 from _tls import Authority
+from _tls_client import tls_client
 from protocol.raw import frame
 from protocol.threaded import PATIENCE
 from rfc6455.peer import UPGRADE
@@ -118,13 +118,11 @@ async def test_last_words(
     assert words.endswith(close_message(1002, words[words.rindex(b"\x88") + 4 :].decode()))
 
 
-def converse(url: str, context: ssl.SSLContext) -> tuple[str | bytes, str | None]:
+def converse(url: str, context: ssl.SSLContext) -> tuple[str, str | None]:
     """Say hello by another library. Return the answer, and the agreed version of TLS."""
-    with websockets.sync.client.connect(url, ssl=context, subprotocols=["greenroom.v1"]) as client:  # type: ignore[list-item]  # a NewType of str
+    with tls_client(url, context) as client:
         client.send('{"type":"hello","session":"s1"}')
-        answer = client.recv(timeout=20)
-        assert isinstance(client.socket, ssl.SSLSocket)
-        return answer, client.socket.version()
+        return client.receive(), client.version
 
 
 async def test_foreign_client(authority: Authority, server: Server) -> None:
