@@ -153,7 +153,7 @@ async def test_single_event_takes_one_turn(events: int, calls: float, builtins: 
     assert abs(long.sends - short.sends - events) <= around
     assert 1 <= (long.calls - short.calls) / events <= calls
     assert 1 <= (long.builtins - short.builtins) / events <= builtins
-    assert abs(long.turns["Committer"] - short.turns["Committer"] - events) <= around
+    assert abs(long.turns["LogKeeper"] - short.turns["LogKeeper"] - events) <= around
     assert long.turns["Flusher"] - short.turns["Flusher"] <= around
 
 

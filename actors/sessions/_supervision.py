@@ -46,21 +46,24 @@ class LogKeeper(Actor):
 
         If that fails, this actor fails, and the supervisor starts the actor again.
         """
-        await self._log.open()
-        try:
-            await self._revocations.load()
-        except BaseException:
-            await self._log.close()
-            raise
-        self.nursery.start_soon(self._committer.run)
+        await self.nursery.start(self._keep_open)
 
     async def stopping(self, reason: object) -> None:
-        """Commit the remaining events, notify the readers, and close the log. After a failure, only close the log."""
+        """Commit the remaining events, and notify the readers. After a failure, do nothing."""
         # After a failure the committer's task is gone, so barrier() would wait for ever.
         if not isinstance(reason, Failure):
             await self._committer.barrier()
             self._on_ending()
-        await self._log.close()
+
+    async def _keep_open(self, task_status: trio.TaskStatus[None]) -> None:
+        """Run the committer over the open log.
+
+        A task closes the log, since an actor that is cancelled from outside or stopped too late is not told so.
+        """
+        async with self._log:
+            await self._revocations.load()
+            task_status.started()
+            await self._committer.run()
 
 
 class SessionFactory(Actor):
