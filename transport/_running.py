@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -210,7 +210,10 @@ async def open_server(  # noqa: PLR0913 - the parts of a server
     allowed = (*origins, *(settings.allowed_origins or ()))
     endpoint = Endpoint(sessions, authenticate, settings, bound.listeners, allowed, certificate=certificate)
     children = [*sessions.children(), endpoint.child()]
-    async with open_system() as system:
+    async with AsyncExitStack() as stack:
+        # The keeper of the log ends them earlier, but not if it is cancelled, or its supervisor gives up.
+        stack.callback(sessions.end_readers)
+        system = await stack.enter_async_context(open_system())
         spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=children)
         supervisor = await system.supervise(spec, "greenroom")
         server = Server(bound.url(certificate), system, sessions, endpoint, place, supervisor, certificate)

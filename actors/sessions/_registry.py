@@ -123,7 +123,7 @@ class Sessions:
         settings = self.settings
         keeper = ChildSpec(
             "event-log",
-            lambda: LogKeeper(self._log, self._committer, self.revocations, self._end_readers),
+            lambda: LogKeeper(self._log, self._committer, self.revocations, self.end_readers),
             Restart.PERMANENT,
         )
         return (
@@ -160,7 +160,7 @@ class Sessions:
         """Attach a client to a session. Make the session if it does not exist. Raise the same errors as :meth:`get`."""
         return cast("Attachment", await self.ask(StreamKey(user, session), attach))
 
-    def _end_readers(self) -> None:
+    def end_readers(self) -> None:
         """End all observers and consumers, because the server ends."""
         self.observers.end()
         self.consumers.end()

@@ -30,7 +30,7 @@ With 4, the stop of an idle session comes at most a quarter of ``idle_seconds`` 
 class LogKeeper(Actor):
     """The actor that keeps the log open and commits events to it. After a restart the actor opens the log again.
 
-    ``on_ending`` is called when the server ends, before the log is closed. It must neither wait nor raise.
+    ``on_ending`` is called when the server stops in order, before the log is closed. It must neither wait nor raise.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class LogKeeper(Actor):
             self._on_ending()
 
     async def _keep_open(self, task_status: trio.TaskStatus[None]) -> None:
-        """Run the committer over the open log.
+        """Run the committer over the open log, and close the log at the end.
 
-        A task closes the log, since an actor that is cancelled from outside or stopped too late is not told so.
+        A task does this, not :meth:`stopping`: an actor that is killed or cancelled from outside is not told so.
         """
         async with self._log:
             await self._revocations.load()

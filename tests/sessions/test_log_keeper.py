@@ -44,9 +44,9 @@ class CountedLog(FaultyLog):
 
 async def serve(log: CountedLog, end: str) -> None:
     """Run a server over ``log`` until it ends in the way ``end``."""
+    sessions = Sessions(log, Agents())
     with trio.CancelScope() as scope:
         async with open_system() as system, trio.open_nursery() as nursery:
-            sessions = Sessions(log, Agents())
             await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
             handle = await sessions.get("alice", "s1")
             if end == "stuck commit":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -108,6 +109,46 @@ async def test_cancelled_block() -> None:
             scope.cancel()
             await trio.sleep_forever()
     assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("end", ["orderly", "cancelled", "failed", "gives up"])
+async def test_readers_end(end: str) -> None:
+    """Observers and consumers in tasks outside of the server end with the server, however it ends."""
+    app = make_app()
+    ended: list[str] = []
+
+    async def observe() -> None:
+        async with app.observe("agent_completed") as observer:
+            async for _ in observer:
+                raise AssertionError
+        ended.append("observer")
+
+    async def consume() -> None:
+        async with app.consume("billing", "agent_completed") as consumer:
+            async for _ in consumer:
+                raise AssertionError
+        ended.append("consumer")
+
+    async def serve_until() -> None:
+        with trio.CancelScope() as scope:
+            async with app.running(port=0) as server:
+                for reader in (observe, consume):
+                    nursery.start_soon(reader)
+                await trio.testing.wait_all_tasks_blocked()
+                match end:
+                    case "cancelled":
+                        scope.cancel()
+                    case "failed":
+                        raise ValueError
+                    case "gives up":
+                        await wear_out(server, "/greenroom/event-log")
+                        await trio.sleep_forever()
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            with suppress(ValueError, RestartLimit):
+                await serve_until()
+    assert sorted(ended) == ["consumer", "observer"]
 
 
 def test_the_one_exception() -> None:
