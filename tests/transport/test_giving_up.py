@@ -135,14 +135,13 @@ async def test_readers_end(end: str) -> None:
                 for reader in (observe, consume):
                     nursery.start_soon(reader)
                 await trio.testing.wait_all_tasks_blocked()
-                match end:
-                    case "cancelled":
-                        scope.cancel()
-                    case "failed":
-                        raise ValueError
-                    case "gives up":
-                        await wear_out(server, "/greenroom/event-log")
-                        await trio.sleep_forever()
+                if end == "cancelled":
+                    scope.cancel()
+                elif end == "failed":
+                    raise ValueError
+                elif end == "gives up":
+                    await wear_out(server, "/greenroom/event-log")
+                    await trio.sleep_forever()
 
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
