@@ -30,7 +30,7 @@ from actors.eventlog._names import StreamKey, check_names
 from actors.eventlog._positions import ConsumerPosition, ConsumerPositions, ConsumerUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 __all__ = [
@@ -80,11 +80,8 @@ class Batch:
     first: int
     lines: Sequence[bytes]
     state: bytes
-    size: int = attrs.field(init=False)
-    """The size of all lines of the batch in bytes. The size is computed once, when the batch is made."""
-
-    def __attrs_post_init__(self) -> None:
-        self.size = sum(map(len, self.lines))
+    size: int = attrs.Factory(lambda batch: sum(map(len, batch.lines)), takes_self=True)
+    """The size of all lines of the batch in bytes. The size is computed once: when the batch is made, or before."""
 
 
 @attrs.frozen
@@ -269,6 +266,14 @@ class EventLog(ConsumerPositions, ABC):
             ValueError: A batch is empty.
             KeyError: A stream does not exist.
         """
+
+    def appender(self) -> Callable[[Sequence[Batch]], None] | None:
+        """Return a function that appends as :meth:`append` does, but never waits. Return None if an append can wait.
+
+        With such a function, events are committed without a switch of tasks. A caller that has it can still use
+        :meth:`append`. This default method returns None.
+        """
+        return None
 
     @abstractmethod
     async def mark(self, key: StreamKey, state: bytes) -> None:

@@ -82,11 +82,12 @@ class Grammar:
     :meth:`apply` either accepts an event or raises :class:`~actors.GrammarError` and changes nothing.
     """
 
-    __slots__ = ("_items", "_text")
+    __slots__ = ("_items", "text")
 
     def __init__(self, items: tuple[Open, ...] = ()) -> None:
         self._items = {(item.kind, item.id): item for item in items}
-        self._text: bytes | None = None
+        self.text: bytes | None = None
+        """The last :meth:`snapshot`. None if an item was opened or closed since."""
 
     @property
     def open(self) -> tuple[Open, ...]:
@@ -166,14 +167,14 @@ class Grammar:
         As long as these items do not change, every call returns the same object.
         """
         # The same object while nothing changes: its identity shows cheaply that the state need not be written.
-        if self._text is None:
-            self._text = orjson.dumps(
+        if self.text is None:
+            self.text = orjson.dumps(
                 [
                     (item.kind, item.id, item.run_id, item.parent_run_id, item.name, item.started)
                     for item in self._items.values()
                 ]
             )
-        return self._text
+        return self.text
 
     @classmethod
     def restore(cls, snapshot: list[list[Any]]) -> Grammar:
@@ -204,7 +205,7 @@ class Grammar:
         for item in inside:
             del self._items[item.kind, item.id]
         del self._items[Kind.RUN, str(run_id)]
-        self._text = None
+        self.text = None
 
     def _open_call(self, kind: Kind, run_id: str | None, call_id: str | None, name: str, ts: int) -> None:
         self._require_run(run_id, kind)
@@ -220,7 +221,7 @@ class Grammar:
         if item is None or item.run_id != run_id:
             raise GrammarError(_CALL_RULES[kind], f"{kind} {call_id} of run {run_id} is not open")
         del self._items[kind, item.id]
-        self._text = None
+        self.text = None
 
     def _require_run(self, run_id: str | None, event: str) -> None:
         if (Kind.RUN, run_id) not in self._items:
@@ -229,7 +230,7 @@ class Grammar:
     def _put(self, item: Open) -> None:
         # A dict keeps the order of insertion, which is the order of opening.
         self._items[item.kind, item.id] = item
-        self._text = None
+        self.text = None
 
 
 def interrupted(closing: Closing, last_ts: int) -> dict[str, JSON]:

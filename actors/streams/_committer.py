@@ -67,7 +67,8 @@ class CommitterStatistics:
     waits: tuple[int, ...]
     """Histogram of the times from the first emit of a batch (a session's events in one commit) to its commit.
 
-    ``waits[i]`` is the number of batches in step ``i``. The last step has no upper end.
+    ``waits[i]`` is the number of batches in step ``i``. The last step has no upper end. Batches are counted only if the
+    log waits for something when it appends, as for a disk.
     """
     wait_step_seconds: float = WAIT_STEP_SECONDS
     """Width of a step of the histogram ``waits``, in seconds."""
@@ -76,7 +77,8 @@ class CommitterStatistics:
 class Committer:
     """The task that commits the events of all scheduled sources (streams of sessions) together.
 
-    One task runs :meth:`run`. :meth:`schedule` costs no task switch.
+    One task runs :meth:`run`. :meth:`schedule` costs no task switch. If the log appends without waiting
+    (:meth:`~actors.EventLog.appender`), a commit is a plain call. Otherwise the task waits for the log.
 
     Only committed events are delivered, so nothing has to be taken back when a commit fails. Each batch of a failed
     commit is tried once more, alone. If the batch of a source fails again, this source ends; the other sources
@@ -89,7 +91,10 @@ class Committer:
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
+        self._append_now = log.appender()
         self._scheduled: list[tuple[Source, float]] = []
+        self._taken: list[tuple[Source, Batch]] = []
+        self._taken_at: list[float] = []
         self._waits = [0] * (WAIT_STEPS + 1)
         self._wakeup = Wakeup()
         self._barriers: list[trio.Event] = []
@@ -114,7 +119,7 @@ class Committer:
         If this raises, the source is not scheduled. Agents call this at any depth of the stack, so it can raise
         ``RecursionError``.
         """
-        now = self._now()
+        now = self._now() if self._append_now is None else 0.0  # only commits that wait are timed
         # Wake first. If the append fails, the task was woken for nothing and waits again. If the append came first, the
         # task could sleep while a source is scheduled.
         if not self._scheduled:
@@ -143,9 +148,16 @@ class Committer:
                     await self._wakeup.wait()
                 if self._log.gather_seconds or len(self._scheduled) >= CROWD:
                     await self._gather()
-                scope.shield = True
-                await self._commit_scheduled()
-                scope.shield = False
+                barriers, self._barriers = self._barriers, []
+                if not self._commit_now():
+                    scope.shield = True
+                    await self._commit_waiting()
+                    scope.shield = False
+                elif self._scheduled:
+                    # A listener has emitted. If it does so at each commit, the other tasks must run nevertheless.
+                    await trio.lowlevel.checkpoint()
+                for barrier in barriers:
+                    barrier.set()
 
     async def _gather(self) -> None:
         """Wait until it is time for the next commit. Events that are emitted meanwhile are in that commit too."""
@@ -169,13 +181,12 @@ class Committer:
         for _ in range(CROWD_ROUNDS if len(self._scheduled) >= CROWD else 0):
             await trio.lowlevel.checkpoint()
 
-    async def _commit_scheduled(self) -> None:
-        """Commit the events of the scheduled sources.
+    def _commit_now(self) -> bool:
+        """Take the events of the scheduled sources, and commit the events if the log appends without waiting.
 
-        No reference to a source remains after that, so that an ended session is freed at once.
+        Return False if :meth:`_commit_waiting` must commit them.
         """
         scheduled, self._scheduled = self._scheduled, []
-        barriers, self._barriers = self._barriers, []
         taken: list[tuple[Source, Batch]] = []
         for source, _ in scheduled:
             try:
@@ -185,13 +196,30 @@ class Committer:
             else:
                 if batch is not None:
                     taken.append((source, batch))
-        if taken:
-            await self._commit(taken)
-            waits, done_at = self._waits, self._done_at
-            for _, at in scheduled:
-                waits[min(int((done_at - at) / WAIT_STEP_SECONDS), WAIT_STEPS)] += 1
-        for barrier in barriers:
-            barrier.set()
+        if not taken:
+            return True
+        if self._append_now is not None:
+            try:
+                self._append_now([batch for _, batch in taken])
+            except BaseException:  # noqa: BLE001, S110 - append() raises it again, and _commit() handles it there
+                pass
+            else:
+                self._publish(taken)
+                return True
+        self._taken = taken
+        self._taken_at = [at for _, at in scheduled] if self._append_now is None else []
+        return False
+
+    async def _commit_waiting(self) -> None:
+        """Commit the events that :meth:`_commit_now` has taken.
+
+        No reference to a source remains after that, so that an ended session is freed at once.
+        """
+        taken, self._taken = self._taken, []
+        await self._commit(taken)
+        waits, done_at = self._waits, self._done_at
+        for at in self._taken_at:
+            waits[min(int((done_at - at) / WAIT_STEP_SECONDS), WAIT_STEPS)] += 1
 
     def note_refusal(self, error: BaseException) -> None:
         """Record that the log could not be written, if ``error`` says so."""
@@ -225,6 +253,10 @@ class Committer:
             return
         finally:
             self._done_at = self._now()
+        self._publish(taken)
+
+    def _publish(self, taken: list[tuple[Source, Batch]]) -> None:
+        """Notify the sources, the watchers and the callbacks that the batches are committed. Never raises."""
         self._refused_at = None
         for source, batch in taken:
             try:

@@ -128,7 +128,10 @@ class Cursor:
         until = min(feed.committed_seq, self.position + max_events)
         if until <= self.position or self.position + 1 < feed.oldest_in_memory:
             return ()
-        lines = _within(feed.slice(self.position, until), max_bytes)
+        lines = feed.slice(self.position, until)
+        # Nearly always all of them fit, which this line finds without a loop in Python.
+        if sum(map(len, lines)) + len(lines) > max_bytes:
+            lines = _within(lines, max_bytes)
         self.position += len(lines)
         return lines
 
@@ -208,9 +211,6 @@ def _within(lines: Sequence[bytes], max_bytes: int) -> Sequence[bytes]:
 
     At least one line is returned.
     """
-    # Nearly always all of them fit, which this line finds without a loop in Python.
-    if sum(map(len, lines)) + len(lines) <= max_bytes:
-        return lines
     total = 0
     for count, text in enumerate(lines):
         total += len(text) + 1

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actors.eventlog.base import EventLog, StreamKey
+    from actors.events.grammar import Grammar, Open
     from actors.streams._cursor import Listener, SliceOfLines
     from actors.streams._extent import LogExtent
     from actors.streams._ring import Ring
@@ -51,6 +52,8 @@ class SessionFeed:
         "_extent",
         "_log",
         "_log_reads",
+        "_shown",
+        "closed_at",
         "committed_seq",
         "cursors",
         "key",
@@ -60,7 +63,10 @@ class SessionFeed:
         "slice",
     )
 
-    seq: int  # of the newest event, committed or not; the writing half sets it
+    # The writing half sets these:
+    seq: int  # of the newest event, committed or not
+    closed_at: int | None  # ms since 1970
+    _shown: Grammar  # as it was after the newest committed event
 
     def __init__(self, key: StreamKey, committed_seq: int, log: EventLog, extent: LogExtent, ring: Ring) -> None:
         self.key = key
@@ -80,6 +86,15 @@ class SessionFeed:
     def epoch(self) -> str:
         """Random id of the session's log. A log that is made again gets another id; see :class:`~actors.Position`."""
         return self._extent.epoch
+
+    @property
+    def outlived(self) -> bool:
+        """Whether the session was closed so long ago that its events and its close need not be kept."""
+        return self._extent.outlived(self.closed_at)
+
+    def open_runs(self) -> tuple[Open, ...]:
+        """Return the runs that are open according to the committed events."""
+        return self._shown.runs()
 
     def attach(self, listener: Listener, position: int) -> Cursor:
         """Attach a listener, and return its cursor, by which the events after ``position`` are read.

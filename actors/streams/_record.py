@@ -158,7 +158,7 @@ class RecordWriter:
         of the record's last change. If that ``ts`` were the ``ts`` of the newest event, the log would have to write the
         record again with each event.
         """
-        opened = grammar.snapshot()
+        opened = grammar.text or grammar.snapshot()
         # A snapshot is the same object until an item opens or closes.
         if self._content is None or self._content[0] is not opened or self._content[1] != closed_at:
             # The earlier of two times, so that no command is forgotten too early after a clock was set.

@@ -19,7 +19,7 @@ class Ring:
     because cutting is slow.
     """
 
-    __slots__ = ("_lines", "_most", "_most_bytes", "append", "base", "capacity", "room", "size")
+    __slots__ = ("_most", "_most_bytes", "append", "base", "capacity", "lines", "room", "size")
 
     def __init__(self, capacity: int, room: int, base: int) -> None:
         self.capacity = capacity
@@ -29,19 +29,20 @@ class Ring:
         self.size = 0
         """Size of the committed lines (events) in memory, in bytes."""
         # This list is changed in place and never replaced: `append` below is its method.
-        self._lines: list[bytes] = []
-        self.append = self._lines.append
+        self.lines: list[bytes] = []
+        """The lines (events) in memory, committed or not. The first line has the seq ``base``."""
+        self.append = self.lines.append
         """Function that adds a line (an encoded event) to the ring. The line must have the next seq."""
         self._most = capacity + capacity // _SLACK
         self._most_bytes = room + room // _SLACK
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self.lines)
 
     def slice(self, after: int, until: int) -> Sequence[bytes]:
         """Return the lines (events) with seq ``after + 1`` to ``until``. All of them must be in memory."""
         # The first line of the list has the seq `base`.
-        return self._lines[after + 1 - self.base : until + 1 - self.base]
+        return self.lines[after + 1 - self.base : until + 1 - self.base]
 
     def on_committed(self, until: int, size: int) -> None:
         """Record that the lines up to seq ``until`` are committed, and drop the oldest lines if memory has too many.
@@ -49,7 +50,7 @@ class Ring:
         ``size`` is the size of the newly committed lines in bytes. An uncommitted line is never dropped.
         """
         self.size += size
-        if len(self._lines) > self._most or self.size > self._most_bytes:
+        if len(self.lines) > self._most or self.size > self._most_bytes:
             self._cut(until + 1 - self.base)
 
     def _cut(self, limit: int) -> None:
@@ -57,7 +58,7 @@ class Ring:
 
         Drop at most ``limit`` lines: later lines are not committed yet.
         """
-        lines = self._lines
+        lines = self.lines
         # First by number, then by bytes: the second loop is short, since the ring is at most a quarter over its bound.
         excess = max(0, min(len(lines) - self.capacity, limit))
         size = self.size - sum(map(len, lines[:excess]))

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.eventlog.base import EventLog, Head, Retention, StreamKey
-    from actors.events.grammar import Open
     from actors.events.types import JSON
     from actors.streams._accounts import UserAccount
     from actors.streams._commit_waits import OnCommit
@@ -83,11 +82,9 @@ class SessionStream(SessionFeed):
         "_pause_at",
         "_record",
         "_scheduled",
-        "_shown",
         "_stamp",
         "_taken",
         "_window",
-        "closed_at",
         "done",
         "grammar",
         "thread",
@@ -137,11 +134,6 @@ class SessionStream(SessionFeed):
         self.thread = get_ident()
         """Id of the thread of the session's event loop. Only this thread can put events."""
 
-    @property
-    def outlived(self) -> bool:
-        """Whether the session was closed so long ago that its events and its close need not be kept."""
-        return self._extent.outlived(self.closed_at)
-
     def now(self) -> int:
         """Return the time of day in ms, but never a time before the newest event's ``ts``.
 
@@ -168,8 +160,9 @@ class SessionStream(SessionFeed):
         seq = self.seq + 1
         if at:
             self._set_ts(at)
-        elif (now := time()) >= self._next_ts:
-            self._set_ts(int(now * 1000))
+        elif (now := time()) >= self._next_ts:  # as _set_ts(), but `now` is later than `self.ts`
+            self.ts = ts = int(now * 1000)
+            self._stamp, self._next_ts = STAMP % ts, (ts + 1) / 1000
         line = LINE % (seq, self._stamp, envelope, data, end)
         pause = seq >= self._pause_at
         if pause:
@@ -259,12 +252,16 @@ class SessionStream(SessionFeed):
 
         The committer calls this.
         """
+        # No method of the ring or the record, but for the record's change: this runs for each commit of each session.
         self._scheduled = False
-        if self.seq == self._taken or self._failure is not None:
+        seq, first = self.seq, self._taken + 1
+        if seq < first or self._failure is not None:
             return None
-        first = self._taken + 1
-        batch = Batch(self.key, first, self.slice(first - 1, self.seq), self.record())
-        self._taken, self._in_batch = self.seq, self.grammar
+        ring, grammar = self.ring, self.grammar
+        lines = ring.lines[first - ring.base : seq + 1 - ring.base]
+        state = self._record.encode(self.ts, grammar, self.closed_at)
+        batch = Batch(self.key, first, lines, state, sum(map(len, lines)))
+        self._taken, self._in_batch = seq, grammar
         return batch
 
     def on_committed(self, batch: Batch) -> None:
@@ -308,12 +305,6 @@ class SessionStream(SessionFeed):
             self.on_failed(LogUnavailable("what waited for a commit of the session failed"))
         if waits is not None and not waits.pending:
             self._commit_waits = None
-
-    # Reading
-
-    def open_runs(self) -> tuple[Open, ...]:
-        """Return the runs that are open according to the committed events."""
-        return self._shown.runs()
 
 
 def has_room(stream: SessionStream) -> bool:

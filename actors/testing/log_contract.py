@@ -11,6 +11,8 @@ For pytest with pytest-trio::
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 import trio
 
@@ -18,6 +20,9 @@ from actors.errors import LogCorrupt, LogUnavailable, Trimmed
 from actors.eventlog.base import Batch, EventLog, Head, LogStatistics, Retention, StreamKey
 from actors.testing._contract_parts import ConsumerContract, RevocationContract, UserContract
 from actors.testing._tools import ALL, KEY, OTHER, TS, event_batch, event_line, filled, refused, same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = ["EventLogContract", "event_batch", "event_line"]
 
@@ -27,6 +32,10 @@ async def _check_kept(log: EventLog, count: int) -> None:
     head = await log.make(KEY)
     same((head.latest, head.size, head.oldest_ts), (10, sum(map(len, lines)), TS + 10 - count))
     same(list(await log.read(KEY, 10 - count, 99, ALL)), lines)
+
+
+async def _called(append: Callable[[Sequence[Batch]], None], batches: Sequence[Batch]) -> None:
+    append(batches)
 
 
 class EventLogContract(UserContract, RevocationContract, ConsumerContract):
@@ -68,6 +77,24 @@ class EventLogContract(UserContract, RevocationContract, ConsumerContract):
         await log.append([event_batch(OTHER, 1, 2)])
         await refused(log.append([event_batch(OTHER, 1, 2)]), LogCorrupt)
         same(list(await log.read(OTHER, 0, 9, ALL)), [event_line(1, TS), event_line(2, TS + 1)])
+
+    async def test_appender(self, log: EventLog) -> None:
+        """Check that ``appender``, if the log has one, returns a function that does the same as ``append``."""
+        if (append := log.appender()) is None:
+            return
+        for key in (KEY, OTHER):
+            await log.make(key)
+        append([event_batch(KEY, 1, 3, b"a"), event_batch(KEY, 4, 2, b"b"), event_batch(OTHER, 1, 1)])
+        before = [await log.head(key) for key in (KEY, OTHER)]
+        same([head and (head.latest, head.state) for head in before], [(5, b"b"), (1, b"")])
+        unknown = event_batch(StreamKey("x", "y"), 1, 1)
+        for wrong in (event_batch(KEY, 7, 1), Batch(KEY, 6, [event_line(7)], b""), Batch(KEY, 6, [], b""), unknown):
+            await refused(_called(append, [event_batch(OTHER, 2, 2, b"x"), wrong]), Exception)
+        same([await log.head(key) for key in (KEY, OTHER)], before)
+        await log.append([event_batch(KEY, 6, 1)])
+        same(log.statistics().events, 7)
+        await log.close()
+        await refused(_called(append, [event_batch(KEY, 7, 1)]), LogUnavailable)
 
     async def test_wrong_numbers_are_refused(self, log: EventLog) -> None:
         """Check that a batch is refused if any line in it has a wrong seq."""

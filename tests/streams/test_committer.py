@@ -14,7 +14,7 @@ from actors.streams._committer import CROWD, CROWD_ROUNDS, WAIT_STEP_SECONDS, WA
 from actors.streams._stream import SessionStream, StreamLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from trio.testing import MockClock
 
@@ -257,6 +257,77 @@ async def test_commit_of_many_sources_waits_a_few_rounds(nursery: trio.Nursery, 
             await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
         assert [count for _, count in log.commits] == [sources]
+
+
+async def test_commits_are_plain_calls_if_the_log_never_waits(nursery: trio.Nursery) -> None:
+    """If the log has an appender, its coroutine ``append`` is not used, and commits are not timed.
+
+    If the appender raises, ``append`` decides: here it has no fault.
+    """
+
+    class Refusing(MemoryLog):
+        refuses = False
+        awaited = 0
+
+        async def append(self, batches: Sequence[Batch]) -> None:
+            self.awaited += len(batches)
+            await super().append(batches)
+
+        def appender(self) -> Callable[[Sequence[Batch]], None]:
+            return self.append_or_refuse
+
+        def append_or_refuse(self, batches: Sequence[Batch]) -> None:
+            if self.refuses:
+                raise OSError("not now")
+            MemoryLog._append(self, batches)  # noqa: SLF001 - its appender
+
+    log = Refusing()
+    async with log:
+        committer = Committer(log)
+        nursery.start_soon(committer.run)
+        for log.refuses, events in ((False, 3), (True, 6), (False, 9)):
+            for number in range(3):
+                source = Numbered(number, events // 3)
+                await log.make(source.batch().key)
+                committer.schedule(source)
+            await committer.barrier()
+            assert log.statistics().events == events
+        assert (log.awaited, sum(committer.statistics().waits)) == (3, 0)
+
+
+@attrs.define(eq=False)
+class Numbered(Talker):
+    """A source whose one event has the seq ``first``."""
+
+    first: int
+
+    def batch(self) -> Batch:
+        line = b'{"seq":%d,"ts":1}' % self.first
+        return Batch(StreamKey("alice", f"s{self.number}"), self.first, [line], b"")
+
+
+def test_each_append_of_a_subclass_is_called() -> None:
+    """A subclass of the memory log that overrides ``append`` alone has no appender."""
+    assert (MemoryLog().appender() is None, InstantLog().appender()) == (False, None)
+
+
+async def test_source_that_emits_at_each_commit(nursery: trio.Nursery) -> None:
+    """If each commit causes another event, the other tasks run nevertheless."""
+
+    @attrs.define(eq=False)
+    class Endless(Numbered):
+        def on_committed(self, batch: Batch) -> None:
+            self.first += 1
+            committer.schedule(self)
+
+    async with MemoryLog() as log:
+        await log.make(StreamKey("alice", "s1"))
+        committer = Committer(log)
+        nursery.start_soon(committer.run)
+        committer.schedule(Endless(1, 1))
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
+        assert 4 <= log.statistics().events <= 20
 
 
 async def test_callbacks_after_commits(nursery: trio.Nursery) -> None:
