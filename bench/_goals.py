@@ -51,7 +51,7 @@ def paired(measured: Measured, figure: str, server: str, peer: str) -> list[tupl
     return [(ours[figure], theirs[figure]) for ours, theirs in sides if figure in ours and figure in theirs]
 
 
-MEMORY, SQLITE = "greenroom-memory", "greenroom-sqlite"
+MEMORY, SQLITE, HOSTED = "greenroom-memory", "greenroom-sqlite", "greenroom-hosted"
 _LOGS = {MEMORY: "memory", SQLITE: "sqlite"}
 
 

@@ -22,6 +22,9 @@
  * second (-1: like everybody, 0: never, into a receive buffer of 4 KB). With --alternate they do so in one of two
  * rounds only, and come back as other sessions for each.
  *
+ * With --spin it never sleeps while it measures: it asks epoll again and again. A send that wakes a sleeping receiver on the same machine is
+ * paid by the sender, and no receiver on another machine costs that. What it asks in vain is not counted as busy.
+ *
  * With --tolerant a user that is refused, closed or cut off is told as {"kind":"error", ...} and goes missing; without,
  * that is the end. Exit status 1 with one line on standard error for whatever goes wrong. Times are in µs unless a name says otherwise.
  */
@@ -72,7 +75,8 @@ static int epoll;
 static user *all;
 static uint32_t *latencies;
 static long counted, measured, stamped, room, faults, frames, live, recovered, resets, begun, done, lost, gone, retried;
-static int measuring, tolerant, cut;
+static int measuring, tolerant, cut, spin;
+static double spun; /* seconds of CPU that were spent asking in vain */
 
 static void die(const char *format, ...) {
   va_list arguments;
@@ -117,11 +121,13 @@ static int64_t now_ns(void) {
   return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-static double own_cpu(void) {
+static double cpu_clock(void) {
   struct timespec t;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
   return t.tv_sec + t.tv_nsec / 1e9;
 }
+
+static double own_cpu(void) { return cpu_clock() - spun; }
 
 static double server_cpu(void) { /* seconds, user and system, all threads; to the ns, where /proc counts in 10 ms */
   double sum = 0;
@@ -346,6 +352,18 @@ static void trickle(double seconds) {
   }
 }
 
+/* What is ready, waited for up to `wait_ms`: asleep, or awake with --spin while it measures. */
+static int wait_for(struct epoll_event *ready, int most, int wait_ms) {
+  if (!spin || !measuring) return epoll_wait(epoll, ready, most, wait_ms);
+  for (int64_t until = now_ns() + wait_ms * 1000000LL;;) {
+    double before = cpu_clock();
+    int found = epoll_wait(epoll, ready, most, 0);
+    if (found) return found;
+    spun += cpu_clock() - before;
+    if (now_ns() >= until) return 0;
+  }
+}
+
 /* Read whatever is there; the number of sockets that had something, 0 after `wait_ms` of silence. */
 static int pump(int wait_ms) {
   static int64_t trickled;
@@ -355,7 +373,7 @@ static int pump(int wait_ms) {
     trickled = now_ns();
     trickle(seconds < 1 ? seconds : 1);
   }
-  int found = epoll_wait(epoll, ready, 256, wait_ms);
+  int found = wait_for(ready, 256, wait_ms);
   for (int i = 0; i < found; i++) {
     user *u = ready[i].data.ptr;
     ssize_t got = read(u->fd, u->buffer + u->length, BUFFER - u->length);
@@ -582,7 +600,8 @@ static void read_options(int count, char **words) {
       {"host", 1, 0, 'h'},       {"input", 1, 0, 'I'},      {"tokens", 1, 0, 'T'},      {"warm", 1, 0, 'W'},
       {"window", 1, 0, 'V'},     {"apart", 1, 0, 'A'},      {"apart-events", 1, 0, 'E'}, {"apart-rate", 1, 0, 'F'},
       {"apart-bytes", 1, 0, 'B'}, {"alternate", 0, 0, 'L'}, {"tolerant", 0, 0, 't'},    {"cut", 0, 0, 'C'},
-      {"away", 1, 0, 'y'},       {"opening", 1, 0, 'o'},    {"lasting", 1, 0, 'l'},   {0, 0, 0, 0}};
+      {"away", 1, 0, 'y'},       {"opening", 1, 0, 'o'},    {"lasting", 1, 0, 'l'},
+      {"spin", 0, 0, 'S'},       {0, 0, 0, 0}};
   for (int letter; (letter = getopt_long(count, words, "", known, NULL)) != -1;) switch (letter) {
       case 'p':
         for (char *one = strtok(optarg, ","); one && ports < MAX_PIDS; one = strtok(NULL, ",")) port[ports++] = atoi(one);
@@ -608,6 +627,7 @@ static void read_options(int count, char **words) {
       case 'L': alternate = 1; break;
       case 't': tolerant = 1; break;
       case 'C': cut = 1; break;
+      case 'S': spin = 1; break;
       case 'y': away_ms = atol(optarg); break;
       case 'o': opening_at_once = atoi(optarg); break;
       case 'x': storm = atoi(optarg); break;

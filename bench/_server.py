@@ -11,6 +11,7 @@ import json
 import random
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -40,10 +41,14 @@ UNLIMITED: dict[str, object] = {
 
 @attrs.frozen
 class Job:
-    """The input of an agent: ``events`` to emit, ``rate`` a second; 0 is as fast as possible."""
+    """The input of an agent: ``events`` to emit, ``rate`` a second; 0 is as fast as possible.
+
+    ``file`` is for :func:`noted`.
+    """
 
     events: int
     rate: float
+    file: str = ""
 
 
 async def who(credentials: Credentials) -> User:
@@ -81,6 +86,21 @@ async def custom(run: Run, job: Job) -> None:
         await run.custom("progress", value)
 
 
+async def noted(run: Run, job: Job) -> None:
+    """Emit the same events as :func:`load`, and note the time of each in ``job.file`` once its emit is over.
+
+    The file outlives a killed process.
+    """
+    due = trio.current_time() + random.random() / job.rate  # noqa: S311 - as above
+    with Path(job.file).open("ab", buffering=0) as notes:  # noqa: ASYNC230 - a few bytes for the page cache
+        for _ in range(job.events):
+            await trio.sleep_until(due)
+            due += 1 / job.rate
+            stamp = time.monotonic_ns()
+            await run.output(f"{stamp}{TEXT}")
+            notes.write(f"{stamp}\n".encode())
+
+
 async def tell(server: Server) -> None:
     """Print the statistics at each SIGUSR1."""
     with trio.open_signal_receiver(signal.SIGUSR1) as signals:
@@ -112,6 +132,7 @@ def main() -> None:
     app = Greenroom(log=options.log, auth=who, settings=settings)
     app.agent(load)
     app.agent(custom)
+    app.agent(noted)
     trio.run(serve, app, options.port)
 
 

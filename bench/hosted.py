@@ -2,7 +2,8 @@
 
 Every repetition takes each server once through the same loads as ``peers.py``, each with a fresh process on one core:
 500 users at 20 events a second each, and a burst of 200 events to each of 200 users. All users check that no event is
-missing, doubled or out of order. Ratios are medians of those within each repetition.
+missing, doubled or out of order. Ratios are medians of those within each repetition. ``--scale`` changes the number of
+users, and ``--only`` the servers, for a short look.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import _running
 import _verdicts
 import attrs
 from _goals import Aim
-from _peer_loads import BURST, FIRST, PACED, WARM_SECONDS, figures
+from _peer_loads import BURST, FIRST, PACED, WARM_SECONDS, Load, figures
 from _peer_subjects import SERVERS
 from _peer_tables import Column
 from _verdicts import Goal
@@ -79,6 +80,7 @@ class Subject:
 SUBJECTS = (
     Subject(NATIVE, "**`greenroom serve`**: trio, its own port"),
     Subject("guest", "a guest of uvloop, its own port", ("--place", "own-port")),
+    Subject("guest-asyncio", "a guest of asyncio, its own port", ("--place", "own-port", "--loop", "asyncio")),
     Subject("handover", "uvicorn, uvloop, handed-over sockets", ("--place", "handover")),
     Subject("mount", "uvicorn, uvloop, through ASGI", ("--place", "mount")),
     Subject("mount-asyncio", "uvicorn, asyncio, through ASGI", ("--place", "mount", "--loop", "asyncio")),
@@ -86,6 +88,11 @@ SUBJECTS = (
         "handover-agents",
         "**agents on asyncio**, uvicorn, uvloop, handed-over sockets",
         ("--place", "handover", "--agents", "asyncio"),
+    ),
+    Subject(
+        "handover-agents-asyncio",
+        "agents on asyncio, uvicorn, asyncio, handed-over sockets",
+        ("--place", "handover", "--agents", "asyncio", "--loop", "asyncio"),
     ),
     Subject(
         "mount-agents", "agents on asyncio, uvicorn, uvloop, through ASGI", ("--place", "mount", "--agents", "asyncio")
@@ -106,16 +113,28 @@ AIMS = (
 )
 
 
-def measure(program: Path, subject: Subject, seconds: float, live: Live, said: str) -> dict[str, float]:
+@attrs.frozen
+class Extent:
+    """The extent of a measurement: ``seconds`` for each load, and the number of users beside the standard number."""
+
+    seconds: float
+    scale: float
+
+    def loads(self) -> list[Load]:
+        """Return the loads, with at least one user each."""
+        return [attrs.evolve(load, users=max(1, round(load.users * self.scale))) for load in (PACED, BURST)]
+
+
+def measure(program: Path, subject: Subject, extent: Extent, live: Live, said: str) -> dict[str, float]:
     """Return the figures of one server in one repetition. Raise SystemExit with its name if it fails."""
     found: dict[str, float] = {}
-    for load in (PACED, BURST):
+    for load in extent.loads():
         live.begin(f"{said}: {subject.name}, {load.name}")
         try:
             with subject.running() as target:
                 if load.rate:
                     _loading.run(program, attrs.evolve(FIRST, dialect=subject.dialect), target)
-                outcome = _loading.run(program, load.words(seconds, subject.dialect), target, live.tell)
+                outcome = _loading.run(program, load.words(extent.seconds, subject.dialect), target, live.tell)
         except SystemExit as failed:
             raise SystemExit(f"{subject.name}: {failed}") from None
         brought = figures(outcome.rounds[load.uncounted :]) | {"kb": outcome.connected["kb_per_user"]}
@@ -136,21 +155,26 @@ def report(measured: Measured) -> str:
 
 def main() -> None:
     """Measure all servers, or the servers that ``--only`` names."""
-    parser = _running.parser(__doc__, 3)
+    parser = _running.parser(__doc__, 5)
     parser.add_argument("--seconds", type=float, default=1, help="how long a load is measured (default: %(default)s)")
+    parser.add_argument("--scale", type=float, default=1, help="users, as a multiple of the default's %(default)s")
     parser.add_argument("--only", nargs="+", choices=[one.name for one in SUBJECTS], metavar="NAME")
     options = parser.parse_args()
+    extent = Extent(options.seconds, options.scale)
     subjects = [one for one in SUBJECTS if not options.only or one.name in options.only]
     measured: dict[str, list[dict[str, float]]] = {}
     with _generator.compiled() as program, _live.shown() as live:
         for repetition in range(options.repetitions):
             said = f"{repetition + 1} of {options.repetitions}"
             for subject in subjects:
-                found = measure(program, subject, options.seconds, live, said)
+                found = measure(program, subject, extent, live, said)
                 measured.setdefault(subject.name, []).append(found)
     packages = ", ".join(f"{name} {version(name)}" for name in ("uvicorn", "uvloop", "fastapi", "python-socketio"))
+    paced, burst = (load.users for load in extent.loads())
     parts = [
-        EXPLAINED.format(repetitions=options.repetitions, seconds=options.seconds, warm=WARM_SECONDS),
+        EXPLAINED.format(
+            repetitions=options.repetitions, seconds=options.seconds, warm=WARM_SECONDS, paced=paced, burst=burst
+        ),
         f"Versions: {packages}.",
         report(measured),
     ]
@@ -159,11 +183,12 @@ def main() -> None:
 
 EXPLAINED = """
 Medians of {repetitions} interleaved repetitions with their range, each with a fresh process on one core and all users
-in a process on another. The paced load is 500 users at 20 events/s each, measured for {seconds:g} s, from {warm:g} s
-after the last run has begun; the burst is 200 events to each of 200 users, for {seconds:g} s after a round that is
-not counted. The log is in memory. *Through ASGI* is `mount` under uvicorn, *handed-over sockets* is the same with
-`--ws transport.hosting.handover:Protocol`. Agents run on trio, or as said on asyncio, in the loop of the web server.
-FastAPI's bare WebSocket and python-socketio send messages only: they store nothing, and cannot resume.
+in a process on another. The paced load is {paced} users at 20 events/s each, measured for {seconds:g} s, from
+{warm:g} s after the last run has begun; the burst is 200 events to each of {burst} users, for {seconds:g} s after a
+round that is not counted. The log is in memory. *Through ASGI* is `mount` under uvicorn, *handed-over sockets* is the
+same with `--ws transport.hosting.handover:Protocol`. Agents run on trio, or as said on asyncio, in the loop of the web
+server. FastAPI's bare WebSocket and python-socketio send messages only: they store nothing, and cannot resume. The
+generator does not sleep while it measures, as in the section above.
 """
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import _generator
+import _kills
 import _live
 import _loading
 import _peer_tables
@@ -68,6 +69,9 @@ class Bench:
                 outcome = _loading.run(self.program, words, target, self.live.tell)
             brought = figures(outcome.rounds[load.uncounted :]) | {"kb": outcome.connected["kb_per_user"]}
             found |= {f"{load.name} {name}": value for name, value in brought.items()}
+        if server.keeps:
+            self.live.begin(f"{said}, killed")
+            found |= _kills.figures(_kills.killed(server))
         return found
 
     def _pacing(self, runtime: str, said: str) -> float:

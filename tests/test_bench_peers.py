@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import _peer_tables
 import peers
 import pytest
 from _goals import AIMS, Aim, paired
+from _kills import Client, Lost
 from _peer_loads import BURST, PACED, figures
 from _peer_subjects import FOLDER, SERVERS, Server
 from _verdicts import Goal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 AT_LEAST = Aim(Goal("rate", 2, at_least=True), "rate", "ours", "theirs")
 AT_MOST = Aim(Goal("cost", 1), "cost", "ours", "theirs")
@@ -128,7 +132,8 @@ def test_peers_are_complete() -> None:
 def test_absent_server() -> None:
     """A server that is not installed still has a line in every table, which says so."""
     text = _peer_tables.report(SERVERS, {}, {server.name: "not installed (it)" for server in SERVERS})
-    assert text.count("not installed (it)") == 2 * len(SERVERS) + sum(server.in_tail for server in SERVERS)
+    lines = [2 * (not server.stores) + server.in_tail + server.keeps for server in SERVERS]
+    assert text.count("not installed (it)") == sum(lines)
     assert text.count("not decided") == len(AIMS)
 
 
@@ -187,3 +192,31 @@ def test_arithmetic_of_the_goals() -> None:
     assert "takes 30.00 µs from memory and 50.00 through sqlite" in text
     assert "2.50 µs (20 times python-socketio), 1.43 (3.5 times ws)" in text
     assert not _peer_tables.limits({name: measured[name] for name in measured if name != "picows"})
+
+
+def test_sums_of_kills() -> None:
+    """The table of the servers that store has the sums of all kills; a server that was not killed has none."""
+    lost = {"emitted": 100.0, "lost": 2.0, "twice": 0.0, "untold": 1.0}
+    one = {f"{kind} {name}": value for kind in ("connected", "away") for name, value in lost.items()}
+    assert _peer_tables.Sums([one, one | {"away lost": 5.0}]).cells() == ["4 of 200", "7 of 200", "0", "4"]
+    assert set(_peer_tables.Sums([{"burst rate": 1.0}]).cells()) == {_peer_tables.NOTHING}
+
+
+def a_client(folder: Path, noted: list[str], got: list[str], *, told: bool = False) -> Client:
+    (folder / "noted").write_text("\n".join(noted))
+    return Client("greenroom", folder / "noted", got, told)
+
+
+@pytest.mark.parametrize(
+    ("got", "told", "lost"),
+    [
+        (["1", "2", "3"], False, Lost(3, 0, 0, 0)),
+        (["1", "3"], False, Lost(3, 1, 0, 1)),
+        (["1", "3"], True, Lost(3, 1, 0, 0)),
+        (["1", "2", "2", "3"], False, Lost(3, 0, 1, 0)),
+        (["1", "2", "3", "4"], False, Lost(3, 0, 0, 0)),  # it came, and the process was killed before it was noted
+    ],
+)
+def test_lost_events(tmp_path: Path, got: list[str], told: bool, lost: Lost) -> None:
+    """Lost are the events that the agent noted and the client did not get."""
+    assert a_client(tmp_path, ["1", "2", "3"], got, told=told).result() == lost

@@ -1,4 +1,7 @@
-"""python-socketio on uvicorn: WebSocket only, orjson, uvloop, httptools; no compression, no log."""
+"""python-socketio on uvicorn: WebSocket only, orjson, uvloop, httptools; no compression, no log.
+
+With ``--store`` its servers tell each other of events by Redis, which keeps none of them.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +34,20 @@ class Json:
 def main() -> None:
     """Serve until the process is ended."""
     options = _work.options(__doc__)
-    server = socketio.AsyncServer(async_mode="asgi", transports=["websocket"], json=Json, http_compression=False)
+    # The client of this scheme comes with the server that the benchmark starts.
+    url = options.store and options.store.replace("redis://", "valkey://")
+    manager = socketio.AsyncRedisManager(url) if url else None
+    settings = {"transports": ["websocket"], "json": Json, "http_compression": False, "client_manager": manager}
+    server = socketio.AsyncServer(async_mode="asgi", **settings)
     seqs: dict[str, int] = {}
 
     async def run(sid: str, asked: dict[str, Any]) -> None:
         async def send(event: dict[str, Any]) -> None:
             await server.emit("event", event, to=sid)
 
-        seqs[sid] = await _work.run(_work.job(asked), seqs.get(sid, 0), send)
+        job, seq = _work.job(asked), seqs.get(sid, 0)
+        async with _work.noted(job.file, send) if job.file else _work.direct(send) as sending:
+            seqs[sid] = await _work.run(job, seq, sending)
 
     def forget(sid: str, _reason: str) -> None:
         seqs.pop(sid, None)

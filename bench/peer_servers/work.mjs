@@ -1,4 +1,5 @@
 // The work of the peers on Node, the same as that of _work.py: so many events, so fast.
+import { appendFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 
@@ -15,16 +16,19 @@ export const event = (seq) => ({
 });
 
 // Send the job's events, numbered from seq + 1; the last one's number. `send` may return a promise, which is waited for.
-// The phase is drawn before the first sleep: drawn after it, those that wake late would fall in step.
-export async function run({ k, rate }, seq, send) {
+// The phase is drawn before the first sleep: drawn after it, those that wake late would fall in step. With `file` the time
+// of each event is noted there once it is sent: the file outlives a killed process.
+export async function run({ k, rate, file }, seq, send) {
   let due = performance.now() + (rate ? (Math.random() * 1000) / rate : 0);
   for (const last = seq + k; seq < last; ) {
     if (rate) {
       await sleep(due - performance.now());
       due += 1000 / rate;
     }
-    const waiting = send(event(++seq));
+    const next = event(++seq);
+    const waiting = send(next);
     if (waiting) await waiting;
+    if (file) appendFileSync(file, `${next.data.text.match(/^\d+/)[0]}\n`);
   }
   return seq;
 }
@@ -33,6 +37,7 @@ export const options = () =>
   parseArgs({
     options: {
       port: { type: 'string' },
+      store: { type: 'string' },
       queued: { type: 'boolean', default: false },
       users: { type: 'string' },
       events: { type: 'string' },
