@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypedDict
 
 from actors.errors import ConfigError
 from actors.eventlog._walk import StreamWalk
@@ -37,13 +37,22 @@ __all__ = [
 ]
 
 
+class _Options(TypedDict, total=False):
+    """The options in the URL of a SQLite log."""
+
+    synchronous: Literal["NORMAL", "FULL"]
+    commit: Literal["thread", "inline"]
+
+
 def open_log(url: str, *, read_only: bool = False) -> EventLog:
     """Return the log that a URL describes. The log is not opened yet.
 
     Args:
-        url: ``memory:``, ``sqlite:PATH`` or ``sqlite:PATH?synchronous=FULL``. With ``FULL`` every commit is written to
-            the disk before it succeeds. With ``NORMAL``, the default, the operating system chooses the time at which a
-            commit is written to the disk.
+        url: ``memory:``, ``sqlite:PATH``, ``sqlite:PATH?synchronous=FULL`` or ``sqlite:PATH?commit=inline``. With
+            ``FULL`` every commit is written to the disk before it succeeds. With ``NORMAL``, the default, the operating
+            system chooses the time at which a commit is written to the disk. With ``inline`` commits are made on the
+            thread of the event loop, which a slow disk then stops (see :class:`SqliteLog`). Two options are joined by
+            ``&``.
         read_only: Open the log for reading only. A server can have the log open at the same time. ``memory:`` cannot be
             opened for reading only.
 
@@ -60,15 +69,21 @@ def open_log(url: str, *, read_only: bool = False) -> EventLog:
     # sqlite://logs/x.db looks like a relative path, but would be the path //logs/x.db in the root directory.
     if scheme == "sqlite" and rest and (not rest.startswith("//") or rest.startswith("///")):
         path, _, query = rest.partition("?")
-        return SqliteLog(path, _synchronous(url, query), read_only=read_only)
+        return SqliteLog(path, **_options(url, query), read_only=read_only)
     raise ConfigError(f"log {url!r}: give memory: or sqlite:PATH")
 
 
-def _synchronous(url: str, query: str) -> Literal["NORMAL", "FULL"]:
-    match query.partition("="):
-        case "", "", "":
-            return "NORMAL"
-        case "synchronous", "=", ("NORMAL" | "FULL") as value:
-            return value
-        case _:
-            raise ConfigError(f"log {url!r}: after the path give ?synchronous=NORMAL or ?synchronous=FULL, or nothing")
+def _options(url: str, query: str) -> _Options:
+    options: _Options = {}
+    for option in query.split("&") if query else ():
+        match option.partition("="):
+            case "synchronous", "=", ("NORMAL" | "FULL") as level if "synchronous" not in options:
+                options["synchronous"] = level
+            case "commit", "=", ("thread" | "inline") as place if "commit" not in options:
+                options["commit"] = place
+            case _:
+                raise ConfigError(
+                    f"log {url!r}: after the path give ?synchronous=NORMAL or ?synchronous=FULL, ?commit=thread or "
+                    "?commit=inline, one of each joined by &, or nothing"
+                )
+    return options

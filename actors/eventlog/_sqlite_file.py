@@ -93,22 +93,25 @@ class WalWatch:
 
 @attrs.define
 class Database:
-    """An open log file: a connection for writes, a connection for reads, and the lock against other processes."""
+    """An open log file: its connections, and the lock against other processes."""
 
     writer: sqlite3.Connection
     reader: sqlite3.Connection
+    checkpointer: sqlite3.Connection | None
+    """A connection that makes the checkpoints of the write-ahead log. If this is None, the writer makes them."""
     _owned: contextlib.ExitStack
 
     def close(self) -> None:
-        """Close the two connections, then release the lock. If the disk works, all appends are then on the disk."""
+        """Close the connections, then release the lock. If the disk works, all appends are then on the disk."""
         with contextlib.suppress(sqlite3.Error):  # if it fails, the risk stays noted and the next open() handles it
             _note_risk(self.writer, "")
         self._owned.close()
 
 
-def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database:
+def open_database(path: Path, synchronous: str, busy_seconds: float, *, inline: bool = False) -> Database:
     """Open the log file at ``path`` for reading and writing. Make the file if it does not exist.
 
+    With ``inline``, commits make no checkpoints, and the database has a connection for them that waits for no lock.
     Only the owner of a new file may read it. A warning is logged if every user may read an existing file. If this
     raises, nothing stays open or locked, and the log is unchanged.
     """
@@ -128,7 +131,10 @@ def open_database(path: Path, synchronous: str, busy_seconds: float) -> Database
         _check_sound(writer, path)
         _set_up(writer, path, synchronous, version)
         reader = owned.enter_context(contextlib.closing(_connect(target, busy_seconds)))
-        return Database(writer, reader, owned.pop_all())
+        checkpointer = owned.enter_context(contextlib.closing(_connect(target, 0))) if inline else None
+        if inline:
+            writer.execute("PRAGMA wal_autocheckpoint = 0")
+        return Database(writer, reader, checkpointer, owned.pop_all())
 
 
 def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:

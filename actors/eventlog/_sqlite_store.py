@@ -8,22 +8,24 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import attrs
 
 from actors.errors import LogCorrupt, Trimmed
 from actors.eventlog._retention import RetentionWalk, bounded
 from actors.eventlog._rows import checksum, lines_from, split
+from actors.eventlog._sqlite_append import End, insert, row_of
 from actors.eventlog._sqlite_file import transaction
 from actors.eventlog._sqlite_positions import forget_stream, read_by_all
 from actors.eventlog.base import Head, Revocation, StreamKey, UserUsage, check_names
-from actors.events.line import check_numbers, timestamp
+from actors.events.line import timestamp
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
+    from actors.eventlog._sqlite_append import Row
     from actors.eventlog.base import Batch, Retention
 
 _REMEMBERED = 65_536
@@ -69,11 +71,6 @@ WHERE stream = :stream AND first >= (SELECT max(first) FROM batches WHERE stream
 ORDER BY first
 """
 
-_APPEND = """
-INSERT INTO batches (stream, first, count, size, total, first_ts, last_ts, state, body, checksum)
-VALUES (?, ?, ?, ?, ?, ?, ?, x'', ?, ?)
-"""
-
 _REVOKE = """
 INSERT INTO revocations (kind, name, at, until) VALUES (?, ?, ?, ?)
 ON CONFLICT (kind, name) DO UPDATE SET at = max(at, excluded.at), until = max(until, excluded.until)
@@ -82,20 +79,6 @@ _USER, _TOKEN = "user", "token"
 """The kinds of revocations in the file: a user's tokens, or one token."""
 
 _SET_STATE = "UPDATE streams SET state = ?, checksum = ? WHERE id = ?"
-
-
-class _End(NamedTuple):
-    """The end of a stream: the values that an append to this stream needs.
-
-    ``state`` is the hash of the stream's state. If a batch's state has the same hash, the state did not change, and the
-    append does not write it again. Keeping the state itself would cost too much memory. An attacker cannot make two
-    states with the same hash, because Python's 64-bit hash has a random key in each process.
-    """
-
-    id: int
-    latest: int
-    total: int
-    state: int
 
 
 @attrs.frozen
@@ -114,8 +97,8 @@ class _Position:
     def head(self, state: bytes) -> Head:
         return Head(self.epoch, self.oldest, self.latest, self.size, self.oldest_ts, state, self.touched)
 
-    def end(self, state: bytes) -> _End:
-        return _End(self.id, self.latest, self.total, hash(state))
+    def end(self, state: bytes) -> End:
+        return End(self.id, self.latest, self.total, hash(state))
 
 
 @attrs.frozen
@@ -187,7 +170,7 @@ class Writer:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = self.connection = connection
-        self._ends: dict[StreamKey, _End] = {}
+        self._ends: dict[StreamKey, End] = {}
 
     @property
     def remembered(self) -> int:
@@ -211,20 +194,31 @@ class Writer:
 
     def append(self, batches: Sequence[Batch]) -> int:
         """Append batches (each: consecutive events of one stream) in one transaction. Return the number of events."""
-        ends: dict[StreamKey, _End] = {}
+        ends: dict[StreamKey, End] = {}
         states: dict[int, bytes] = {}
-        rows = [self._row(batch, ends, states) for batch in batches]
-        if not rows:
-            return 0
-        with transaction(self._connection):
-            self._connection.executemany(_APPEND, rows)
-            if states:
-                values = [(state, checksum(id_, 0, b"", state), id_) for id_, state in states.items()]
-                self._connection.executemany(_SET_STATE, values)
+        rows: list[Row] = []
+        events = 0
+        for batch in batches:
+            # An earlier batch of the same append may belong to the same stream: then this batch follows that one.
+            end = ends.get(batch.key) or self._end(batch.key)
+            row, ends[batch.key] = row_of(batch, end)
+            rows.append(row)
+            events += row[2]
+            if ends[batch.key].state != end.state:
+                states[end.id] = batch.state
+        if rows:
+            self._insert(rows, states)
         # Only after the commit: if it fails, the streams end where they did before.
         for key, end in ends.items():
             self._remember(key, end)
-        return sum([row[2] for row in rows])
+        return events
+
+    def _insert(self, rows: Sequence[Row], states: Mapping[int, bytes]) -> None:
+        with transaction(self._connection):
+            insert(self._connection, rows)
+            if states:
+                values = [(state, checksum(id_, 0, b"", state), id_) for id_, state in states.items()]
+                self._connection.executemany(_SET_STATE, values)
 
     def mark(self, key: StreamKey, state: bytes) -> None:
         stream = _existing(self._connection, key)
@@ -265,34 +259,6 @@ class Writer:
             self._connection.execute("DELETE FROM revocations WHERE until <= ?", (now,))
             self._connection.execute(_REVOKE, (kind, revocation.name, revocation.at, revocation.until))
 
-    def _row(self, batch: Batch, ends: dict[StreamKey, _End], states: dict[int, bytes]) -> tuple[Any, ...]:
-        """Return the row to insert for a batch (consecutive events of one stream).
-
-        Also store the stream's new end in ``ends``. If the stream's state has changed, store the state in ``states``.
-        """
-        lines, count = batch.lines, len(batch.lines)
-        # An earlier batch of the same append may belong to the same stream: then this batch follows that one.
-        end = ends.get(batch.key) or self._end(batch.key)
-        if not count:
-            raise ValueError(f"an empty batch for {batch.key}")
-        if batch.first != end.latest + 1:
-            raise LogCorrupt(f"{batch.key} is at {end.latest}: {batch.first} cannot follow")
-        check_numbers(batch.key, batch.first, lines, count)
-        body = b"\n".join(lines)
-        # A line feed inside a line would make two lines of it when the body is split.
-        if body.count(b"\n") != count - 1:
-            raise LogCorrupt(f"a raw line feed in a line of {batch.key} from {batch.first}")
-        size = len(body) - count + 1
-        total = end.total + size
-        state = hash(batch.state)  # compared with the hash of the stored state
-        if state != end.state:
-            states[end.id] = batch.state
-        ends[batch.key] = _End(end.id, end.latest + count, total, state)
-        first_ts = timestamp(lines[0])
-        last_ts = first_ts if count == 1 else timestamp(lines[-1])
-        check = checksum(end.id, batch.first, body, b"")
-        return end.id, batch.first, count, size, total, first_ts, last_ts, body, check
-
     def _boundary(self, stream: int, walk: RetentionWalk) -> _Boundary | None:
         """Advance ``walk``, a search through the stream's lines, to the first event that a trim keeps.
 
@@ -332,7 +298,7 @@ class Writer:
             )
         self._connection.execute("DELETE FROM batches WHERE stream = ? AND first < ?", (stream.id, oldest))
 
-    def _end(self, key: StreamKey) -> _End:
+    def _end(self, key: StreamKey) -> End:
         end = self._ends.get(key)
         if end is None:
             stream = _existing(self._connection, key)
@@ -340,7 +306,7 @@ class Writer:
             self._remember(key, end)
         return end
 
-    def _remember(self, key: StreamKey, end: _End) -> None:
+    def _remember(self, key: StreamKey, end: End) -> None:
         if key not in self._ends and len(self._ends) >= _REMEMBERED:
             # The oldest entry: dicts keep the order of insertion.
             del self._ends[next(iter(self._ends))]

@@ -30,6 +30,7 @@ LOGS: dict[str, Callable[[Path], EventLog]] = {
     "memory": lambda _: MemoryLog(),
     "sqlite": lambda folder: SqliteLog(folder / "log.db"),
     "sqlite, FULL": lambda folder: SqliteLog(folder / "log.db", "FULL"),
+    "sqlite, inline": lambda folder: SqliteLog(folder / "log.db", commit="inline"),
     "faulty": lambda _: FaultyLog(MemoryLog()),
 }
 
@@ -185,7 +186,9 @@ async def test_rebuilt_log(name: str, tmp_path: Path) -> None:
             assert [event["data"]["text"] for event in await one.events_until(4)] == ["d", "e", "f", "g"]
 
 
-@pytest.mark.parametrize(("query", "reset"), [("", "epoch_changed"), ("?synchronous=FULL", None)])
+@pytest.mark.parametrize(
+    ("query", "reset"), [("", "epoch_changed"), ("?commit=inline", "epoch_changed"), ("?synchronous=FULL", None)]
+)
 async def test_power_failure(tmp_path: Path, query: str, reset: str | None) -> None:
     """After a power failure, a client that resumes from an earlier position gets a reset, since events may be lost.
 

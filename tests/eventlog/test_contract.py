@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actors.errors import LogUnavailable
-from actors.eventlog import EventLog, MemoryLog, SqliteLog, StreamKey
+from actors.eventlog import EventLog, MemoryLog, StreamKey, open_log
 from actors.testing import EventLogContract, FaultyLog, event_batch
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ class TestMemoryLog(EventLogContract):
 
 
 class TestSqliteLog(EventLogContract):
-    """The SQLite log keeps the contract, with both levels of durability."""
+    """The SQLite log keeps the contract: with both levels of durability, and with inline commits."""
 
-    @pytest.fixture(params=["NORMAL", "FULL"])
+    @pytest.fixture(params=["synchronous=NORMAL", "synchronous=FULL", "commit=inline"])
     async def log(self, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventLog]:
-        async with SqliteLog(tmp_path / "x.db", request.param) as log:
+        async with open_log(f"sqlite:{tmp_path}/x.db?{request.param}") as log:
             yield log
 
 

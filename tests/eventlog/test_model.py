@@ -166,7 +166,14 @@ class SqliteMachine(LogMachine):
         return SqliteLog(Path(self.folder.name, "x.db"))
 
 
-@pytest.mark.parametrize("machine", [LogMachine, SqliteMachine])
+class InlineMachine(SqliteMachine):
+    """The same, with commits on the thread of the event loop."""
+
+    def new_log(self) -> EventLog:
+        return SqliteLog(Path(self.folder.name, "x.db"), commit="inline")
+
+
+@pytest.mark.parametrize("machine", [LogMachine, SqliteMachine, InlineMachine])
 def test_log_matches_model(machine: type[LogMachine]) -> None:
     """After any sequence of appends, trims, reads, removals and reopenings, a log has the same events as a list."""
     run_state_machine_as_test(machine, settings=settings(max_examples=scaled(25, 1000), stateful_step_count=25))

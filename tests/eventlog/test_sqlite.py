@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 import pytest
@@ -35,12 +35,12 @@ ALL = 1 << 30
 
 WRITER = """
 import sys, trio
-from actors.eventlog import SqliteLog, StreamKey
+from actors.eventlog import StreamKey, open_log
 from actors.testing import event_batch
 
 async def main():
     keys = [StreamKey("alice", str(i)) for i in range(3)]
-    async with SqliteLog(sys.argv[1]) as log:
+    async with open_log(sys.argv[1]) as log:
         for key in keys:
             await log.make(key)
         first = 1
@@ -54,9 +54,9 @@ trio.run(main)
 
 
 @contextlib.contextmanager
-def writer_process(path: Path) -> Generator[subprocess.Popen[str]]:
+def writer_process(path: Path, query: str = "") -> Generator[subprocess.Popen[str]]:
     """Run another process that appends to the log and prints the last seq after each append."""
-    command = [sys.executable, "-c", WRITER, str(path)]
+    command = [sys.executable, "-c", WRITER, f"sqlite:{path}{query}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -79,14 +79,14 @@ async def refusal(path: Path) -> LogError:
     return caught.value
 
 
-@pytest.mark.parametrize("appends", [1, 5, 40])
-async def test_kill_9_loses_no_append(tmp_path: Path, appends: int) -> None:
+@pytest.mark.parametrize(("appends", "query"), [(1, ""), (5, ""), (40, ""), (40, "?commit=inline")])
+async def test_kill_9_loses_no_append(tmp_path: Path, appends: int, query: str) -> None:
     """After a writing process is killed by kill -9, its log has every append that had returned.
 
     An append that had not returned is in the log completely or not at all.
     """
     path = tmp_path / "x.db"
-    with writer_process(path) as process:
+    with writer_process(path, query) as process:
         acknowledged = [printed_seq(process) for _ in range(appends)][-1]
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -171,9 +171,10 @@ async def test_malformed_lines_are_refused(tmp_path: Path) -> None:
         assert (await log.make(KEY)).oldest_ts == 5
 
 
-async def test_full_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("query", ["", "?commit=inline"])
+async def test_full_disk(tmp_path: Path, query: str) -> None:
     """An append to a full disk raises LogUnavailable and stores nothing. It succeeds when there is room again."""
-    async with SqliteLog(tmp_path / "x.db") as log:
+    async with open_log(f"sqlite:{tmp_path}/x.db{query}") as log:
         await log.make(KEY)
         await log.make(OTHER)
         await log.append([event_batch(KEY, 1, 1, b"1")])
@@ -192,9 +193,10 @@ async def test_full_disk(tmp_path: Path) -> None:
         assert len(await log.read(OTHER, 0, 1, 1)) == 1
 
 
-async def test_file_locked_by_another_program(tmp_path: Path) -> None:
+@pytest.mark.parametrize("commit", ["thread", "inline"])
+async def test_file_locked_by_another_program(tmp_path: Path, commit: Literal["thread", "inline"]) -> None:
     """A log that another program has locked is unavailable until the lock is released."""
-    async with SqliteLog(tmp_path / "x.db", busy_seconds=0.01) as log:
+    async with SqliteLog(tmp_path / "x.db", commit=commit, busy_seconds=0.01) as log:
         await log.make(KEY)
         with contextlib.closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -204,9 +206,10 @@ async def test_file_locked_by_another_program(tmp_path: Path) -> None:
         await log.append([event_batch(KEY, 1, 1)])
 
 
-async def test_failed_row_undoes_the_append(tmp_path: Path) -> None:
+@pytest.mark.parametrize("query", ["", "?commit=inline"])
+async def test_failed_row_undoes_the_append(tmp_path: Path, query: str) -> None:
     """If one row of an append cannot be stored, the earlier rows of the same append are not stored either."""
-    async with SqliteLog(tmp_path / "x.db") as log:
+    async with open_log(f"sqlite:{tmp_path}/x.db{query}") as log:
         before, _ = await log.make(KEY), await log.make(OTHER)
         copy = """INSERT INTO batches (stream, first, count, size, total, first_ts, last_ts, state, body)
             SELECT id, 1, 1, 2, 2, 0, 0, x'', x'7b7d' FROM streams WHERE user = 'bob'"""
@@ -216,6 +219,26 @@ async def test_failed_row_undoes_the_append(tmp_path: Path) -> None:
             await log.append([event_batch(KEY, 1, 2), event_batch(OTHER, 1, 1)])
         assert await log.head(KEY) == before
         await log.append([event_batch(KEY, 1, 2)])
+
+
+@pytest.mark.parametrize("batches", [127, 128, 200, 300])
+async def test_append_of_many_batches(tmp_path: Path, batches: int) -> None:
+    """An append of any number of batches stores all of them, or none if one of them cannot be stored."""
+    keys = [StreamKey("alice", f"s{number}") for number in range(batches)]
+    async with SqliteLog(tmp_path / "x.db") as log:
+        for key in keys:
+            await log.make(key)
+        await log.append([event_batch(key, 1, 2) for key in keys])
+        with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as other, other:
+            other.execute(
+                """INSERT INTO batches (stream, first, count, size, total, first_ts, last_ts, state, body)
+                SELECT id, 3, 1, 2, 2, 0, 0, x'', x'7b7d' FROM streams WHERE session = ?""",
+                (keys[-1].session,),
+            )  # a second writer, which the lock of a log would refuse
+        with pytest.raises(LogCorrupt):
+            await log.append([event_batch(key, 3, 1) for key in keys])
+        for key in keys[:-1]:
+            assert len(await log.read(key, 0, ALL, ALL)) == 2
 
 
 async def test_reads_during_writes(tmp_path: Path) -> None:
@@ -544,6 +567,9 @@ async def test_url_sets_durability(tmp_path: Path, query: str, level: int) -> No
         "sqlite:x.db?synchronous=full",
         "sqlite:x.db?synchronous",
         "sqlite:x.db?mode=ro",
+        "sqlite:x.db?commit=later",
+        "sqlite:x.db?commit=inline&",
+        "sqlite:x.db?commit=inline&commit=thread",
         "memory:?synchronous=FULL",
     ],
 )
