@@ -104,7 +104,7 @@ class Settings(SessionSettings):
     http_port: int = attrs.field(default=DEFAULT_HTTP_PORT, validator=_port)
     """The port of the pages, which ``greenroom serve`` serves beside the endpoint; 0 takes a free one."""
     log: str = attrs.field(default=DEFAULT_LOG, validator=_log_url)
-    """Where events are kept: ``memory:`` or ``sqlite:PATH``."""
+    """Where events are kept: ``memory:`` or ``sqlite:PATH``, with ``?synchronous=FULL`` or ``?commit=inline``."""
     max_frame_bytes: int = attrs.field(default=64 * 1024, validator=whole_from(1024))
     """Maximum size of a message from a client (the sum of its fragments), and of the body of a request to the pages."""
     max_fragments: int = attrs.field(default=1024, validator=whole_from(1))
