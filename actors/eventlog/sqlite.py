@@ -114,6 +114,20 @@ class SqliteLog(EventLog):
             events = self._append_inline(batches)
         if events is None:
             events = await self._write(lambda writer: writer.append(batches))
+        self._count(batches, events)
+
+    def appender(self) -> Callable[[Sequence[Batch]], None] | None:
+        # A subclass that overrides append() must get every append.
+        is_inline = self._commit == "inline" and type(self).append is SqliteLog.append
+        return self._append_now if is_inline else None
+
+    def _append_now(self, batches: Sequence[Batch]) -> None:
+        events = self._append_inline(batches)
+        if events is None:
+            raise LogUnavailable(f"{self._path} is in use, or not open: an append has to wait")
+        self._count(batches, events)
+
+    def _count(self, batches: Sequence[Batch], events: int) -> None:
         self._commits += bool(batches)
         self._batches += len(batches)
         self._events += events

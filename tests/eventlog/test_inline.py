@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 import trio
 
-from actors.errors import ConfigError
+from actors.errors import ConfigError, LogUnavailable
 from actors.eventlog import Batch, SqliteLog, StreamKey, _sqlite_file, _sqlite_inline, open_log
 from actors.eventlog._sqlite_inline import InlineCommits
 from actors.eventlog._sqlite_store import Writer
@@ -55,6 +55,33 @@ async def test_locked_file_stops_nothing(tmp_path: Path) -> None:
             other.execute("ROLLBACK")
     async with SqliteLog(tmp_path / "x.db", read_only=True) as log:
         assert len(await log.read(KEY, 0, ALL, ALL)) == 1
+
+
+async def test_appender_never_waits(tmp_path: Path) -> None:
+    """The appender of an inline log raises if the append has to wait, and changes nothing. Other logs have none."""
+
+    class Counting(SqliteLog):
+        async def append(self, batches: Sequence[Batch]) -> None:
+            await super().append(batches)
+
+    assert SqliteLog(tmp_path / "x.db").appender() is None
+    assert Counting(tmp_path / "x.db", commit="inline").appender() is None
+    async with SqliteLog(tmp_path / "x.db", commit="inline") as log:
+        append = log.appender()
+        assert append is not None
+        await log.make(KEY)
+        with contextlib.closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(LogUnavailable, match="has to wait"):
+                append([event_batch(KEY, 1, 1)])
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(log.mark, KEY, b"state")  # a thread waits for the lock
+                await trio.testing.wait_all_tasks_blocked()
+                with pytest.raises(LogUnavailable, match="has to wait"):
+                    append([event_batch(KEY, 1, 1)])
+                other.execute("ROLLBACK")
+        append([event_batch(KEY, 1, 1, b"state")])
+        assert (log.statistics().commits, len(await log.read(KEY, 0, ALL, ALL))) == (1, 1)
 
 
 async def test_appends_keep_their_order(tmp_path: Path) -> None:
@@ -177,13 +204,11 @@ async def test_failed_checkpoint_is_repeated(tmp_path: Path, checkpoints: Checkp
 
 def test_inline_needs_normal() -> None:
     """Inline commits that would wait for the disk are refused, and so is any other place of commits."""
-    for make in (
-        lambda: SqliteLog("x.db", "FULL", commit="inline"),
-        lambda: open_log("sqlite:x.db?synchronous=FULL&commit=inline"),
-        lambda: open_log("sqlite:x.db?commit=inline&synchronous=FULL"),
-    ):
+    with pytest.raises(ConfigError, match="commit=inline needs synchronous=NORMAL"):
+        SqliteLog("x.db", "FULL", commit="inline")
+    for query in ("synchronous=FULL&commit=inline", "commit=inline&synchronous=FULL"):
         with pytest.raises(ConfigError, match="commit=inline needs synchronous=NORMAL"):
-            make()
+            open_log(f"sqlite:x.db?{query}")
     with pytest.raises(ConfigError, match="commit is thread or inline"):
         SqliteLog("x.db", commit="later")  # type: ignore[arg-type]  # the point of the test
     open_log("sqlite:x.db?synchronous=NORMAL&commit=inline")

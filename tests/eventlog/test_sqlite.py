@@ -206,21 +206,6 @@ async def test_file_locked_by_another_program(tmp_path: Path, commit: Literal["t
         await log.append([event_batch(KEY, 1, 1)])
 
 
-@pytest.mark.parametrize("query", ["", "?commit=inline"])
-async def test_failed_row_undoes_the_append(tmp_path: Path, query: str) -> None:
-    """If one row of an append cannot be stored, the earlier rows of the same append are not stored either."""
-    async with open_log(f"sqlite:{tmp_path}/x.db{query}") as log:
-        before, _ = await log.make(KEY), await log.make(OTHER)
-        copy = """INSERT INTO batches (stream, first, count, size, total, first_ts, last_ts, state, body)
-            SELECT id, 1, 1, 2, 2, 0, 0, x'', x'7b7d' FROM streams WHERE user = 'bob'"""
-        with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as other, other:
-            other.execute(copy)  # a second writer, which the lock of a log would refuse
-        with pytest.raises(LogCorrupt):
-            await log.append([event_batch(KEY, 1, 2), event_batch(OTHER, 1, 1)])
-        assert await log.head(KEY) == before
-        await log.append([event_batch(KEY, 1, 2)])
-
-
 async def test_reads_during_writes(tmp_path: Path) -> None:
     """A read during an append returns all events of that append or none."""
     async with SqliteLog(tmp_path / "x.db") as log, trio.open_nursery() as nursery:
