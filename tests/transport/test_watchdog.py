@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from actors.loop.clock import LoopTime, loop_time
-from transport.server._watchdog import TICKS, Watchdog
+from transport.server import _watchdog
+from transport.server._watchdog import TICKS, Watch, Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,10 +31,10 @@ class Scene:
     now: float = 0.0
     lines: list[str] = attrs.Factory(list[str])
     asked: list[Callable[[], None]] = attrs.Factory(list["Callable[[], None]"])
-    dog: Watchdog = attrs.field(init=False)
+    dog: Watch = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.dog = Watchdog(LoopTime(lambda: self.now, lambda: self.now), LIMIT)
+        self.dog = Watch(LoopTime(lambda: self.now, lambda: self.now), LIMIT)
 
     def answer(self) -> None:
         """Answer all questions of the watchdog, each ``stood`` seconds late."""
@@ -111,11 +113,42 @@ async def test_thread_ends_with_the_watchdog() -> None:
 
 async def test_question_after_the_stop() -> None:
     """If the watchdog is stopped just before it asks the loop, its thread ends without a wait or a warning."""
-    watchdog = Watchdog(loop_time(), LIMIT)
-    watchdog.stop()
+    watch = Watch(loop_time(), LIMIT)
+    watch.stop()
     asked: list[object] = []
-    watchdog.ask(asked.append, lambda: pytest.fail("the loop counts as blocked"))
+    watch.ask(asked.append, lambda: pytest.fail("the loop counts as blocked"))
     assert asked == []
+
+
+async def test_left_thread_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that a blocking log has held beyond the end ends once it can, though the watchdog runs again."""
+    monkeypatch.setattr(_watchdog, "_JOIN_SECONDS", 0)
+    held, released = threading.Event(), threading.Event()
+    left: list[threading.Thread] = []
+
+    def hold(_: logging.LogRecord) -> bool:
+        if not left:
+            left.append(threading.current_thread())
+            held.set()
+            released.wait()
+        return True
+
+    logger = logging.getLogger("greenroom.loop")
+    logger.addFilter(hold)
+    watchdog = Watchdog(loop_time(), LIMIT)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watchdog.run)
+        await trio.testing.wait_all_tasks_blocked()
+        held.wait()  # the loop stands still
+        nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watchdog.run)
+        await trio.testing.wait_all_tasks_blocked()
+        released.set()
+        left[0].join(10)
+        assert not left[0].is_alive()
+        nursery.cancel_scope.cancel()
+    logger.removeFilter(hold)
 
 
 PROGRAM = """

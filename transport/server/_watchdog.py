@@ -44,25 +44,34 @@ class Watchdog:
     def __init__(self, time: LoopTime, seconds: float) -> None:
         self._time = time
         self._seconds = seconds
-        self._stop = threading.Event()
-        self._answered = threading.Event()
 
     async def run(self) -> None:
-        """Watch the event loop until cancelled.
+        """Watch the event loop until cancelled. A server that is restarted calls this again.
 
         Cancellation: waits until the thread has ended. The wait is limited, since writing to the log can block the
         thread.
         """
-        self._stop.clear()
+        # Each start has a stop of its own. *A thread that was left behind would live again if a restart cleared it.*
+        watch = Watch(self._time, self._seconds)
         token, thread_id = trio.lowlevel.current_trio_token(), threading.get_ident()
-        thread = threading.Thread(target=self._watch, args=(token, thread_id), name="greenroom watchdog", daemon=True)
+        thread = threading.Thread(target=watch.repeat, args=(token, thread_id), name="greenroom watchdog", daemon=True)
         with self._time.ticking(self._seconds / TICKS):
             thread.start()
             try:
                 await trio.sleep_forever()
             finally:
-                self.stop()
+                watch.stop()
                 thread.join(_JOIN_SECONDS)
+
+
+class Watch:
+    """The questions of one thread to the event loop, and their end."""
+
+    def __init__(self, time: LoopTime, seconds: float) -> None:
+        self._time = time
+        self._seconds = seconds
+        self._stop = threading.Event()
+        self._answered = threading.Event()
 
     def stop(self) -> None:
         """End the thread, also while it waits for an answer."""
@@ -103,7 +112,13 @@ class Watchdog:
             log_line(logger, logging.WARNING, message, self._seconds, seen, block=stack)
             self._answered.wait()
 
-    def _watch(self, token: trio.lowlevel.TrioToken, thread_id: int) -> None:
+    def repeat(self, token: trio.lowlevel.TrioToken, thread_id: int) -> None:
+        """Ask the event loop again and again, until :meth:`stop` or the end of the loop. The thread calls this.
+
+        Args:
+            token: The event loop.
+            thread_id: The number of the thread in which the loop runs.
+        """
         while not self._stop.wait(self._seconds / TICKS):
             try:
                 self.ask(lambda answer: token.run_sync_soon(answer, idempotent=True), lambda: look_at(thread_id))
