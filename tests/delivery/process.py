@@ -25,6 +25,8 @@ COMMAND = (
     else [sys.executable, "-m", "hosting.serve_mounted", HOST, "app:app"]
 )
 """The program that serves the app in the current folder, and prints its address as the second word."""
+STOPPED = {-signal.SIGTERM} if HOST.startswith(("uvicorn", "handover")) else {0}
+"""The exit status after SIGTERM: uvicorn ends by the signal, after everything has ended."""
 APP = """
 from actors import SqliteLog
 from delivery.agents import auth_by_name, server_on

@@ -34,9 +34,9 @@ HANDOVER = "transport.hosting.handover:Protocol"
 own_run, own_running = trio.run, Greenroom.running
 
 
-def listening() -> socket.socket:
-    """Return a socket that listens on a free port of this machine."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+def listening(port: int = 0) -> socket.socket:
+    """Return a socket that listens on a port of this machine, a free one if none is given."""
+    listener = socket.create_server(("127.0.0.1", port), backlog=128)
     listener.settimeout(0)
     return listener
 
@@ -97,7 +97,7 @@ async def running(
         return
     api = Starlette()
     mount(api, "/", self)
-    async with serving(api) as bound, self.running_in(_make_host, log=log) as server:
+    async with serving(api, port or 0) as bound, self.running_in(_make_host, log=log) as server:
         yield attrs.evolve(server, url=f"ws://127.0.0.1:{bound}/")
 
 
@@ -108,9 +108,9 @@ def _make_host(nursery: trio.Nursery) -> Host:
 
 
 @asynccontextmanager
-async def serving(api: Any) -> AsyncIterator[int]:
+async def serving(api: Any, port: int = 0) -> AsyncIterator[int]:
     """Serve a web application in the present event loop, inside the block. Yield the port."""
-    with listening() as listener:
+    with listening(port) as listener:
         port = port_of(listener)
         if HOST == "hypercorn-trio":
             async with trio.open_nursery() as nursery:

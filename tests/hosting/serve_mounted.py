@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from contextlib import asynccontextmanager
 from functools import partial
@@ -38,11 +39,17 @@ def main(host: str, spec: str) -> None:
     api: Any = Starlette(lifespan=lifespan(app, then=then))
     mount(api, "/", app)
     if host == "hypercorn-trio":
-        trio.run(partial(hypercorn.trio.serve, api, hypercorn_config(listener)))
+        trio.run(until_sigterm, partial(hypercorn.trio.serve, api, hypercorn_config(listener)))
     elif host == "hypercorn-asyncio":
         asyncio.run(hypercorn.asyncio.serve(api, hypercorn_config(listener)))
     else:
-        uvicorn.Server(uvicorn_config(api, host)).run(sockets=[listener])
+        uvicorn.Server(uvicorn_config(api, host, timeout_graceful_shutdown=1)).run(sockets=[listener])
+
+
+async def until_sigterm(serve: Any) -> None:
+    """Serve until SIGTERM. On trio, Hypercorn leaves the signal to its parent process, which is not here."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        await serve(shutdown_trigger=signals.__anext__)
 
 
 if __name__ == "__main__":

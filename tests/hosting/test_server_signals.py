@@ -101,6 +101,20 @@ def test_second_signal_in_a_drain(tmp_path: Path, name: str) -> None:
         require_end(server, 0, "own began", "run began", "run ended", "own ended")
 
 
+@pytest.mark.skipif(not SOAK, reason="test_run_that_ends_in_time has nearly the same")
+def test_second_sigterm_in_a_drain(tmp_path: Path) -> None:
+    """A second SIGTERM while the app drains changes nothing: uvicorn forces its end only by a second Ctrl-C."""
+    with web_server(tmp_path, SERVERS["uvicorn-asyncio"], DRAIN="1000") as server:
+        server.until_listening()
+        server.post("/start/released")
+        server.until_noted("run began")
+        server.send(signal.SIGTERM)
+        server.until_said("Waiting for application shutdown")
+        server.send(signal.SIGTERM)
+        server.release()
+        require_end(server, -signal.SIGTERM, "own began", "run began", "run completed", "run ended", "own ended")
+
+
 @pytest.mark.parametrize(("name", "number"), cells(("uvicorn-asyncio", signal.SIGINT)))
 def test_second_signal_at_once(tmp_path: Path, name: str, number: signal.Signals) -> None:
     """Two signals at once in the middle of a run: also a forced end of the server runs every ``finally``."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from _below import HOST, NATIVE
 from protocol.wire import client
 from websockets.exceptions import InvalidStatus
 
@@ -90,7 +91,7 @@ async def test_no_name_forges_a_line(forged: str) -> None:
                         pass
             (await server.sessions.get(f"bob{forged}", "s1")).statistics()
     text = "\n".join(lines)
-    assert len(lines) > 5
+    assert len(lines) > (5 if HOST == NATIVE else 4)  # a web server judges the paths
     for part in ("ann", "mallory"):
         assert f"{part}\\" in text, part
     for line in lines:

@@ -34,7 +34,7 @@ from protocol.wire import (
     memory_client,
     wait_for_connections,
 )
-from suites.stage import all_events, check_history, server_with, wait_for_all_runs
+from suites.stage import check_history, server_with, wait_for_all_runs
 from websockets.exceptions import ConnectionClosed
 
 if TYPE_CHECKING:
@@ -585,12 +585,13 @@ async def test_typing_is_not_an_event(autojump_clock: trio.testing.MockClock) ->
             await new_changes(again)
             assert again.events() == []
             assert typing_changes(again) == []
-        assert {event["type"] for event in await all_events(server, token="ada")} == {
-            "user_message",
-            "agent_started",
-            "agent_output",
-            "agent_completed",
-        }
+        async with greeted_in_memory(server, token="ada") as last:
+            assert {event["type"] for event in await last.events_until(position)} == {
+                "user_message",
+                "agent_started",
+                "agent_output",
+                "agent_completed",
+            }
 
 
 async def test_typing_keeps_no_session(autojump_clock: trio.testing.MockClock) -> None:

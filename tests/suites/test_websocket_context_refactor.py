@@ -39,7 +39,7 @@ SERVICES = {
         "AgeClock",
         "SharedLimits",
     ),
-    *("Endpoint", "ServerContext", "Cell", "ActorSystem", "Supervisor", "Sessions", "SessionFactory"),
+    *("Endpoint", "ServerContext", "Cell", "ActorSystem", "Supervisor", "Sessions", "SessionFactory", "AsyncioHost"),
 }
 """Classes that all sessions share. The walk ends there, and at trio's own objects."""
 IMMUTABLE = (str, bytes, int, float, bool, type(None), type, types.ModuleType, types.CodeType, types.FunctionType)
@@ -56,6 +56,8 @@ def reachable_objects(start: object) -> dict[int, object]:
         kind = type(each)
         if kind.__name__ in SERVICES or kind.__module__.partition(".")[0] in {"trio", "outcome", "logging"}:
             continue
+        if isinstance(each, set) and any(type(one).__name__ == "HandedWire" for one in each):
+            continue  # the connections of a web server, in its own list
         found[id(each)] = each
         left += gc.get_referents(each)
     return found
