@@ -80,7 +80,7 @@ contracts: $(STAMP) ## who may import whom
 
 check: lint types contracts test ## everything that a change has to pass
 
-bench: $(STAMP) ## every measurement, written to bench/RESULTS.md: a quarter of an hour
+bench: $(STAMP) ## every measurement, written to bench/RESULTS.md: half an hour
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	@cd bench/peer_servers && { npm install --silent || echo "without npm: the peers on Node are reported as not installed" >&2; }
 	$(BIN)/python bench/users.py --repetitions 2 --results bench/RESULTS.md
@@ -93,6 +93,7 @@ bench: $(STAMP) ## every measurement, written to bench/RESULTS.md: a quarter of 
 	$(BIN)/python bench/cores.py --repetitions 2 --results bench/RESULTS.md
 	$(BIN)/python bench/actor_costs.py --results bench/RESULTS.md
 	$(BIN)/python bench/hosted.py --results bench/RESULTS.md
+	$(BIN)/python bench/compression.py --results bench/RESULTS.md
 	$(BIN)/python bench/where.py --repetitions 1 --results bench/RESULTS.md
 
 wheel: $(STAMP) ## dist/greenroom-VERSION-py3-none-any.whl

@@ -65,6 +65,13 @@ class Target:
         return cls(tuple(one.port for one in servers), tuple(one.pid for one in servers))
 
 
+NEVER_SLEEPS = (
+    "The generator never sleeps while it measures: a send that wakes a sleeping receiver is dearer, and no client on "
+    "another machine costs that."
+)
+"""A sentence for the sections of scripts whose loads have ``spin``."""
+
+
 @attrs.define
 class Outcome:
     """The reports of a load."""

@@ -18,7 +18,20 @@ if TYPE_CHECKING:
 TITLE = (
     "# Measured\n\nEach section was written by the command that stands in it; ratios travel, absolute figures do not.\n"
 )
-ORDER = ("users", "peers", "hosted", "where", "actors", "log", "resume", "scale", "stall", "hostile", "cores")
+ORDER = (
+    "users",
+    "peers",
+    "hosted",
+    "compression",
+    "where",
+    "actors",
+    "log",
+    "resume",
+    "scale",
+    "stall",
+    "hostile",
+    "cores",
+)
 
 
 def write(results: Path, section: str, title: str, text: str, packages: Sequence[str] = ()) -> None:

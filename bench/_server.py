@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import _traffic
 import attrs
 import trio
 
@@ -133,6 +134,8 @@ def main() -> None:
     app.agent(load)
     app.agent(custom)
     app.agent(noted)
+    app.agent(_traffic.tokens)
+    app.agent(_traffic.runs)
     trio.run(serve, app, options.port)
 
 

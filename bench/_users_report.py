@@ -30,7 +30,7 @@ STORM_HEADER = (
     "recovered",
     "reset",
 )
-IDLE = Goal("idle session with its connection", 28, "KB", 1)
+IDLE = Goal("idle session with its connection", 25, "KB", 1)
 _BAR = 40
 _UNKNOWN = "not known"
 

@@ -175,6 +175,7 @@ def main() -> None:
         EXPLAINED.format(
             repetitions=options.repetitions, seconds=options.seconds, warm=WARM_SECONDS, paced=paced, burst=burst
         ),
+        _loading.NEVER_SLEEPS,
         f"Versions: {packages}.",
         report(measured),
     ]
@@ -187,8 +188,7 @@ in a process on another. The paced load is {paced} users at 20 events/s each, me
 {warm:g} s after the last run has begun; the burst is 200 events to each of {burst} users, for {seconds:g} s after a
 round that is not counted. The log is in memory. *Through ASGI* is `mount` under uvicorn, *handed-over sockets* is the
 same with `--ws transport.hosting.handover:Protocol`. Agents run on trio, or as said on asyncio, in the loop of the web
-server. FastAPI's bare WebSocket and python-socketio send messages only: they store nothing, and cannot resume. The
-generator does not sleep while it measures, as in the section above.
+server. FastAPI's bare WebSocket and python-socketio send messages only: they store nothing, and cannot resume.
 """
 
 if __name__ == "__main__":

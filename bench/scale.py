@@ -37,7 +37,13 @@ def load(sessions: int, rate: float, seconds: float) -> _loading.Load:
     lasting = sessions / STARTS_PER_SECOND + WARM_SECONDS + seconds + 5
     each = rate / sessions
     return _loading.Load(
-        users=sessions, events=math.ceil(lasting * each), rate=each, warm=WARM_SECONDS, window=seconds, cut=True
+        users=sessions,
+        events=math.ceil(lasting * each),
+        rate=each,
+        warm=WARM_SECONDS,
+        window=seconds,
+        cut=True,
+        spin=True,
     )
 
 
@@ -90,6 +96,7 @@ def main() -> None:
     rounds = [one.rounds[0] for outcomes in measured.values() for one in outcomes]
     parts = [
         EXPLAINED.format(repetitions=options.repetitions, seconds=options.seconds, rate=options.rate, log=options.log),
+        _loading.NEVER_SLEEPS,
         *(notes if sizes[-1] < max(options.sessions) else []),
         _results.table(HEADER, [row(size, outcomes) for size, outcomes in measured.items()]),
         _results.table(_verdicts.HEADER, [COST.beside(many, few)]),

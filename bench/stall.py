@@ -46,6 +46,7 @@ def load(users: int, rate: float, repetitions: int) -> _loading.Load:
         apart_rate=FLOOD_RATE,
         apart_bytes=0,
         alternate=True,
+        spin=True,
     )
 
 
@@ -93,6 +94,7 @@ def main() -> None:
         EXPLAINED.format(
             users=options.users, rate=options.rate, repetitions=options.repetitions, seconds=WINDOW_SECONDS
         ),
+        _loading.NEVER_SLEEPS,
         _results.table(HEADER, [row("reads", reading), row("never reads", stalled)]),
         _results.table(_verdicts.HEADER, [TAIL.beside(*tails)]),
         _verdicts.note_on_generator([one["busy"] for one in rounds]),

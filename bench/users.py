@@ -37,13 +37,15 @@ if TYPE_CHECKING:
 
 TOKEN_SECONDS = 3600.0
 STANDARD = (
-    ("memory", Load(users=200, events=200, rounds=3)),
-    ("sqlite", Load(users=200, events=200, rounds=3)),
-    ("memory", Load(users=200, events=200, rounds=3, agent="custom")),
-    ("memory", Load(users=1000, events=200, rounds=2)),
-    ("sqlite", Load(users=1000, events=200, rounds=2)),
-    ("memory", Load(users=1000, events=200, rate=20, warm=1, window=3, cut=True)),
-    ("sqlite", Load(users=1000, events=200, rate=20, warm=1, window=3, cut=True)),
+    ("memory", Load(users=200, events=200, rounds=3, spin=True)),
+    ("sqlite", Load(users=200, events=200, rounds=3, spin=True)),
+    ("memory", Load(users=200, events=200, rounds=3, agent="custom", spin=True)),
+    ("memory", Load(users=1000, events=200, rounds=2, spin=True)),
+    ("sqlite", Load(users=1000, events=200, rounds=2, spin=True)),
+    ("memory", Load(users=500, events=200, rate=20, warm=1, window=3, cut=True, spin=True)),
+    ("sqlite", Load(users=500, events=200, rate=20, warm=1, window=3, cut=True, spin=True)),
+    ("memory", Load(users=1000, events=200, rate=20, warm=1, window=3, cut=True, spin=True)),
+    ("sqlite", Load(users=1000, events=200, rate=20, warm=1, window=3, cut=True, spin=True)),
 )
 
 
@@ -159,7 +161,12 @@ def main() -> None:
         raise SystemExit(f"nobody was served; {_users_report.faults(measured[0])}")
     parts = [_users_report.table(measured)] if measured[0].rounds else []
     if options.users is None:
-        parts = [EXPLAINED.format(repetitions=options.repetitions), *parts, _users_report.goals(measured)]
+        parts = [
+            EXPLAINED.format(repetitions=options.repetitions),
+            _loading.NEVER_SLEEPS,
+            *parts,
+            _users_report.goals(measured),
+        ]
     else:
         parts += [_users_report.storms(measured[0]), _users_report.details(measured[0])]
     parts.append(_verdicts.note_on_generator(busy))

@@ -186,7 +186,7 @@ def test_arithmetic_of_the_goals() -> None:
         "python-socketio": one(0.2, 0.1),
     }
     text = " ".join(_peer_tables.limits(measured).split())
-    assert "pacing loop takes 3.00 and socket.io altogether 5.00, so that 2.00 are left" in text
+    assert "pacing loop takes 3.00 and socket.io altogether 5.00. Of 1.35 times that, 3.75 are left" in text
     assert "3.00 from memory and 5.00 through sqlite: 2.00 and 4.00 for actor" in text
     assert "took 5.00 from memory and 7.00 through sqlite" in text
     assert "takes 30.00 µs from memory and 50.00 through sqlite" in text

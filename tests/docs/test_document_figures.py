@@ -61,8 +61,6 @@ def test_paced_figures() -> None:
     """The README shows the same results for single events as bench/RESULTS.md."""
     said = " ".join(README.prose.split())
     title = "### Paced: 500 users"
-    for server, name in (("Greenroom, memory", "5.7 s"), ("Node socket.io, recovery on", "socket.io 3.2")):
-        figure = float(re.findall(r"[\d.]+", name)[-1])
-        assert figure == pytest.approx(seconds(title, server), abs=0.05)
-        assert name in said
+    assert f"take {seconds(title, 'Greenroom, memory'):.1f} s of CPU" in said
+    assert f"socket.io {seconds(title, 'Node socket.io, recovery on'):.1f}" in said
     assert f"websockets {seconds(title, 'websockets, uvloop'):.1f}" in said
