@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import ClassMethodDescriptorType, GetSetDescriptorType, ModuleType
 from typing import Any
@@ -21,6 +21,10 @@ from typing import Any
 from transport.demo.index import SKIPPED, STDLIB, USES, Entry, write
 
 _Attribute: tuple[type[Any], ...] = (property, cached_property, GetSetDescriptorType)
+# One pattern for all names: a pattern for each of ten thousand names took a fifth of the time of a build to compile.
+_CALL = re.compile(r"(?:\w+ = )?(?:\w+\.)?(\w*)\(")
+_WRITTEN = re.compile(_CALL.pattern.removesuffix(r"\(") + r"(\(.*?\))(?: |$)")
+_CLASS = re.compile(r"\s*class (\w+)\b")
 
 
 def extract(names: Iterable[str] = sys.stdlib_module_names) -> Iterator[Entry]:
@@ -112,8 +116,13 @@ def _summary(name: str, doc: str) -> str:
     A signature is not prose: the docstrings of functions in C begin with a signature.
     """
     paragraphs = [" ".join(part.split())[:400] for part in doc.strip().split("\n\n")]
-    not_prose = re.compile(rf"(\w+ = )?(\w+\.)?{re.escape(name)}\(|>>>")
-    return next((part for part in paragraphs if not not_prose.match(part)), paragraphs[0])
+    return next((part for part in paragraphs if not _is_code(part, name)), paragraphs[0])
+
+
+def _is_code(paragraph: str, name: str) -> bool:
+    """Return whether a paragraph begins with a signature of ``name``, or is an example session."""
+    found = _CALL.match(paragraph)
+    return paragraph.startswith(">>>") or (found is not None and found[1] == name)
 
 
 def _signature(name: str, value: Any, doc: str) -> str:
@@ -121,8 +130,8 @@ def _signature(name: str, value: Any, doc: str) -> str:
         written = str(inspect.signature(value))
     except Exception:  # noqa: BLE001 - the text of a C signature is evaluated: Python 3.13.0 raises an AttributeError
         # Older functions in C have the signature as the first line of their docstring.
-        found = re.match(rf"(?:\w+ = )?(?:\w+\.)?{re.escape(name)}(\(.*?\))(?: |$)", doc.partition("\n")[0])
-        return found[1] if found else ""
+        found = _WRITTEN.match(doc.partition("\n")[0])
+        return found[2] if found and found[1] == name else ""
     return re.sub(r"=<[^>]*>", "=…", re.sub(r"^\((self|cls)(, /)?(, )?", "(", written))
 
 
@@ -139,14 +148,24 @@ def _place(value: Any) -> tuple[str, int, int]:
         if value is module:
             return path, 1, len(lines)
         if inspect.isclass(value):  # inspect would parse the whole file anew for each class
-            start = next(number for number, line in enumerate(lines) if re.match(rf"\s*class {value.__name__}\b", line))
+            start = _class_lines(str(file))[value.__name__]
         elif value.__code__.co_filename in (str(file), f"<frozen {module.__name__}>"):
             start = value.__code__.co_firstlineno - 1
         else:
             return "", 0, 0  # a function that was made at run time
         return path, start + 1, start + len(inspect.getblock(lines[start:]))
-    except (AttributeError, KeyError, StopIteration, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return "", 0, 0
+
+
+@cache
+def _class_lines(file: str) -> dict[str, int]:
+    """Return the index of the line in which each class of a file begins: of the first class, if several have a name."""
+    found: dict[str, int] = {}
+    for number, line in enumerate(linecache.getlines(file)):
+        if begins := _CLASS.match(line):
+            found.setdefault(begins[1], number)
+    return found
 
 
 if __name__ == "__main__":
