@@ -214,7 +214,7 @@ async def arena(
     errors = Errors()
     logging.getLogger("greenroom").addHandler(errors)
     gc.collect()
-    gc.freeze()  # only objects that are made from now on are counted
+    gc.freeze()  # only objects that are made from now on are counted; older ones stay frozen, see tests/conftest.py
     tracemalloc.start(1)
     try:
         app = make_app(log, auth, **{**little, **quiet, **settings})
@@ -228,6 +228,5 @@ async def arena(
                 nursery.cancel_scope.cancel()
     finally:
         tracemalloc.stop()
-        gc.unfreeze()
         logging.getLogger("greenroom").removeHandler(errors)
     assert errors.lines == []

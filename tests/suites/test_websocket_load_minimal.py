@@ -1,8 +1,8 @@
-"""Does each of a thousand users at once, on one process, get its five events, and is nothing left afterwards?
+"""Does each of many users at once, on one process, get its five events, and is nothing left afterwards?
 
-The rules tested here:
+The rules tested here, with 250 users, and with a thousand in ``make soak``:
 
-- A thousand users are connected at the same moment, and a thousand runs are open at the same moment.
+- All users are connected at the same moment, and all their runs are open at the same moment.
 - Each user gets agent_started, agent_thinking, tool_executing, tool_completed and agent_completed of its own run: each
   once, in order, with its own input. It gets nothing else.
 - When the users have left, after their runs or during them, no connection, session, run, task or open file is left,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from actors import Run
     from transport import Greenroom, Server
 
-USERS = 1_000
+USERS = scaled(250, 1_000)
 AGAIN = scaled(200, 1_000)
 """Users that come again in later waves: the first wave also warms up the server."""
 VANISHING = scaled(200, 1_000)
@@ -238,8 +238,8 @@ def print_rate(what: str, events: int) -> Iterator[None]:
 
 
 @pytest.mark.timeout(240)
-async def test_a_thousand_users(tmp_path: Path) -> None:
-    """A thousand users at the same time each get the five events of their run.
+async def test_many_users(tmp_path: Path) -> None:
+    """Many users at the same time each get the five events of their run.
 
     When they have left, no task, file, object or memory of these users is left.
     """
