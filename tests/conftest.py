@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +26,11 @@ MOST_WORKERS = 8
 A worker with its tests takes up to 0.5 GB. More workers gain little, because the longest test file sets the time.
 """
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - tempfile makes the names of the files in it
+"""Folder of Linux with files that are in memory. On a disk, tests wait for each commit of a log."""
+ROOM = 2 << 30
+"""Free bytes that the folder must have: a container often has little. The tests need 0.2 GB."""
+
 settings.register_profile("test", max_examples=50, derandomize=True, deadline=None, database=None)
 settings.register_profile("soak", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("soak" if SOAK else "test")
@@ -31,8 +39,22 @@ settings.load_profile("soak" if SOAK else "test")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def has_room_for_tests(folder: Path) -> bool:
+    """Return whether tests can write to the folder, run the programs that they write there, and have enough room."""
+    return (
+        os.access(folder, os.W_OK)
+        and not os.statvfs(folder).f_flag & os.ST_NOEXEC
+        and shutil.disk_usage(folder).free >= ROOM
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Serve the apps of all tests through a web server, if the environment says so."""
+    """Keep the files of tests in memory, except in ``make soak``.
+
+    Also serve the apps of all tests through a web server, if the environment says so.
+    """
+    if not SOAK and has_room_for_tests(MEMORY):
+        tempfile.tempdir = str(MEMORY)
     if HOST != NATIVE:
         from hosting import everywhere  # noqa: PLC0415 - it imports web servers
 

@@ -17,10 +17,10 @@ RIDDLE = re.compile(rf"\b({PRONOUN})\b", re.IGNORECASE)
 
 
 @cache
-def modules() -> list[tuple[Path, ast.Module]]:
-    """Return the path and the parsed code of each module of the two packages."""
+def modules() -> list[tuple[Path, list[ast.AST]]]:
+    """Return the path and all nodes of the parsed code of each module of the two packages."""
     paths = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
-    return [(path, ast.parse(path.read_text())) for path in paths]
+    return [(path, [*ast.walk(ast.parse(path.read_text()))]) for path in paths]
 
 
 def shown(path: Path, line: int = 1) -> str:
@@ -28,11 +28,11 @@ def shown(path: Path, line: int = 1) -> str:
     return f"{path.relative_to(TREE)}:{line}"
 
 
-def docstrings(tree: ast.Module) -> list[tuple[int, str]]:
+def docstrings(nodes: list[ast.AST]) -> list[tuple[int, str]]:
     """Return the line and the text of each docstring in a module, also of its classes, functions and attributes."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Assign, ast.AnnAssign)
     found: list[tuple[int, str]] = []
-    for node in ast.walk(tree):
+    for node in nodes:
         body = getattr(node, "body", None)
         for before, each in itertools.pairwise([node, *body] if isinstance(body, list) else []):
             match each:
@@ -47,8 +47,8 @@ def long_definitions(kinds: tuple[type[ast.AST], ...], most: int) -> list[str]:
     """Return the classes or functions of the packages that have more than ``most`` lines."""
     return [
         f"{shown(path, node.lineno)}: {node.name}"
-        for path, tree in modules()
-        for node in ast.walk(tree)
+        for path, nodes in modules()
+        for node in nodes
         if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and isinstance(node, kinds)
         if (node.end_lineno or node.lineno) - node.lineno + 1 > most
     ]
@@ -74,8 +74,8 @@ def test_first_lines_name_their_subject() -> None:
     """The first line of a docstring names its subject, without pronouns such as ``what``, ``who`` or ``those that``."""
     riddles = [
         f"{shown(path, line)}: {first}"
-        for path, tree in modules()
-        for line, text in docstrings(tree)
+        for path, nodes in modules()
+        for line, text in docstrings(nodes)
         if RIDDLE.search(first := text.partition("\n")[0])
     ]
     assert riddles == []
@@ -85,8 +85,8 @@ def test_log_lines_have_one_way() -> None:
     """Only ``actors/failures.py`` calls a logger: it escapes line ends in foreign text, which could forge log lines."""
     calls = [
         shown(path, node.lineno)
-        for path, tree in modules()
-        for node in ast.walk(tree)
+        for path, nodes in modules()
+        for node in nodes
         if isinstance(node, ast.Attribute) and node.attr in LOGGING_CALLS and "logg" in ast.unparse(node.value).lower()
     ]
     assert [call for call in calls if not call.startswith("actors/failures.py:")] == []

@@ -151,8 +151,7 @@ def test_second_signal_ends_at_once(tmp_path: Path, first: signal.Signals, secon
         assert server.stderr is not None
         url = server.stdout.readline().split()[1]
         server.stderr.readline()
-        for name in ("s1", "s2"):
-            subprocess.run([sys.executable, "-c", START, url, name], check=True, timeout=PATIENCE)
+        subprocess.run([sys.executable, "-c", START, url, "s1", "s2"], check=True, timeout=PATIENCE)
         server.send_signal(first)
         waiting, hint = server.stderr.readline(), server.stderr.readline()
         runs = "2 runs to finish: stubborn in session s1, stubborn in session s2"
@@ -167,8 +166,9 @@ import sys, trio
 from transport import connect
 
 async def start():
-    async with connect(sys.argv[1], sys.argv[2]) as client:
-        await client.start("stubborn")
+    for session in sys.argv[2:]:
+        async with connect(sys.argv[1], session) as client:
+            await client.start("stubborn")
 
 trio.run(start)
 """

@@ -178,7 +178,7 @@ ANSWERS = st.one_of(
 
 @pytest.mark.parametrize("loop", IN_VIRTUAL_TIME)
 @given(answer=ANSWERS, cut=st.integers(0, 400), stays=st.booleans())
-@settings(max_examples=scaled(150, 1_500), deadline=None)
+@settings(max_examples=scaled(80, 1_500), deadline=None)
 def test_any_answer_is_a_retry_or_one_error(answer: tuple[bytes, bytes], cut: int, *, stays: bool, loop: str) -> None:
     """After any bytes from a peer, the client either tries again or ends with one ConnectionClosedForGood."""
     begin, rest = answer

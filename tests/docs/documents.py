@@ -21,6 +21,11 @@ _PACKAGES = Path(actors.__file__).parents[1]
 _FENCE = re.compile(r"(`{3,})(\w*)\s*")
 _NAME = re.compile(r"(?:#|//|<!--|;) ([\w./-]+\.\w+)\b")
 
+NEW_USERS_SESSIONS = (("README.md", "An agent server in 20 lines"), ("transport/cli/GUIDE.md", "Start and stop"))
+"""Document and section of the terminal sessions that test_new_users.py carries out where the wheel is installed."""
+NEW_USERS_PAGES = ("README.md", "transport/cli/GUIDE.md")
+"""Documents with the pages that test_new_users.py visits."""
+
 
 @attrs.frozen
 class Block:

@@ -10,7 +10,7 @@ from _scale import SOAK
 from _shared import library_cache, shared_wheel
 from _wheel import make_environment
 from browser.quiet import QUIET
-from docs.documents import blocks, document
+from docs.documents import NEW_USERS_PAGES, NEW_USERS_SESSIONS, blocks, document
 from docs.shell import PORTS, Step, terminal
 from docs.visits import visit
 from playwright.sync_api import expect, sync_playwright
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from _wheel import Environment
+    from docs.documents import Block
     from docs.shell import Terminal
 
 
@@ -32,11 +33,19 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 def run_section(own: Terminal, path: str, section: str) -> None:
-    """Carry out the terminal sessions of a section."""
+    """Carry out the terminal sessions of a section. No other test does: see NEW_USERS_SESSIONS."""
+    assert (path, section) in NEW_USERS_SESSIONS
     found = [block for block in document(path).blocks if (block.section, block.language) == (section, "console")]
     assert found
     for block in found:
         own.run(block)
+
+
+def page_of(path: str) -> Block:
+    """Return the page of a document. No other test visits it: see NEW_USERS_PAGES."""
+    assert path in NEW_USERS_PAGES
+    (block,) = (each for each in blocks("html") if each.document == path)
+    return block
 
 
 def test_see_the_demo(
@@ -63,7 +72,7 @@ def test_see_the_demo(
 
 def test_serve_the_example(environment: Environment, tmp_path: Path) -> None:
     """With the wheel installed, the README's example server works: its page in a browser, and its client in Python."""
-    (block,) = (each for each in blocks("html") if each.document == "README.md")
+    block = page_of("README.md")
     (tmp_path / "page-and-client").mkdir()
     (tmp_path / "page").mkdir()
     with terminal(tmp_path / "page-and-client", "README.md", environment.folder / "bin") as own:
@@ -74,7 +83,7 @@ def test_serve_the_example(environment: Environment, tmp_path: Path) -> None:
 
 def test_serve_with_tokens(environment: Environment, tmp_path: Path) -> None:
     """With the wheel installed, the server and the page with tokens in transport/cli/GUIDE.md work."""
-    (block,) = (each for each in blocks("html") if each.document == "transport/cli/GUIDE.md")
+    block = page_of("transport/cli/GUIDE.md")
     with terminal(tmp_path, block.document, environment.folder / "bin") as own:
         visit(own, block)
 

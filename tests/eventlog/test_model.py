@@ -176,4 +176,4 @@ class InlineMachine(SqliteMachine):
 @pytest.mark.parametrize("machine", [LogMachine, SqliteMachine, InlineMachine])
 def test_log_matches_model(machine: type[LogMachine]) -> None:
     """After any sequence of appends, trims, reads, removals and reopenings, a log has the same events as a list."""
-    run_state_machine_as_test(machine, settings=settings(max_examples=scaled(25, 1000), stateful_step_count=25))
+    run_state_machine_as_test(machine, settings=settings(max_examples=scaled(15, 1000), stateful_step_count=25))

@@ -8,7 +8,7 @@ from fuzz.worlds import play
 from hypothesis import HealthCheck, given, settings
 
 
-@settings(max_examples=scaled(40, 3000), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=scaled(25, 3000), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(script=scripts(scaled(12, 30)))
 def test_any_frames(script: list[Step]) -> None:
     """Each client gets the events of its own session and one reply to each command, or a goodbye with a true reason.

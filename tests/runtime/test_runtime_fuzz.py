@@ -343,7 +343,7 @@ def _seeded_scheduling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logger, "propagate", False)
 
 
-@pytest.mark.parametrize("chunk", range(scaled(3, 400)))
+@pytest.mark.parametrize("chunk", range(scaled(2, 400)))
 def test_random_systems_keep_the_rules(chunk: int) -> None:
     """No random run hangs or leaves an actor, a task, a name, a timer or an unreported exception behind."""
     for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK):

@@ -141,7 +141,7 @@ async def play_actions(
     st.sampled_from([None, Backoff(0.5, 4)]),
     st.random_module(),
 )
-@settings(max_examples=scaled(150, 3000))
+@settings(max_examples=scaled(80, 3000))
 def test_children_come_up_after_any_coincidence(
     strategy: Strategy, plans: list[Plan], actions: list[tuple[float, str, int]], backoff: Backoff | None, seed: object
 ) -> None:

@@ -228,7 +228,7 @@ class World:
             assert set(told) <= {key.user}
 
 
-@settings(max_examples=scaled(25, 1000))
+@settings(max_examples=scaled(15, 1000))
 @given(script=steps)
 def test_grammar_holds_after_every_step(script: list[Step]) -> None:
     """After every step of a random script of commands, faults and time, the events are in a valid order.
