@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from actors.eventlog.base import Batch
 
-    Row: TypeAlias = "tuple[int, int, int, int, int, int, int, bytes, int]"
+    Row: TypeAlias = "tuple[int, int, int, int, int, int, int, int, bytes, int]"
 
 _INSERT = """
-INSERT OR ROLLBACK INTO batches (stream, first, count, size, total, first_ts, last_ts, state, body, checksum) VALUES
+INSERT OR ROLLBACK INTO batches (id, stream, first, count, size, total, first_ts, last_ts, state, body, checksum) VALUES
 """
-_VALUES = "(?, ?, ?, ?, ?, ?, ?, x'', ?, ?)"
+_VALUES = "(?, ?, ?, ?, ?, ?, ?, ?, x'', ?, ?)"
 
 MOST_ROWS = 128
 """Maximum number of rows in one statement."""
@@ -46,10 +46,10 @@ class End(NamedTuple):
     state: int
 
 
-def row_of(batch: Batch, end: End) -> tuple[Row, End]:
+def row_of(id_: int, batch: Batch, end: End) -> tuple[Row, End]:
     """Return the row to insert for a batch (consecutive events of one stream), and the stream's end after it.
 
-    ``end`` is the stream's end before the batch.
+    ``id_`` is the row's id, and ``end`` the stream's end before the batch.
 
     Raises:
         LogCorrupt: The batch does not follow ``end``, a line has a wrong ``seq`` or no ``ts``, or a line has a raw line
@@ -70,7 +70,7 @@ def row_of(batch: Batch, end: End) -> tuple[Row, End]:
     total = end.total + size
     first_ts = timestamp(lines[0])
     last_ts = first_ts if count == 1 else timestamp(lines[-1])
-    row = (end.id, first, count, size, total, first_ts, last_ts, body, checksum(end.id, first, body, b""))
+    row = (id_, end.id, first, count, size, total, first_ts, last_ts, body, checksum(end.id, first, body, b""))
     return row, End(end.id, end.latest + count, total, hash(batch.state))
 
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import attrs
 
 from actors.errors import LogCorrupt, LogError, LogSchemaTooNew, LogUnavailable
+from actors.eventlog._sqlite_index import fill, find_damage
 from actors.eventlog._sqlite_layout import APPLICATION_ID, SCHEMA, bring_up_to_date, show_as_new
 from actors.eventlog._sqlite_lock import beside, is_locked, lock, lock_path
 from actors.failures import log_line
@@ -103,6 +104,8 @@ class Database:
 
     def close(self) -> None:
         """Close the connections, then release the lock. If the disk works, all appends are then on the disk."""
+        with contextlib.suppress(sqlite3.Error), transaction(self.writer):  # if it fails, the next open() does it
+            fill(self.writer)
         with contextlib.suppress(sqlite3.Error):  # if it fails, the risk stays noted and the next open() handles it
             _note_risk(self.writer, "")
         self._owned.close()
@@ -128,7 +131,7 @@ def open_database(path: Path, synchronous: str, busy_seconds: float, *, inline: 
             if not isinstance(error, sqlite3.OperationalError):
                 lock_path(target).unlink(missing_ok=True)  # not a log of ours: leave no file beside it
             raise
-        _check_sound(writer, path)
+        _check_sound(writer, path, version)
         _set_up(writer, path, synchronous, version)
         reader = owned.enter_context(contextlib.closing(_connect(target, busy_seconds)))
         checkpointer = owned.enter_context(contextlib.closing(_connect(target, 0))) if inline else None
@@ -161,7 +164,7 @@ def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:
             )
         )
         version = _version(connection, path)
-        _check_sound(connection, path)
+        _check_sound(connection, path, version)
         show_as_new(connection, version)
         owned.pop_all()
         return connection
@@ -252,8 +255,8 @@ def _check_whole(path: Path, target: Path) -> None:
         raise LogCorrupt(f"{path} is cut short: it has {size} bytes and should have {whole}")
 
 
-def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise ``LogCorrupt`` if the file's index does not match its table.
+def _check_sound(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Raise ``LogCorrupt`` if the file's index does not match its table. ``version`` is the layout of the file.
 
     *A damaged index page hid the end of a stream: an older event seemed to be the newest, and new events got the
     numbers of the hidden events.* Rows have checksums, which are checked whenever a row is read. An index has no
@@ -263,6 +266,9 @@ def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
     connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS_PER_LOOK)
     try:
         finding = _value(connection, "PRAGMA integrity_check(1)")
+        # Up to schema 5 the index was one of SQLite's own.
+        if finding == "ok" and version == SCHEMA:
+            finding = find_damage(connection) or finding
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise
@@ -317,9 +323,10 @@ def _set_up(connection: sqlite3.Connection, path: Path, synchronous: str, versio
     mode = _value(connection, "PRAGMA journal_mode = WAL")
     if mode != "wal":
         raise LogUnavailable(f"{path}: its file system has no write-ahead log (journal mode {mode})")
-    if version < SCHEMA:
-        with transaction(connection):
+    with transaction(connection):
+        if version < SCHEMA:
             bring_up_to_date(connection, version)
+        fill(connection)
     _renew_epochs(connection, path)
     _note_risk(connection, "" if synchronous == "FULL" else _boot())
     connection.execute(f"PRAGMA synchronous = {synchronous}")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PAGES = 1_000
 """Number of pages, written since the last checkpoint, from which the next checkpoint begins: SQLite's own default.
 
-The number of written pages is an estimate: one for each changed row, and those of the events' bytes.
+The number of written pages is an estimate: one for four changed rows, and those of the events' bytes.
 """
 LARGE_PAGES = 16_000
 """Number of pages in the write-ahead log from which a checkpoint locks the file for its last part.
@@ -34,6 +34,7 @@ SQLite can use the file of the write-ahead log from its beginning again only if 
 *Without the lock the file would grow for as long as the load lasts.*
 """
 _PAGE_BITS = 12  # a page has 4,096 bytes
+_ROWS_BITS = 2  # most rows of a commit, and of a lot in the index, share their page with others
 
 
 class InlineCommits:
@@ -80,7 +81,8 @@ class InlineCommits:
     def begin_checkpoint(self) -> None:
         """Begin a checkpoint in a thread if enough pages were written since the last checkpoint."""
         changes = self._writer.connection.total_changes
-        if changes - self._changes + (self._bytes >> _PAGE_BITS) < PAGES or self._is_due:
+        pages = (changes - self._changes >> _ROWS_BITS) + (self._bytes >> _PAGE_BITS)
+        if pages < PAGES or self._is_due:
             return
         self._changes, self._bytes, self._is_due = changes, 0, True
         trio.lowlevel.spawn_system_task(self._checkpoint, name="checkpoint of a SQLite log")

@@ -160,6 +160,23 @@ STEPS: tuple[tuple[Step, ...], ...] = (
         ) STRICT, WITHOUT ROWID
         """,
     ),
+    (
+        # The index of the rows, which is filled in lots (see _sqlite_index). It was an index of SQLite's before, which
+        # wrote nearly a page for each row.
+        """
+        CREATE TABLE row_index (
+            stream INTEGER NOT NULL,
+            first INTEGER NOT NULL,
+            id INTEGER NOT NULL,
+            PRIMARY KEY (stream, first)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "INSERT INTO row_index SELECT stream, first, id FROM batches ORDER BY stream, first",
+        # One row: the id up to which the rows are in the index.
+        "CREATE TABLE indexed (until INTEGER NOT NULL) STRICT",
+        "INSERT INTO indexed SELECT coalesce(max(id), 0) FROM batches",
+        "DROP INDEX batches_in_order",
+    ),
 )
 """The migration steps from each layout to the next: ``STEPS[n]`` leads from layout n to n + 1.
 
@@ -181,16 +198,22 @@ _NO_CONSUMERS = (
     "CREATE TEMP TABLE consumers (id INTEGER, name TEXT, lost INTEGER)",
     "CREATE TEMP TABLE positions (stream INTEGER, consumer INTEGER, seq INTEGER)",
 )
+_ROW_INDEX = (
+    "CREATE TEMP VIEW row_index AS SELECT stream, first, id FROM main.batches",
+    f"CREATE TEMP VIEW indexed AS SELECT {(1 << 63) - 1} AS until",
+)
 _VIEWS = {
     1: (
         _STREAMS_OF_OLD.format(touched=0),
         "CREATE TEMP VIEW batches AS SELECT *, NULL AS checksum FROM main.batches",
         _NO_REVOCATIONS,
         *_NO_CONSUMERS,
+        *_ROW_INDEX,
     ),
-    2: (_STREAMS_OF_OLD.format(touched="touched"), _NO_REVOCATIONS, *_NO_CONSUMERS),
-    3: (_NO_REVOCATIONS, *_NO_CONSUMERS),
-    4: _NO_CONSUMERS,
+    2: (_STREAMS_OF_OLD.format(touched="touched"), _NO_REVOCATIONS, *_NO_CONSUMERS, *_ROW_INDEX),
+    3: (_NO_REVOCATIONS, *_NO_CONSUMERS, *_ROW_INDEX),
+    4: (*_NO_CONSUMERS, *_ROW_INDEX),
+    5: _ROW_INDEX,
 }
 
 

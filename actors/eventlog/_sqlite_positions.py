@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 from actors.eventlog._names import StreamKey
 from actors.eventlog._positions import ConsumerPosition, ConsumerUsage
 from actors.eventlog._sqlite_file import transaction
+from actors.eventlog._sqlite_index import NEWEST, TAIL
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-# The newest seq of a stream s.
-_LATEST = """
-coalesce((SELECT first + count - 1 FROM batches WHERE stream = s.id ORDER BY first DESC LIMIT 1), s.latest)
-"""
+# The streams s, each joined with its newest row, and the newest seq of a stream.
+_STREAMS = f"streams s LEFT JOIN tail ON tail.stream = s.id LEFT JOIN batches newest ON newest.id = {NEWEST}"
+_LATEST = "coalesce(newest.first + newest.count - 1, s.latest)"
 
-_BEGIN_AT_LATEST = f"INSERT INTO positions (stream, consumer, seq) SELECT s.id, ?, {_LATEST} FROM streams s"
+_BEGIN_AT_LATEST = f"""
+WITH {TAIL} INSERT INTO positions (stream, consumer, seq) SELECT s.id, ?, {_LATEST} FROM {_STREAMS}
+"""
 
 _POSITION = """
 SELECT s.epoch, coalesce(p.seq, 0) FROM streams s
@@ -28,15 +30,17 @@ WHERE s.user = ? AND s.session = ?
 """
 
 _UNREAD = f"""
-SELECT s.user, s.session FROM streams s
+WITH {TAIL}
+SELECT s.user, s.session FROM {_STREAMS}
 LEFT JOIN positions p ON p.stream = s.id AND p.consumer = ?
 WHERE (? OR (s.user, s.session) > (?, ?)) AND {_LATEST} > coalesce(p.seq, 0)
 ORDER BY s.user, s.session LIMIT ?
 """
 
 _USAGE = f"""
+WITH {TAIL}
 SELECT c.name, coalesce((
-    SELECT sum({_LATEST} - coalesce(p.seq, 0)) FROM streams s
+    SELECT sum({_LATEST} - coalesce(p.seq, 0)) FROM {_STREAMS}
     LEFT JOIN positions p ON p.stream = s.id AND p.consumer = c.id
 ), 0), c.lost FROM consumers c ORDER BY c.name
 """
@@ -54,8 +58,9 @@ SELECT min(coalesce(p.seq, 0)) FROM consumers c LEFT JOIN positions p ON p.consu
 
 # Before a stream is removed: its unread events are lost to each consumer.
 _COUNT_LOST = f"""
+WITH {TAIL}
 UPDATE consumers SET lost = lost + (
-    SELECT {_LATEST} - coalesce(p.seq, 0) FROM streams s
+    SELECT {_LATEST} - coalesce(p.seq, 0) FROM {_STREAMS}
     LEFT JOIN positions p ON p.stream = s.id AND p.consumer = consumers.id
     WHERE s.id = ?
 )

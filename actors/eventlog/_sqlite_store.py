@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
 import attrs
 
 from actors.errors import LogCorrupt, Trimmed
+from actors.eventlog import _sqlite_index
 from actors.eventlog._retention import RetentionWalk, bounded
 from actors.eventlog._rows import checksum, lines_from, split
 from actors.eventlog._sqlite_append import End, insert, row_of
 from actors.eventlog._sqlite_file import transaction
+from actors.eventlog._sqlite_index import NEWEST, OLDEST, TAIL, TAIL_OF_ONE, fill, next_id, rows_from
 from actors.eventlog._sqlite_positions import forget_stream, read_by_all
 from actors.eventlog.base import Head, Revocation, StreamKey, UserUsage, check_names
 from actors.events.line import timestamp
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Generator, Mapping, Sequence
 
     from actors.eventlog._sqlite_append import Row
@@ -34,41 +36,37 @@ _REMEMBERED = 65_536
 An append to one of these streams needs no query. The entry of a stream takes 300 bytes of memory.
 """
 
+# The streams s, each joined with its oldest and its newest row (batch).
+_ROWS = f"""
+FROM streams s LEFT JOIN tail ON tail.stream = s.id
+LEFT JOIN batches oldest ON oldest.id = {OLDEST}
+LEFT JOIN batches newest ON newest.id = {NEWEST}
+"""
+
 # The head of a stream. If it has batches, the oldest and the newest of them have the values; the stream's own row has
 # them only if all its events were trimmed.
-_FIND = """
+_FIND = f"""
+WITH {TAIL_OF_ONE}
 SELECT s.id, coalesce(newest.total, s.total), s.epoch,
     coalesce(oldest.first, s.latest + 1),
     coalesce(newest.first + newest.count - 1, s.latest),
     coalesce(newest.total - oldest.total + oldest.size, 0),
     coalesce(oldest.first_ts, 0),
     coalesce(newest.last_ts, s.touched)
-FROM streams s
-LEFT JOIN batches oldest ON oldest.id = (SELECT id FROM batches WHERE stream = s.id ORDER BY first LIMIT 1)
-LEFT JOIN batches newest ON newest.id = (SELECT id FROM batches WHERE stream = s.id ORDER BY first DESC LIMIT 1)
-WHERE s.user = ? AND s.session = ?
+{_ROWS} WHERE s.user = :user AND s.session = :session
 """
 
-# The number and the size of a user's streams. It reads two entries of an index for each stream, and no event.
-_USAGE = """
+# The number and the size of a user's streams. It reads two entries of the index for each stream, and no event.
+_USAGE = f"""
+WITH {TAIL}
 SELECT count(*), coalesce(sum(coalesce(newest.total - oldest.total + oldest.size, 0) + length(s.state)), 0)
-FROM streams s
-LEFT JOIN batches oldest ON oldest.id = (SELECT id FROM batches WHERE stream = s.id ORDER BY first LIMIT 1)
-LEFT JOIN batches newest ON newest.id = (SELECT id FROM batches WHERE stream = s.id ORDER BY first DESC LIMIT 1)
-WHERE s.user = ?
+{_ROWS} WHERE s.user = ?
 """
 
-_OLDEST_STREAMS = """
-SELECT s.user, s.session FROM streams s
-JOIN batches oldest ON oldest.id = (SELECT id FROM batches WHERE stream = s.id ORDER BY first LIMIT 1)
-WHERE s.user = ? ORDER BY oldest.first_ts, s.session LIMIT ?
-"""
-
-# The rows from the row that contains :first on.
-_ROWS_FROM = """
-SELECT stream, first, count, body, state, checksum FROM batches
-WHERE stream = :stream AND first >= (SELECT max(first) FROM batches WHERE stream = :stream AND first <= :first)
-ORDER BY first
+_OLDEST_STREAMS = f"""
+WITH {TAIL}
+SELECT s.user, s.session {_ROWS} WHERE s.user = ? AND oldest.id IS NOT NULL
+ORDER BY oldest.first_ts, s.session LIMIT ?
 """
 
 _REVOKE = """
@@ -77,6 +75,13 @@ ON CONFLICT (kind, name) DO UPDATE SET at = max(at, excluded.at), until = max(un
 """
 _USER, _TOKEN = "user", "token"
 """The kinds of revocations in the file: a user's tokens, or one token."""
+
+# What a trim needs of a stream's rows to decide about most of them, while all rows are in the index.
+_SIZES = """
+SELECT b.id, b.first, b.count, b.size, b.first_ts, b.last_ts FROM row_index i JOIN batches b ON b.id = i.id
+WHERE i.stream = ? ORDER BY i.first
+"""
+_DELETE_ROWS = "DELETE FROM batches WHERE id IN (SELECT id FROM row_index WHERE stream = ? AND first < ?)"
 
 _SET_STATE = "UPDATE streams SET state = ?, checksum = ? WHERE id = ?"
 
@@ -106,6 +111,7 @@ class _Boundary:
     """The row with the first event that a trim keeps, and the kept lines of this row."""
 
     id: int
+    first: int
     lines: list[bytes]
     state: bytes
 
@@ -140,8 +146,7 @@ class Reader:
             raise Trimmed(stream.oldest)
         if after >= stream.latest:
             return []
-        wanted = {"stream": stream.id, "first": after + 1}
-        with contextlib.closing(self._connection.execute(_ROWS_FROM, wanted)) as rows:
+        with contextlib.closing(rows_from(self._connection, stream.id, after + 1)) as rows:
             return bounded(lines_from(rows, after + 1), limit, size)
 
     def user_streams(self, user: str, after: str, limit: int) -> list[StreamKey]:
@@ -171,6 +176,8 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = self.connection = connection
         self._ends: dict[StreamKey, End] = {}
+        self._next_id = next_id(connection)
+        self._unindexed = 0
 
     @property
     def remembered(self) -> int:
@@ -201,9 +208,9 @@ class Writer:
         for batch in batches:
             # An earlier batch of the same append may belong to the same stream: then this batch follows that one.
             end = ends.get(batch.key) or self._end(batch.key)
-            row, ends[batch.key] = row_of(batch, end)
+            row, ends[batch.key] = row_of(self._next_id + len(rows), batch, end)
             rows.append(row)
-            events += row[2]
+            events += len(batch.lines)
             if ends[batch.key].state != end.state:
                 states[end.id] = batch.state
         if rows:
@@ -211,14 +218,36 @@ class Writer:
         # Only after the commit: if it fails, the streams end where they did before.
         for key, end in ends.items():
             self._remember(key, end)
+        if self._unindexed >= _sqlite_index.LOT:
+            # The append is done. If the index cannot be written now, the rows stay in the tail, and the next append
+            # tries again.
+            with contextlib.suppress(sqlite3.Error):
+                self.fill_index()
         return events
 
-    def _insert(self, rows: Sequence[Row], states: Mapping[int, bytes]) -> None:
+    def fill_index(self) -> None:
+        """Write the entries in the index of all rows that have none yet."""
+        if not self._unindexed:
+            return
         with transaction(self._connection):
-            insert(self._connection, rows)
-            if states:
-                values = [(state, checksum(id_, 0, b"", state), id_) for id_, state in states.items()]
-                self._connection.executemany(_SET_STATE, values)
+            fill(self._connection)
+        self._unindexed = 0
+
+    def _insert(self, rows: Sequence[Row], states: Mapping[int, bytes]) -> None:
+        try:
+            with transaction(self._connection):
+                insert(self._connection, rows)
+                if states:
+                    values = [(state, checksum(id_, 0, b"", state), id_) for id_, state in states.items()]
+                    self._connection.executemany(_SET_STATE, values)
+        except sqlite3.IntegrityError:
+            # Another program has written rows, in spite of the lock: its rows count, and their ids are taken. What this
+            # writer remembers of streams may be wrong.
+            self._ends.clear()
+            self._next_id = next_id(self._connection)
+            raise
+        self._next_id += len(rows)
+        self._unindexed += len(rows)
 
     def mark(self, key: StreamKey, state: bytes) -> None:
         stream = _existing(self._connection, key)
@@ -231,6 +260,7 @@ class Writer:
 
         Return the stream's new summary (its oldest and newest seq, its size …), and whether events were dropped.
         """
+        self.fill_index()
         stream = _existing(self._connection, key)
         state = _state(self._connection, key, stream.id)
         count = stream.latest + 1 - stream.oldest
@@ -247,9 +277,10 @@ class Writer:
         stream = _find(self._connection, key)
         if stream is None:
             return
+        self.fill_index()
         with transaction(self._connection):
             forget_stream(self._connection, stream.id)
-            self._connection.execute("DELETE FROM batches WHERE stream = ?", (stream.id,))
+            self._delete_rows(stream.id, stream.latest + 1)
             self._connection.execute("DELETE FROM streams WHERE id = ?", (stream.id,))
         self._ends.pop(key, None)
 
@@ -264,10 +295,9 @@ class Writer:
 
         If the row of this event also has events that the trim drops, return the row. Otherwise return None.
         """
-        query = "SELECT id, count, size, first_ts, last_ts FROM batches WHERE stream = ? ORDER BY first"
-        with contextlib.closing(self._connection.execute(query, (stream,))) as rows:
+        with contextlib.closing(self._connection.execute(_SIZES, (stream,))) as rows:
             # Most rows are decided by their columns. Only a row at the boundary is read and split into lines.
-            for row, count, size, first_ts, last_ts in rows:
+            for row, first, count, size, first_ts, last_ts in rows:
                 if walk.settled(first_ts):
                     break
                 if walk.drop_whole(count, size, last_ts):
@@ -277,7 +307,7 @@ class Writer:
                 lines = split(body, count)
                 dropped = walk.drop(lines)
                 if dropped < count:
-                    return _Boundary(row, lines[dropped:], state)
+                    return _Boundary(row, first, lines[dropped:], state)
         return None
 
     def _drop(self, stream: _Position, kept: int, boundary: _Boundary | None) -> None:
@@ -296,7 +326,15 @@ class Writer:
                 "UPDATE batches SET first = ?, count = ?, size = ?, first_ts = ?, body = ?, checksum = ? WHERE id = ?",
                 (oldest, len(lines), sum(map(len, lines)), timestamp(lines[0]), body, check, boundary.id),
             )
-        self._connection.execute("DELETE FROM batches WHERE stream = ? AND first < ?", (stream.id, oldest))
+            moved = (oldest, stream.id, boundary.first)
+            self._connection.execute("UPDATE row_index SET first = ? WHERE stream = ? AND first = ?", moved)
+        self._delete_rows(stream.id, oldest)
+
+    def _delete_rows(self, stream: int, oldest: int) -> None:
+        """Delete the rows of a stream, and their entries in the index, that begin before the event ``oldest``."""
+        rows = (stream, oldest)
+        self._connection.execute(_DELETE_ROWS, rows)
+        self._connection.execute("DELETE FROM row_index WHERE stream = ? AND first < ?", rows)
 
     def _end(self, key: StreamKey) -> End:
         end = self._ends.get(key)
@@ -321,7 +359,7 @@ def _existing(connection: sqlite3.Connection, key: StreamKey) -> _Position:
 
 
 def _find(connection: sqlite3.Connection, key: StreamKey) -> _Position | None:
-    row = connection.execute(_FIND, key).fetchone()
+    row = connection.execute(_FIND, {"user": key.user, "session": key.session}).fetchone()
     return None if row is None else _Position(*row)
 
 

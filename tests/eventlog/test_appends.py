@@ -53,3 +53,5 @@ async def test_failed_row_undoes_the_append(tmp_path: Path, query: str) -> None:
             await log.append([event_batch(KEY, 1, 2), event_batch(OTHER, 1, 1)])
         assert await log.head(KEY) == before
         await log.append([event_batch(KEY, 1, 2)])
+        with pytest.raises(LogCorrupt):
+            await log.append([event_batch(OTHER, 1, 1)])

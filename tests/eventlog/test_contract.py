@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actors.errors import LogUnavailable
-from actors.eventlog import EventLog, MemoryLog, StreamKey, open_log
+from actors.eventlog import EventLog, MemoryLog, SqliteLog, StreamKey, _sqlite_index, open_log
 from actors.testing import EventLogContract, FaultyLog, event_batch
 
 if TYPE_CHECKING:
@@ -34,6 +34,16 @@ class TestSqliteLog(EventLogContract):
     @pytest.fixture(params=["synchronous=NORMAL", "synchronous=FULL", "commit=inline"])
     async def log(self, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventLog]:
         async with open_log(f"sqlite:{tmp_path}/x.db?{request.param}") as log:
+            yield log
+
+
+class TestSqliteLogInLots(EventLogContract):
+    """The SQLite log keeps the contract while only some rows of a stream are in the index."""
+
+    @pytest.fixture
+    async def log(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EventLog]:
+        monkeypatch.setattr(_sqlite_index, "LOT", 3)
+        async with SqliteLog(tmp_path / "x.db", commit="inline") as log:
             yield log
 
 

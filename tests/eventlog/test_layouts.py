@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KEY = StreamKey("anonymous", "s1")
 ALL = 1 << 30
-OLD = {schema: Path(__file__).with_name(f"schema_{schema}.sql") for schema in (2, 3, 4)}
+OLD = {schema: Path(__file__).with_name(f"schema_{schema}.sql") for schema in (2, 3, 4, 5)}
 """Logs of older versions with the same events. Their servers were killed in the middle of a run."""
 
 OPEN_RUN = "r-b6e1e86c0dd6ef79"
@@ -77,7 +77,7 @@ async def check_after_opening(path: Path) -> None:
         await check(log)
 
 
-@pytest.mark.parametrize("schema", [1, 2, 3, 4])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4, 5])
 async def test_old_log_is_migrated(tmp_path: Path, schema: int) -> None:
     """A log in an old layout keeps all its content when it is opened, even twice, and new events can be appended."""
     path = old_log(tmp_path / "x.db", schema)
@@ -96,7 +96,7 @@ async def test_old_log_is_migrated(tmp_path: Path, schema: int) -> None:
         assert [key.session for key in await log.unread_streams("billing", None, 9)] == ["closed", "s1", "trimmed"]
 
 
-@pytest.mark.parametrize("schema", [1, 2, 3, 4])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4, 5])
 async def test_old_log_is_read_without_changes(
     tmp_path: Path, schema: int, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -220,7 +220,7 @@ for number, path in enumerate(sys.argv[1:], 1):
 """
 
 
-@pytest.mark.parametrize("schema", [2, 3])
+@pytest.mark.parametrize("schema", [2, 5])
 def test_kill_9_during_migration(tmp_path: Path, schema: int) -> None:
     """If a migration is killed at any statement, the log has either the complete old layout or the complete new one."""
     paths = [old_log(tmp_path / f"{number}.db", schema) for number in range(40)]

@@ -232,7 +232,7 @@ async def test_close_finishes_appends(tmp_path: Path) -> None:
 
 
 async def test_damaged_row_is_corrupt(tmp_path: Path) -> None:
-    """Reading events raises LogCorrupt if one of their rows in the log's file is damaged or missing."""
+    """Opening the log or reading events raises LogCorrupt if one of their rows in the file is damaged or missing."""
     path = tmp_path / "x.db"
     async with SqliteLog(path) as log:
         await log.make(KEY)
@@ -241,8 +241,8 @@ async def test_damaged_row_is_corrupt(tmp_path: Path) -> None:
     for damage in ("UPDATE batches SET count = 4 WHERE first = 7", "DELETE FROM batches WHERE first = 4"):
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
             connection.execute(damage)
-        async with SqliteLog(path) as log:
-            with pytest.raises(LogCorrupt):
+        with pytest.raises(LogCorrupt):
+            async with SqliteLog(path) as log:
                 await log.read(KEY, 0, ALL, ALL)
 
 
@@ -253,7 +253,7 @@ async def log_with_an_index(path: Path, batches: int) -> tuple[bytes, range]:
         for first in range(1, batches + 1):
             await log.append([event_batch(KEY, first, 1)])
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'batches_in_order'").fetchone()
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'row_index'").fetchone()
     whole = path.read_bytes()
     start = (root - 1) * int.from_bytes(whole[16:18], "big")
     assert whole[start] == 0x0A, "a leaf, as the file format calls it"
