@@ -52,7 +52,8 @@ def paired(measured: Measured, figure: str, server: str, peer: str) -> list[tupl
 
 
 MEMORY, SQLITE, HOSTED = "greenroom-memory", "greenroom-sqlite", "greenroom-hosted"
-_LOGS = {MEMORY: "memory", SQLITE: "sqlite"}
+INLINE = "greenroom-sqlite-inline"
+_LOGS = {MEMORY: "memory", SQLITE: "sqlite", INLINE: "sqlite inline"}
 
 
 def _burst(server: str, peer: str, bound: float) -> Aim:
@@ -88,6 +89,7 @@ AIMS = (
     Aim(Goal("500 users at 20/s, p99, memory", 0.3, "ms"), "paced p99", MEMORY),
     _tail(MEMORY, 2),
     _tail(SQLITE, 30),
+    _tail(INLINE, 15),
     _longest(MEMORY),
     _longest(SQLITE),
 )

@@ -16,7 +16,7 @@ import _loading
 import _process
 import _valkey
 import attrs
-from _goals import HOSTED, MEMORY, SQLITE
+from _goals import HOSTED, INLINE, MEMORY, SQLITE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -54,7 +54,7 @@ class Kept:
 class Server:
     """One line of the tables. ``runtime`` names its pacing loop, ``needs`` the modules that it imports.
 
-    With ``stores`` it has a Redis server of its own, on the same core.
+    With ``stores`` it has a Redis server of its own, on the same core; ``log`` is what :func:`_process.log_url` makes.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Server:
     dialect: str = "plain"
     path: str = "/"
     stores: bool = False
+    log: str = ""
 
     @property
     def ours(self) -> bool:
@@ -81,7 +82,7 @@ class Server:
     @property
     def keeps(self) -> bool:
         """Whether it is in the table of the servers that store, or say so."""
-        return self.stores or self.name in {MEMORY, SQLITE}
+        return self.stores or bool(self.log)
 
     def missing(self) -> list[str]:
         """Return the requirements that are not installed."""
@@ -97,8 +98,8 @@ class Server:
         if self.stores:
             with _valkey.running() as store:
                 yield Kept(("--store", store.url), (store.pid,))
-        elif self.name in {MEMORY, SQLITE}:
-            with _process.log_url("memory" if self.name == MEMORY else "sqlite") as url:
+        elif self.log:
+            with _process.log_url(self.log) as url:
                 yield Kept(("--log", url))
         else:
             yield Kept()
@@ -119,8 +120,14 @@ class Server:
 
 
 SERVERS = (
-    Server(name=MEMORY, title="**Greenroom, memory**", runtime="trio", script="../_server.py", dialect="greenroom"),
-    Server(name=SQLITE, title="**Greenroom, sqlite**", runtime="trio", script="../_server.py", dialect="greenroom"),
+    *(
+        Server(name=name, title=title, runtime="trio", script="../_server.py", dialect="greenroom", log=log)
+        for name, title, log in (
+            (MEMORY, "**Greenroom, memory**", "memory"),
+            (SQLITE, "**Greenroom, sqlite**", "sqlite"),
+            (INLINE, "**Greenroom, sqlite, commit=inline**", "sqlite inline"),
+        )
+    ),
     Server(
         name=HOSTED,
         title="**Greenroom, memory, agents on uvicorn's loop**",

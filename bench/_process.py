@@ -25,6 +25,7 @@ _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE = _CORES[0]
 GENERATOR_CORE = _CORES[-1]
 _PATIENCE_SECONDS = 20.0
+_LOG_OPTIONS = {"": "", "FULL": "?synchronous=FULL", "inline": "?commit=inline"}
 _SHOWN = 2000
 """Bytes of a server's last output that are shown if it fails."""
 
@@ -95,13 +96,13 @@ def measured(log: str = "memory:", core: int = SERVER_CORE, limits: str = "none"
 
 @contextmanager
 def log_url(log: str) -> Generator[str]:
-    """Make a log for a server to use inside the block: ``memory``, ``sqlite`` or ``sqlite FULL``."""
-    engine, _, synchronous = log.partition(" ")
+    """Make a log for a server to use inside the block: ``memory``, ``sqlite``, ``sqlite FULL`` or ``sqlite inline``."""
+    engine, _, option = log.partition(" ")
     if engine == "memory":
         yield "memory:"
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield f"sqlite:{folder}/bench.db{synchronous and f'?synchronous={synchronous}'}"
+        yield f"sqlite:{folder}/bench.db{_LOG_OPTIONS[option]}"
 
 
 def allow_files() -> int:
