@@ -16,12 +16,13 @@ import trio
 import trio.lowlevel
 from _hosts import World, closings, error_of, forever, in_each_loop, run_in, turn
 
-from actors import AsyncioRun, ConfigError, MemoryLog, Run, RunClosed, StreamKey
+from actors import AsyncioRun, ConfigError, Run, RunClosed, SqliteLog, StreamKey
 from transport import Greenroom
 from transport.hosting import hosted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
 STOP = {"cancel": "cancelled", "timeout": "timeout"}
 """The ways in which a run is stopped from outside, and the status of each. What is open inside ends as cancelled."""
@@ -363,10 +364,9 @@ def test_shield(seconds: float) -> None:
 
 
 @in_each_loop
-def test_forced_end_of_the_loop(loop: str) -> None:
+def test_forced_end_of_the_loop(loop: str, tmp_path: Path) -> None:
     """If asyncio ends by force and cancels all tasks first, the runs end as interrupted."""
-    log = MemoryLog()
-    app = Greenroom(log=log, settings={"drain_seconds": 0})
+    app = Greenroom(log=f"sqlite:{tmp_path / 'log.db'}", settings={"drain_seconds": 0})
     begun = threading.Event()
 
     @app.agent(host="asyncio")
@@ -402,7 +402,8 @@ def test_forced_end_of_the_loop(loop: str) -> None:
     assert all(task.cancelled() for task in tasks)
 
     async def ends() -> list[Any]:
-        return [orjson.loads(line) for line in await log.read(StreamKey("ann", "s1"), 0, 100, 10**6)]
+        async with SqliteLog(tmp_path / "log.db") as log:  # the server has closed its own
+            return [orjson.loads(line) for line in await log.read(StreamKey("ann", "s1"), 0, 100, 10**6)]
 
     events = trio.run(ends)
     completed = {event["data"]["agent"]: event["data"]["status"] for event in events if "status" in event["data"]}
