@@ -8,6 +8,7 @@ them.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import tracemalloc
 from collections import Counter
@@ -21,6 +22,7 @@ import trio.testing
 import actors
 import transport
 from actors import AgentCompleted, Run
+from actors.streams import _stream
 from transport import Greenroom, connect
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ _SERVER = tuple(
     for path in (
         *(_ACTORS / room for room in ("sessions", "runs", "streams", "eventlog")),
         *(_ACTORS / "events" / f"{name}.py" for name in ("encoding", "grammar", "line")),
-        *(_ACTORS / "loop" / f"{name}.py" for name in ("boundary", "threads")),
+        *(_ACTORS / "loop" / f"{name}.py" for name in ("boundary", "stack", "threads")),
         _TRANSPORT / "server",
         # Without _fields, with which the Python client reads each message here. No event makes the server call it.
         *(_TRANSPORT / "protocol" / f"{name}.py" for name in ("server_frames", "client_frames", "websocket")),
@@ -143,11 +145,14 @@ async def test_burst_shares_system_calls() -> None:
 
 
 @pytest.mark.parametrize(("events", "calls", "builtins"), [(100, 33.0, 29.5)])
-async def test_single_event_takes_one_turn(events: int, calls: float, builtins: float) -> None:
-    """If events are emitted one by one, each is committed and written in one turn of the scheduler.
+async def test_single_event_takes_one_turn(
+    monkeypatch: pytest.MonkeyPatch, events: int, calls: float, builtins: float
+) -> None:
+    """If events are emitted one by one, quickly, each is committed and written in one turn of the scheduler.
 
     Its function calls stay within their budget.
     """
+    monkeypatch.setattr(_stream, "time", itertools.count(1_900_000_000.0, _stream.QUIET_SECONDS / 4).__next__)
     short, long = await count_run(emit_one_by_one, 0, events)
     around = 3  # the first and the last event may share a turn with the start and the end of the run
     assert abs(long.sends - short.sends - events) <= around
@@ -155,6 +160,24 @@ async def test_single_event_takes_one_turn(events: int, calls: float, builtins: 
     assert 1 <= (long.builtins - short.builtins) / events <= builtins
     assert abs(long.turns["LogKeeper"] - short.turns["LogKeeper"] - events) <= around
     assert long.turns["Flusher"] - short.turns["Flusher"] <= around
+
+
+@pytest.mark.parametrize(("events", "calls", "builtins"), [(100, 32.5, 31.5)])
+async def test_lone_event_takes_no_turn(
+    monkeypatch: pytest.MonkeyPatch, events: int, calls: float, builtins: float
+) -> None:
+    """If each event comes after a quiet time, it is committed and written within its emit, without a task's turn.
+
+    Its function calls stay within their budget.
+    """
+    monkeypatch.setattr(_stream, "time", itertools.count(1_900_000_000.0, 2 * _stream.QUIET_SECONDS).__next__)
+    short, long = await count_run(emit_one_by_one, 0, events)
+    around = 3  # as above
+    assert abs(long.sends - short.sends - events) <= around
+    assert 1 <= (long.calls - short.calls) / events <= calls
+    assert 1 <= (long.builtins - short.builtins) / events <= builtins
+    for task in ("LogKeeper", "Flusher"):
+        assert long.turns[task] - short.turns[task] <= around
 
 
 async def test_event_is_held_once() -> None:

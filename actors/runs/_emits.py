@@ -52,7 +52,7 @@ class EmittingRun(RunNode):
             data = b""
         if not data or len(data) > self._limit:
             data = encode_text(text, self._limit)
-        if self._append(head, data, TEXT_END):
+        if self._append(head, data, TEXT_END, lone=True):
             await self._pause()
 
     async def output(self, text: str) -> None:
@@ -66,7 +66,7 @@ class EmittingRun(RunNode):
             data = b""
         if not data or len(data) > self._limit:
             data = encode_text(text, self._limit)
-        if self._append(head, data, TEXT_END):
+        if self._append(head, data, TEXT_END, lone=True):
             await self._pause()
 
     async def custom(self, name: str, value: object = None) -> None:
@@ -74,7 +74,7 @@ class EmittingRun(RunNode):
         data = encode({"name": string_of(name), "value": value}, self._limit)
         if self.closed:
             self._require_open()
-        if self._append(self._envelopes.get("custom") or self._envelope("custom"), data):
+        if self._append(self._envelopes.get("custom") or self._envelope("custom"), data, lone=True):
             await self._pause()
 
     def signal(self, name: str, data: object = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Protocol, cast
 
 import attrs
@@ -11,6 +12,7 @@ import trio
 from actors.errors import LogError, LogUnavailable
 from actors.failures import is_a, led_to, members, shown
 from actors.loop.boundary import contained, report
+from actors.loop.stack import is_shallow
 from actors.loop.wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -87,6 +89,10 @@ class Committer:
     A commit begins at once if none began in the last ``gather_seconds``, an attribute of the log. Otherwise events are
     collected for one transaction until that time is over, or until a task needs the commit in order to continue
     (:meth:`hurry`, :meth:`barrier`).
+
+    While the task sleeps and the log never waits, a source can commit its events itself, by :meth:`commit`: then a
+    lone event costs no switch of tasks. The commit is the same, and one commit never begins inside another. A listener
+    or callback that emits during a commit schedules its session for the next commit, which is the task's.
     """
 
     def __init__(self, log: EventLog) -> None:
@@ -97,6 +103,9 @@ class Committer:
         self._taken_at: list[float] = []
         self._waits = [0] * (WAIT_STEPS + 1)
         self._wakeup = Wakeup()
+        self._idle = False
+        """Whether the task sleeps, and no commit is in progress. Never true if the log can wait, or gathers events."""
+        self._context = Context()
         self._barriers: list[trio.Event] = []
         self._now = trio.current_time
         self._done_at = self._next_at = 0.0
@@ -126,6 +135,26 @@ class Committer:
             self._wakeup.wake()
         self._scheduled.append((source, now))
 
+    def is_idle(self) -> bool:
+        """Return whether the caller can call :meth:`commit` now.
+
+        False if other sources are scheduled, inside a commit, if the log can wait, and deep in the stack: a commit
+        calls foreign code, which needs room.
+        """
+        return self._idle and not self._scheduled and is_shallow()
+
+    def commit(self, source: Source) -> None:
+        """Commit the events of ``source`` and notify their listeners before this returns. Never raises or waits.
+
+        To be called only if :meth:`is_idle` is true. If the log refuses the events, the task handles that.
+        """
+        self._idle = False
+        self._scheduled.append((source, 0.0))
+        # Not in the context of the caller: its context variables, such as the agent's run, are not the listeners'.
+        self._idle = self._context.run(self._commit_now)
+        if not self._idle:
+            self._wakeup.wake()
+
     def hurry(self) -> None:
         """End the wait for more events, so that the next commit begins at once.
 
@@ -142,22 +171,28 @@ class Committer:
         If this is cancelled during a commit, it first finishes the commit and notifies the sources.
         """
         self._now = trio.lowlevel.current_clock().current_time  # as trio.current_time(), without two of its calls
-        with trio.CancelScope() as scope:
-            while True:
-                while not self._scheduled and not self._barriers:
-                    await self._wakeup.wait()
-                if self._log.gather_seconds or len(self._scheduled) >= CROWD:
-                    await self._gather()
-                barriers, self._barriers = self._barriers, []
-                if not self._commit_now():
-                    scope.shield = True
-                    await self._commit_waiting()
-                    scope.shield = False
-                elif self._scheduled:
-                    # A listener has emitted. If it does so at each commit, the other tasks must run nevertheless.
-                    await trio.lowlevel.checkpoint()
-                for barrier in barriers:
-                    barrier.set()
+        self._context = copy_context()
+        try:
+            with trio.CancelScope() as scope:
+                while True:
+                    while not self._scheduled and not self._barriers and not self._taken:
+                        self._idle = self._append_now is not None and not self._log.gather_seconds
+                        await self._wakeup.wait()
+                    self._idle = False
+                    if self._log.gather_seconds or len(self._scheduled) >= CROWD:
+                        await self._gather()
+                    barriers, self._barriers = self._barriers, []
+                    if not self._commit_now():
+                        scope.shield = True
+                        await self._commit_waiting()
+                        scope.shield = False
+                    elif self._scheduled:
+                        # A listener has emitted. If it does so at each commit, the other tasks must run nevertheless.
+                        await trio.lowlevel.checkpoint()
+                    for barrier in barriers:
+                        barrier.set()
+        finally:
+            self._idle = False
 
     async def _gather(self) -> None:
         """Wait until it is time for the next commit. Events that are emitted meanwhile are in that commit too."""
@@ -184,10 +219,10 @@ class Committer:
     def _commit_now(self) -> bool:
         """Take the events of the scheduled sources, and commit the events if the log appends without waiting.
 
-        Return False if :meth:`_commit_waiting` must commit them.
+        Return False if :meth:`_commit_waiting` must commit them. Never raises.
         """
         scheduled, self._scheduled = self._scheduled, []
-        taken: list[tuple[Source, Batch]] = []
+        taken, self._taken = self._taken, []  # events that the log has refused within an emit come first
         for source, _ in scheduled:
             try:
                 batch = source.batch()

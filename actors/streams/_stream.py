@@ -41,6 +41,12 @@ if TYPE_CHECKING:
 FAIRNESS = 16
 """Number of events after which an emitter passes a checkpoint: other tasks run, and the emitter can be cancelled."""
 
+QUIET_SECONDS = 0.004
+"""Time without events in a session after which the next event is committed and delivered within its emit, if possible.
+
+After a shorter time, more events come soon, as in a burst. Then it is cheaper to commit and send many at once.
+"""
+
 
 def now_ms() -> int:
     """Return the time of day in ms since 1970."""
@@ -142,13 +148,15 @@ class SessionStream(SessionFeed):
         return max(now_ms(), self.ts)
 
     @trio.lowlevel.enable_ki_protection
-    def put(self, envelope: bytes, data: bytes, end: bytes = END, at: int = 0) -> bool:
+    def put(self, envelope: bytes, data: bytes, end: bytes = END, at: int = 0, *, lone: bool = False) -> bool:
         """Append one event to the session, without waiting. If this raises, nothing was appended.
 
         Return True if the emitter must await :meth:`admit` before it continues: too many events are uncommitted, or
         other tasks must run. ``envelope`` comes from :mod:`actors.events.line`, ``data`` from
         :mod:`actors.events.encoding`. ``end`` is the end of the line, with the rest of incomplete ``data``. ``at`` is
-        the event's ``ts``, if the caller has just called :meth:`now` and stores that time elsewhere too.
+        the event's ``ts``, if the caller has just called :meth:`now` and stores that time elsewhere too. ``lone`` says
+        that the event can be committed before this returns, and all listeners notified: the caller changes nothing
+        after this call. That happens if the session was quiet for :data:`QUIET_SECONDS` and the log never waits.
 
         Raise :class:`~actors.LogUnavailable` after the log has failed, RuntimeError outside of the thread of the
         session's loop, and RecursionError if the stack is full: agents call this at any depth.
@@ -158,9 +166,12 @@ class SessionStream(SessionFeed):
         if self._failure is not None:
             self.require_log()
         seq = self.seq + 1
+        alone = False
         if at:
             self._set_ts(at)
         elif (now := time()) >= self._next_ts:  # as _set_ts(), but `now` is later than `self.ts`
+            if lone and now >= self._next_ts + QUIET_SECONDS and not self._scheduled:
+                alone = self._committer.is_idle()
             self.ts = ts = int(now * 1000)
             self._stamp, self._next_ts = STAMP % ts, (ts + 1) / 1000
         line = LINE % (seq, self._stamp, envelope, data, end)
@@ -169,13 +180,16 @@ class SessionStream(SessionFeed):
             self._set_pause(seq)
         if not self._scheduled:
             # Schedule first: if the lines below fail, the committer finds nothing to commit, which is harmless.
-            self._committer.schedule(self)
-            self._scheduled = True
+            if not alone:
+                self._committer.schedule(self)
+                self._scheduled = True
             extent = self._extent
             extent.oldest_ts = extent.oldest_ts or self.ts
         # An event exists when its line is in the ring. Everything that can raise is above, not between these lines.
         self._append(line)
         self.seq = seq
+        if alone:
+            self._committer.commit(self)
         return pause
 
     def require_log(self) -> None:

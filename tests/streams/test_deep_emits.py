@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from actors import (
     open_system,
     verify_log,
 )
+from actors.streams import _stream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -109,12 +111,20 @@ def shallow_stack() -> object:
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("window", [1, 3, 64])
-async def test_an_emit_at_any_depth(shallow_stack: None, step: Callable[[Run], Awaitable[None]], window: int) -> None:
+@pytest.mark.parametrize(("window", "pace"), [(1, None), (3, None), (64, None), (64, 0.01)])
+async def test_an_emit_at_any_depth(
+    monkeypatch: pytest.MonkeyPatch,
+    shallow_stack: None,
+    step: Callable[[Run], Awaitable[None]],
+    window: int,
+    pace: float | None,
+) -> None:
     """However deep the call stack is, an emit either succeeds or fails without any other effect.
 
     An agent that emits at the end of the stack harms only its own run.
     """
+    if pace is not None:  # each event comes after a quiet time, and is committed within its emit if there is room
+        monkeypatch.setattr(_stream, "time", itertools.count(1_900_000_000.0, pace).__next__)
     dive, agents, log = Dive(step), Agents(), MemoryLog()
     agents.add(dive.go, name="dive")
     agents.add(fine)
