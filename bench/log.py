@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     Cells = dict[tuple[str, int, int], list[dict[str, float]]]
     """The figures of the repetitions, by log, events of a batch and sessions of a commit."""
 
-LOGS = ("memory", "sqlite", "sqlite FULL")
+LOGS = ("memory", "sqlite", "sqlite FULL", "sqlite inline")
+WAITING_LOGS = ("sqlite", "sqlite FULL")
+"""The logs whose commits wait for a thread. Only these waits are in the statistics of a server."""
 TRANSACTIONS = Goal("transactions a second, sqlite, paced (one per 2 ms)", 500, "/s", digits=0)
 WAITING = Goal("wait for the commit, p50, sqlite, paced", 2, "ms")
 HEADER = ("log", "events of a batch", "batches of a commit")
@@ -162,7 +164,7 @@ def main() -> None:
         users=options.users, events=events, rate=options.rate, warm=1, window=options.seconds, cut=True
     )
     cells: Cells = {}
-    served: dict[str, list[Paced]] = {log: [] for log in LOGS[1:]}
+    served: dict[str, list[Paced]] = {log: [] for log in WAITING_LOGS}
     with _generator.compiled() as program, _live.shown() as live:
         for repetition in range(options.repetitions):
             for log in LOGS:
@@ -172,7 +174,7 @@ def main() -> None:
             for log, rounds in served.items():
                 live.begin(f"{log}, paced, {repetition + 1} of {options.repetitions}")
                 rounds.append(paced(program, load, log, live))
-    rounds = served[LOGS[1]]
+    rounds = served["sqlite"]
     goals = [
         TRANSACTIONS.by_itself([one.transactions for one in rounds]),
         WAITING.by_itself([one.waited_ms(0.5) for one in rounds]),
@@ -191,8 +193,8 @@ def main() -> None:
 
 EXPLAINED = """
 Events of about 200 bytes, appended in one commit after another and read in pages of 256, without a server; CPU time is
-that of the process with all its threads. *sqlite* is `synchronous=NORMAL`. Medians of {repetitions} repetitions with
-their range, each in a fresh process with a fresh log.
+that of the process with all its threads. *sqlite* is `synchronous=NORMAL`, *inline* is `commit=inline`. Medians of
+{repetitions} repetitions with their range, each in a fresh process with a fresh log.
 """
 ARITHMETIC = """
 Between two transactions pass {between:.2f} ms, and an event waits half of that for its own to begin: {half:.2f} of the

@@ -189,7 +189,8 @@ def _parser() -> argparse.ArgumentParser:
     load("--users", type=int, help="how many users at once, each with a session, a connection and a run")
     load("--events", type=int, default=200, help="events of each user's run (default: %(default)s)")
     load("--rate", type=float, default=0, help="events a second of each, 0 for a burst (default: %(default)s)")
-    load("--log", choices=["memory", "sqlite", "sqlite FULL"], default="memory", help="(default: %(default)s)")
+    logs = ["memory", "sqlite", "sqlite FULL", "sqlite inline"]
+    load("--log", choices=logs, default="memory", help="(default: %(default)s)")
     load("--agent", default="load", help="load (text), custom (nested values), or one of --url (default: %(default)s)")
     load("--rounds", type=int, default=3, help="runs of each user in a repetition (default: %(default)s)")
     load("--ramp", type=int, default=0, help="users that connect in a second, 0 for all at once (default: %(default)s)")
