@@ -18,8 +18,9 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from _runtime_ledger import STOP_SLACK, Placement, is_expected, leaf_errors
-from _runtime_wild import RandomActor, World, ask, child_spec, supervisor_spec
+from _runtime_records import STOP_SLACK, Placement, is_expected, leaf_errors
+from _runtime_wild import RandomActor, ask, child_spec, supervisor_spec
+from _runtime_world import World
 from _scale import scaled
 
 from actors import (
