@@ -38,16 +38,22 @@ RULES_OF_A_PORT = (
     "tests/delivery/test_shutdown.py::test_each_client_gets_a_goodbye[TLS]",
     "tests/protocol/test_proxy_protocol.py",
     "tests/protocol/test_trusted_proxies.py",
-    f"{UPGRADE}test_other_paths_get_404",
+    f"{UPGRADE}test_other_paths_get_404[chat",
+    f"{UPGRADE}test_other_paths_get_404[greenroom",
+    f"{UPGRADE}test_other_paths_get_404[%2f",
+    f"{UPGRADE}test_other_paths_get_404[/",
     "tests/client/test_client_against_server.py::test_wrong_path_ends_the_client",
     f"{UPGRADE}test_own_pages_are_always_allowed",
     f"{UPGRADE}test_pages_of_a_server_at_every_address",
-    f"{UPGRADE}test_plain_request_gets_an_http_error",
-    f"{UPGRADE}test_wrong_request_gets_a_reason",
+    f"{UPGRADE}test_plain_request_gets_an_http_error[lines0",
+    f"{UPGRADE}test_plain_request_gets_an_http_error[lines1",
+    f"{UPGRADE}test_plain_request_gets_an_http_error[lines3",
+    f"{UPGRADE}test_wrong_request_gets_a_reason[byte above 127",
+    f"{UPGRADE}test_wrong_request_gets_a_reason[HTTP 1.0",
+    f"{UPGRADE}test_wrong_request_gets_a_reason[wrong key",
     f"{UPGRADE}test_silent_connections_make_room",
     f"{UPGRADE}test_connections_that_come_too_fast",
     "tests/protocol/test_draining.py::test_drain_closes_the_port",
-    "tests/protocol/test_draining.py::test_drain_refuses_everything_new",
     "tests/delivery/test_forked_workers.py::test_sockets_in_a_forked_child",
     # Uvicorn goes on with a drain after a second SIGTERM. See test_server_signals.py.
     "tests/delivery/test_shutdown.py::test_second_signal_in_a_drain",
@@ -57,8 +63,15 @@ RULES_OF_A_PORT = (
 The README of ``transport/hosting`` lists the rules, and ``tests/protocol/test_below_web_servers.py`` shows what the web
 servers do instead.
 """
-RULES_BEYOND_ASGI = ("tests/protocol/test_no_websocket.py::test_bytes_that_are_no_websocket",)
-RULES_BEYOND_HYPERCORN = ("tests/delivery/test_forked_workers.py::test_started_program_inherits_nothing",)
+RULES_BEYOND_ASGI = (
+    "tests/protocol/test_no_websocket.py::test_bytes_that_are_no_websocket",
+    f"{UPGRADE}test_wrong_request_gets_a_reason[two hosts",
+    f"{UPGRADE}test_wrong_request_gets_a_reason[second request",
+)
+RULES_BEYOND_HYPERCORN = (
+    f"{UPGRADE}test_plain_request_gets_an_http_error[lines2",
+    "tests/delivery/test_forked_workers.py::test_started_program_inherits_nothing",
+)
 # Peers that never read hold up Hypercorn on trio.
 RULES_BEYOND_HYPERCORN_ON_TRIO = ("tests/delivery/test_shutdown.py",)
 

@@ -10,6 +10,7 @@ import orjson
 import pytest
 import trio
 import trio.testing
+from _below import HOST, NATIVE
 from browser.serving import ServerProcess
 from delivery.stalling import stalled_client
 from protocol.manual_socket import ManualSocket
@@ -183,9 +184,10 @@ async def test_drain_refuses_everything_new(autojump_clock: trio.testing.MockClo
             with pytest.RaisesGroup(InvalidStatus, flatten_subgroups=True, allow_unwrapped=True):
                 async with memory_client(server):
                     pass
-            with pytest.raises(OSError, match=r"refused|all attempts"):
-                async with client(server):
-                    pass
+            if HOST == NATIVE:  # else the port is the web server's
+                with pytest.raises(OSError, match=r"refused|all attempts"):
+                    async with client(server):
+                        pass
             for refused in (handle.start("lasts", 1), server.sessions.get("bob", "s1")):
                 with pytest.raises(CommandRefused) as caught:
                     await refused
