@@ -30,6 +30,7 @@
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -135,6 +136,26 @@ static double server_cpu(void) { /* seconds, user and system, all threads; to th
     clockid_t clock;
     struct timespec t;
     if (!clock_getcpuclockid(server[i], &clock) && !clock_gettime(clock, &t)) sum += t.tv_sec + t.tv_nsec / 1e9;
+  }
+  return sum;
+}
+
+/* Seconds for which the server's threads were ready to run, and something else had their core: each other, too. */
+static double server_waited(void) {
+  double sum = 0;
+  for (int i = 0; i < pids; i++) {
+    char name[300];
+    snprintf(name, sizeof name, "/proc/%ld/task", server[i]);
+    DIR *threads = opendir(name);
+    for (struct dirent *thread; threads && (thread = readdir(threads));) {
+      unsigned long long ran, waited = 0;
+      snprintf(name, sizeof name, "/proc/%ld/task/%.20s/schedstat", server[i], thread->d_name);
+      FILE *file = fopen(name, "r");
+      if (!file) continue;
+      if (fscanf(file, "%llu %llu", &ran, &waited) == 2) sum += waited / 1e9;
+      fclose(file);
+    }
+    if (threads) closedir(threads);
   }
   return sum;
 }
@@ -474,10 +495,10 @@ static int all_done(void) { return done + gone == users - apart; }
 
 typedef struct {
   int64_t at;
-  double server, own;
+  double server, own, waited;
 } moment;
 
-static moment now(void) { return (moment){now_ns(), server_cpu(), own_cpu()}; }
+static moment now(void) { return (moment){now_ns(), server_cpu(), own_cpu(), server_waited()}; }
 
 static void print_progress(void) {
   static int64_t told, began;
@@ -543,10 +564,10 @@ static void run_round(int number) {
   double seconds = (end.at - open.at) / 1e9, own = end.own - open.own;
   if (number > 1) lasted += seconds;
   qsort(latencies, stamped, sizeof *latencies, by_size);
-  printf("{\"kind\":\"round\",\"number\":%d,\"events\":%ld,\"seconds\":%.6f,\"server_cpu\":%.6f,\"busy\":%.3f,\"faults\":%ld,"
+  printf("{\"kind\":\"round\",\"number\":%d,\"events\":%ld,\"seconds\":%.6f,\"server_cpu\":%.6f,\"busy\":%.3f,\"waited\":%.3f,\"faults\":%ld,"
          "\"frames\":%ld,\"p50\":%u,\"p90\":%u,\"p99\":%u,\"p999\":%u,\"longest\":%u,\"resident_kb\":%ld,\"held\":%d,"
          "\"lost\":%ld,\"gone\":%ld,\"histogram\":", number, window || input || gone ? measured : (users - apart) * events, seconds,
-         end.server - open.server, own / seconds, faults, frames, quantile(.5), quantile(.9), quantile(.99), quantile(.999),
+         end.server - open.server, own / seconds, (end.waited - open.waited) / seconds, faults, frames, quantile(.5), quantile(.9), quantile(.99), quantile(.999),
          quantile(1), resident_kb(), holding, lost, gone);
   print_histogram();
   printf("}\n");

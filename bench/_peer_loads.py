@@ -66,6 +66,7 @@ def figures(rounds: Sequence[Report]) -> dict[str, float]:
         "cpu": cpu * 100_000 / events,
         "server": cpu * 100 / seconds,
         "busy": max(one["busy"] for one in rounds) * 100,
+        "waited": statistics.median(one["waited"] for one in rounds) * 100,
     }
     delays = {name: statistics.median(one[name] for one in rounds) / 1000 for name in ("p50", "p99")}
     return sums | delays | {"longest": max(one["longest"] for one in rounds) / 1000}

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 BUSY = 0.9
 """Share of the time above which the generator, and not the server, is the limit."""
 
+DISTURBED = 0.1
+"""Share of the time for which servers wait for their core above which the machine is too busy to measure."""
+
 SPARE_FILES = 100
 """Maximum number of files that a process has open beside its connections."""
 
@@ -108,6 +111,20 @@ def note_on_generator(busy: Sequence[float]) -> str:
     if most > BUSY:
         return f"**The load generator was busy {most:.0%} of the time: it was the limit, not the server.**"
     return f"The load generator was busy {most:.0%} of the time at most: it was not the limit."
+
+
+def note_on_machine(waited: Sequence[float]) -> str:
+    """Return a note on the share of the time for which a server was ready to run, and something else had its core.
+
+    It says plainly if the machine was too busy: events gather meanwhile, and look cheaper and later than they are.
+    """
+    said = f"{statistics.median(waited):.0%} of the time (median; {max(waited):.0%} at most; all threads together)"
+    if statistics.median(waited) > DISTURBED:
+        return (
+            f"**The servers waited for their core {said}: other work disturbed the figures. "
+            "Events that gather meanwhile are late, and cost less.**"
+        )
+    return f"The servers waited for their core {said}."
 
 
 def sessions_that_fit(wanted: int, files: int) -> int:

@@ -169,6 +169,12 @@ def main() -> None:
             for subject in subjects:
                 found = measure(program, subject, extent, live, said)
                 measured.setdefault(subject.name, []).append(found)
+    waited = [
+        one[f"{load} waited"] / 100
+        for of_server in measured.values()
+        for one in of_server
+        for load in ("paced", "burst")
+    ]
     packages = ", ".join(f"{name} {version(name)}" for name in ("uvicorn", "uvloop", "fastapi", "python-socketio"))
     paced, burst = (load.users for load in extent.loads())
     parts = [
@@ -178,6 +184,7 @@ def main() -> None:
         _loading.NEVER_SLEEPS,
         f"Versions: {packages}.",
         report(measured),
+        _verdicts.note_on_machine(waited),
     ]
     _running.publish(options.results, "hosted", "Inside a web server", parts)
 

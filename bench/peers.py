@@ -23,6 +23,7 @@ import _peer_tables
 import _plots
 import _process
 import _running
+import _verdicts
 import attrs
 from _peer_loads import BURST, FIRST, PACED, TAIL, WARM_SECONDS, figures
 from _peer_subjects import SERVERS, Server, pacing, versions
@@ -57,6 +58,11 @@ class Bench:
                 raise SystemExit(f"{server.name}: {failed}") from None
             found["paced net"] = found["paced cpu"] - loops[server.runtime]
             self.measured.setdefault(server.name, []).append(found)
+
+    def waited(self) -> list[float]:
+        """Return the shares of the time for which the servers waited for their core, of each load."""
+        found = (one for of_server in self.measured.values() for one in of_server)
+        return [value / 100 for one in found for name, value in one.items() if name.endswith(" waited")]
 
     def _measure(self, server: Server, said: str) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -123,6 +129,7 @@ def main() -> None:
         EXPLAINED.format(repetitions=options.repetitions, seconds=options.seconds, warm=WARM_SECONDS),
         f"Versions: {', '.join(versions())}.",
         _peer_tables.report(SERVERS, bench.measured, absent),
+        _verdicts.note_on_machine(bench.waited()),
     ]
     _running.publish(options.results, "peers", "Peers", parts, lambda image: plot(bench.measured, image))
 

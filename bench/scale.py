@@ -101,6 +101,7 @@ def main() -> None:
         _results.table(HEADER, [row(size, outcomes) for size, outcomes in measured.items()]),
         _results.table(_verdicts.HEADER, [COST.beside(many, few)]),
         _verdicts.note_on_generator([one["busy"] for one in rounds]),
+        _verdicts.note_on_machine([one["waited"] for one in rounds]),
     ]
     _running.publish(options.results, "scale", "Many sessions", parts, lambda image: plot(measured, image))
 

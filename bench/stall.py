@@ -98,6 +98,7 @@ def main() -> None:
         _results.table(HEADER, [row("reads", reading), row("never reads", stalled)]),
         _results.table(_verdicts.HEADER, [TAIL.beside(*tails)]),
         _verdicts.note_on_generator([one["busy"] for one in rounds]),
+        _verdicts.note_on_machine([one["waited"] for one in rounds]),
     ]
     _running.publish(
         options.results, "stall", "A client that stalls", parts, lambda image: plot(reading, stalled, image)

@@ -78,7 +78,16 @@ def test_incomplete_repetitions() -> None:
 
 
 def a_round(**figures: float) -> dict[str, Any]:
-    usual = {"events": 100, "seconds": 1.0, "server_cpu": 1.0, "busy": 0.1, "p50": 1000, "p99": 2000, "longest": 3000}
+    usual = {
+        "events": 100,
+        "seconds": 1.0,
+        "server_cpu": 1.0,
+        "busy": 0.1,
+        "waited": 0.2,
+        "p50": 1000,
+        "p99": 2000,
+        "longest": 3000,
+    }
     return usual | figures
 
 
@@ -93,6 +102,7 @@ def test_sum_of_rounds() -> None:
         "cpu": 1500,
         "server": 75,
         "busy": 50,
+        "waited": 20,
         "p50": 1,
         "p99": 3,
         "longest": 9,

@@ -113,3 +113,11 @@ def test_sessions_that_fit(files: int, fitting: int) -> None:
 def test_spare_core(cores: int, *, spare: bool) -> None:
     """A machine has a core to spare for two servers and the load generator only if it has three cores."""
     assert _verdicts.has_spare_core(cores, servers=2) is spare
+
+
+@pytest.mark.parametrize(("waited", "disturbed"), [([0.1, 0.1, 0.9], False), ([0.0, 0.11, 0.12], True)])
+def test_busy_machine(waited: list[float], disturbed: bool) -> None:
+    """If the servers waited for their core for more than a tenth of the time, the note says that figures are wrong."""
+    said = _verdicts.note_on_machine(waited)
+    assert ("disturbed the figures" in said) is disturbed
+    assert f"{max(waited):.0%} at most" in said
