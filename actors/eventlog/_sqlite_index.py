@@ -41,10 +41,10 @@ tail AS MATERIALIZED (SELECT stream, min(id) AS oldest, max(id) AS newest FROM b
 TAIL_OF_ONE = f"""
 tail AS MATERIALIZED (
     SELECT stream, min(id) AS oldest, max(id) AS newest FROM batches
-    WHERE {_IN_TAIL} AND stream = (SELECT id FROM streams WHERE user = :user AND session = :session) GROUP BY stream
+    WHERE {_IN_TAIL} AND stream = :stream GROUP BY stream
 )
 """
-"""The same for the one stream ``:user``, ``:session``, which is faster."""
+"""The same for the one stream ``:stream``, which is faster."""
 
 OLDEST = "coalesce((SELECT id FROM row_index WHERE stream = s.id ORDER BY first LIMIT 1), tail.oldest)"
 """The id of the oldest row of a stream ``s`` that is joined with its ``tail``; NULL if the stream has no row."""
@@ -104,6 +104,8 @@ def find_damage(connection: sqlite3.Connection) -> str | None:
 
     SQLite's own check cannot do this: for SQLite the index is a table like any other.
     """
+    if connection.execute("SELECT count(until) FROM indexed").fetchone() != (1,):
+        return "the end of the index is lost"
     rows, matching, entries = connection.execute(_COMPARE).fetchone()
     if not rows == matching == entries:
         return f"{rows} rows have {matching} of {entries} entries in the index"

@@ -53,7 +53,7 @@ SELECT s.id, coalesce(newest.total, s.total), s.epoch,
     coalesce(newest.total - oldest.total + oldest.size, 0),
     coalesce(oldest.first_ts, 0),
     coalesce(newest.last_ts, s.touched)
-{_ROWS} WHERE s.user = :user AND s.session = :session
+{_ROWS} WHERE s.id = :stream
 """
 
 # The number and the size of a user's streams. It reads two entries of the index for each stream, and no event.
@@ -82,6 +82,10 @@ SELECT b.id, b.first, b.count, b.size, b.first_ts, b.last_ts FROM row_index i JO
 WHERE i.stream = ? ORDER BY i.first
 """
 _DELETE_ROWS = "DELETE FROM batches WHERE id IN (SELECT id FROM row_index WHERE stream = ? AND first < ?)"
+
+_MAKE = """
+INSERT INTO streams (user, session, epoch, latest, total, state, touched) VALUES (?, ?, ?, 0, 0, x'', ?) RETURNING id
+"""
 
 _SET_STATE = "UPDATE streams SET state = ?, checksum = ? WHERE id = ?"
 
@@ -189,15 +193,15 @@ class Writer:
         if stream is None:
             check_names(key)
             with transaction(self._connection):
-                self._connection.execute(
-                    """INSERT INTO streams (user, session, epoch, latest, total, state, touched)
-                    VALUES (?, ?, ?, 0, 0, x'', ?)""",
-                    (*key, secrets.token_hex(8), time.time_ns() // 1_000_000),
-                )
-            stream = _existing(self._connection, key)
+                stream = self._insert_stream(key)
         state = _state(self._connection, key, stream.id)
         self._remember(key, stream.end(state))
         return stream.head(state)
+
+    def _insert_stream(self, key: StreamKey) -> _Position:
+        epoch, now = secrets.token_hex(8), time.time_ns() // 1_000_000
+        id_: int = self._connection.execute(_MAKE, (*key, epoch, now)).fetchone()[0]
+        return _Position(id_, 0, epoch, 1, 0, 0, 0, now)
 
     def append(self, batches: Sequence[Batch]) -> int:
         """Append batches (each: consecutive events of one stream) in one transaction. Return the number of events."""
@@ -359,8 +363,9 @@ def _existing(connection: sqlite3.Connection, key: StreamKey) -> _Position:
 
 
 def _find(connection: sqlite3.Connection, key: StreamKey) -> _Position | None:
-    row = connection.execute(_FIND, {"user": key.user, "session": key.session}).fetchone()
-    return None if row is None else _Position(*row)
+    # In two steps, because the second reads the tail of the index: a stream that does not exist is found at once.
+    found = connection.execute("SELECT id FROM streams WHERE user = ? AND session = ?", key).fetchone()
+    return None if found is None else _Position(*connection.execute(_FIND, {"stream": found[0]}).fetchone())
 
 
 def _revocation(kind: str, name: str, at: float, until: float) -> Revocation:

@@ -197,6 +197,7 @@ class SqliteLog(EventLog):
             wal_bytes=self._wal.size,
         )
 
+    @trio.lowlevel.enable_ki_protection  # a Ctrl-C must not come between a commit and what is remembered of it
     def _append_inline(self, batches: Sequence[Batch]) -> int | None:
         """Append on this thread. Return None, and change nothing, if the append must be done in a thread."""
         if self._inline is None or self._writing.borrowed_tokens:  # a thread writes, or a call waits for its turn

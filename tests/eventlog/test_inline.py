@@ -28,12 +28,16 @@ ALL = 1 << 30
 async def test_thread_of_commits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commit: Literal["thread", "inline"], *, is_inline: bool
 ) -> None:
-    """With ``commit="inline"`` an append commits on the thread of the event loop, otherwise in another thread."""
+    """With ``commit="inline"`` an append commits on the thread of the event loop, otherwise in another thread.
+
+    A Ctrl-C does not interrupt the commit.
+    """
     threads: list[int] = []
     append = Writer.append
 
     def noted(self: Writer, batches: Sequence[Batch]) -> int:
         threads.append(threading.get_ident())
+        assert not is_inline or trio.lowlevel.currently_ki_protected()
         return append(self, batches)
 
     monkeypatch.setattr(Writer, "append", noted)
