@@ -35,8 +35,10 @@ ALL = 1 << 30
 
 WRITER = """
 import sys, trio
-from actors.eventlog import StreamKey, open_log
+from actors.eventlog import StreamKey, _sqlite_index, open_log
 from actors.testing import event_batch
+
+_sqlite_index.LOT = 20
 
 async def main():
     keys = [StreamKey("alice", str(i)) for i in range(3)]
@@ -79,7 +81,7 @@ async def refusal(path: Path) -> LogError:
     return caught.value
 
 
-@pytest.mark.parametrize(("appends", "query"), [(1, ""), (5, ""), (40, ""), (40, "?commit=inline")])
+@pytest.mark.parametrize(("appends", "query"), [(1, ""), (5, ""), (40, ""), (200, "?commit=inline")])
 async def test_kill_9_loses_no_append(tmp_path: Path, appends: int, query: str) -> None:
     """After a writing process is killed by kill -9, its log has every append that had returned.
 
