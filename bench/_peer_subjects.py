@@ -244,8 +244,8 @@ SERVERS = (
         dialect="sio",
         path=_SOCKET_IO,
         stores=True,
-        lacks="Keeps what was missed for two minutes in Redis. It stores a client's session when the client leaves, so "
-        "a killed server leaves none: its clients begin anew, and what they missed stays in the stream.",
+        lacks="Keeps what was missed for two minutes in Redis. It stores the session of a client when that leaves: "
+        "clients that are connected when their server is killed begin anew, and are told so.",
     ),
     Server(
         name="python-socketio-redis",

@@ -128,8 +128,9 @@ The same loads, with a Redis server for each peer (Valkey, on the core of the pe
 second), whose CPU time is counted, too. Then each server is killed with SIGKILL while it emits 20 events/s to each of
 40 clients, and started again with the same store. Half of the clients left a second before, the others are connected.
 All come back with their position. *Lost* are events whose emit was over and that no client ever got, of all that were
-emitted: the sums of all repetitions. With sqlite an emit is over before its event is stored: what a kill takes are the
-events of the last ms. The client of socket.io is told by `socket.recovered`, the client of Greenroom by a reset.
+emitted: the sums of all repetitions. With sqlite an emit is over before its event is stored: a kill takes the events
+of the last ms, and the client is told that the run was interrupted. *Told* is a client of socket.io by
+`socket.recovered`, and a client of Greenroom by a reset.
 """
 TIMES = 1.35
 """The goal for an event that comes alone: so many times the CPU time of socket.io."""
