@@ -8,6 +8,7 @@ them.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sys
 import tracemalloc
@@ -21,9 +22,10 @@ import trio.testing
 
 import actors
 import transport
-from actors import AgentCompleted, Run
+from actors import AgentCompleted, AsyncioRun, Run
 from actors.streams import _stream
 from transport import Greenroom, connect
+from transport.hosting import hosted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,7 +38,7 @@ _SERVER = tuple(
     for path in (
         *(_ACTORS / room for room in ("sessions", "runs", "streams", "eventlog")),
         *(_ACTORS / "events" / f"{name}.py" for name in ("encoding", "grammar", "line")),
-        *(_ACTORS / "loop" / f"{name}.py" for name in ("boundary", "stack", "threads")),
+        *(_ACTORS / "loop" / f"{name}.py" for name in ("asyncio_host", "boundary", "stack", "threads")),
         _TRANSPORT / "server",
         # Without _fields, with which the Python client reads each message here. No event makes the server call it.
         *(_TRANSPORT / "protocol" / f"{name}.py" for name in ("server_frames", "client_frames", "websocket")),
@@ -178,6 +180,74 @@ async def test_lone_event_takes_no_turn(
     assert 1 <= (long.builtins - short.builtins) / events <= builtins
     for task in ("LogKeeper", "Flusher"):
         assert long.turns[task] - short.turns[task] <= around
+
+
+RUNS = 3
+"""Number of runs that are counted, of which the least counts: the order of tasks differs from run to run."""
+RUN_CALLS, RUN_BUILTINS = 224, 160
+TOOL_CALLS, TOOL_BUILTINS = 95.2, 70.0
+ASYNCIO_RUN_CALLS, ASYNCIO_RUN_BUILTINS = 231, 129
+
+
+async def do_nothing(run: Run, _: int) -> None:
+    """End the run when its start was delivered."""
+    del run
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def call_tools(run: Run, tools: int) -> None:
+    """Make tool calls, each only after the call before it was delivered."""
+    for step in range(tools):
+        async with run.tool("search", {"query": "tea", "step": step}) as call:
+            call.result = "tea"
+        await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_calls_of_a_run() -> None:
+    """A run that does nothing stays within its budget, from the command of its client to its two delivered events."""
+    counts = await count_run(do_nothing, *[0] * RUNS)
+    assert 100 <= min(each.calls for each in counts) <= RUN_CALLS
+    assert 100 <= min(each.builtins for each in counts) <= RUN_BUILTINS
+
+
+async def test_calls_of_a_tool_call() -> None:
+    """A tool call stays within its budget, with its two events and their delivery."""
+    short, long = await count_run(call_tools, 0, 50)
+    assert 20 <= (long.calls - short.calls) / 50 <= TOOL_CALLS
+    assert 20 <= (long.builtins - short.builtins) / 50 <= TOOL_BUILTINS
+
+
+def test_calls_of_an_asyncio_run() -> None:
+    """A run of an agent on asyncio that does nothing stays within its budget. It has no client."""
+    counts = asyncio.run(count_asyncio_runs())
+    assert 80 <= min(each.calls for each in counts) <= ASYNCIO_RUN_CALLS
+    assert 40 <= min(each.builtins for each in counts) <= ASYNCIO_RUN_BUILTINS
+
+
+async def count_asyncio_runs() -> list[Count]:
+    """Return the counts of some runs of an asyncio agent. Another run before them is not counted."""
+    app = Greenroom(log="memory:")
+
+    @app.agent(host="asyncio")
+    async def agent(run: AsyncioRun) -> None:
+        del run
+
+    counts: list[Count] = []
+    async with hosted(app):
+        session = app.sessions_aio.get("alice", "s1")
+        events = session.events()
+        for _ in range(RUNS + 1):
+            counts.append(Count())
+            sys.setprofile(counts[-1])
+            try:
+                await session.start("agent")
+                async for event in events:
+                    if isinstance(event, AgentCompleted):
+                        break
+            finally:
+                sys.setprofile(None)
+        await events.aclose()
+    return counts[1:]
 
 
 async def test_event_is_held_once() -> None:

@@ -135,7 +135,10 @@ class Grammar:
 
     def copy(self) -> Grammar:
         """Return a copy with the same open items. Later changes of the copy do not change this object."""
-        return Grammar(tuple(self._items.values()))
+        # Without the constructor: each event that opens or closes something makes a copy.
+        made = Grammar.__new__(Grammar)
+        made._items, made.text = self._items.copy(), self.text  # noqa: SLF001 - of this class
+        return made
 
     def within(self, run_id: str) -> tuple[Open, ...]:
         """Return the open items inside a run, innermost first: its calls and questions, its child runs and their items.

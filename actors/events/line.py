@@ -61,9 +61,14 @@ def envelope(event: str, run_id: str | None, parent_run_id: str | None = None, c
 
     ``event`` is the name of the type. Ids that are None are left out.
     """
-    fields = {"type": event, "run_id": run_id, "parent_run_id": parent_run_id, "call_id": call_id}
-    present = {name: value for name, value in fields.items() if value is not None}
-    return orjson.dumps(present)[1:-1] + b',"data":'
+    fields = {"type": event}
+    if run_id is not None:
+        fields["run_id"] = run_id
+    if parent_run_id is not None:
+        fields["parent_run_id"] = parent_run_id
+    if call_id is not None:
+        fields["call_id"] = call_id
+    return orjson.dumps(fields)[1:-1] + b',"data":'
 
 
 def build_line(seq: int, ts: int, head: bytes, data: bytes) -> bytes:

@@ -102,7 +102,7 @@ class NotingNursery(_Unsealed, trio.Nursery):  # type: ignore[misc]  # pyright: 
     def start_soon(self, async_fn: Callable[..., Awaitable[Any]], *args: object, name: object = None) -> None:
         """Start a task, as trio's nursery does."""
         # Called here, as trio does, so that an argument that is no async function raises at the caller's line.
-        coroutine = cast("Any", trio)._util.coroutine_or_error(async_fn, *args)
+        coroutine = _coroutine_or_error(async_fn, *args)
         try:
             super().start_soon(_run, self.owner, coroutine, name=async_fn if name is None else name)
         except BaseException:
@@ -113,6 +113,9 @@ class NotingNursery(_Unsealed, trio.Nursery):  # type: ignore[misc]  # pyright: 
         """Start a task and wait until it calls ``task_status.started()``, as trio's nursery does."""
         begin = functools.partial(_begin, self, async_fn)
         return await super().start(begin, *args, name=async_fn if name is None else name)
+
+
+_coroutine_or_error: Any = cast("Any", trio)._util.coroutine_or_error
 
 
 async def _run(owner: Owner, coroutine: Awaitable[object]) -> None:
@@ -211,24 +214,25 @@ INTERRUPT_HANDLER = "trio._core._ki"
 """Name of trio's module with the SIGINT handler. A KeyboardInterrupt from this module is always a real Ctrl-C."""
 
 
-def protect_from_interrupts(task: trio.lowlevel.Task) -> None:
+def protect_from_interrupts(task: Any) -> None:
     """Prevent a real Ctrl-C from raising in this task.
 
     While the instrument :class:`Protection` is installed, tasks that are started below this task are protected too.
     Trio then raises KeyboardInterrupt in its main task. If Ctrl-C raised in an actor's code, that would look like a
     failure of the actor.
     """
-    cast("Any", task)._ki_protected = True
+    task._ki_protected = True
 
 
 class Protection(trio.abc.Instrument):
     """A trio instrument that protects a new task from Ctrl-C, if the task that opened the nursery is protected."""
 
-    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+    def task_spawned(self, task: Any) -> None:
         """Protect a new task if the task that opened its nursery is protected."""
-        nursery = task.parent_nursery
-        if nursery is not None and cast("Any", nursery.parent_task)._ki_protected:
-            protect_from_interrupts(task)
+        # As protect_from_interrupts(), without a further call for each task: each run of an agent is one.
+        nursery = task._parent_nursery
+        if nursery is not None and nursery._parent_task._ki_protected:
+            task._ki_protected = True
 
 
 # Scopes and nurseries that foreign code left open
@@ -242,9 +246,9 @@ Footing: TypeAlias = tuple[int, int]
 """Position of a task before it calls foreign code: the number of the task, and the number of its open nurseries."""
 
 
-def place_of(task: trio.lowlevel.Task) -> object:
+def place_of(task: Any) -> object:
     """Return an object that marks the task's innermost open cancel scope now, for a later :func:`require_place`."""
-    return cast("Any", task)._cancel_status
+    return task._cancel_status
 
 
 def require_place(task: Any, place: object) -> None:
@@ -263,7 +267,7 @@ def footing(nurseries: int | None = None) -> Footing:
     return task._counter, opened
 
 
-def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
+def has_left_open(scope: Any, before: Footing) -> bool:
     """Return whether a task has left a scope or nursery open inside ``scope``.
 
     ``before`` is the Footing of the task when it entered ``scope``: the task's number, and the number of nurseries that
@@ -274,7 +278,7 @@ def has_left_open(scope: trio.CancelScope, before: Footing) -> bool:
     except RuntimeError:
         return False
     number, nurseries = before
-    status = cast("Any", scope)._cancel_status
+    status = scope._cancel_status
     inside = task._cancel_status is not status or len(task._child_nurseries) > nurseries
     return inside and task._counter == number
 

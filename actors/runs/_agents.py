@@ -71,15 +71,18 @@ class Agent:
         schema = None if self._structure is None else self._structure.schema()
         return {"name": self.name, "description": text, "input": schema}
 
-    async def __call__(self, run: Any, value: object) -> object:
-        """Call the agent's function from a trio task. ``value`` is the input, already converted by :meth:`fit`.
+    def __call__(self, run: Any, value: object) -> Awaitable[object]:
+        """Call the agent's function from a trio task, which must await the result at once.
 
-        The function of an asyncio agent is executed in an asyncio task, by the run.
+        ``value`` is the input, already converted by :meth:`fit`. The function of an asyncio agent is executed in an
+        asyncio task, by the run.
         """
-        arguments = self.arguments(run, value)
+        # No coroutine of its own: trio would go through it each time when the agent continues.
+        arguments = (run,) if self._structure is None else (run, value)
         if self.host == "asyncio":
-            return await run.await_in_asyncio(self.function, *arguments)
-        return await self.function(*arguments)
+            awaited: Awaitable[object] = run.await_in_asyncio(self.function, *arguments)
+            return awaited
+        return self.function(*arguments)
 
     def arguments(self, run: object, value: object) -> tuple[object, ...]:
         """Return the arguments with which the agent's function is called."""

@@ -39,9 +39,9 @@ class AsyncioRunScope(OpenedRun[AnyRun]):
             run.parent.check_limits(run.agent)
         self.open()
         seconds = float("inf") if self._timeout is None else self._timeout
-        run.context = run.context_until(trio.current_time() + seconds)
+        context = run.begin_until(trio.current_time() + seconds)
         self._outer = RUN_CONTEXT.get()
-        RUN_CONTEXT.set(run.context)
+        RUN_CONTEXT.set(context)
         await self._scope.__aenter__()
         return run
 

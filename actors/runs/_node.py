@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+from os import urandom
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -46,13 +46,13 @@ class RunNode:
     """
 
     __slots__ = (
+        "_context",
         "_pause",
         "_recorder",
         "_root",
         "_usage",
         "agent",
         "closed",
-        "context",
         "id",
         "outcome",
         "parent",
@@ -68,7 +68,7 @@ class RunNode:
         self._recorder = recorder
         # Awaited after an event, while too many events are not committed: by far the most emits do not await it.
         self._pause: Callable[[], Awaitable[None]] = recorder.stream.admit
-        self.id = f"r-{secrets.token_hex(8)}"
+        self.id = f"r-{urandom(8).hex()}"
         """Id of the run. It is unique, even across restarts of the server."""
         self.agent = agent
         """Name of the agent that this run executes."""
@@ -76,8 +76,7 @@ class RunNode:
         """The run that started this run as a sub-agent. None if this run is not a sub-agent."""
         self.started_at = 0.0
         """Time at which the run started, in seconds on trio's clock."""
-        self.context = self.context_until(float("inf"))
-        """The names, ids and deadline of the run. :func:`~actors.current_run` returns them to code inside the run."""
+        self._context: RunContext | None = None
         self.result: Any = None
         """Result of the run, for a run that ends without an error.
 
@@ -100,6 +99,12 @@ class RunNode:
         """Whether the run has ended."""
         self.outcome: Outcome | None = None
         """The status and the result or error with which the run has ended. None while the run is open."""
+
+    @property
+    def context(self) -> RunContext:
+        """The names, ids and deadline of the run. :func:`~actors.current_run` returns them to code inside the run."""
+        # Made when it is needed: a run whose code begins at once has only the context with its deadline.
+        return self._context or self.begin_until(float("inf"))
 
     @property
     def root(self) -> Self:
@@ -193,20 +198,21 @@ class RunNode:
             return
         self.closed = True
         self.outcome = outcome
-        self.root.subruns -= self is not self.root  # a root does not count itself
+        if self._root is not None:  # a root does not count itself
+            self._root.subruns -= 1
         del self._recorder.runs[self.id]
         # Otherwise calls in threads of sync tools would continue: they are in no cancel scope of the run.
         for scope in self.waits:
             scope.cancel()
         self._recorder.signals.set_typing(Typist.AGENT, self.id, active=False)
 
-    def context_until(self, deadline: float) -> RunContext:
-        """Return the context of the run (its names, ids and deadline).
+    def begin_until(self, deadline: float) -> RunContext:
+        """Make the context of the run (its names, ids and deadline), and return it.
 
         The deadline of the context is ``deadline``, or the deadline of the parent run if that is earlier.
         """
-        key, parent = self._recorder.key, self.parent
-        return RunContext(
+        key, parent = self._recorder.stream.key, self.parent
+        made = self._context = RunContext(
             user=key.user,
             session=key.session,
             run_id=self.id,
@@ -215,6 +221,7 @@ class RunNode:
             depth=0 if parent is None else parent.context.depth + 1,
             deadline=deadline if parent is None else min(deadline, parent.context.deadline),
         )
+        return made
 
     def encode_completed(self, outcome: Outcome, spent_ms: int) -> bytes:
         """Encode the data of ``agent_completed``. Raise UnserialisableEvent if the result is not JSON or too large."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import orjson
 import trio
@@ -63,7 +63,8 @@ class OpenedRun(Generic[AnyRun]):
         recorder.runs[run.id] = run
         if self._command_id is not None:
             recorder.stream.remember_done(self._command_id, {"run_id": run.id})
-        run.root.subruns += run is not run.root
+        if run.parent is not None:
+            run.root.subruns += 1
 
     def _close_as(self, outcome: Outcome) -> None:
         """Close the run with ``outcome``. If its result cannot be encoded, close the run as ``error`` and raise."""
@@ -111,25 +112,25 @@ class RunScope(OpenedRun[AnyRun]):
     :meth:`Run.subrun` makes this object for a sub-agent, and the session makes it for any other run.
     """
 
-    __slots__ = ("_footing", "_outer")
+    __slots__ = ("_footing", "_outer", "_scope")
 
-    @property
-    def _scope(self) -> trio.CancelScope:
-        return cast("trio.CancelScope", self.run.scope)
+    _scope: trio.CancelScope
 
     async def __aenter__(self) -> AnyRun:
-        run, scope = self.run, self._scope
+        run = self.run
+        scope: Any = run.scope  # only asyncio code has a scope that is not trio's
+        self._scope = scope
         if run.parent is not None:
             require_room(EXIT_FRAMES + ROOM_FRAMES)  # its end is signalled if the agent was typing
             await run.parent.ready()
             run.parent.check_limits(run.agent)
             self.open()
         if self._timeout is not None:
-            scope.deadline = trio.current_time() + self._timeout
-        run.context = run.context_until(scope.deadline)
+            # Trio makes an absolute deadline of it as the scope is entered: half of the calls of setting one.
+            scope.relative_deadline = self._timeout
         self._outer = RUN_CONTEXT.get()
-        RUN_CONTEXT.set(run.context)
         scope.__enter__()
+        RUN_CONTEXT.set(run.begin_until(scope.deadline))
         self._footing = footing()
         return run
 
@@ -140,12 +141,13 @@ class RunScope(OpenedRun[AnyRun]):
         if RUN_CONTEXT.get() is self.run.context:
             RUN_CONTEXT.set(self._outer)
         recorded, raised = error, None if error is None else settled(error)
-        # A run inside that is still open is closed below, as `cancelled`: to leave one open is no failure.
-        inside = {run.scope for run in self._recorder.runs.values() if run is not self.run}
-        leave_scopes(self._scope, self._footing, inside)
-        # Not in a coroutine that is being closed: it may not wait, and its task has gone on elsewhere by then.
-        if has_left_open(self._scope, self._footing) and (self.run.parent is None or kind is not GeneratorExit):
-            recorded = raised = settled(await leave_open_ones(self._scope, self._footing, raised))
+        if has_left_open(self._scope, self._footing):
+            # A run inside that is still open is closed below, as `cancelled`: to leave one open is no failure.
+            inside = {run.scope for run in self._recorder.runs.values() if run is not self.run}
+            leave_scopes(self._scope, self._footing, inside)
+            # Not in a coroutine that is being closed: it may not wait, and its task has gone on elsewhere by then.
+            if has_left_open(self._scope, self._footing) and (self.run.parent is None or kind is not GeneratorExit):
+                recorded = raised = settled(await leave_open_ones(self._scope, self._footing, raised))
         try:
             self._close_as(self._outcome(recorded))
         except BaseException as failure:

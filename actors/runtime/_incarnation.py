@@ -8,7 +8,7 @@ timers), ``Incarnation`` (the order of its start and end).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -290,7 +290,7 @@ def life_of(actor: Instance) -> Incarnation:
 
     Raises RuntimeError in the actor's ``__init__``.
     """
-    life = cast("Incarnation | None", object.__getattribute__(actor, LIFE))
+    life: Incarnation | None = object.__getattribute__(actor, LIFE)
     if life is None:
         raise RuntimeError("an actor has ref, nursery and context from started() on, not when it is made")
     return life

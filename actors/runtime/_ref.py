@@ -220,9 +220,11 @@ class ActorRef:
             MailboxFull: The mailbox is full, and its policy is to wait or to reject.
             ActorTerminated: The actor has ended or is stopping.
         """
-        self._mailbox.home.check()
-        if not self._put_own(message):
-            self._mailbox.put_nowait(message)
+        mailbox = self._mailbox
+        mailbox.home.check()
+        # Only a stopping actor refuses messages and takes its own all the same.
+        if not (mailbox.offer(message) or self._put_own(message)):
+            mailbox.put_nowait(message)
 
     async def ask(self, message: object, timeout: float | None = None) -> object:  # noqa: ASYNC109  -- the contract
         """Send a message, and return the value that the actor's ``receive`` returns for it.

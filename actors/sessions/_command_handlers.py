@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
-import trio
 
 from actors.errors import CommandRefused, UnserialisableEvent
 from actors.events.encoding import is_text
@@ -52,9 +51,12 @@ class CommandHandlers:
         When a close has begun, every other command is refused.
         """
 
-    def handle(self, command: Command) -> None:
-        """Carry out a command, unless the same command was sent before. Every command gets a reply, now or later."""
-        if not self._memory.admit(command, trio.current_time()):
+    def handle(self, command: Command, now: float) -> None:
+        """Carry out a command, unless the same command was sent before. Every command gets a reply, now or later.
+
+        ``now`` is the time on trio's clock, in seconds.
+        """
+        if not self._memory.admit(command, now):
             return
         try:
             handler = self._handler_of(command)

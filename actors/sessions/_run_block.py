@@ -88,9 +88,9 @@ class BlockAgent(Agent):
         del redact
         return value
 
-    async def __call__(self, run: object, value: object) -> object:
-        """Wait in the session's task until the block has ended."""
-        return await self.function(run, value)
+    def __call__(self, run: object, value: object) -> Awaitable[object]:
+        """Return an awaitable that waits in the session's task until the block has ended."""
+        return self.function(run, value)
 
 
 class RunBlock:

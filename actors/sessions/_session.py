@@ -72,7 +72,7 @@ class Session(Actor):
             SessionClosed: The session was closed permanently, and retention has not removed it yet.
             LogError: The log failed.
         """
-        services = self._services
+        self._ref, services = self.ref, self._services
         self._memory = memory = memory_for(self._key, services)
         self._tasks = tasks = SessionTasks(self.nursery, services)
         self._recorder = recorder = await recover(self._key, services, memory, tasks, self.nursery.cancel_scope)
@@ -84,12 +84,12 @@ class Session(Actor):
 
     async def receive(self, message: object) -> object:
         """Handle a message to the session: a command, an attach, a typing notice, or an event of the application."""
-        self._active_at = trio.current_time()
+        self._active_at = now = trio.current_time()
         self._handles_message = True
         try:
             match message:
                 case Command():
-                    self._handle_command(message)
+                    self._handle_command(message, now)
                 case Attach():
                     await self._answer(self._attach, message)
                 case Typing():
@@ -102,10 +102,10 @@ class Session(Actor):
             self._handles_message = False
         return None
 
-    def _handle_command(self, command: Command) -> None:
+    def _handle_command(self, command: Command, now: float) -> None:
         # The handlers cannot start this task: it stops the actor, and they have no reference to the actor.
         was_closing = self._handlers.closing is not None
-        self._handlers.handle(command)
+        self._handlers.handle(command, now)
         closing = self._handlers.closing
         if closing is not None and not was_closing:
             self._tasks.start_soon(self._close, closing)
@@ -171,7 +171,7 @@ class Session(Actor):
 
     def post(self, message: Command | Typing) -> None:
         """Put a message into the session's mailbox. Never wait. Raise MailboxFull or ActorTerminated."""
-        self.ref.tell_nowait(message)
+        self._ref.tell_nowait(message)
 
     def detach(self, connection: str) -> None:
         """Forget a client's connection, and end its user's typing. Never wait.

@@ -71,16 +71,6 @@ class Start:
         """
         return self.begun and self.recorded is not None and not self.recorded.is_set()
 
-    async def may_call(self) -> None:
-        """Wait until the agent's function can be called.
-
-        If a client could send the start again after a crash, wait until ``agent_started`` is committed to the log: a
-        start in the log is not carried out a second time. Otherwise return at once, without a checkpoint. Raises
-        Cancelled if the run is stopped meanwhile, or if the commit fails.
-        """
-        if self.recorded is not None:
-            await self.recorded.wait()
-
     def on_committed(self, error: LogError | None) -> None:
         """Allow the call of the agent, because ``agent_started`` is committed.
 
@@ -197,8 +187,9 @@ class Starts:
             start.place.leave()
             self._starts.pop(start.run.id, None)
             self.active_at = trio.current_time()
-            if self._services.run_over:
-                self._services.run_over.unpark_all()
+            run_over = self._services.run_over
+            if run_over:
+                run_over.unpark_all()
 
     def _begin(self, start: Start) -> bool:
         """Emit ``agent_started``, and return True. If the run cannot begin, refuse the start and return False."""
@@ -222,7 +213,8 @@ class Starts:
         run, agent = start.run, start.agent
         try:
             async with start.scope:
-                await start.may_call()
+                if start.recorded is not None:
+                    await start.recorded.wait()
                 run.result = await agent(run, start.value)
         # A cancellation ends here too: this task has nothing else to do. A Ctrl-C does not come here, see
         # interrupts_deferred().

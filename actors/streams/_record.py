@@ -74,8 +74,9 @@ class DoneCommands:
 
     def forget(self, now: int) -> None:
         """Drop the commands that are too old at ``now`` (ms since 1970)."""
-        since = now - self._seconds * 1000
-        self._drop(next((n for n, entry in enumerate(self._entries) if entry.ts >= since), len(self._entries)))
+        since, entries = now - self._seconds * 1000, self._entries
+        if entries and entries[0].ts < since:  # mostly no command is too old
+            self._drop(next((n for n, entry in enumerate(entries) if entry.ts >= since), len(entries)))
 
     def text(self) -> bytes:
         """Return all remembered commands as the text of one JSON array."""
@@ -84,6 +85,8 @@ class DoneCommands:
     def _add(self, entry: DoneCommand) -> None:
         self._entries.append(entry)
         self.size += len(entry.text)
+        if self.size <= self._room:
+            return
         count, size = 0, self.size
         while size > self._room:
             size -= len(self._entries[count].text)

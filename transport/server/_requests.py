@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
 import trio
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from transport.server._renewal import TokenHolder
     from transport.server._wire import Wire
 
+P = ParamSpec("P")
+
 logger = logging.getLogger("greenroom.connections")
 
 
@@ -49,6 +51,7 @@ class Requests:
         "_one_history",
         "_refusals",
         "_renewal",
+        "_reply",
         "_wire",
     )
 
@@ -69,6 +72,8 @@ class Requests:
         self._holder = holder
         self._renewal: Renewal | None = None
         """The handler of fresh tokens. None until the first fresh token."""
+        self._reply: Callable[[CommandReply], None] | None = None
+        """The function that sends a reply, as the session keeps it. None until the first command."""
         self._bucket: TokenBucket | None = None
         self._refusals: Refusals | None = None
         self._one_history: trio.Lock | None = None
@@ -91,7 +96,7 @@ class Requests:
                     self._command(frame)
             case TypingFrame():
                 if self._within_rate(None):
-                    self._tell(lambda attachment: attachment.typing_changed(active=frame.active))
+                    self._tell(self._attachment.typing_changed, active=frame.active)
             case HistoryFrame():
                 if self._within_rate(None):
                     self._life.start(self._history, frame)
@@ -133,20 +138,22 @@ class Requests:
         self._renewal.renew(token)
 
     def _command(self, frame: CommandFrame) -> None:
-        # The session may reply an hour later, when the start's turn comes. *A client that came back and sent the start
-        # again a hundred times would leave a hundred ended connections in the session's memory.*
-        command = Command(frame.id, frame.name, frame.args, self._life.id, weakly(self._delivery.reply))
-        if not self._tell(lambda attachment: attachment.command(command)):
+        if self._reply is None:
+            # The session may reply an hour later, when the start's turn comes. *A client that came back and sent the
+            # start again a hundred times would leave a hundred ended connections in the session's memory.*
+            self._reply = weakly(self._delivery.reply)
+        command = Command(frame.id, frame.name, frame.args, self._life.id, self._reply)
+        if not self._tell(self._attachment.command, command):
             message = "the session has too much to do"
             self._delivery.reply(CommandReply(frame.id, code=ErrorCode.OVERLOADED, message=message))
 
-    def _tell(self, send: Callable[[Attachment], None]) -> bool:
-        """Call ``send`` with the attachment (the connection's link to its session).
+    def _tell(self, send: Callable[P, None], *args: P.args, **named: P.kwargs) -> bool:
+        """Call ``send``, a method of the attachment (the connection's link to its session).
 
         Return False if the mailbox of the session is full, so that the request must be refused.
         """
         try:
-            send(self._attachment)
+            send(*args, **named)
         except MailboxFull:
             return False
         except ActorTerminated:
