@@ -25,7 +25,7 @@ import transport
 from transport import Credentials, Greenroom, User
 
 FEW, MANY = 20, 120
-BYTES, TRIES = 25_700, 3
+BYTES, TRIES = 25_000, 3
 """Budget of an idle session in bytes, and the number of measurements of which the least counts."""
 MEASURED: dict[str, Held] = {}
 """Results of the measurement of one idle session, by the kind of its log."""

@@ -25,6 +25,20 @@ class _FinishedHandshake:
         return ()
 
 
+class _FewEvents(list[object]):
+    """A queue in place of a deque of wsproto that nearly always is empty. An empty deque has room for 64 items.
+
+    wsproto keeps a single event here, the one after the peer has left without a close frame. All others are made when
+    they are asked for.
+    """
+
+    __slots__ = ()
+
+    def popleft(self) -> object:
+        """Remove and return the oldest event."""
+        return self.pop(0)
+
+
 _FINISHED = _FinishedHandshake()
 _PASSED = trio.Event()
 _PASSED.set()
@@ -33,7 +47,7 @@ _UNUSED_EVENTS = ("_open_handshake", "_for_testing_peer_closed_connection")
 
 
 def forget_handshake(socket: WebSocketConnection) -> None:
-    """Free the objects that only the handshake needed: HTTP/1.1 state, request, headers and events, 3.5 KB in total.
+    """Free the objects that only the handshake needed: HTTP/1.1 state, request, headers and events, 4.2 KB in total.
 
     wsproto would keep these objects while the connection is open, although they produce no further events. They are in
     private attributes of trio-websocket. If a later version changes these attributes, nothing is freed and nothing
@@ -46,6 +60,8 @@ def forget_handshake(socket: WebSocketConnection) -> None:
         inner: Any = socket._wsproto  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- see above
         if inner.connection is not None:
             inner.handshake = _FINISHED
+            if not inner.connection._events:  # noqa: SLF001 - as above
+                inner.connection._events = _FewEvents()  # noqa: SLF001 - as above
 
 
 def websocket_of(request: WebSocketRequest) -> WebSocketConnection | None:
