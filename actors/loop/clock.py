@@ -33,12 +33,13 @@ class LoopTime:
     is the same as trio's time.
     """
 
-    __slots__ = ("_clock", "_ticked", "_tickers", "_wait", "_wall", "lost")
+    __slots__ = ("_ticked", "_tickers", "_wait", "_wall", "clock", "lost")
 
     def __init__(
         self, clock: Callable[[], float] = trio.current_time, wall: Callable[[], float] = time.monotonic
     ) -> None:
-        self._clock = clock
+        self.clock = clock
+        """Trio's clock, in seconds."""
         self._wall = wall
         self._tickers = 0
         self._wait = 0.0
@@ -48,7 +49,7 @@ class LoopTime:
 
     def now(self) -> float:
         """Return trio's time minus the time in which the loop stood still. The result never goes back."""
-        now = self._clock()
+        now = self.clock()
         return now - self.lost - self._overdue(now)
 
     @contextmanager
@@ -59,7 +60,7 @@ class LoopTime:
         """
         if not self._tickers:
             self._wait = 0.0
-            self._ticked = (self._clock(), self._wall())
+            self._ticked = (self.clock(), self._wall())
         self._tickers += 1
         self._wait = max(self._wait, PATIENCE * seconds)
         try:
@@ -73,7 +74,7 @@ class LoopTime:
 
         Return for how many seconds the loop was blocked before this call; 0 if the loop was not blocked.
         """
-        now = self._clock()
+        now = self.clock()
         overdue = self._overdue(now)
         stood = now - self._ticked[0] if overdue else 0.0
         self.lost += overdue
@@ -101,6 +102,7 @@ def loop_time() -> LoopTime:
     try:
         return _OF_RUN.get()
     except LookupError:
-        made = LoopTime()
+        # The clock's own method: trio.current_time() finds it anew by three calls, and each frame of a client asks.
+        made = LoopTime(trio.lowlevel.current_clock().current_time)
         _OF_RUN.set(made)
         return made

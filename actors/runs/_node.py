@@ -103,7 +103,6 @@ class RunNode:
     @property
     def context(self) -> RunContext:
         """The names, ids and deadline of the run. :func:`~actors.current_run` returns them to code inside the run."""
-        # Made when it is needed: a run whose code begins at once has only the context with its deadline.
         return self._context or self.begin_until(float("inf"))
 
     @property
@@ -242,14 +241,15 @@ class RunNode:
         """
         self.require_ready()
         await self._pause()
-        # Once more: the run may have been closed during the wait.
-        self._require_open()
+        if self.closed:  # during the wait
+            self._require_open()
 
     def require_ready(self) -> None:
         """Raise the errors of :meth:`ready`, without waiting."""
         self._require_task("this")
         require_room(EXIT_FRAMES)
-        self._require_open()
+        if self.closed:
+            self._require_open()
 
     def check_limits(self, name: str) -> None:
         """Raise :class:`~actors.RunFailed` if one more sub-agent would exceed ``max_run_depth`` or ``max_subruns``.

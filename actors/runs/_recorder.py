@@ -20,6 +20,8 @@ from actors.runs._outcome import Outcome
 from actors.runs._question import Question
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors.eventlog.base import StreamKey
     from actors.events.grammar import Open
     from actors.events.redaction import Redact
@@ -52,6 +54,8 @@ class RunRecorder:
     account: UserAccount
     host: AsyncioHost | None = None
     """The asyncio loop that hosts trio; None if the server does not run inside asyncio."""
+    clock: Callable[[], float] = trio.current_time
+    """The time on trio's clock, in seconds."""
     runs: dict[str, Closable] = attrs.Factory(dict[str, "Closable"])
     """The open runs of the session, by run id. Sub-agents are included."""
     questions: dict[str, Question] = attrs.Factory(dict[str, "Question"])
@@ -120,7 +124,7 @@ class RunRecorder:
         if outcome.error is None:
             ending: dict[str, object] = {
                 "status": outcome.status,
-                "result": orjson.Fragment(self.encode(outcome.result)),
+                "result": orjson.Fragment(encode(outcome.result, self.settings.max_event_bytes)),
             }
         else:
             ending = {"status": outcome.status, "error": self._redacted(outcome.status, outcome.error)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import orjson
-import trio
 
 from actors.errors import RunClosed, UnserialisableEvent
 from actors.events.types import Status
@@ -19,6 +18,8 @@ from actors.runs._raised import CodeEnded, only_cancelled, settled
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    import trio
 
     from actors.runs._recorder import RunRecorder
 
@@ -57,7 +58,7 @@ class OpenedRun(Generic[AnyRun]):
         data = b'{"agent":%b,"input":%b' % (orjson.dumps(run.agent), self._input)
         if self._command_id is not None:
             data += b',"command_id":%b' % orjson.dumps(self._command_id)
-        run.started_at = trio.current_time()
+        run.started_at = recorder.clock()
         recorder.record("agent_started", data + b"}", run.id, parent_run_id=parent, name=run.agent)
         # Before any further call, which may fail: a run that has begun must be found and closed.
         recorder.runs[run.id] = run
@@ -83,7 +84,7 @@ class OpenedRun(Generic[AnyRun]):
         run, recorder = self.run, self._recorder
         if run.closed:
             return
-        data = run.encode_completed(outcome, round((trio.current_time() - run.started_at) * 1000))
+        data = run.encode_completed(outcome, round((recorder.clock() - run.started_at) * 1000))
         recorder.close_within(run.id)
         recorder.close("agent_completed", data, run.id)
         run.end(outcome)

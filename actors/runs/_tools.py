@@ -164,7 +164,7 @@ class ToolCall:
 
     def _record(self, data: bytes) -> None:
         self._entered = True
-        self._started = trio.current_time()
+        self._started = self._recorder.clock()
         self._recorder.record("tool_executing", data, self._run.id, self.id, name=self.name)
 
     def _redacted(self) -> object:
@@ -177,7 +177,7 @@ class ToolCall:
     def _complete(self, outcome: Outcome) -> None:
         # If the run is closed, its end has already closed this call.
         if not self._run.closed:
-            spent = round((trio.current_time() - self._started) * 1000)
+            spent = round((self._recorder.clock() - self._started) * 1000)
             data = self._recorder.encode_closing(outcome, tool=self.name, duration_ms=spent)
             self._recorder.close("tool_completed", data, self._run.id, self.id)
 

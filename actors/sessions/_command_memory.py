@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from actors.sessions._commands import Command, CommandReply
 
 
+_RECIPIENT = "the recipient of a command's reply"
+
+
 class CommandMemory:
     """The commands that a session received recently, by id, with their replies.
 
@@ -71,7 +74,7 @@ class CommandMemory:
             self._remember(entry, reply)
         first, *repeated = entry.waiting
         entry.waiting = []
-        _send(first, reply)
+        contained(_RECIPIENT, first, reply)
         for waiting in repeated:
             _send(waiting, attrs.evolve(reply, duplicate=True))
 
@@ -130,7 +133,7 @@ def _size(reply: CommandReply) -> int:
 
 def _send(recipient: Callable[[CommandReply], object], reply: CommandReply) -> None:
     """Send a reply to a sender of a command. If the sender's function raises, the exception is only logged."""
-    contained("the recipient of a command's reply", recipient, reply)
+    contained(_RECIPIENT, recipient, reply)
 
 
 @attrs.define

@@ -116,6 +116,7 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
         services.threads,
         account,
         services.host,
+        services.clock,
     )
 
 

@@ -6,12 +6,12 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
-import trio
-
 from actors.failures import log_failure
 from actors.sessions._commands import CommandReply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors.errors import LogError
     from actors.events.types import JSON
     from actors.sessions._command_memory import CommandMemory
@@ -27,19 +27,20 @@ class Replies:
     Each reply is also remembered, so that a command which is sent again gets the same reply.
     """
 
-    __slots__ = ("_memory", "_stream")
+    __slots__ = ("_clock", "_memory", "_stream")
 
-    def __init__(self, memory: CommandMemory, stream: SessionStream) -> None:
+    def __init__(self, memory: CommandMemory, stream: SessionStream, clock: Callable[[], float]) -> None:
         self._memory = memory
         self._stream = stream
+        self._clock = clock
 
     def send(self, command_id: str, result: JSON) -> None:
         """Send the reply of a successful command now, with its result."""
-        self._memory.answer(CommandReply(command_id, result), trio.current_time())
+        self._memory.answer(CommandReply(command_id, result), self._clock())
 
     def refuse(self, command_id: str, code: str, message: str) -> None:
         """Send a refusal as the reply to a command, with an error code and a message."""
-        self._memory.answer(CommandReply(command_id, code=code, message=message), trio.current_time())
+        self._memory.answer(CommandReply(command_id, code=code, message=message), self._clock())
 
     def log_error(self, command_id: str, error: Exception) -> str:
         """Log the error of a failed command, and return a message for the client.

@@ -13,6 +13,8 @@ from actors.streams._ages import AgeClock
 from actors.streams._stream import now_ms
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors.eventlog.base import EventLog, Retention, StreamKey
     from actors.events.redaction import Redact
     from actors.loop.asyncio_host import AsyncioHost
@@ -48,6 +50,11 @@ class SessionServices:
     """The tasks that wait for runs to end.
 
     When a run ends, all of these tasks are woken, and each of them checks whether it must wait longer.
+    """
+    clock: Callable[[], float] = trio.current_time
+    """The time on trio's clock, in seconds.
+
+    The start of the factory sets the clock's own method. :func:`trio.current_time` would find it anew by three calls.
     """
     leases: dict[StreamKey, int] = attrs.field(factory=dict["StreamKey", int])
     """The number of leases on each session. A lease keeps the session in memory.

@@ -76,7 +76,7 @@ class Session(Actor):
         self._memory = memory = memory_for(self._key, services)
         self._tasks = tasks = SessionTasks(self.nursery, services)
         self._recorder = recorder = await recover(self._key, services, memory, tasks, self.nursery.cancel_scope)
-        self._replies = replies = Replies(memory, recorder.stream)
+        self._replies = replies = Replies(memory, recorder.stream, services.clock)
         self._starts = starts = Starts(services, recorder, replies, tasks)
         self._handlers = CommandHandlers(services, recorder, memory, replies, starts)
         self._active_at = trio.current_time()
@@ -84,7 +84,7 @@ class Session(Actor):
 
     async def receive(self, message: object) -> object:
         """Handle a message to the session: a command, an attach, a typing notice, or an event of the application."""
-        self._active_at = now = trio.current_time()
+        self._active_at = now = self._services.clock()
         self._handles_message = True
         try:
             match message:

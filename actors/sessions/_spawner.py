@@ -100,7 +100,9 @@ class SessionSpawner:
         """
         for entry in self.table:
             self._on_ended(entry, Killed())
-        self._services.accounts.forget_log()
+        services = self._services
+        services.accounts.forget_log()
+        services.clock = trio.lowlevel.current_clock().current_time
         self._supervisor, self._watch = supervisor, watch
         self.thread = get_ident()
 

@@ -138,7 +138,7 @@ class Starts:
         scope = RunScope(run, self._recorder, text, timeout=seconds, command_id=command_id)
         account = self._recorder.account
         account.require_start()
-        place = services.limiter.enter(self._recorder.key.user)
+        place = services.limiter.enter(account.user)
         account.count_start()
         # A start that is sent again must not call its agent a second time. Only clients send one again. If the log
         # does not outlive the process, the whole session ends with the process.
@@ -186,10 +186,10 @@ class Starts:
         finally:
             start.place.leave()
             self._starts.pop(start.run.id, None)
-            self.active_at = trio.current_time()
-            run_over = self._services.run_over
-            if run_over:
-                run_over.unpark_all()
+            services = self._services
+            self.active_at = services.clock()
+            if services.run_over:
+                services.run_over.unpark_all()
 
     def _begin(self, start: Start) -> bool:
         """Emit ``agent_started``, and return True. If the run cannot begin, refuse the start and return False."""
@@ -205,7 +205,8 @@ class Starts:
         if start.recorded is not None:
             self._recorder.stream.when_committed(start.on_committed)
         self._replies.send_when_committed(start.command_id, {"run_id": start.run.id})
-        self._show_queued(start, waiting=False)
+        if start.place.waited:
+            self._show_queued(start, waiting=False)
         return True
 
     async def _run(self, start: Start) -> None:

@@ -72,11 +72,14 @@ class DoneCommands:
         """Add a command that was just carried out. Drop the oldest commands if there is not enough room for all."""
         self._add(DoneCommand.of(command_id, ts, result))
 
+    def has_older(self, now: int) -> bool:
+        """Return whether a command is too old at ``now`` (ms since 1970)."""
+        return bool(self._entries) and self._entries[0].ts < now - self._seconds * 1000
+
     def forget(self, now: int) -> None:
         """Drop the commands that are too old at ``now`` (ms since 1970)."""
-        since, entries = now - self._seconds * 1000, self._entries
-        if entries and entries[0].ts < since:  # mostly no command is too old
-            self._drop(next((n for n, entry in enumerate(entries) if entry.ts >= since), len(entries)))
+        since = now - self._seconds * 1000
+        self._drop(next((n for n, entry in enumerate(self._entries) if entry.ts >= since), len(self._entries)))
 
     def text(self) -> bytes:
         """Return all remembered commands as the text of one JSON array."""
@@ -164,8 +167,10 @@ class RecordWriter:
         opened = grammar.text or grammar.snapshot()
         # A snapshot is the same object until an item opens or closes.
         if self._content is None or self._content[0] is not opened or self._content[1] != closed_at:
-            # The earlier of two times, so that no command is forgotten too early after a clock was set.
-            self.done.forget(min(ts, self._ages.now(self._seconds)))
+            # The earlier of two times, so that no command is forgotten too early after a clock was set. Mostly the
+            # first time alone shows that no command is too old.
+            if self.done.has_older(ts):
+                self.done.forget(min(ts, self._ages.now(self._seconds)))
             self.text = encode_record(ts, opened, closed_at, self.done)
             self._content = opened, closed_at
         return self.text

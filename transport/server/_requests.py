@@ -112,7 +112,8 @@ class Requests:
         Raises:
             End: With 4505, if too many requests were refused in a short time.
         """
-        now, settings, lost = trio.current_time(), self._context.settings, self._context.time.lost
+        time, settings = self._context.time, self._context.settings
+        now, lost = time.clock(), time.lost
         if self._bucket is None:
             self._bucket = TokenBucket(settings.commands_per_second, settings.commands_burst, now, lost)
         # Tokens are also saved for the time in which the loop was blocked: all that the client sent meanwhile arrives
