@@ -23,14 +23,19 @@ START_FRAMES = 64
 
 def require_room(frames: int) -> None:
     """Raise ``RecursionError`` unless the stack has room for ``frames`` more nested calls."""
-    if frames:  # Python does not tell the room that is left, so this uses it
-        require_room(frames - 1)
+    if not is_shallow():
+        _use(frames)
 
 
 def is_shallow() -> bool:
-    """Return whether at most a quarter of the stack is in use. This is faster than :func:`require_room`."""
+    """Return whether at most a quarter of the stack is in use. This is the usual case, and takes one call."""
     try:
         sys._getframe(sys.getrecursionlimit() // _USED)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # documented
     except ValueError:  # there are fewer frames
         return True
     return False
+
+
+def _use(frames: int) -> None:
+    if frames:  # Python does not tell the room that is left, so this uses it
+        _use(frames - 1)
