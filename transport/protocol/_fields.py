@@ -43,7 +43,7 @@ class Fields:
             return default
         if type(value) is not kind:
             raise BadFrame(f"{name} must be of type {_JSON_NAMES[kind]}")
-        if kind is str and not surrogates and not value.isascii() and not is_text(value):
+        if isinstance(value, str) and not (surrogates or value.isascii() or is_text(value)):
             raise BadFrame(f"{name} has a lone surrogate")
         return value
 
