@@ -22,6 +22,7 @@ from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the
 from websockets.exceptions import InvalidStatus
 
 from transport.hosting import lifespan, mount
+from transport.hosting._uvicorn import Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -220,6 +221,22 @@ def test_shutdown_says_goodbye_before_the_lifespan_ends(serve: Callable[..., Uvi
         code, goodbye = ended(client)
         assert (code, goodbye is not None and goodbye["code"], "retry_ms" in (goodbye or {})) == (1001, 1001, True)
     assert left == [0]
+
+
+def test_shutdown_in_the_moment_of_the_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If uvicorn shuts down in the moment in which a socket is taken, its shutdown does not fail."""
+    take = Protocol._take  # noqa: SLF001 - as the application does
+
+    def take_and_shut_down(protocol: Protocol) -> Any:
+        taken = take(protocol)
+        protocol.shutdown()  # uvicorn has it in its list still
+        return taken
+
+    monkeypatch.setattr(Protocol, "_take", take_and_shut_down)
+    with UvicornThread(web_application(make_app())).running() as server:
+        with server.greeted():
+            pass
+        server.until_idle()
 
 
 def test_stalled_client_is_cut() -> None:

@@ -33,6 +33,8 @@ class Protocol(WebSocketsSansIOProtocol):
     _begun = False
     _held = False
     """Whether the application can take the socket."""
+    _taken = False
+    """Whether the application has taken the socket."""
     _early = b""
     """The bytes that the client has sent after its request, and that uvicorn has read."""
     _http: Any = None
@@ -68,11 +70,20 @@ class Protocol(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
         return await super().receive()
 
+    def shutdown(self) -> None:
+        """Close the connection, because uvicorn ends. Do nothing if its socket was taken: the endpoint closes it.
+
+        *Uvicorn forgets this object only in the next turn of the loop. Until then its shutdown would fail here, since
+        the WebSocket was never opened, and the application would not be ended.*
+        """
+        if not self._taken:
+            super().shutdown()
+
     def _take(self) -> Taken | None:
         """Return the socket, which uvicorn then forgets. Return None if it cannot be taken any more."""
         if not self._held or self.transport.is_closing():
             return None
-        self._held = False
+        self._held, self._taken = False, True
         taken = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
         # This closes uvicorn's descriptor. The connection stays open, since the copy has the same socket.
         self.transport.abort()
