@@ -47,6 +47,12 @@ SPARE_BYTES = 20 * 1024
 
 One connection takes about 25,000 bytes.
 """
+FEW = 64
+"""Limit on connections of an address where many of them come and go.
+
+The tables of so few connections take less than the spare memory in any order of events. Those of the usual 256 take
+27,000 bytes each, and reach this size only after thousands of connections.
+"""
 ATTACKERS = 3
 """Number of attackers at once, unless a test has a reason for another number."""
 NEWCOMER = "127.0.0.9"

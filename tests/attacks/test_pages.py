@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from _scale import scaled
-from attacks.arena import ATTACKERS, arena
+from attacks.arena import ATTACKERS, FEW, arena
 from attacks.attacker import Attacker, Got
 
 if TYPE_CHECKING:
@@ -147,5 +147,5 @@ async def test_connections_that_come_and_go(patient_clock: MockClock) -> None:
                     another.reset()
         await one.leave()
 
-    async with arena(of_pages=True, handshakes_per_second=1e9) as here:
+    async with arena(of_pages=True, handshakes_per_second=1e9, max_connections_per_address=FEW) as here:
         assert await here.endure(attack, 10, 10) == [Got()] * 10

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from _scale import scaled
-from attacks.arena import ATTACKERS, arena
+from attacks.arena import ATTACKERS, FEW, arena
 from attacks.attacker import HEAD, Attacker, Got
 from protocol.raw import PING, PONG, TEXT, announced, frame, told
 from protocol.wire import wait_for_connections
@@ -187,5 +187,5 @@ async def test_connections_that_come_and_go(patient_clock: MockClock) -> None:
                     another.reset()
         await one.leave()
 
-    async with arena(handshakes_per_second=1e9) as here:
+    async with arena(handshakes_per_second=1e9, max_connections_per_address=FEW) as here:
         assert await here.endure(attack, 10, 10) == [Got()] * 10
