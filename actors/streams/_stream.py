@@ -42,9 +42,10 @@ FAIRNESS = 16
 """Number of events after which an emitter passes a checkpoint: other tasks run, and the emitter can be cancelled."""
 
 QUIET_SECONDS = 0.004
-"""Time without events in a session after which the next event is committed and delivered within its emit, if possible.
+"""Time without events in a session that makes the next event a quiet one, in seconds.
 
-After a shorter time, more events come soon, as in a burst. Then it is cheaper to commit and send many at once.
+A quiet event is committed and delivered within its emit, if the event before it was quiet too and the log never waits.
+After other events, more come soon, as in a burst. Then it is cheaper to commit and send many at once.
 """
 
 
@@ -86,6 +87,7 @@ class SessionStream(SessionFeed):
         "_next_ts",
         "_on_failure",
         "_pause_at",
+        "_quiet_seq",
         "_record",
         "_scheduled",
         "_stamp",
@@ -127,7 +129,7 @@ class SessionStream(SessionFeed):
         self.closed_at = record.closed_at
         # The newest grammar, the one after the last batch, and the one after the newest committed event.
         self.grammar = self._in_batch = self._shown = record.grammar
-        self.seq = self._taken = head.latest  # the newest event, and the newest one in a batch
+        self.seq = self._taken = self._quiet_seq = head.latest  # the newest event, of all, in a batch, that was quiet
         self._stamp: bytes
         self._next_ts: float
         self._set_ts(self.ts)
@@ -156,7 +158,7 @@ class SessionStream(SessionFeed):
         :mod:`actors.events.encoding`. ``end`` is the end of the line, with the rest of incomplete ``data``. ``at`` is
         the event's ``ts``, if the caller has just called :meth:`now` and stores that time elsewhere too. ``lone`` says
         that the event can be committed before this returns, and all listeners notified: the caller changes nothing
-        after this call. That happens if the session was quiet for :data:`QUIET_SECONDS` and the log never waits.
+        after this call. That happens if the event is quiet (see :data:`QUIET_SECONDS`) and the log never waits.
 
         Raise :class:`~actors.LogUnavailable` after the log has failed, RuntimeError outside of the thread of the
         session's loop, and RecursionError if the stack is full: agents call this at any depth.
@@ -170,8 +172,9 @@ class SessionStream(SessionFeed):
         if at:
             self._set_ts(at)
         elif (now := time()) >= self._next_ts:  # as _set_ts(), but `now` is later than `self.ts`
-            if lone and now >= self._next_ts + QUIET_SECONDS and not self._scheduled:
-                alone = self._committer.is_idle()
+            if lone and now >= self._next_ts + QUIET_SECONDS:
+                alone = self._quiet_seq == self.seq and not self._scheduled and self._committer.is_idle()
+                self._quiet_seq = seq
             self.ts = ts = int(now * 1000)
             self._stamp, self._next_ts = STAMP % ts, (ts + 1) / 1000
         line = LINE % (seq, self._stamp, envelope, data, end)
@@ -183,8 +186,7 @@ class SessionStream(SessionFeed):
             if not alone:
                 self._committer.schedule(self)
                 self._scheduled = True
-            extent = self._extent
-            extent.oldest_ts = extent.oldest_ts or self.ts
+            self._extent.oldest_ts = self._extent.oldest_ts or self.ts
         # An event exists when its line is in the ring. Everything that can raise is above, not between these lines.
         self._append(line)
         self.seq = seq
@@ -266,7 +268,6 @@ class SessionStream(SessionFeed):
 
         The committer calls this.
         """
-        # No method of the ring or the record, but for the record's change: this runs for each commit of each session.
         self._scheduled = False
         seq, first = self.seq, self._taken + 1
         if seq < first or self._failure is not None:

@@ -12,7 +12,7 @@ import orjson
 import pytest
 import trio
 import trio.testing
-from _hosts import in_each_loop, run_in
+from _hosts import in_each_loop, run_in, turn
 from sessions.test_borders import FAILURES, Tab
 
 from actors import Agents, LogUnavailable, MemoryLog, Retention, Sessions, StreamKey, SupervisorSpec, open_system
@@ -51,6 +51,12 @@ def emit(run: Run, text: str) -> None:
         raise AssertionError("the emit waits")
 
 
+async def calm(run: Run) -> None:
+    """Emit a first event. It is not delivered within its emit, as it follows ``agent_started``. The next one is."""
+    await run.custom("calm")
+    await trio.testing.wait_all_tasks_blocked()
+
+
 @attrs.define(eq=False)
 class Stage:
     """Two sessions with one tab each. An agent in the first emits; one in the second has begun and waits."""
@@ -69,10 +75,12 @@ class Stage:
 
     async def waiting(self, run: Run, value: object) -> None:
         self.runs["s2"] = run
+        await calm(run)
         await trio.sleep_forever()
 
     async def talking(self, run: Run, count: int) -> str:
         self.runs["s1"] = run
+        await calm(run)
         for number in range(count):
             await trio.testing.wait_all_tasks_blocked()
             self.emits = True
@@ -146,8 +154,26 @@ async def test_quick_events_are_committed_together(
     set_pace(monkeypatch, seconds)
     stage = Stage()
     await stage.play(12)
-    assert stage.within == [True] + [within] * 11  # the first comes a long time after its session's start
+    assert stage.within == [within] * 12
     assert stage.texts("s1") == [str(number) for number in range(12)]
+
+
+async def test_first_event_after_a_wait_is_left_to_the_committer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If several events come at once after each quiet time, they are committed together, the first of them too."""
+    stage = Stage()
+
+    async def talking(run: Run, count: int) -> None:
+        stream = run._stream  # noqa: SLF001 - only it tells
+        for _ in range(5):
+            await trio.testing.wait_all_tasks_blocked()
+            monkeypatch.setattr(_stream, "time", itertools.repeat(stream.ts / 1000 + PACE).__next__)
+            emit(run, "a ")
+            emit(run, "b ")
+            stage.within.append(stream.committed_seq == stream.seq)
+
+    monkeypatch.setattr(Stage, "talking", staticmethod(talking))
+    await stage.play(0)
+    assert (stage.within, stage.texts("s1")) == ([False] * 5, ["a", "b"] * 5)
 
 
 @pytest.mark.parametrize("into", ["s1", "s2"])
@@ -188,9 +214,9 @@ async def test_failing_listener_costs_itself_only(failure: Callable[..., None]) 
     bad.when_events = lambda: failure() if stage.emits else None
     await stage.play(6)
     assert (stage.within, stage.failure) == ([True] * 6, None)
-    assert (len(bad.lines), bad.endings) == (1, ["crashed"])
+    assert (len(bad.lines), bad.endings) == (2, ["crashed"])
     assert after.lines == stage.tabs["s1"].lines
-    assert len(after.lines) == 6 + 2
+    assert len(after.lines) == 6 + 3
 
 
 async def test_failing_callback_and_observer_cost_themselves_only() -> None:
@@ -241,6 +267,7 @@ async def test_emit_deep_in_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
             emit(run, "deep ")
 
     async def talking(run: Run, count: int) -> None:
+        await calm(run)
         for depth in depths:
             await trio.testing.wait_all_tasks_blocked()
             nest(depth, run)
@@ -317,7 +344,7 @@ async def test_emit_after_one_of_another_session(monkeypatch: pytest.MonkeyPatch
     stage = Stage(log)
 
     async def talking(run: Run, count: int) -> None:
-        await trio.testing.wait_all_tasks_blocked()
+        await calm(run)
         commits = log.statistics().commits
         stage.runs["s2"]._stream.put(b'"type":"custom","data":', b"{}")  # noqa: SLF001 - as a session does
         await run.output("0 ")
@@ -342,11 +369,11 @@ async def test_events_that_open_and_close_are_left_to_the_committer(monkeypatch:
         return len(orjson.loads(head.state)[1])
 
     async def talking(run: Run, count: int) -> None:
-        await trio.testing.wait_all_tasks_blocked()
+        await calm(run)
         await run.output("0 ")
         assert await opened() == 1
         async with run.tool("t"):
-            await trio.testing.wait_all_tasks_blocked()
+            await calm(run)
             assert await opened() == 2
             await run.output("1 ")
             assert await opened() == 2
@@ -364,6 +391,7 @@ async def test_emits_of_a_run_that_ends_with_its_server(monkeypatch: pytest.Monk
     stage = Stage()
 
     async def waiting(run: Run, value: object) -> None:
+        await calm(run)
         try:
             await trio.sleep_forever()
         finally:
@@ -383,7 +411,7 @@ async def test_emit_in_a_thread_of_a_tool(monkeypatch: pytest.MonkeyPatch) -> No
 
     async def talking(run: Run, count: int) -> None:
         def tool() -> None:
-            trio.from_thread.run(trio.testing.wait_all_tasks_blocked)
+            trio.from_thread.run(calm, run)
             trio.from_thread.run(run.output, "0 ")
             stage.within.append(stage.has("s1", "0 "))
 
@@ -405,13 +433,15 @@ def test_emit_of_an_asyncio_agent(loop: str) -> None:
         for number in range(20):
             await run.output(str(number))
             committed.append(stream.committed_seq == stream.seq)
+            while stream.committed_seq < stream.seq:
+                await turn()
 
     async def story(world: World) -> None:
         events = await world.play(agent)
         assert [event.seq for event in events] == list(range(1, 23))
 
     run_in(loop, story)
-    assert committed[1:] == [True] * 19  # the first may be committed together with agent_started
+    assert committed == [False] + [True] * 19  # the first follows agent_started
 
 
 @pytest.mark.parametrize("state", ["running", "ended", "not begun"])
@@ -438,6 +468,10 @@ async def test_no_commit_without_the_task(state: str) -> None:
                 nursery.cancel_scope.cancel()
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 await trio.lowlevel.cancel_shielded_checkpoint()
+            for _ in range(2):
+                stream.put(b'"type":"custom","data":', b"{}", lone=True)
+                if state == "running":
+                    await trio.testing.wait_all_tasks_blocked()
             stream.put(b'"type":"custom","data":', b"{}", lone=True)
-            assert stream.committed_seq == (state == "running")
+            assert stream.committed_seq == (3 if state == "running" else 0)
             nursery.cancel_scope.cancel()
