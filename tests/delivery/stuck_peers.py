@@ -40,7 +40,8 @@ async def stuck_peers(server: ServerProcess, context: ssl.SSLContext | None = No
     With the ``context`` of TLS clients, some are also in the middle of their TLS handshake.
     """
     async with AsyncExitStack() as stack:
-        for _ in range(STUCK):
+
+        async def one_of_each() -> None:
             await stack.enter_async_context(await server.open_stream())
             if context is not None:
                 await (await stack.enter_async_context(await server.open_stream())).send_all(b"\x16\x03\x01")
@@ -49,6 +50,11 @@ async def stuck_peers(server: ServerProcess, context: ssl.SSLContext | None = No
             upgraded = await stack.enter_async_context(await open_peer(server, context))
             await upgrade(upgraded)
             await join(await stack.enter_async_context(await open_peer(server, context)), "user-0")
+
+        # At once: a busy server takes seconds for each answer, and a soak has many peers.
+        async with trio.open_nursery() as nursery:
+            for _ in range(STUCK):
+                nursery.start_soon(one_of_each)
         yield
 
 
