@@ -84,6 +84,28 @@ def _printable(value: Any) -> Any:
     return value
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests with a marker ``left_out_if`` whose condition is true."""
+    kept, left_out = [], []
+    for item in items:
+        (left_out if any(mark.args[0] for mark in item.iter_markers("left_out_if")) else kept).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Make the run fail if a test was skipped where every program is mandatory."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if (
+        MANDATORY
+        and reporter is not None
+        and reporter.stats.get("skipped")
+        and session.exitstatus == pytest.ExitCode.OK
+    ):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_collection_finish() -> None:
     """Exempt the modules and tests from garbage collection: tests that collect or count objects would visit them all.
 

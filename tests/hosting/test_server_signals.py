@@ -101,7 +101,7 @@ def test_second_signal_in_a_drain(tmp_path: Path, name: str) -> None:
         require_end(server, 0, "own began", "run began", "run ended", "own ended")
 
 
-@pytest.mark.skipif(not SOAK, reason="test_run_that_ends_in_time has nearly the same")
+@pytest.mark.left_out_if(not SOAK, "test_run_that_ends_in_time has nearly the same")
 def test_second_sigterm_in_a_drain(tmp_path: Path) -> None:
     """A second SIGTERM while the app drains changes nothing: uvicorn forces its end only by a second Ctrl-C."""
     with web_server(tmp_path, SERVERS["uvicorn-asyncio"], DRAIN="1000") as server:

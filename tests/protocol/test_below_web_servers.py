@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 UVICORN = not HOST.startswith("hypercorn")
 """Whether uvicorn is below, with or without the hand-over of sockets."""
 HANDED = HOST.startswith("handover")
-pytestmark = pytest.mark.skipif(HOST == NATIVE, reason="this run has no web server")
+pytestmark = pytest.mark.left_out_if(HOST == NATIVE, "this run has no web server")
 
 
 async def status(server: Server, data: bytes) -> int:
@@ -103,7 +103,7 @@ async def test_byte_above_127_in_a_request() -> None:
             pass
 
 
-@pytest.mark.skipif(HANDED, reason="a handed-over connection is as one of an own port: test_no_websocket.py")
+@pytest.mark.left_out_if(HANDED, "a handed-over connection is as one of an own port: test_no_websocket.py")
 @pytest.mark.parametrize("welcomed", [False, True], ids=["before hello", "after hello"])
 async def test_bytes_that_are_no_websocket(*, welcomed: bool) -> None:
     """The web server closes by itself: uvicorn with the code alone, Hypercorn without one. No connection is left."""
@@ -160,7 +160,7 @@ async def test_settings_of_tls(tmp_path: Path) -> None:
         assert server.url.startswith("ws://")
 
 
-@pytest.mark.skipif(HOST != "hypercorn-trio", reason="the other web servers let go of such a client")
+@pytest.mark.left_out_if(HOST != "hypercorn-trio", "the other web servers let go of such a client")
 async def test_hypercorn_on_trio_waits_for_a_client_that_reads_nothing() -> None:
     """Hypercorn on trio writes to a client without an end: neither a cancelled call nor its own end interrupts it."""
     scope, left = trio.CancelScope(), trio.Event()

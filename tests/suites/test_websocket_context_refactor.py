@@ -40,6 +40,7 @@ SERVICES = {
         "SharedLimits",
     ),
     *("Endpoint", "ServerContext", "Cell", "ActorSystem", "Supervisor", "Sessions", "SessionFactory", "AsyncioHost"),
+    *("Home", "cycle"),  # the system's thread, and its count of calls
 }
 """Classes that all sessions share. The walk ends there, and at trio's own objects."""
 IMMUTABLE = (str, bytes, int, float, bool, type(None), type, types.ModuleType, types.CodeType, types.FunctionType)
