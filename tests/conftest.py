@@ -86,7 +86,8 @@ def _printable(value: Any) -> Any:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests with a marker ``left_out_if`` whose condition is true."""
-    kept, left_out = [], []
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
     for item in items:
         (left_out if any(mark.args[0] for mark in item.iter_markers("left_out_if")) else kept).append(item)
     if left_out:
