@@ -16,13 +16,12 @@ import trio
 import trio.lowlevel
 from _hosts import World, closings, error_of, forever, in_each_loop, run_in, turn
 
-from actors import AsyncioRun, ConfigError, Run, RunClosed, SqliteLog, StreamKey
+from actors import AsyncioRun, ConfigError, MemoryLog, Run, RunClosed, StreamKey
 from transport import Greenroom
 from transport.hosting import hosted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
 STOP = {"cancel": "cancelled", "timeout": "timeout"}
 """The ways in which a run is stopped from outside, and the status of each. What is open inside ends as cancelled."""
@@ -363,10 +362,18 @@ def test_shield(seconds: float) -> None:
     assert seen == (["saved", "ended"] if seconds > 1 else ["ended"])
 
 
+class KeptLog(MemoryLog):
+    """A log in memory that can be read after its server has ended."""
+
+    async def close(self) -> None:
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+
 @in_each_loop
-def test_forced_end_of_the_loop(loop: str, tmp_path: Path) -> None:
+def test_forced_end_of_the_loop(loop: str) -> None:
     """If asyncio ends by force and cancels all tasks first, the runs end as interrupted."""
-    app = Greenroom(log=f"sqlite:{tmp_path / 'log.db'}", settings={"drain_seconds": 0})
+    log = KeptLog()
+    app = Greenroom(log=log, settings={"drain_seconds": 0})
     begun = threading.Event()
 
     @app.agent(host="asyncio")
@@ -402,8 +409,7 @@ def test_forced_end_of_the_loop(loop: str, tmp_path: Path) -> None:
     assert all(task.cancelled() for task in tasks)
 
     async def ends() -> list[Any]:
-        async with SqliteLog(tmp_path / "log.db") as log:  # the server has closed its own
-            return [orjson.loads(line) for line in await log.read(StreamKey("ann", "s1"), 0, 100, 10**6)]
+        return [orjson.loads(line) for line in await log.read(StreamKey("ann", "s1"), 0, 100, 10**6)]
 
     events = trio.run(ends)
     completed = {event["data"]["agent"]: event["data"]["status"] for event in events if "status" in event["data"]}
