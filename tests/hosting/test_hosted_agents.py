@@ -116,7 +116,7 @@ from actors import Run
 from transport import Greenroom
 from transport.hosting import hosted
 
-app = Greenroom(log="memory:")
+app = Greenroom(log="memory:", settings={"loop_stall_seconds": 60})
 
 @app.agent
 async def assistant(run: Run) -> None:
@@ -150,7 +150,7 @@ from actors import AsyncioRun, Run
 from transport import Greenroom
 from transport.hosting import hosted
 
-app = Greenroom(log="memory:", settings={"drain_seconds": 1000})
+app = Greenroom(log="memory:", settings={"drain_seconds": 1000, "loop_stall_seconds": 60})
 
 @app.agent
 async def on_trio(run: Run) -> None:
