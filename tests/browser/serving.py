@@ -46,19 +46,25 @@ class ServerProcess:
         self.status()
 
     def stop(self) -> None:
-        """Stop the process with SIGTERM if it still runs, and release its ports."""
+        """Stop the process with SIGTERM if it still runs, and release its ports.
+
+        A failed test can leave a run that never ends. SIGKILL ends a process that still waits for it after the drain.
+        """
         if self._process.poll() is None:
             self.ask_to_stop()
-        self.status()
-        for holder in self._holders:
-            holder.close()
+        try:
+            self.status()
+        finally:
+            self.kill()
+            for holder in self._holders:
+                holder.close()
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM to the process, and do not wait for its end."""
         self._process.send_signal(signal.SIGTERM)
 
     def status(self) -> int:
-        """Wait until the process has ended, and return its exit status."""
+        """Wait until the process has ended, and return its exit status. A drain takes up to 30 s."""
         assert self._process.stdout
         self._process.stdout.close()
-        return self._process.wait(15)
+        return self._process.wait(60)
