@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 import attrs
 import trio
 
-from actors import ConfigError, Strategy, SupervisorSpec, open_system
+from actors import ActorTerminated, ConfigError, Strategy, SupervisorSpec, open_system
 from transport._border import the_one
+from transport._kept import kept
 from transport._process import Reporter, run_until_signal
 from transport.protocol.health import Health
 from transport.server.endpoint import Endpoint
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from transport.settings import Settings
 
 
-# How long the goodbyes may take if the server's block ends with an exception. *Without a limit, one client that reads
-# nothing would hold up the error.*
+# How long the goodbyes may take, and then the end of all actors, if the server's block is cancelled or interrupted.
+# *Without a limit, one client that reads nothing, or one agent that ignores its cancellation, would hold up the end.*
 _HURRY_SECONDS = 3.0
 
 
@@ -116,7 +117,9 @@ class Server:
         Cancellation: perhaps some clients are still connected, and some runs unfinished. New clients and runs are still
         refused.
         """
-        await _drain(self, seconds, goodbyes=seconds)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.endpoint.say_goodbye, seconds)
+            await self.sessions.drain(seconds)
 
     async def end_runs(self, seconds: float) -> None:
         """Drain, and then end the runs that have not finished, and all sessions. The log stays open.
@@ -127,11 +130,13 @@ class Server:
         await self._supervisor.terminate_child("sessions")
 
 
-async def _drain(server: Server, seconds: float, *, goodbyes: float) -> None:
-    """Drain a server: its runs may take ``seconds``, and its goodbyes ``goodbyes``."""
+async def _hurry(server: Server, supervisor: SupervisorRef) -> None:
+    """Say goodbye to all clients, and meanwhile end all runs and sessions."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.endpoint.say_goodbye, goodbyes)
-        await server.sessions.drain(seconds)
+        nursery.start_soon(server.endpoint.say_goodbye, _HURRY_SECONDS)
+        await server.sessions.drain(0)
+        with suppress(ActorTerminated):  # the supervision has given up
+            await supervisor.terminate_child("sessions")
 
 
 class OneRun:
@@ -169,7 +174,7 @@ class OneRun:
         raised: BaseException | None = None
         self._is_open = True
         try:
-            async with trio.open_nursery() as nursery:
+            async with kept(trio.open_nursery(), _HURRY_SECONDS) as nursery:
                 try:
                     async with opened(nursery) as server:
                         self._server = server
@@ -180,9 +185,11 @@ class OneRun:
                             raise
                         finally:
                             self._server = None
-                except BaseException as error:  # noqa: BLE001 - raised below, where this nursery cannot wrap it in a group
+                except BaseException as error:  # noqa: BLE001 - raised below, where no nursery can wrap it in a group
                     raised = error
                 nursery.cancel_scope.cancel()
+        except BaseException as error:  # noqa: BLE001 - as above: a cancellation, or the failure of a task in the nursery
+            raised = error if raised is None else BaseExceptionGroup("the server failed", [raised, error])
         finally:
             self._is_open = False
         if raised is not None:
@@ -204,7 +211,9 @@ async def open_server(  # noqa: PLR0913 - the parts of a server
 ) -> AsyncGenerator[Server]:
     """Run a server inside the block. At the end of the block it drains, for at most ``drain_seconds``.
 
-    If the block ends by an exception or a cancellation, runs are ended at once.
+    If the block ends by an exception or a cancellation, runs are ended at once. Also then their ends are committed, and
+    clients get a goodbye. After a cancellation this takes at most twice ``_HURRY_SECONDS``, and the time that actors
+    have when they are ended by force.
     """
     certificate = Certificate.of(settings)
     allowed = (*origins, *(settings.allowed_origins or ()))
@@ -213,14 +222,14 @@ async def open_server(  # noqa: PLR0913 - the parts of a server
     async with AsyncExitStack() as stack:
         # The keeper of the log ends them earlier, but not if it is cancelled, or its supervisor gives up.
         stack.callback(sessions.end_readers)
-        system = await stack.enter_async_context(open_system())
+        system = await stack.enter_async_context(kept(open_system(), _HURRY_SECONDS))
         spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=children)
         supervisor = await system.supervise(spec, "greenroom")
         server = Server(bound.url(certificate), system, sessions, endpoint, place, supervisor, certificate)
         try:
             yield server
+            await server.drain(settings.drain_seconds)
         except BaseException:
             with trio.move_on_after(_HURRY_SECONDS, shield=True):
-                await _drain(server, 0, goodbyes=_HURRY_SECONDS)
+                await _hurry(server, supervisor)
             raise
-        await server.drain(settings.drain_seconds)
