@@ -6,12 +6,10 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from _requires import require
 from browser.pages import load_without
-from browser.quiet import QUIET
 from docs.documents import Block, document
 from docs.shell import PORTS, SERVERS
-from playwright.sync_api import Page, WebSocketRoute, expect, sync_playwright
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from transport import TokenAuth
 
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from docs.shell import Terminal
+    from playwright.sync_api import Browser
 
 SLOWEST = 30_000
 """Milliseconds within which a page must show something. It takes longer only if it never does."""
@@ -99,18 +98,14 @@ PAGES: dict[tuple[str, str], Callable[[Page, str], None]] = {
 """The function that visits each page of the documents, by document and page."""
 
 
-def visit(own: Terminal, block: Block) -> None:
+def visit(own: Terminal, block: Block, chromium: Browser) -> None:
     """Start the server of the section in which the page is, and visit the page. A script's error is a failure."""
-    path = require("chromium")
     of_the_section = (each for each in document(block.document).blocks if each.section == block.section)
     (serve,) = (each for each in of_the_section if each.text.startswith(tuple(f"$ {server}" for server in SERVERS)))
     port = "PORT" if serve.text.startswith("$ uvicorn") else "HTTP_PORT"
     errors: list[str] = []
     own.run_step(serve, 0)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
-        page = browser.new_page()
+    with chromium.new_page() as page:
         page.on("pageerror", lambda error: errors.append(str(error)))
         PAGES[block.document, block.name](page, f"http://127.0.0.1:{own.ports[PORTS[port]]}/")
-        browser.close()
     assert errors == []

@@ -172,6 +172,6 @@ TABLES = (pings, pongs, wrong_controls, between_fragments, close_codes, close_re
 def test_control_frames(rows: Sequence[Case], play_all: Callable[[Sequence[Case]], None]) -> None:
     """Control frames have the outcome that RFC 6455 requires. The neighbour notices nothing, and nothing stays.
 
-    Each row comes once as a whole, and once byte by byte.
+    Each row comes as a whole, and each fourth row (in ``make soak`` each row) also byte by byte.
     """
     play_all(rows)

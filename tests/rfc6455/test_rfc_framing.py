@@ -174,6 +174,6 @@ TABLES = (opcodes, reserved_bits, lengths, sizes, masks, contents, fragments, wr
 def test_framing(rows: Sequence[Case], play_all: Callable[[Sequence[Case]], None]) -> None:
     """Each header of a frame has the outcome that RFC 6455 requires. The neighbour notices nothing, and nothing stays.
 
-    Each row comes once as a whole, and once byte by byte.
+    Each row comes as a whole, and each fourth row (in ``make soak`` each row) also byte by byte.
     """
     play_all(rows)

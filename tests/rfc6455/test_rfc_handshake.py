@@ -426,6 +426,7 @@ TABLES = (
 def test_handshake(rows: Sequence[Case], play_all: Callable[[Sequence[Case]], None]) -> None:
     """Each request for a WebSocket is accepted or refused as RFC 6455 requires. The neighbour notices nothing.
 
-    Each request comes once as a whole, and once byte by byte. The connection is gone afterwards.
+    Each request comes as a whole, and each fourth (in ``make soak`` each) also byte by byte. The connection is gone
+    afterwards.
     """
     play_all(rows)

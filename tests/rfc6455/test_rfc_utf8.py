@@ -123,6 +123,6 @@ def unfinished() -> Iterator[Row]:
 def test_utf8(rows: Sequence[Case], play_all: Callable[[Sequence[Case]], None]) -> None:
     """Text in UTF-8 arrives unchanged. Any other text ends the connection with 1007, and the neighbour notices nothing.
 
-    Each row comes once as a whole, and once byte by byte.
+    Each row comes as a whole, and each fourth row (in ``make soak`` each row) also byte by byte.
     """
     play_all(rows)
