@@ -24,6 +24,7 @@ from actors.checks import is_whole
 from actors.failures import shown
 from actors.spi import number_from, whole_from
 from transport._sources import DEFAULT, KEYWORD, Given, from_environment, from_keywords, from_toml
+from transport.protocol.deflate import LEAST_BYTES
 from transport.protocol.forwarded import network_of
 from transport.protocol.handshake import LARGEST_PORT, is_origin, origin_like
 
@@ -88,6 +89,11 @@ def _flag(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         raise ConfigError(f"{attribute.name} must be true or false, not {shown(value)}")
 
 
+def _compressed(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not is_whole(value, 0) or 0 < value < LEAST_BYTES:
+        raise ConfigError(f"{attribute.name} must be 0 (off) or a whole number from {LEAST_BYTES}, not {shown(value)}")
+
+
 def _file(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is not None and (not isinstance(value, str) or not value):
         raise ConfigError(f"{attribute.name} must be the path of a file, not {shown(value)}")
@@ -109,6 +115,8 @@ class Settings(SessionSettings):
     """Maximum size of a message from a client (the sum of its fragments), and of the body of a request to the pages."""
     max_fragments: int = attrs.field(default=1024, validator=whole_from(1))
     """Maximum number of fragments of a message. A connection may send this number per second, on average."""
+    compress_bytes: int = attrs.field(default=0, validator=_compressed)
+    """Smallest message to compress for clients that can (permessage-deflate): 0 is off, 4096 good, 1024 the least."""
     control_frames_per_second: float = attrs.field(default=100.0, validator=number_from(0.001))
     """Control frames (WebSocket pings and pongs, ``ack``, ``typing``, ``pong``) that a connection may send per second.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,4 +94,39 @@ async def test_message_that_is_too_large(message: bytes, patient_clock: MockCloc
 
     async with arena() as here:
         assert await here.endure(attack) == [Got(101, 1009)] * ATTACKERS
+        assert here.cost < 100_000
+
+
+BOMB_BYTES = 50_000_000
+
+
+def compressed(data: bytes) -> bytes:
+    """Return a compressed message: RFC 7692."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    plain = frame(TEXT, (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4])
+    return bytes([plain[0] | 0x40]) + plain[1:]
+
+
+BOMB = compressed(bytes(BOMB_BYTES))
+SMALL_BOMBS = compressed(b'{"type":"pong"}'.ljust(65_536)) * 500
+
+
+@pytest.mark.parametrize(("message", "code"), [(BOMB, 1009), (SMALL_BOMBS, 4505)], ids=["one", "many small"])
+async def test_compression_bomb(message: bytes, code: int, patient_clock: MockClock) -> None:
+    """A message that would become 50 MB is not decompressed beyond the limit, and gets 1009.
+
+    Many messages of the largest size that come in few bytes count like large ones: 4505.
+    """
+
+    async def attack(one: Attacker) -> None:
+        await one.upgrade(b"Sec-WebSocket-Extensions: permessage-deflate")
+        await one.tell("hello", session="attacked")
+        await one.read(b'"type":"welcome"')
+        await one.send(message)
+
+    async with arena(compress_bytes=1024) as here:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        assert await here.endure(attack) == [Got(101, code)] * ATTACKERS
+        assert tracemalloc.get_traced_memory()[1] - before < BOMB_BYTES / 10
         assert here.cost < 100_000

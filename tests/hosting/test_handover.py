@@ -82,6 +82,21 @@ def server() -> Iterator[UvicornThread]:
         yield server
 
 
+def test_compression() -> None:
+    """A handed-over client that offers compression gets it on the app's setting, in both directions."""
+    app, text = make_app(compress_bytes=1024), "a long text " * 2000
+    with (
+        UvicornThread(web_application(app)).running() as server,
+        server.greeted(compression="deflate") as client,
+    ):
+        assert "server_no_context_takeover" in client.response.headers["Sec-WebSocket-Extensions"]
+        say(client, "command", id="1", name="run.start", args={"agent": "echo", "input": text})
+        events: list[Any] = []
+        while len(events) < 3:
+            events += hear(client, "events")["events"]
+        assert events[1]["data"]["text"] == text
+
+
 def open_descriptors() -> int:
     """Return the number of open descriptors of this process."""
     return len(list(Path("/proc/self/fd").iterdir()))

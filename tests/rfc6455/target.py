@@ -46,10 +46,14 @@ class CutSocket:
 
 
 class Target:
-    """A server with two ports: one as usual, and one with reads that are cut. A neighbour has its welcome."""
+    """A server with two ports: one as usual, and one with reads that are cut. A neighbour has its welcome.
 
-    def __init__(self) -> None:
-        self._server = ThreadedServer(make_app(commands_per_second=1e6, commands_burst=10**6))
+    Args:
+        settings: More settings of the server.
+    """
+
+    def __init__(self, **settings: object) -> None:
+        self._server = ThreadedServer(make_app(commands_per_second=1e6, commands_burst=10**6, **settings))
         self._next_cuts: deque[Sequence[int]] = deque()
 
     @contextmanager

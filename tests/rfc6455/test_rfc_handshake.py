@@ -296,7 +296,7 @@ def subprotocols() -> Iterator[Request]:
 
 
 def extensions() -> Iterator[Request]:
-    """No extension is negotiated, whatever a client offers (section 9.1): so there is no compressed bomb either."""
+    """Without ``compress_bytes`` no extension is negotiated, whatever a client offers (section 9.1)."""
     values = {
         "deflate": "permessage-deflate",
         "deflate with parameters": DEFLATE,

@@ -131,6 +131,14 @@ def test_size_is_a_whole_number(toml: Path, value: object) -> None:
     assert load(toml, {"max_frame_bytes": 1024}).max_frame_bytes == 1024
 
 
+@pytest.mark.parametrize("value", [1, 1023, -1, 4096.0, True, "4096", None])
+def test_compression_is_off_or_of_large_messages(toml: Path, value: object) -> None:
+    """Messages are compressed from 1024 bytes at least, or not at all."""
+    with pytest.raises(ConfigError, match=r"^keyword: compress_bytes must be 0 \(off\) or a whole number from 1024"):
+        load(toml, {"compress_bytes": value})
+    assert [load(toml, {"compress_bytes": each}).compress_bytes for each in (0, 1024)] == [0, 1024]
+
+
 @pytest.mark.parametrize("text", ["", "many", "nan", "0", "1e3"])
 def test_wrong_variable_names_its_field(toml: Path, text: str) -> None:
     """A wrong value in an environment variable raises ConfigError with the name of the setting."""

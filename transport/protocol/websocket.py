@@ -6,8 +6,9 @@ The server writes its own frames with these functions, since one system call the
 from __future__ import annotations
 
 # The first byte of a message is 0x81: the final fragment (0x80) with the opcode of text (1). In a close frame it is
-# 0x88. The second byte is the length, if it is below 126; 126 (0x7e) announces two bytes of length, 127 (0x7f) eight.
-_TWO_BYTES = 126
+# 0x88, in a compressed message 0xc1 (with the bit RSV1, 0x40). The second byte is the length, if it is below 126; 126
+# (0x7e) announces two bytes of length, 127 (0x7f) eight.
+_TWO_BYTES, _EIGHT_BYTES = 126, 127
 
 
 def text_message(payload: bytes) -> bytes:
@@ -22,6 +23,16 @@ def text_head(size: int) -> bytes:
     if size < 1 << 16:
         return b"\x81\x7e" + size.to_bytes(2, "big")
     return b"\x81\x7f" + size.to_bytes(8, "big")
+
+
+def compressed_head(size: int) -> bytes:
+    """Return the header of a compressed text message with a payload of ``size`` bytes (RFC 7692, section 6)."""
+    return b"\xc1" + text_head(size)[1:]
+
+
+def head_size(message: bytes) -> int:
+    """Return the size of the header of a message that a function of this module has returned."""
+    return {_TWO_BYTES: 4, _EIGHT_BYTES: 10}.get(message[1], 2)
 
 
 def close_message(code: int, reason: str) -> bytes:

@@ -10,6 +10,8 @@ from trio_websocket import ConnectionClosed, wrap_server_stream
 from wsproto.utilities import LocalProtocolError
 
 from transport.protocol import close_codes, server_frames
+from transport.protocol.deflate import PLAIN, messages_for
+from transport.protocol.deflate_extension import DeflateExtension
 from transport.protocol.frame_scanner import FrameScanner
 from transport.protocol.handshake import Reject, plain_answer
 from transport.protocol.health import probe_in, whole_answer
@@ -17,7 +19,7 @@ from transport.protocol.request_head import RequestHead
 from transport.protocol.websocket import close_message, text_message
 from transport.server._counted_frames import CountedFrames
 from transport.server._wire import UpgradeRequest
-from transport.server._wsproto import forget_handshake, websocket_of
+from transport.server._wsproto import accept, forget_handshake, websocket_of
 
 if TYPE_CHECKING:
     import socket
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from trio_websocket import CloseReason, WebSocketConnection, WebSocketRequest
 
+    from transport.protocol.deflate import Messages
     from transport.server._wire import WireOwner
     from transport.settings import Settings
 
@@ -46,6 +49,7 @@ class TrioWire(CountedFrames):
     """
 
     __slots__ = (
+        "_messages",
         "_upgrading",
         "_websocket",
         "address",
@@ -68,6 +72,8 @@ class TrioWire(CountedFrames):
     ) -> None:
         super().__init__(stream, sock, settings)
         self.address = address
+        self._messages: Messages = PLAIN
+        """The way in which messages are written: as they are, or compressed."""
         self._upgrading: trio.CancelScope | None = None
         """The cancel scope of the upgrade, while the upgrade is in progress."""
         self._websocket: WebSocketConnection | None = None
@@ -103,7 +109,10 @@ class TrioWire(CountedFrames):
             # From here on frames of the peer can arrive.
             self._websocket = websocket_of(request)
             self._open = True
-            self._websocket = await request.accept(subprotocol=answer.subprotocol)
+            extension = DeflateExtension(self._settings.max_frame_bytes) if self._settings.compress_bytes else None
+            self._websocket = await accept(request, answer.subprotocol, extension)
+            if extension is not None and extension.window is not None:
+                self._messages = messages_for(self._settings.compress_bytes, extension.window)
             forget_handshake(self._websocket)
             self._upgrading = None
             return asked.headers
@@ -149,17 +158,17 @@ class TrioWire(CountedFrames):
     def send(self, payload: bytes) -> None:
         """Write a text message, unless the close frame was written. See :meth:`.Wire.send`."""
         if self._open:
-            self.write(text_message(payload))
+            self.write(self._messages.text(payload))
 
     def send_events(self, lines: Sequence[bytes]) -> None:
         """Write one ``events`` message, unless the close frame was written. See :meth:`.Wire.send_events`."""
         if self._open:
-            self.write(server_frames.events_message(lines))
+            self.write(self._messages.events(lines))
 
     def post(self, payload: bytes) -> None:
         """Keep a text message, and write it together with the next message. See :meth:`.Wire.post`."""
         if self._open:
-            self.posted.append(text_message(payload))
+            self.posted.append(self._messages.text(payload))
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame and wait for the peer's close frame. See :meth:`.Wire.close`."""
@@ -173,12 +182,17 @@ class TrioWire(CountedFrames):
 
     def finish(self) -> bool:
         """Write a goodbye and a close frame after bytes that are not WebSocket frames. See :meth:`.Wire.finish`."""
-        if (fault := _fault_of(self._websocket)) is not None:
+        if (fault := _fault_of(self._websocket, is_open=self._open)) is not None:
             if self._open:
                 self._open = False
-                self.write(_farewell(int(fault.code), close_codes.truncate_reason(fault.reason or "")))
+                self.write(self._last_words(int(fault.code), close_codes.truncate_reason(fault.reason or "")))
             self._discard()
         return self._discarding is not None and not self._open
+
+    def _last_words(self, code: int, reason: str) -> bytes:
+        if code == close_codes.MESSAGE_TOO_BIG and not (self._owner and self._owner.on_too_big(code, reason)):
+            return close_message(code, reason)
+        return _farewell(code, reason)
 
     async def linger(self) -> None:
         """End the writing, then read and discard the remaining bytes of the peer. See :meth:`.Wire.linger`."""
@@ -250,10 +264,16 @@ class TrioWire(CountedFrames):
         return _farewell(code, reason)
 
 
-def _fault_of(websocket: WebSocketConnection | None) -> CloseReason | None:
-    """Return why a WebSocket has ended, if the reason is that its peer sent bytes that are not valid frames."""
+def _fault_of(websocket: WebSocketConnection | None, *, is_open: bool) -> CloseReason | None:
+    """Return why a WebSocket has ended, if the reason is that its peer sent bytes that are not valid frames.
+
+    Or it sent a compressed message that was too large. *Then no close frame was sent, and the wire is still open. After
+    a plain message that was too large, the library has sent one itself.*
+    """
     end = None if websocket is None else websocket.closed
-    return end if end is not None and end.code in close_codes.NO_WEBSOCKET else None
+    if end is None or (is_open and end.code == close_codes.MESSAGE_TOO_BIG):
+        return end
+    return end if end.code in close_codes.NO_WEBSOCKET else None
 
 
 def _farewell(code: int, reason: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Access to private parts of trio-websocket and wsproto: a request's WebSocket, and memory that they still hold."""
+"""Access to private parts of trio-websocket and wsproto: a request's WebSocket, extensions, memory that they hold."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
+from wsproto.events import AcceptConnection
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from trio_websocket import WebSocketConnection, WebSocketRequest
+    from wsproto.extensions import Extension
 
 
 @attrs.frozen
@@ -72,4 +76,20 @@ def websocket_of(request: WebSocketRequest) -> WebSocketConnection | None:
     version of trio-websocket has another attribute, this function returns None, and nothing else fails.
     """
     websocket: WebSocketConnection | None = getattr(request, "_connection", None)
+    return websocket
+
+
+async def accept(
+    request: WebSocketRequest, subprotocol: str | None, extension: Extension | None
+) -> WebSocketConnection:
+    """Accept the request. wsproto agrees on ``extension`` if the client offers it.
+
+    trio-websocket's own ``accept`` knows no extensions. If a later version of trio-websocket has other attributes, the
+    request is accepted without the extension.
+    """
+    websocket = websocket_of(request)
+    send: Callable[[AcceptConnection], Awaitable[None]] | None = getattr(websocket, "_send", None)
+    if extension is None or websocket is None or send is None:
+        return await request.accept(subprotocol=subprotocol)
+    await send(AcceptConnection(subprotocol=subprotocol, extensions=[extension]))
     return websocket
