@@ -89,6 +89,7 @@ def test_compression() -> None:
         UvicornThread(web_application(app)).running() as server,
         server.greeted(compression="deflate") as client,
     ):
+        assert client.response is not None
         assert "server_no_context_takeover" in client.response.headers["Sec-WebSocket-Extensions"]
         say(client, "command", id="1", name="run.start", args={"agent": "echo", "input": text})
         events: list[Any] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from protocol.agents import make_app
@@ -52,7 +52,7 @@ class Target:
         settings: More settings of the server.
     """
 
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, **settings: Any) -> None:
         self._server = ThreadedServer(make_app(commands_per_second=1e6, commands_burst=10**6, **settings))
         self._next_cuts: deque[Sequence[int]] = deque()
 
