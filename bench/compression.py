@@ -2,12 +2,14 @@
 
 Two kinds of traffic, as agents make it: text in tokens, and whole runs with thoughts, tools and their results. Their
 events are put into frames as the server does, of at least 1, 4 and 16 KB, and deflated by zlib in every way that a
-server may choose. The CPU time is compared with what a server spends on such frames, measured here, too.
+server may choose. The CPU time is compared with what a server spends on such frames, measured here, too. At the end
+a server with the setting ``compress_bytes`` sends bursts to clients that offer compression, and to clients that do not.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import statistics
 import time
 import zlib
@@ -20,6 +22,7 @@ import _loading
 import _process
 import _results
 import _running
+import _tabs
 import attrs
 import orjson
 from _peer_loads import BURST, FIRST, PACED, figures
@@ -51,6 +54,12 @@ HEADER = (
     "CPU, frame by frame",
     "worth it",
 )
+COMPRESS_BYTES = 4096
+"""The setting of the real server."""
+USERS, RUN_EVENTS = 20, 2000
+TABS = (1, 3)
+"""Number of tabs of each user, which get the same messages."""
+REAL_HEADER = ("traffic", "tabs", "MB without", "MB with", "fewer bytes", "CPU s without", "CPU s with", "CPU")
 _SYNC_TAIL = b"\x00\x00\xff\xff"
 """The end of a flushed block, which the sender leaves out: RFC 7692, section 7.2.1."""
 
@@ -196,16 +205,36 @@ class Kind:
         return f"{self.title}, {size:.0f} bytes an event: {self.base.more:.2f} µs in a burst"
 
 
+def real(agent: str, tabs: int, repetitions: int, live: Live) -> list[str]:
+    """Return the row of a real server that sends to clients with and without the offer of compression, in turn."""
+    found: dict[bool, list[_tabs.Taken]] = {False: [], True: []}
+    for repetition, offers in itertools.product(range(repetitions), found):
+        live.begin(f"real server, {agent}, {tabs} tabs, {repetition + 1} of {repetitions}, compressed: {offers}")
+        with _process.measured() as server:
+            _tabs.Burst(users=2, tabs=tabs, agent=agent, events=200).run(server, offers=offers)
+            burst = _tabs.Burst(users=USERS, tabs=tabs, agent=agent, events=RUN_EVENTS)
+            found[offers].append(burst.run(server, offers=offers))
+    size, cpu = (
+        [statistics.median(getattr(taken, name) for taken in found[offers]) for offers in found]
+        for name in ("megabytes", "cpu")
+    )
+    cells = [f"{each:.1f}" for each in (*size, size[0] / size[1])]
+    return [KINDS[agent], str(tabs), *cells, *(f"{each:.2f}" for each in (*cpu, cpu[1] / cpu[0]))]
+
+
 def main() -> None:
-    """Measure all ways."""
+    """Measure all ways, and the real server."""
     options = _running.parser(__doc__, 5).parse_args()
+    # Servers that are started below read it. Clients that offer nothing get what they get without it.
+    os.environ["GREENROOM_COMPRESS_BYTES"] = str(COMPRESS_BYTES)
     with _generator.compiled() as program, _live.shown() as live:
         beside = base(program, options.repetitions, live)
+        measured = [real(agent, tabs, options.repetitions, live) for agent, tabs in itertools.product(KINDS, TABS)]
     kinds = [Kind(title, lines_of(agent), beside[agent]) for agent, title in KINDS.items()]
     rows = [kind.row(least, way, options.repetitions) for kind, least, way in itertools.product(kinds, SIZES, WAYS)]
     said = "; ".join(kind.said() for kind in kinds)
     explained = EXPLAINED.format(repetitions=options.repetitions, alone=kinds[0].base.alone, said=said)
-    parts = [explained, _results.table(HEADER, rows), DECISION]
+    parts = [explained, _results.table(HEADER, rows), DECISION, REAL, _results.table(REAL_HEADER, measured)]
     _running.publish(options.results, "compression", "Compression", parts)
 
 
@@ -218,8 +247,13 @@ costs what one does that is sent alone, {alone:.1f} µs with the agent's timer. 
 DECISION = f"""
 It is worth it if it saves {LEAST_SAVED:g} times the bytes for {MOST_CPU:g} times the CPU time at most, in a burst and
 frame by frame. A context for each message needs no memory of a connection, and an idle session with its connection
-takes less than the smallest kept one. Greenroom compresses nothing, in no direction: what a client sends cannot grow.
-A proxy before it may compress, at the same cost.
+takes less than the smallest kept one. So Greenroom does this with the setting `compress_bytes`: level 1, a context of
+each message, from {COMPRESS_BYTES:,} bytes on if you follow the table. It is off by default.
+"""
+REAL = f"""
+A real server with `compress_bytes={COMPRESS_BYTES}` and a burst of {RUN_EVENTS:,} events to each of {USERS} users.
+*Without* are clients that do not offer it. All bytes to the clients are counted, and all CPU time of the server, with
+the agents'. A message that goes to several tabs of a user is compressed once.
 """
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ def server(page_url: str) -> Iterator[ThreadedServer]:
         yield threaded
 
 
+@pytest.fixture(scope="module")
+def compressing(page_url: str) -> Iterator[ThreadedServer]:
+    """Run a server that compresses, and that the page may connect to."""
+    threaded = ThreadedServer(make_app(allowed_origins=[page_url], compress_bytes=1024))
+    with threaded.running():
+        yield threaded
+
+
 @pytest.fixture
 def wire(server: ThreadedServer) -> Iterator[Wire]:
     """A network between a client and the server, which the test can cut."""

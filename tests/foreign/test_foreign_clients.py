@@ -81,6 +81,21 @@ def test_conversation(foreign: Foreign, server: ThreadedServer) -> None:
     assert ended(foreign, one) in (None, (4000, "done"))
 
 
+@pytest.mark.parametrize("foreign", [*LIBRARIES, "Chromium"], indirect=True)
+def test_compressed_conversation(foreign: Foreign, compressing: ThreadedServer) -> None:
+    """A client that offers compression gets it from a server that compresses. Texts arrive whole in both directions."""
+    connection = foreign.connect(f"ws://127.0.0.1:{compressing.port}/")
+    assert connection.agreed[0] == "greenroom.v1"
+    assert "deflate" in connection.agreed[1].lower()
+    one = Talk(connection)
+    one.hello(next(_sessions))
+    text = "é€𝄞 a long text " * 2000
+    assert one.run(text)[1]["data"]["text"] == text
+    connection.close(4000, "done")
+    connection.ended()
+    compressing.wait_for_connections(0)
+
+
 @pytest.mark.parametrize("size", [125, 126, 65_000])
 def test_large_message(foreign: Foreign, server: ThreadedServer, size: int) -> None:
     """A message of any size arrives whole, in both directions."""

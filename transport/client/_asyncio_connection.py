@@ -14,6 +14,7 @@ import attrs
 from websockets.asyncio.client import ClientConnection
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
@@ -49,6 +50,11 @@ _NEXT_ADDRESS_SECONDS = 0.25
 """Time after which the next address of a host is tried as well, in seconds (RFC 8305, section 5)."""
 _QUEUE = 4
 """Number of messages that wait between the socket and the client. With more, the library stops to read."""
+
+_COMPRESSION = ClientPerMessageDeflateFactory(
+    server_no_context_takeover=True, client_no_context_takeover=True, compress_settings={"level": 1}
+)
+"""The offer of compression in which each message has a context of its own."""
 
 _EXPECTED = (WebSocketException, OSError)
 """Exceptions caused by the network, or by a peer that does not follow this protocol."""
@@ -100,6 +106,8 @@ class AsyncioDialer:
     target: Target
     max_message_size: int
     open_socket: SocketFactory | None
+    compress: bool = False
+    """Whether the client offers compression."""
 
     @asynccontextmanager
     async def dial(self, interrupt: Interrupt, deadline: float) -> AsyncGenerator[AsyncioConnection | Ended]:
@@ -141,7 +149,8 @@ class AsyncioDialer:
         target = self.target
         uri = WebSocketURI(target.tls is not None, target.host, target.port, target.path, query="")
         offered = [Subprotocol(SUBPROTOCOL)]
-        protocol = ClientProtocol(uri, subprotocols=offered, max_size=self.max_message_size)
+        extensions = [_COMPRESSION] if self.compress else None
+        protocol = ClientProtocol(uri, subprotocols=offered, extensions=extensions, max_size=self.max_message_size)
         return _Websocket(protocol, ping_interval=None, close_timeout=CLOSE_SECONDS, max_queue=_QUEUE)
 
     async def _upgrade(

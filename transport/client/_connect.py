@@ -70,6 +70,7 @@ async def connect(  # noqa: PLR0913  each has a default, and few programs set an
     connect_seconds: float = 10.0,
     token_seconds: float = 15.0,
     max_message_size: int = 4 * 1024 * 1024,
+    compress: bool = False,
     ssl_context: ssl.SSLContext | None = None,
     open_stream: StreamFactory | None = None,
     rng: Random | None = None,
@@ -77,16 +78,15 @@ async def connect(  # noqa: PLR0913  each has a default, and few programs set an
     """Follow ``session`` at ``url`` inside the ``async with`` block. The block begins before a connection exists.
 
     Args:
-        url, session: The server's URL (``ws://…`` or ``wss://…``), and the session's name. ``ssl_context`` is for
-            ``wss:``.
+        url, session: The server's URL (``ws://…``, or ``wss://…`` with ``ssl_context``), and the session's name.
         token: A token as a string, or a callable that returns a token. The callable is called at the start, some time
             before the token expires, so that the connection goes on with a fresh token, and when the token has expired.
         resume: A stored :attr:`Client.position`. The first item is the event after this position, or a :class:`Reset`.
         from_: Where to begin without ``resume``: at the oldest kept event, or with new events only.
         strict: End with :class:`~transport.errors.PositionLost` if the position cannot be recovered.
         client: Name of this program, sent to the server for debugging.
-        open_stream: Opens the byte stream, for example through a proxy. If it raises ``OSError``, the client tries
-            again.
+        compress: Offer compression to the server. Large messages take less of a slow network, and more CPU time.
+        open_stream: Opens the byte stream, such as through a proxy. After an ``OSError`` of it the client tries again.
         rng: Source of the random delays. All other arguments: see :class:`~transport.client._options.Options`.
 
     Raises:
@@ -98,7 +98,7 @@ async def connect(  # noqa: PLR0913  each has a default, and few programs set an
     options = Options(
         buffer_events, buffer_bytes, max_commands, signals, patience, connect_seconds, token_seconds, max_message_size
     )
-    dialer = TrioDialer(make_target(url, ssl_context), options.max_message_size, open_stream or open_tcp_stream)
+    dialer = TrioDialer(make_target(url, ssl_context), max_message_size, open_stream or open_tcp_stream, bool(compress))
     delays = ReconnectDelays(rng or SystemRandom())
     follower = Follower(TrioLoop(), dialer, hello, token=token, options=options, delays=delays)
     async with follower.running():

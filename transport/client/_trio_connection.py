@@ -26,6 +26,7 @@ from transport.client._ended import (
     ended_by_failure,
     ended_by_status,
 )
+from transport.client._trio_upgrade import RECEIVE_BYTES, upgrade_with_compression
 from transport.client._watched_stream import WatchedStream
 from transport.protocol.close_codes import NO_STATUS
 from transport.protocol.handshake import SUBPROTOCOL
@@ -43,7 +44,6 @@ StreamFactory: TypeAlias = "Callable[[str, int, ssl.SSLContext | None], Awaitabl
 On failure the function raises ``OSError``.
 """
 
-_RECEIVE_BYTES = 64 * 1024
 _EXPECTED = (ConnectionRejected, ConnectionClosed, ProtocolError, h11.ProtocolError, OSError, trio.BrokenResourceError)
 """Exceptions caused by the network, or by a peer that does not follow this protocol."""
 
@@ -78,6 +78,8 @@ class TrioDialer:
     target: Target
     max_message_size: int
     open_stream: StreamFactory
+    compress: bool = False
+    """Whether the client offers compression."""
 
     @asynccontextmanager
     async def dial(self, interrupt: Interrupt, deadline: float) -> AsyncGenerator[TrioConnection | Ended]:
@@ -104,20 +106,25 @@ class TrioDialer:
         self, nursery: trio.Nursery, stream: trio.abc.Stream, interrupt: Interrupt, deadline: float
     ) -> TrioConnection | Ended:
         async with interrupt.begin(deadline=deadline) as scope:
-            # Any stream works. The library's annotation names only the two kinds that it opens itself.
             watched = WatchedStream(stream, scope.cancel)
-            websocket = await wrap_client_stream(
-                nursery,
-                cast("trio.SocketStream", watched),
-                self.target.authority,
-                self.target.path,
-                subprotocols=[SUBPROTOCOL],
-                max_message_size=self.max_message_size,
-                receive_buffer_size=_RECEIVE_BYTES,
-            )
+            # Any stream works. The library's annotation names only the two kinds that it opens itself.
+            websocket = await self._handshake(nursery, cast("trio.SocketStream", watched))
             watched.on_upgraded()
             return TrioConnection(websocket)
         return NO_ANSWER
+
+    async def _handshake(self, nursery: trio.Nursery, stream: trio.SocketStream) -> WebSocketConnection:
+        if self.compress:
+            return await upgrade_with_compression(nursery, stream, self.target, self.max_message_size)
+        return await wrap_client_stream(
+            nursery,
+            stream,
+            self.target.authority,
+            self.target.path,
+            subprotocols=[SUBPROTOCOL],
+            max_message_size=self.max_message_size,
+            receive_buffer_size=RECEIVE_BYTES,
+        )
 
     def ended_by(self, raised: BaseException, *, upgraded: bool) -> Ended:
         # A refused upgrade has a status, which decides the next step. So it goes before all other exceptions.

@@ -61,6 +61,7 @@ async def connect(  # noqa: PLR0913  each has a default, and few programs set an
     connect_seconds: float = 10.0,
     token_seconds: float = 15.0,
     max_message_size: int = 4 * 1024 * 1024,
+    compress: bool = False,
     ssl_context: ssl.SSLContext | None = None,
     open_socket: SocketFactory | None = None,
     rng: Random | None = None,
@@ -84,7 +85,7 @@ async def connect(  # noqa: PLR0913  each has a default, and few programs set an
         buffer_events, buffer_bytes, max_commands, signals, patience, connect_seconds, token_seconds, max_message_size
     )
     loop = AsyncioLoop()
-    dialer = AsyncioDialer(loop, make_target(url, ssl_context), options.max_message_size, open_socket)
+    dialer = AsyncioDialer(loop, make_target(url, ssl_context), options.max_message_size, open_socket, bool(compress))
     delays = ReconnectDelays(rng or SystemRandom())
     follower = Follower(loop, dialer, hello, token=token, options=options, delays=delays)
     async with follower.running():

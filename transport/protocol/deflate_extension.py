@@ -16,7 +16,7 @@ from wsproto.utilities import RemoteProtocolError
 from transport.protocol import deflate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from wsproto.frame_protocol import FrameDecoder, FrameProtocol
 
@@ -119,7 +119,7 @@ class DeflateExtension(Extension):
 
 
 @contextmanager
-def _reported(limit: int) -> Iterator[None]:
+def _reported(limit: int) -> Generator[None]:
     """Turn an error of a compressed message into the library's own, which closes the connection with its code."""
     try:
         yield
