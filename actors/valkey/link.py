@@ -1,0 +1,270 @@
+"""A link: one connection to a Valkey server, shared by all tasks and made again when it is lost. It repeats no call."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import trio
+from coredis.exceptions import BusyLoadingError, MovedError, RedisError
+from coredis.exceptions import ConnectionError as ConnectionLost
+
+from actors.backoff import Backoff
+from actors.failures import log_line, members, text_of
+from actors.loop.boundary import contained
+from actors.valkey._connecting import discard, new_connection, quiet
+from actors.valkey.errors import Moved, NotSent, Refused, Unanswered
+
+if TYPE_CHECKING:
+    from coredis.connection import BaseConnection
+
+    from actors.valkey.address import Address
+
+Call = Callable[..., Awaitable[Any]]
+"""A function that sends a command and returns the server's answer, as :meth:`Link.call` does."""
+
+logger = logging.getLogger("greenroom.valkey")
+
+BACKOFF = Backoff(0.02, 1.0, 0.2)
+"""Waits between attempts to connect. A restarted server is found at once, and a missing one costs nothing."""
+
+
+class Link:
+    """One connection to a Valkey server. Calls of many tasks go through it, and are answered in order.
+
+    A call has a time limit. If no answer comes in time, the connection is dropped, because a late answer must not count
+    as the answer of another call. A call never waits for a connection: without one it raises ``NotSent``.
+
+    Never call a blocking command (``BLPOP`` …): all other calls would wait behind it.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        seconds: float,
+        *,
+        prepare: Callable[[Call], Awaitable[str]],
+        on_push: Callable[[list[Any]], None] | None = None,
+    ) -> None:
+        """Make a link. It connects while :meth:`run` runs.
+
+        Args:
+            address: The address of the server.
+            seconds: The time limit of one call, and of one attempt to connect.
+            prepare: A function that checks and prepares the server after each connection, with calls through it.
+                It returns the generation of the server. If it raises, the connection counts as failed.
+            on_push: A function that gets each message that is not an answer, such as messages of channels.
+        """
+        self.address = address
+        self.seconds = seconds
+        self.generation = ""
+        """The generation of the server: the ``run_id`` of its process, which a restart changes. From ``prepare``."""
+        self.connections = 0
+        """Number of connections that were made so far. A later connection perhaps reaches another process."""
+        self.commands = 0
+        """Number of calls that were sent."""
+        self.failure: BaseException | None = None
+        """The reason why there is no connection now. None if there is one, or none was tried yet."""
+        self.channels: set[str] = set()
+        """The channels to which each connection subscribes. Change them by :meth:`subscribe`."""
+        self._prepare = prepare
+        self._on_push = on_push
+        self._connection: BaseConnection | None = None
+        self._changed = trio.Event()
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection that was prepared."""
+        return self._connection is not None
+
+    async def changed(self) -> None:
+        """Wait until the link has a connection, loses its connection, or fails to make one."""
+        await self._changed.wait()
+
+    async def run(self) -> None:
+        """Keep a connection until this is cancelled."""
+        quiet.set(True)
+        attempt = 0
+        while True:
+            if await self._hold():
+                attempt = 0
+            await trio.sleep(BACKOFF.delay(attempt, random.random()))  # noqa: S311 - only spreads attempts
+            attempt += 1
+
+    def drop(self) -> None:
+        """Drop the connection. A new connection is made at once."""
+        if self._connection is not None:
+            self._connection.invalidate("dropped")
+            self._connection = None
+
+    def post(self, *args: bytes | str | float) -> None:
+        """Send a command whose answer comes as a push, such as ``SUBSCRIBE``. Without a connection, do nothing."""
+        if self._connection is not None and self._connection.usable:
+            self._connection.send_command(_command(args[0]), *args[1:])
+
+    def subscribe(self, channel: str) -> None:
+        """Subscribe to a channel, also with each later connection. The server confirms that by a push."""
+        self.channels.add(channel)
+        self.post("SUBSCRIBE", channel)
+
+    def unsubscribe(self, channel: str) -> None:
+        """Undo :meth:`subscribe`."""
+        self.channels.discard(channel)
+        self.post("UNSUBSCRIBE", channel)
+
+    async def call(self, *args: bytes | str | float, seconds: float | None = None) -> Any:
+        """Send a command and return the server's answer. Bytes are not decoded.
+
+        Args:
+            args: The command and its arguments.
+            seconds: The time limit; None for the link's own.
+
+        Raises:
+            NotSent: There is no connection, or the server is still loading its data. Nothing was done.
+            Unanswered: No answer came. It is not known whether the command was done.
+            Refused: The server answered with an error.
+
+        Cancellation: the command can be done all the same. The connection stays.
+        """
+        return (await self.calls([args], seconds))[0]
+
+    async def calls(self, commands: list[tuple[bytes | str | float, ...]], seconds: float | None = None) -> list[Any]:
+        """Send several commands at once, and return their answers. Raises the errors of :meth:`call`.
+
+        If one of them is refused, the others are done all the same.
+        """
+        connection = self._connection
+        if connection is None:
+            raise NotSent(f"no connection to the Valkey server at {self.address}{self._reason()}")
+        return await self._ask(connection, commands, self.seconds if seconds is None else seconds)
+
+    async def _ask(
+        self, connection: BaseConnection, commands: list[tuple[bytes | str | float, ...]], limit: float
+    ) -> list[Any]:
+        try:
+            requests = [connection.create_request(_command(first), *rest, decode=False) for first, *rest in commands]
+        except ConnectionLost:
+            raise NotSent(f"the connection to the Valkey server at {self.address} was just lost") from None
+        self.commands += len(requests)
+        answers: list[Any] = []
+        with trio.move_on_after(limit):
+            for request in requests:
+                try:
+                    answers.append(await request)
+                # Every other error is the one that has ended the connection, which fails all its requests with it.
+                except Exception as error:  # noqa: BLE001 - as above
+                    raise self._error(error) from None
+            return answers
+        connection.invalidate("timed out")
+        raise Unanswered(f"the Valkey server at {self.address} did not answer within {limit:g} s")
+
+    def _error(self, error: Exception) -> NotSent | Unanswered | Refused:
+        if isinstance(error, BusyLoadingError):
+            return NotSent(f"the Valkey server at {self.address} is still loading its data")
+        if isinstance(error, MovedError):
+            return Moved(error.host or self.address.host, error.port)
+        if isinstance(error, RedisError) and not isinstance(error, ConnectionLost):
+            text = text_of(error)
+            if text.startswith("ERR Function not found") or "Function not found" in text:
+                # Nothing was done. With the next connection the library is loaded again.
+                self.drop()
+                return NotSent(f"the Valkey server at {self.address} has lost the library of functions")
+            return Refused(text.partition(" ")[0], text)
+        return Unanswered(f"the connection to the Valkey server at {self.address} was lost before the answer")
+
+    def _reason(self) -> str:
+        return "" if self.failure is None else f": {text_of(self.failure)}"
+
+    async def _hold(self) -> bool:
+        """Make a connection and keep it until it is lost. Return whether it was ever ready."""
+        connection = new_connection(self.address, self.seconds)
+        ready = False
+        try:
+            async with trio.open_nursery() as nursery:
+                ended = trio.Event()
+                try:
+                    with trio.fail_after(2 * self.seconds):
+                        await nursery.start(_run, connection, ended)
+                        self.generation = await self._prepare(self._call_of(connection))
+                # Whatever is wrong with the server, the link must go on and try again.
+                except Exception as error:  # noqa: BLE001 - as above
+                    self._note(_cause(error, self.address))
+                else:
+                    ready = connection.usable
+                    self._begin(nursery, connection)
+                    await ended.wait()
+                    self._note(ConnectionResetError(f"the connection to {self.address} was lost"))
+                nursery.cancel_scope.cancel()
+        finally:
+            self._connection = None
+            discard(connection)
+        return ready
+
+    def _call_of(self, connection: BaseConnection) -> Call:
+        """Return a function that calls through a connection which other tasks cannot use yet."""
+
+        async def call(*args: bytes | str | float) -> Any:
+            return (await self._ask(connection, [args], self.seconds))[0]
+
+        return call
+
+    def _begin(self, nursery: trio.Nursery, connection: BaseConnection) -> None:
+        if self._on_push is not None:
+            nursery.start_soon(_pass_pushes, connection, self._on_push)
+        if self.failure is not None and self.connections:
+            log_line(logger, logging.INFO, "connected again to the Valkey server at %s", self.address)
+        self.failure = None
+        self.connections += 1
+        self._connection = connection
+        for channel in self.channels:
+            self.post("SUBSCRIBE", channel)
+        self._notify()
+
+    def _note(self, error: BaseException) -> None:
+        if self.failure is None and self.connections:
+            log_line(logger, logging.WARNING, "no connection to the Valkey server at %s: %s", self.address, error)
+        self.failure = error
+        self._connection = None
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+def _command(name: bytes | str | float) -> bytes:
+    return name if isinstance(name, bytes) else str(name).encode()
+
+
+async def _run(
+    connection: BaseConnection,
+    ended: trio.Event,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    try:
+        await connection.run(task_status=task_status)
+    finally:
+        ended.set()
+
+
+async def _pass_pushes(connection: BaseConnection, on_push: Callable[[list[Any]], None]) -> None:
+    try:
+        async for message in connection.push_messages:
+            contained("the handling of a message of Valkey", on_push, message)
+    except RedisError:
+        pass  # the connection has ended, which its other user notices too
+
+
+def _cause(error: BaseException, address: Address) -> BaseException:
+    """Return the error that says why a connection was not made, without the library's wrappers."""
+    if isinstance(error, trio.TooSlowError):
+        return TimeoutError(f"{address} does not answer")
+    cause = error
+    while isinstance(cause, ConnectionLost) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    while inner := members(cause):
+        cause = inner[0]
+    return cause

