@@ -30,6 +30,9 @@
     ├── SessionClosed                 the session was closed permanently
     ├── LogError
     │   ├── LogUnavailable            the log cannot be reached or written
+    │   │   └── LogUncertain          it is not known whether the log has the events
+    │   ├── Fenced                    another node owns the user now
+    │   ├── AppendRefused             some batches of an append were refused, each with its error
     │   ├── LogCorrupt                the stored data is damaged
     │   ├── LogSchemaTooNew           written by a newer Greenroom
     │   ├── PositionLost              events after the position cannot be read
@@ -38,6 +41,11 @@
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class GreenroomError(Exception):
@@ -208,6 +216,28 @@ class LogError(GreenroomError):
 
 class LogUnavailable(LogError):
     """The log cannot be read or written now. No part of a failed append is in the log."""
+
+
+class LogUncertain(LogUnavailable):
+    """It is not known whether the log has the events of this append: it was sent, and no answer came in time.
+
+    Do not append the events again. Read the stream's head: it shows whether they are there.
+    """
+
+
+class Fenced(LogError):
+    """Another node owns this user now, so this process can append no events of the user. Nothing was changed."""
+
+
+class AppendRefused(LogError):
+    """The log refused some batches of an append. It has none of the batches. The others can be appended without them.
+
+    ``errors`` has the error of each refused batch by its position in the append.
+    """
+
+    def __init__(self, errors: Mapping[int, LogError | KeyError]) -> None:
+        super().__init__(f"{len(errors)} batches were refused: {next(iter(errors.values()))}")
+        self.errors = errors
 
 
 class LogCorrupt(LogError):

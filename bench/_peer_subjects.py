@@ -13,8 +13,8 @@ from shutil import which
 from typing import TYPE_CHECKING
 
 import _loading
+import _peer_store
 import _process
-import _valkey
 import attrs
 from _goals import HOSTED, INLINE, MEMORY, SQLITE
 
@@ -96,7 +96,7 @@ class Server:
     def keeping(self) -> Generator[Kept]:
         """Run or make what the server stores its events in, for the block: it outlives the server."""
         if self.stores:
-            with _valkey.running() as store:
+            with _peer_store.running() as store:
                 yield Kept(("--store", store.url), (store.pid,))
         elif self.log:
             with _process.log_url(self.log) as url:

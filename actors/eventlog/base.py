@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Self
 import attrs
 
 from actors.errors import LogError
+from actors.eventlog._limits import BY_AGE_ALONE, CommitLimit, Retention
 from actors.eventlog._names import StreamKey, check_names
 from actors.eventlog._positions import ConsumerPosition, ConsumerPositions, ConsumerUsage
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BY_AGE_ALONE",
     "Batch",
+    "CommitLimit",
     "ConsumerPosition",
     "ConsumerUsage",
     "EventLog",
@@ -82,36 +84,6 @@ class Batch:
     state: bytes
     size: int = attrs.Factory(lambda batch: sum(map(len, batch.lines)), takes_self=True)
     """The size of all lines of the batch in bytes. The size is computed once: when the batch is made, or before."""
-
-
-@attrs.frozen
-class Retention:
-    """Limits for the number, the size and the age of the events that a log keeps of one stream.
-
-    An event is dropped in three cases: ``events`` newer events exist; the event and all newer events together have more
-    than ``size`` bytes; the event is older than ``seconds`` (an event of exactly this age is kept). All events within
-    the three limits are kept. Even the newest event can be dropped.
-
-    If the log has consumers, an event that one of them has not read is kept beyond the three limits, for as long as the
-    event is not older than ``unread_seconds`` (see :mod:`actors.eventlog._positions`).
-    """
-
-    events: int = 10_000
-    size: int = 16 * 1024 * 1024
-    seconds: float = 7 * 24 * 3600.0
-    unread_seconds: float = 0.0
-
-    def beside(self, state: int) -> Retention:
-        """Return the same limits, but with ``size`` reduced by ``state``, the size of the stream's state in bytes.
-
-        A log compares ``size`` only with the size of the stream's lines. The reduced limit makes room for the state.
-        """
-        # A state that is larger than the limit leaves no room for events.
-        return attrs.evolve(self, size=max(0, self.size - state))
-
-
-BY_AGE_ALONE = Retention(events=1 << 62, size=1 << 62, seconds=0)
-"""Limits with which ``trim`` drops all events with a ``ts`` below ``now``, read or not, and no others."""
 
 
 @attrs.frozen
@@ -224,6 +196,9 @@ class EventLog(ConsumerPositions, ABC):
     log.
     """
 
+    max_commit: CommitLimit | None = None
+    """The size of one append at most, for the code that commits. None if the log has no such limit."""
+
     @abstractmethod
     async def open(self) -> None:
         """Open the log. Raise ``RuntimeError`` if it is open already. A log that was closed can be opened again.
@@ -265,6 +240,10 @@ class EventLog(ConsumerPositions, ABC):
             LogCorrupt: A batch does not follow its stream's ``latest``, or a line has a wrong ``seq``.
             ValueError: A batch is empty.
             KeyError: A stream does not exist.
+            Fenced: Another node owns the user of a batch.
+            AppendRefused: Some of several batches were refused, and the log knows which. This error is also an instance
+                of the class of its first error.
+            LogUncertain: It is not known whether the log has the batches. Only a log on another machine raises this.
         """
 
     def appender(self) -> Callable[[Sequence[Batch]], None] | None:

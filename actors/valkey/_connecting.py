@@ -25,7 +25,7 @@ quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 class _Quiet(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the line is not about one of our connections, whose failures the link reports itself."""
+        """Return whether the line is not about one of our connections. The link reports their failures."""
         del record
         return not quiet.get()
 

@@ -68,7 +68,7 @@ class StreamKeys:
 
 @attrs.frozen
 class Keyspace:
-    """The keys whose names begin with one prefix. All nodes of one cluster use the same prefix."""
+    """All keys with one prefix in their names. All nodes of one cluster use the same prefix."""
 
     prefix: str = "gr"
 

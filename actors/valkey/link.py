@@ -100,7 +100,7 @@ class Link:
             self._connection = None
 
     def post(self, *args: bytes | str | float) -> None:
-        """Send a command whose answer comes as a push, such as ``SUBSCRIBE``. Without a connection, do nothing."""
+        """Send a command that is answered by a push, such as ``SUBSCRIBE``. Without a connection, do nothing."""
         if self._connection is not None and self._connection.usable:
             self._connection.send_command(_command(args[0]), *args[1:])
 

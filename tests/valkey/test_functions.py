@@ -83,7 +83,30 @@ async def test_append_tells_watchers(valkey: Valkey) -> None:
         opening = [each.user.token, each.user.index, each.meta]
         await valkey.function("gr1_open", opening, "", "g", "", "e", 1, each.member)
     keys = [key for each in (one, two) for key in (each.user.token, each.meta, each.lines, each.user.opened)]
-    args = ["", 1, 1, 1, b"x", b"", 1, 1, "+", one.name, "1 2", "", 1, 2, 3, b"y\nz", b"", 1, 2, "", two.name, "2"]
+    args: list[bytes | str | int] = [
+        "",
+        1,
+        1,
+        1,
+        b"x",
+        b"",
+        1,
+        1,
+        "+",
+        one.name,
+        "1 2",
+        "",
+        1,
+        2,
+        3,
+        b"y\nz",
+        b"",
+        1,
+        2,
+        "",
+        two.name,
+        "2",
+    ]
     async with await listening(valkey, "a") as first, await listening(valkey, "b") as second:
         assert await valkey.function("gr1_append", keys, 0, "g", 2, "a", "push 7", "b", "push 8", *args) == 2
         assert await valkey.function("gr1_append", keys, 1, "g", 2, "a", "push 9", "b", "push 9", *args) == 0

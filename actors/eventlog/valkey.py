@@ -1,0 +1,162 @@
+"""The log in a Valkey or Redis server, which several processes can share. It needs the extra ``valkey``."""
+
+# ruff: noqa: D102 - the methods' contract is EventLog's
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from actors.errors import LogUnavailable, LogUncertain
+from actors.eventlog._valkey_append import Call, Watchers, build_call, refusal
+from actors.eventlog._valkey_calls import AWAY, FULL, Attempts, code_of, shown_refusal
+from actors.eventlog._valkey_positions import ValkeyPositions
+from actors.eventlog.base import CommitLimit, LogStatistics
+from actors.valkey.errors import NotSent, Refused, Unanswered
+from actors.valkey.keys import Keyspace, StreamKeys
+from actors.valkey.server import DEFAULT_SECONDS, Valkey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from actors.eventlog.base import Batch, StreamKey
+    from actors.valkey.address import Address
+
+PATIENCE_SECONDS = 6.0
+"""Default time in seconds for which an append is tried, if the server is away or its memory is full."""
+
+
+class ValkeyLog(ValkeyPositions):
+    """An event log in a Valkey or Redis server.
+
+    Each append is one call of a function in the server, which is done completely or not at all. The function compares
+    the *token* of each user with the stored one: a process that no longer owns a user cannot append.
+
+    If a call gets no answer, it is sent again. Then the function recognises the batches that it has already stored. If
+    there is no answer before :attr:`until`, the append raises ``LogUncertain``.
+
+    How durable an append is depends on the server: with ``appendonly yes`` it outlives the server's process, with
+    ``appendfsync always`` also a loss of power.
+    """
+
+    gather_seconds = 0.002
+    max_commit = CommitLimit(512, 1 << 20)
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        seconds: float = DEFAULT_SECONDS,
+        prefix: str = "gr",
+        wait_replicas: int = 0,
+        keeps_acknowledged: bool = False,
+    ) -> None:
+        """Make the log. Nothing is connected before :meth:`open`.
+
+        Args:
+            address: The address of the server.
+            seconds: The time limit of one call.
+            prefix: The beginning of all names of keys. Logs with different prefixes can share a server.
+            wait_replicas: Number of replicas that must have each append before it succeeds.
+            keeps_acknowledged: Whether the server has all acknowledged events after a restart, as with ``appendfsync
+                always``. If False, a stream gets a new epoch when it is opened after a restart of the server: perhaps
+                the server came back with older data.
+        """
+        self.valkey = Valkey(address, seconds=seconds, keys=Keyspace(prefix))
+        """The links to the server."""
+        self.tokens: dict[str, str] = {}
+        """The token of each user that this process owns. A user without an entry must have no owner."""
+        self.opens = None
+        """A function that returns whether a stream's state has open runs. None: nothing needs to know."""
+        self.watchers = Watchers()
+        """The nodes that get the events of streams of this process."""
+        self.until: Callable[[], float] = lambda: trio.current_time() + PATIENCE_SECONDS
+        """A function that returns the time of trio's clock until which an append is tried. Called for each append."""
+        self.keeps_acknowledged = keeps_acknowledged
+        self._wait_replicas = wait_replicas
+        self._opened = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._keys: dict[StreamKey, StreamKeys] = {}
+        self._commits = self._batches = self._events = self._reads = self._trims = 0
+        self.epochs_renewed = 0
+        """Number of streams that got a new epoch since the log was opened, because the server was restarted."""
+        self.full = 0
+        """Number of attempts to append that were refused since the log was opened, because the memory was full."""
+
+    async def open(self) -> None:
+        if self._opened:
+            raise RuntimeError("the log is open already")
+        await self.valkey.open()
+        self._reset()
+        self._opened = True
+
+    async def close(self) -> None:
+        self._opened = False
+        await self.valkey.close()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        self._require_open()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not batches:
+            return
+        call = build_call(batches, [self._of(batch.key) for batch in batches], self.tokens, self.watchers, self.opens)
+        # Once sent, a call cannot be taken back. It ends in time by itself.
+        with trio.CancelScope(shield=True):
+            await self._append(call, [batch.key for batch in batches])
+        self._commits += 1
+        self._batches += len(batches)
+        self._events += sum(len(batch.lines) for batch in batches)
+
+    async def _append(self, call: Call, keys: Sequence[StreamKey]) -> None:
+        attempts = Attempts(self.valkey.commits, self.until())
+        unknown = False
+        while self._opened:
+            try:
+                await self._send(call, again=unknown)
+            except NotSent as error:
+                failure: LogUnavailable = error
+            except Unanswered as error:
+                failure, unknown = error, True
+            except Refused as error:
+                if error.code == "REFUSED":
+                    raise refusal(error.text, keys) from None
+                failure = shown_refusal(error)
+                self.full += code_of(error) in FULL
+                if code_of(error) not in FULL | AWAY:
+                    break
+            else:
+                return
+            if not await attempts.wait():
+                break
+        else:
+            failure = LogUnavailable("the valkey log was closed")
+        if unknown:
+            raise LogUncertain(f"it is not known whether events were stored: {failure}") from None
+        raise LogUnavailable(str(failure)) from None
+
+    async def _send(self, call: Call, *, again: bool) -> None:
+        link = self.valkey.commits
+        command = ("FCALL", "gr1_append", len(call.keys), *call.keys, *call.arguments(link.generation, again=again))
+        if not self._wait_replicas:
+            await link.call(*command)
+            return
+        # WAIT blocks only this link, on which the next append waits for this one anyhow.
+        limit = int(self.valkey.seconds * 500)
+        _, copies = await link.calls([command, (b"WAIT", self._wait_replicas, limit)])
+        if copies < self._wait_replicas:
+            raise Unanswered(f"only {copies} of {self._wait_replicas} replicas have the events in time")
+
+    def statistics(self) -> LogStatistics:
+        return LogStatistics(
+            engine="valkey",
+            streams=len(self._keys),
+            commits=self._commits,
+            batches=self._batches,
+            events=self._events,
+            reads=self._reads,
+            trims=self._trims,
+        )
