@@ -96,3 +96,21 @@ def test_each_room_has_its_page() -> None:
     """Each folder of the packages that has modules also has a README.md."""
     rooms = {path.parent for path, _ in modules()} - set(PACKAGES)
     assert [shown(room) for room in sorted(rooms) if not (room / "README.md").exists()] == []
+
+
+def test_one_way_to_the_clock() -> None:
+    """Only one module asks trio for its clock: all other code gets the clock by ``loop_time()``."""
+    asking = [str(path.relative_to(TREE)) for path, _ in modules() if "current_clock()" in path.read_text()]
+    assert asking == ["actors/loop/clock.py"]
+
+
+ENDING = re.compile(r"\b(put_down|kill|kill_group|killpg)\(")
+
+
+def test_processes_of_tests_are_ended() -> None:
+    """A file of the tests that starts processes kills them: ``started`` of _processes.py does so in any case."""
+    starting = re.compile(r"^[^#\"]*\b(subprocess\.Popen|open_process)\(", re.MULTILINE)
+    texts = {str(path.relative_to(TREE)): path.read_text() for path in (TREE / "tests").rglob("*.py")}
+    starting_files = [name for name, text in texts.items() if starting.search(text)]
+    assert "tests/_processes.py" in starting_files
+    assert [name for name in starting_files if not ENDING.search(texts[name])] == []

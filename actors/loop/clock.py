@@ -39,7 +39,7 @@ class LoopTime:
         self, clock: Callable[[], float] = trio.current_time, wall: Callable[[], float] = time.monotonic
     ) -> None:
         self.clock = clock
-        """Trio's clock, in seconds."""
+        """Trio's clock, in seconds. ``trio.current_time`` would find it anew at each call."""
         self._wall = wall
         self._tickers = 0
         self._wait = 0.0

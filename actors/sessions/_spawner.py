@@ -13,6 +13,7 @@ import trio
 from actors.errors import ActorTerminated, CommandRefused
 from actors.failures import log_failure
 from actors.loop.boundary import contained
+from actors.loop.clock import loop_time
 from actors.runtime._lifecycle import Failure, Killed, Shutdown
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec, MailboxSpec
@@ -102,7 +103,7 @@ class SessionSpawner:
             self._on_ended(entry, Killed())
         services = self._services
         services.accounts.forget_log()
-        services.clock = trio.lowlevel.current_clock().current_time
+        services.clock = loop_time().clock
         self._supervisor, self._watch = supervisor, watch
         self.thread = get_ident()
 

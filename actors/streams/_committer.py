@@ -12,6 +12,7 @@ import trio
 from actors.errors import LogError, LogUnavailable
 from actors.failures import is_a, led_to, members, shown
 from actors.loop.boundary import contained, report
+from actors.loop.clock import loop_time
 from actors.loop.stack import is_shallow
 from actors.loop.wakeup import Wakeup
 
@@ -170,7 +171,7 @@ class Committer:
 
         If this is cancelled during a commit, it first finishes the commit and notifies the sources.
         """
-        self._now = trio.lowlevel.current_clock().current_time  # as trio.current_time(), without two of its calls
+        self._now = loop_time().clock
         self._context = copy_context()
         try:
             with trio.CancelScope() as scope:
