@@ -55,7 +55,7 @@ class Place:
     async def begins(self, loads: int) -> None:
         """Wait until a load is under way, which must be the load with this number."""
         while self.loads < loads:
-            assert await trio.to_thread.run_sync(lambda: self.begun.acquire(timeout=10))
+            assert await trio.to_thread.run_sync(lambda: self.begun.acquire(timeout=30))
         assert (self.loads, self.running) == (loads, 1)
 
     def keys(self, *kids: str) -> KeySet:
@@ -304,7 +304,7 @@ def test_cache_survives_its_event_loop() -> None:
     place.go_on = gate.wait
     trio.run(leave_early)
     gate.set()
-    assert place.ended.wait(10)
+    assert place.ended.wait(30)
     place.now += 10
     assert trio.run(stay).id == "a"
     loads = place.loads

@@ -202,7 +202,7 @@ def test_answer_may_have_256_kib() -> None:
     with serving(until_refused) as (url, _):
         with pytest.raises(ValueError, match="it has more than 262144 bytes"):
             UrlSource(url, ACCEPTED)()
-        assert over.wait(10)
+        assert over.wait(30)
 
 
 def test_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +211,7 @@ def test_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
 
     def silent(_: BaseHTTPRequestHandler) -> None:
-        assert over.wait(10)
+        assert over.wait(30)
 
     with serving(silent) as (url, _):
         try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from _processes import started
 from websockets.trio.client import connect
 from websockets.typing import Origin, Subprotocol
 
@@ -37,12 +38,8 @@ def running_command(
     (folder / "good.py").write_text(APP)
     command = [sys.executable, "-m", "transport", *arguments]
     environment = os.environ | variables
-    running = subprocess.Popen(command, cwd=folder, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True)
-    try:
+    with started(command, cwd=folder, env=environment, stdout=stdout, stderr=subprocess.PIPE) as running:
         yield running
-    finally:
-        running.kill()
-        running.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -115,7 +112,7 @@ def test_program_goes_on_after_its_server(tmp_path: Path) -> None:
     """After ``Greenroom.serve`` has ended by a signal, the handler for Ctrl-C is the same as before the call."""
     (tmp_path / "blocking.py").write_text(BLOCKING)
     command = [sys.executable, "blocking.py"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as program:
+    with started(command, cwd=tmp_path, stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         assert program.stdout.readline().startswith("serving at ws://127.0.0.1:")
         program.send_signal(signal.SIGINT)

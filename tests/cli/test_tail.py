@@ -26,7 +26,7 @@ async def tail_output(
 ) -> Iterator[str]:
     """Run ``tail`` until it has printed ``count`` lines, and return all lines that it has printed."""
     out = ""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, server.url, "s1", None, False, as_json)  # noqa: FBT003 - as the command line does
             while len(out.splitlines()) < count:

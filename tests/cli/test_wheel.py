@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 import pytest
+from _processes import started
 from _scale import SOAK
 from _shared import shared_wheel
 from _wheel import Environment, clean_environment, make_environment
@@ -79,21 +80,14 @@ def serving(environment: Environment, folder: Path) -> Iterator[tuple[str, str]]
     """Serve the app, and return the addresses of the endpoint and of the pages. The server must end with status 0."""
     command = environment.command("greenroom", *SERVE)
     stderr = (folder / "stderr").open("w")
-    with (
-        stderr,
-        subprocess.Popen(
-            command, cwd=folder, env=clean_environment(), stdout=subprocess.PIPE, stderr=stderr, text=True
-        ) as server,
-    ):
-        try:
-            assert server.stdout is not None
-            ready, url, pages = server.stdout.readline().split()
-            assert ready == "ready"
-            yield url, pages
-            server.send_signal(signal.SIGTERM)
-            assert server.wait(PATIENCE) == 0
-        finally:
-            server.kill()
+    options = {"cwd": folder, "env": clean_environment(), "stdout": subprocess.PIPE, "stderr": stderr}
+    with stderr, started(command, **options) as server:
+        assert server.stdout is not None
+        ready, url, pages = server.stdout.readline().split()
+        assert ready == "ready"
+        yield url, pages
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(PATIENCE) == 0
 
 
 def refusal(environment: Environment, folder: Path, *arguments: str, **variables: str) -> str:

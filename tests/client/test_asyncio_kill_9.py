@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from _both_loops import on_asyncio_loops
+from _processes import started
 from delivery.process import GREENROOM, FastJitter
 
 from actors import AgentCompleted, Event
@@ -39,13 +39,10 @@ async def words(run: Run, count: int) -> None:
 def server_process(folder: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     """Start a server process, and wait until it accepts connections. Kill it with SIGKILL at the end of the block."""
     command = [str(GREENROOM), "serve", "app:app", "--port", str(port), "--http-port", "0"]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+    with started(command, cwd=folder, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        try:
-            assert process.stdout.readline().startswith("ready ")
-            yield process
-        finally:
-            process.send_signal(signal.SIGKILL)
+        assert process.stdout.readline().startswith("ready ")
+        yield process
 
 
 async def until_end(client: Client, seqs: list[int], run_id: str) -> AgentCompleted:

@@ -111,8 +111,8 @@ class ServerProcess:
 async def server_process(folder: Path, app: str = APP) -> AsyncIterator[ServerProcess]:
     """Start a server with the program ``app``, and kill it at the end of the block if it still runs."""
     server = ServerProcess(folder, app)
-    await server.start()
     try:
+        await server.start()
         yield server
     finally:
         with trio.CancelScope(shield=True):

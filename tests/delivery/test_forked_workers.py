@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from _ports import held_port, number_of
+from _processes import started
 from eventlog.test_contract import KEY
 from protocol.agents import make_app
 from protocol.wire import greeted
@@ -66,14 +67,8 @@ def running_server(folder: Path, port: int, http_port: int) -> Iterator[subproce
     command = [sys.executable, "-m", "transport", "serve", "app:app"]
     command += ["--port", str(port), "--http-port", str(http_port)]
     with (folder / "stderr").open("a") as stderr:
-        running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=stderr, text=True)
-    assert running.stdout is not None
-    with running.stdout:  # not read to its end: the worker keeps it open
-        try:
+        with started(command, cwd=folder, stdout=subprocess.PIPE, stderr=stderr) as running:
             yield running
-        finally:
-            running.kill()
-            running.wait(PATIENCE)
 
 
 def wait_until_ready(process: subprocess.Popen[str], folder: Path) -> list[str]:

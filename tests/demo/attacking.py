@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from _processes import started
+
 from transport.demo.sandbox import SCRIPT
 
 PYTHON = str(Path(sys.executable).resolve())
@@ -38,7 +40,7 @@ def run_script(program: str, code: str, *, seconds: int = 5, umask: int = -1, ot
     ]
     user = OTHER_USER if other else None
     groups = None if os.geteuid() else [] if other else [0]
-    with subprocess.Popen(
+    with started(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -50,7 +52,6 @@ def run_script(program: str, code: str, *, seconds: int = 5, umask: int = -1, ot
         user=user,
         group=user,
         extra_groups=groups,
-        text=True,
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from _processes import started
 from demo.asking import ask, events_of_kind
 from demo.attacking import run_script
 from trio.testing import wait_all_tasks_blocked
@@ -273,7 +274,7 @@ def test_processes_end_with_the_server(killed: str, mark: str) -> None:
     None of them keeps the output pipe open.
     """
     command = [sys.executable, "-c", SERVER, str(SCRIPT)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    with started(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdin is not None
         assert server.stdout is not None
         server.stdin.write(sleeper(mark) + "signal.sigtimedwait([], 60)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from protocol.threaded import PATIENCE
+from _processes import PATIENCE, put_down
 
 
 class OfWebsocat:
@@ -49,10 +49,10 @@ class OfWebsocat:
         return (0, "")
 
     def _wait(self) -> None:
-        self._process.wait(PATIENCE)
-        for stream in (self._stdin, self._stdout, self._process.stderr):
-            assert stream
-            stream.close()
+        try:
+            self._process.wait(PATIENCE)
+        finally:
+            put_down(self._process)
 
 
 class Websocat:

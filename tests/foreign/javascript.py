@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from _processes import started
 from browser.quiet import QUIET
 from protocol.threaded import PATIENCE
 from web.node import HERE as PACKAGES
@@ -72,26 +73,18 @@ class JavaScript:
 @contextmanager
 def node(program: str) -> Generator[JavaScript]:
     """Run the package ws in Node inside the block."""
-    process = subprocess.Popen(
-        [program, str(HERE / "node.mjs"), str(SOCKETS), str(PACKAGES / "package.json")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin
-    assert process.stdout
+    command = [program, str(HERE / "node.mjs"), str(SOCKETS), str(PACKAGES / "package.json")]
+    with started(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
 
-    def run(js: str) -> Any:
-        print(json.dumps(js), file=process.stdin, flush=True)
-        assert process.stdout
-        return json.loads(process.stdout.readline())
+        def run(js: str) -> Any:
+            print(json.dumps(js), file=process.stdin, flush=True)
+            assert process.stdout
+            return json.loads(process.stdout.readline())
 
-    try:
         yield JavaScript(run)
-    finally:
+        assert process.stdin
         process.stdin.close()
         process.wait(PATIENCE)
-        process.stdout.close()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from websockets.sync.client import ClientConnection
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that a test waits for something that should happen at once."""
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,

@@ -51,7 +51,7 @@ class Answer:
 
 def _ask(port: int, method: str, path: str, headers: dict[str, str]) -> Answer:
     """Send a request from a thread and return the response."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=10)
+    connection = http.client.HTTPConnection(HOST, port, timeout=30)
     try:
         connection.request(method, path, headers=headers)
         response = connection.getresponse()

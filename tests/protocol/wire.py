@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from transport import Server
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Time for which a test waits for something that should happen at once, in seconds."""
 
 VIRTUAL_PATIENCE = 3600.0

@@ -99,6 +99,9 @@ async def proxy(
             yield front
         finally:
             process.terminate()
+            with trio.move_on_after(PATIENCE, shield=True):
+                await process.wait()
+            process.kill()
             with trio.CancelScope(shield=True):
                 await process.wait()
 

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import trio
+from _processes import started
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -175,7 +176,7 @@ def test_kill_9(tmp_path: Path) -> None:
     seen: dict[str, int] = defaultdict(int)
     for stop_after in (120, 400):
         arguments = [sys.executable, "-c", PROGRAM, str(tmp_path / "x.db"), "250"]
-        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        with started(arguments, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             before: dict[str, int] = {}
             for _, line in zip(range(stop_after), process.stdout, strict=False):

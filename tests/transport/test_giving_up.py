@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from transport import Server
 
-PATIENCE = 20
+PATIENCE = 30
 PARTS = ["/greenroom/event-log", "/greenroom/sessions", "/greenroom/endpoint"]
 
 

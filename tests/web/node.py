@@ -8,14 +8,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from _processes import PATIENCE, put_down
 from _requires import missing, require
 
 import transport
 
 HERE = Path(__file__).parent
 MODULE = Path(transport.__file__).parent / "web" / "greenroom.js"
-PATIENCE = 10.0
-"""Seconds that a test waits for something that should happen at once."""
 
 
 def node_with_package_ws() -> str:
@@ -100,9 +99,10 @@ class Node:
         self.advance(self.noted("state")[-1]["retryInMs"])
 
     def end(self) -> None:
-        """End the Node process."""
+        """End the Node process. A process that does not end by itself is a failure, and is killed."""
         assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(PATIENCE)
-        assert self._process.stdout
-        self._process.stdout.close()
+        try:
+            self._process.stdin.close()
+            self._process.wait(PATIENCE)
+        finally:
+            put_down(self._process)
