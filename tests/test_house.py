@@ -114,3 +114,17 @@ def test_processes_of_tests_are_ended() -> None:
     starting_files = [name for name, text in texts.items() if starting.search(text)]
     assert "tests/_processes.py" in starting_files
     assert [name for name in starting_files if not ENDING.search(texts[name])] == []
+
+
+def test_patterns_end_at_the_end() -> None:
+    """A regular expression ends with ``\\Z``: ``$`` also matches before a last line feed, which is then never read."""
+    found: list[str] = []
+    for path, nodes in modules():
+        calls = (node for node in nodes if isinstance(node, ast.Call) and node.args)
+        for call in calls:
+            if ast.unparse(call.func).startswith("re."):
+                texts = [str(node.value) for node in ast.walk(call.args[0]) if isinstance(node, ast.Constant)]
+                # An escaped $ and the $ in a set of characters are no anchors.
+                outside = (re.sub(r"\\.|\[(\\.|[^\]])*\]", "", text) for text in texts)
+                found += [shown(path, call.lineno) for text in outside if "$" in text]
+    assert found == []

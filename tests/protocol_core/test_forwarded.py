@@ -208,6 +208,8 @@ def test_stranger_cannot_choose_an_address(
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=9))
+@example("", "\n", "")
+@example("", "for=192.0.2.1\n", "")
 def test_any_header_is_answered(first: str, second: str, third: str) -> None:
     """Any text in the headers gives an address or :class:`BadForwarding`, and no other exception."""
     fields = [(FOR, first), (FORWARDED, second), (PROTO, third)]

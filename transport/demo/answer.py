@@ -13,7 +13,7 @@ NOT_SURE = "I am not sure: the standard library may have nothing for this. The c
 
 def shows_something(output: str) -> bool:
     """Return whether the output of an example is useful: more than prompts, and not only the address of an object."""
-    results = [line for line in output.splitlines() if not re.match(r"(>>>|\.\.\.)( |$)", line)]
+    results = [line for line in output.splitlines() if not re.match(r"(>>>|\.\.\.)( |\Z)", line)]
     return any(results) and not re.search(r" at 0x[0-9a-f]+>", output)
 
 

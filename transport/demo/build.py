@@ -23,7 +23,7 @@ from transport.demo.index import SKIPPED, STDLIB, USES, Entry, write
 _Attribute: tuple[type[Any], ...] = (property, cached_property, GetSetDescriptorType)
 # One pattern for all names: a pattern for each of ten thousand names took a fifth of the time of a build to compile.
 _CALL = re.compile(r"(?:\w+ = )?(?:\w+\.)?(\w*)\(")
-_WRITTEN = re.compile(_CALL.pattern.removesuffix(r"\(") + r"(\(.*?\))(?: |$)")
+_WRITTEN = re.compile(_CALL.pattern.removesuffix(r"\(") + r"(\(.*?\))(?: |\Z)")
 _CLASS = re.compile(r"\s*class (\w+)\b")
 
 

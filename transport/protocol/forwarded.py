@@ -34,9 +34,9 @@ _WITH_PORT = re.compile(r"\[(?P<v6>[^\]]*)\](?::[0-9]+)?|(?P<v4>[0-9.]+):[0-9]+"
 # Forwarded: elements between commas, pairs between semicolons. A value is a token or a quoted string.
 _PAIR = re.compile(
     r"[ \t]*(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:(?P<token>[!#$%&'*+.^_`|~0-9A-Za-z-]+)"
-    r'|"(?P<quoted>(?:[^"\\]|\\.)*)")[ \t]*(?P<end>[;,]|$)'
+    r'|"(?P<quoted>(?:[^"\\]|\\.)*)")[ \t]*(?P<end>[;,]|\Z)'
 )
-_EMPTY = re.compile(r"[ \t]*(?P<end>[;,]|$)")
+_EMPTY = re.compile(r"[ \t]*(?P<end>[;,]|\Z)")
 _ESCAPED = re.compile(r"\\(.)")
 
 

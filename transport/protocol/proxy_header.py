@@ -87,7 +87,7 @@ class ProxyHeader:
 
 
 def _client_in_v1(line: bytes) -> str | None:
-    if re.match(rb"PROXY UNKNOWN(?: |$)", line):
+    if re.match(rb"PROXY UNKNOWN(?: |\Z)", line):
         return None  # the rest of such a line must be ignored
     found = _TCP.fullmatch(line)
     if found is None or not _are_ports(found["ports"]):
