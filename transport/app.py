@@ -45,7 +45,8 @@ class Greenroom(AppHooks):
     """The agents and the configuration of a server. :meth:`running` or :meth:`serve` runs it.
 
     Args:
-        log: ``"memory:"``, ``"sqlite:PATH"`` or an :class:`~actors.EventLog`. With None, the setting ``log`` counts.
+        log: ``"memory:"``, ``"sqlite:PATH"``, ``"valkey://HOST:PORT"`` or an :class:`~actors.EventLog`. With None, the
+            setting ``log`` counts.
         auth: A :class:`~transport.TokenAuth`, or any async function that takes :class:`~transport.Credentials` and
             returns a :class:`~transport.User`. With None every user is ``anonymous``, and the server can listen only on
             loopback addresses.
@@ -250,7 +251,7 @@ class Greenroom(AppHooks):
             raise needs_asyncio(names[0])
         log = log or self.log
         redact = _redaction(self._redact, self.settings)
-        engine = open_log(log) if isinstance(log, str) else log
+        engine = open_log(log, valkey=self.settings.valkey_options()) if isinstance(log, str) else log
         sessions = Sessions(engine, self._agents, self.settings, redact, host=place.asyncio, hooks=self._hooks)
         opened = open_server(place, sessions, self.auth or anonymous, self.settings, bound=bound, origins=origins)
         async with self._resources(), opened as server:

@@ -14,6 +14,7 @@ wrong value names its source.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -21,6 +22,7 @@ import attrs
 
 from actors import DEFAULT_SECRET_KEYS, ConfigError, SessionSettings, open_log
 from actors.checks import is_whole
+from actors.eventlog import ValkeyOptions
 from actors.failures import shown
 from actors.spi import number_from, whole_from
 from transport._sources import DEFAULT, KEYWORD, Given, from_environment, from_keywords, from_toml
@@ -46,8 +48,16 @@ def _host(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
 
 def _log_url(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str):
-        raise ConfigError(f"{attribute.name} must be a URL, memory: or sqlite:PATH, not {shown(value)}")
+        forms = "memory:, sqlite:PATH or valkey://HOST:PORT"
+        raise ConfigError(f"{attribute.name} must be a URL, {forms}, not {shown(value)}")
     open_log(value)
+
+
+def _prefix(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", value):
+        raise ConfigError(
+            f"{attribute.name} must be 1 to 64 ASCII letters, digits and the characters . _ : -, not {shown(value)}"
+        )
 
 
 def _port(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -110,7 +120,15 @@ class Settings(SessionSettings):
     http_port: int = attrs.field(default=DEFAULT_HTTP_PORT, validator=_port)
     """The port of the pages, which ``greenroom serve`` serves beside the endpoint; 0 takes a free one."""
     log: str = attrs.field(default=DEFAULT_LOG, validator=_log_url)
-    """Where events are kept: ``memory:`` or ``sqlite:PATH``, with ``?synchronous=FULL`` or ``?commit=inline``."""
+    """Where events are kept: ``memory:``, ``valkey://HOST:PORT``, or ``sqlite:PATH`` with its options."""
+    valkey_timeout_seconds: float = attrs.field(default=2.0, validator=number_from(0.001))
+    """With ``valkey://``: the time limit of one call to the server. After it the connection is made anew."""
+    valkey_prefix: str = attrs.field(default="gr", validator=_prefix)
+    """With ``valkey://``: the beginning of all names of keys. All nodes of a cluster use the same."""
+    valkey_wait_replicas: int = attrs.field(default=0, validator=whole_from(0))
+    """With ``valkey://``: the number of replicas that must have each commit before it counts."""
+    valkey_keeps_acknowledged: bool = attrs.field(default=False, validator=_flag)
+    """Whether the Valkey server has every acknowledged event after a restart. If not, sessions begin new epochs."""
     max_frame_bytes: int = attrs.field(default=64 * 1024, validator=whole_from(1024))
     """Maximum size of a message from a client (the sum of its fragments), and of the body of a request to the pages."""
     max_fragments: int = attrs.field(default=1024, validator=whole_from(1))
@@ -225,6 +243,15 @@ class Settings(SessionSettings):
     def _note(self, sources: Mapping[str, str]) -> None:
         # The class is frozen, and no other code has the object yet.
         object.__setattr__(self, "_sources", sources)
+
+    def valkey_options(self) -> ValkeyOptions:
+        """Return the options of a log in Valkey."""
+        return ValkeyOptions(
+            timeout_seconds=self.valkey_timeout_seconds,
+            prefix=self.valkey_prefix,
+            wait_replicas=self.valkey_wait_replicas,
+            keeps_acknowledged=self.valkey_keeps_acknowledged,
+        )
 
     def explicit(self) -> dict[str, object]:
         """Return the fields that the caller gave, with their values, even if a value equals the field's default."""

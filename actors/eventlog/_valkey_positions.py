@@ -23,7 +23,7 @@ class ValkeyPositions(ValkeyStreams):
 
     async def _write(self, *args: bytes | str | float) -> None:
         """Send a command that may be done twice. A sent command is not cancelled."""
-        self._require_open()
+        self._require_writable()
         await trio.lowlevel.checkpoint_if_cancelled()
         with trio.CancelScope(shield=True):
             await repeated(self.valkey.commits, self.valkey.seconds, *args)
@@ -118,7 +118,7 @@ class ValkeyPositions(ValkeyStreams):
 
     async def _tell(self, name: str, partition: int, lost: int) -> int:
         """Forget up to ``lost`` lost events of a partition. Return how many there were. It must not be done twice."""
-        self._require_open()
+        self._require_writable()
         await trio.lowlevel.checkpoint_if_cancelled()
         told = 0
         with trio.CancelScope(shield=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from actors.errors import LogCorrupt, LogUnavailable, Trimmed
+from actors.errors import LogCorrupt, LogError, LogUnavailable, Trimmed
 from actors.eventlog._retention import RetentionWalk, bounded
 from actors.eventlog._valkey_append import open_mark, refusal
 from actors.eventlog._valkey_calls import repeated
@@ -38,6 +38,7 @@ class ValkeyStreams(EventLog):
     keeps_acknowledged: bool
     _keys: dict[StreamKey, StreamKeys]
     _opened: bool
+    _read_only: bool
     _reads: int
     _trims: int
     epochs_renewed: int
@@ -49,6 +50,11 @@ class ValkeyStreams(EventLog):
         if not self._opened:
             raise LogUnavailable("the valkey log is not open")
 
+    def _require_writable(self) -> None:
+        self._require_open()
+        if self._read_only:
+            raise LogError("the log is open for reading only")
+
     async def _ask(self, *args: bytes | str | float) -> Any:
         """Send a command that reads."""
         self._require_open()
@@ -56,7 +62,7 @@ class ValkeyStreams(EventLog):
 
     async def _call(self, key: StreamKey, name: str, keys: Sequence[str], *args: bytes | str | float) -> Any:
         """Call a function that changes one stream and that may be done twice. A sent call is not cancelled."""
-        self._require_open()
+        self._require_writable()
         await trio.lowlevel.checkpoint_if_cancelled()
         with trio.CancelScope(shield=True):
             try:

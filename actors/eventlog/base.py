@@ -199,6 +199,9 @@ class EventLog(ConsumerPositions, ABC):
     max_commit: CommitLimit | None = None
     """The size of one append at most, for the code that commits. None if the log has no such limit."""
 
+    tries_again: bool = False
+    """Whether an append that raises ``LogUnavailable`` was already tried for as long as makes sense."""
+
     @abstractmethod
     async def open(self) -> None:
         """Open the log. Raise ``RuntimeError`` if it is open already. A log that was closed can be opened again.

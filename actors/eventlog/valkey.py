@@ -11,11 +11,12 @@ import trio
 from actors.errors import LogUnavailable, LogUncertain
 from actors.eventlog._valkey_append import Call, Watchers, build_call, refusal
 from actors.eventlog._valkey_calls import AWAY, FULL, Attempts, code_of, shown_refusal
+from actors.eventlog._valkey_options import ValkeyOptions
 from actors.eventlog._valkey_positions import ValkeyPositions
 from actors.eventlog.base import CommitLimit, LogStatistics
 from actors.valkey.errors import NotSent, Refused, Unanswered
 from actors.valkey.keys import Keyspace, StreamKeys
-from actors.valkey.server import DEFAULT_SECONDS, Valkey
+from actors.valkey.server import Valkey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,28 +43,18 @@ class ValkeyLog(ValkeyPositions):
 
     gather_seconds = 0.002
     max_commit = CommitLimit(512, 1 << 20)
+    tries_again = True
 
-    def __init__(
-        self,
-        address: Address,
-        *,
-        seconds: float = DEFAULT_SECONDS,
-        prefix: str = "gr",
-        wait_replicas: int = 0,
-        keeps_acknowledged: bool = False,
-    ) -> None:
+    def __init__(self, address: Address, options: ValkeyOptions | None = None, *, read_only: bool = False) -> None:
         """Make the log. Nothing is connected before :meth:`open`.
 
         Args:
             address: The address of the server.
-            seconds: The time limit of one call.
-            prefix: The beginning of all names of keys. Logs with different prefixes can share a server.
-            wait_replicas: Number of replicas that must have each append before it succeeds.
-            keeps_acknowledged: Whether the server has all acknowledged events after a restart, as with ``appendfsync
-                always``. If False, a stream gets a new epoch when it is opened after a restart of the server: perhaps
-                the server came back with older data.
+            options: The options.
+            read_only: Refuse each call that would change the log.
         """
-        self.valkey = Valkey(address, seconds=seconds, keys=Keyspace(prefix))
+        options = options or ValkeyOptions()
+        self.valkey = Valkey(address, seconds=options.timeout_seconds, keys=Keyspace(options.prefix))
         """The links to the server."""
         self.tokens: dict[str, str] = {}
         """The token of each user that this process owns. A user without an entry must have no owner."""
@@ -73,8 +64,9 @@ class ValkeyLog(ValkeyPositions):
         """The nodes that get the events of streams of this process."""
         self.until: Callable[[], float] = lambda: trio.current_time() + PATIENCE_SECONDS
         """A function that returns the time of trio's clock until which an append is tried. Called for each append."""
-        self.keeps_acknowledged = keeps_acknowledged
-        self._wait_replicas = wait_replicas
+        self.keeps_acknowledged = options.keeps_acknowledged
+        self._wait_replicas = options.wait_replicas
+        self._read_only = read_only
         self._opened = False
         self._reset()
 
@@ -99,7 +91,7 @@ class ValkeyLog(ValkeyPositions):
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def append(self, batches: Sequence[Batch]) -> None:
-        self._require_open()
+        self._require_writable()
         await trio.lowlevel.checkpoint_if_cancelled()
         if not batches:
             return

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import trio
 
-from actors.errors import LogError, LogUnavailable
-from actors.failures import is_a, led_to, members, shown
+from actors.errors import LogUnavailable
+from actors.failures import is_a, shown
 from actors.loop.boundary import contained, report
 from actors.loop.clock import loop_time
 from actors.loop.stack import is_shallow
 from actors.loop.wakeup import Wakeup
+from actors.streams._commit_failures import after_failure, forget_frames, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from actors.errors import LogError
     from actors.eventlog.base import Batch, EventLog
 
 
@@ -83,9 +85,11 @@ class Committer:
     One task runs :meth:`run`. :meth:`schedule` costs no task switch. If the log appends without waiting
     (:meth:`~actors.EventLog.appender`), a commit is a plain call. Otherwise the task waits for the log.
 
-    Only committed events are delivered, so nothing has to be taken back when a commit fails. Each batch of a failed
-    commit is tried once more, alone. If the batch of a source fails again, this source ends; the other sources
-    continue. If a source or a callback raises during its notification, the other sources continue too.
+    Only committed events are delivered, so nothing has to be taken back when a commit fails. If the log says which
+    batches it refuses, their sources end, and the others are tried together once more. If it does not, each batch is
+    tried once more, alone. If the batch of a source fails again, this source ends; the other sources continue. If it is
+    not known whether the batches are in the log, they are not tried again: their sources end. If a source or a callback
+    raises during its notification, the other sources continue too.
 
     A commit begins at once if none began in the last ``gather_seconds``, an attribute of the log. Otherwise events are
     collected for one transaction until that time is over, or until a task needs the commit in order to continue
@@ -277,7 +281,11 @@ class Committer:
         self._wakeup.wake()
         await passed.wait()
 
-    async def _commit(self, taken: list[tuple[Source, Batch]]) -> None:
+    async def _commit(self, taken: Sequence[tuple[Source, Batch]]) -> None:
+        for part in parts(taken, self._log.max_commit):
+            await self._commit_part(part)
+
+    async def _commit_part(self, taken: Sequence[tuple[Source, Batch]]) -> None:
         try:
             await self._log.append([batch for _, batch in taken])
         except BaseException as error:
@@ -285,13 +293,13 @@ class Committer:
             # such a cancellation is meant for this task.
             if is_a(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
                 raise
-            await self._commit_apart(taken, _refusal(error))
+            await self._commit_rest(taken, error)
             return
         finally:
             self._done_at = self._now()
         self._publish(taken)
 
-    def _publish(self, taken: list[tuple[Source, Batch]]) -> None:
+    def _publish(self, taken: Sequence[tuple[Source, Batch]]) -> None:
         """Notify the sources, the watchers and the callbacks that the batches are committed. Never raises."""
         self._refused_at = None
         for source, batch in taken:
@@ -308,45 +316,16 @@ class Committer:
                 self.after_commits.pop(callback, None)
                 report("a callback after commits", error)
 
-    async def _commit_apart(self, taken: list[tuple[Source, Batch]], error: LogError) -> None:
-        """Try to commit each batch (the events of one source) alone, after a commit of all batches together has failed.
-
-        If there is only one batch, the failed commit was that batch alone. Then the batch's source gets ``error`` and
-        ends.
-        """
-        if len(taken) == 1:
-            self.note_refusal(error)
-            report("the commit of a session's events", error)
-            _forget_frames(error)
-            contained("a session whose log refused", taken[0][0].on_failed, error)
-            return
-        for pair in taken:
-            await self._commit([pair])
-
-
-def _refusal(error: BaseException) -> LogError:
-    """Return the ``LogError`` for the sources, after a commit to the log has raised ``error``."""
-    if is_a(error, LogError):
-        return cast("LogError", error)
-    refusal = LogUnavailable(f"the log failed: {shown(error)}")
-    refusal.__cause__ = error
-    return refusal
-
-
-def _forget_frames(error: BaseException) -> None:
-    """Remove the tracebacks from an error that a source keeps, and from its causes.
-
-    The frames in a traceback would keep the source in memory.
-
-    *When the tracebacks were kept, a session stayed in memory after a failure of its log, until a garbage collection.*
-    """
-    waiting, seen = [error], set[int]()
-    while waiting:
-        each = waiting.pop()
-        if id(each) not in seen:
-            seen.add(id(each))
-            BaseException.with_traceback(each, None)
-            waiting += (*members(each), *(one for one in led_to(each) if one is not None))
+    async def _commit_rest(self, taken: Sequence[tuple[Source, Batch]], error: BaseException) -> None:
+        """End the sources of refused batches after a failed commit, and commit the other batches. See the class."""
+        refused, groups = after_failure(taken, error, final=self._log.tries_again)
+        for source, failure in refused:
+            self.note_refusal(failure)
+            report("the commit of a session's events", failure)
+            forget_frames(failure)
+            contained("a session whose log refused", source.on_failed, failure)
+        for group in groups:
+            await self._commit_part(group)
 
 
 def _end(source: Source, error: BaseException) -> None:

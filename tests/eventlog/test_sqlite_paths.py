@@ -133,12 +133,6 @@ def test_invalid_urls_are_refused(url: str) -> None:
     assert repr(url.removeprefix("sqlite:") if "path" in str(caught.value).split(":")[0] else url) in str(caught.value)
 
 
-def test_valkey_is_not_available() -> None:
-    """The URL of a valkey log is refused, and the message says that this version has no valkey engine."""
-    with pytest.raises(ConfigError, match="valkey engine is not available in this version"):
-        open_log("valkey://127.0.0.1:6379/0")
-
-
 def test_invalid_synchronous_is_refused() -> None:
     """A SqliteLog refuses any value of ``synchronous`` other than NORMAL and FULL."""
     with pytest.raises(ConfigError, match="NORMAL or FULL"):

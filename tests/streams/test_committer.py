@@ -10,6 +10,8 @@ import trio
 import trio.testing
 
 from actors import Batch, MemoryLog, Retention, StreamKey
+from actors.errors import AppendRefused, Fenced, LogUnavailable, LogUncertain
+from actors.eventlog.base import CommitLimit
 from actors.streams._committer import CROWD, CROWD_ROUNDS, WAIT_STEP_SECONDS, WAIT_STEPS, Committer
 from actors.streams._stream import SessionStream, StreamLimits
 
@@ -52,6 +54,93 @@ class Talker:
 
     def on_failed(self, error: LogError) -> None:
         raise error
+
+
+@attrs.define(eq=False)
+class Noted(Talker):
+    """A source that notes its outcome."""
+
+    outcome: object = None
+
+    def on_committed(self, batch: Batch) -> None:
+        self.outcome = "committed"
+
+    def on_failed(self, error: LogError) -> None:
+        self.outcome = error
+
+
+class RefusingLog(MemoryLog):
+    """A log that waits, and whose first append raises an error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.appends: list[list[str]] = []
+        """The sessions of each append."""
+        self._error: Exception | None = error
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.appends.append([batch.key.session for batch in batches])
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+
+async def outcomes(nursery: trio.Nursery, log: MemoryLog, count: int = 4) -> list[object]:
+    """Commit one event of each of ``count`` sources, and return the outcome of each."""
+    committer = Committer(log)
+    nursery.start_soon(committer.run)
+    sources = [Noted(number) for number in range(count)]
+    for source in sources:
+        committer.schedule(source)
+    await committer.barrier()
+    return [source.outcome for source in sources]
+
+
+async def test_only_refused_batches_end(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture) -> None:
+    """If a log names the batches that it refuses, their sources end with its errors. The others are tried once more."""
+    log = RefusingLog(AppendRefused({1: Fenced("another node"), 3: KeyError("s3")}))
+    committed, fenced, also, missing = await outcomes(nursery, log)
+    assert log.appends == [["s0", "s1", "s2", "s3"], ["s0", "s2"]]
+    assert (committed, also) == ("committed", "committed")
+    assert isinstance(fenced, Fenced)
+    assert isinstance(missing, LogUnavailable)
+
+
+async def test_unknown_outcome_is_not_tried_again(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture) -> None:
+    """If it is not known whether batches are in the log, they are not appended again. Each source gets an own error."""
+    log = RefusingLog(LogUncertain("no answer"))
+    found = await outcomes(nursery, log)
+    assert log.appends == [["s0", "s1", "s2", "s3"]]
+    assert [type(each) for each in found] == [LogUncertain] * 4
+    assert len(set(map(id, found))) == 4
+
+
+@pytest.mark.parametrize("tries_again", [False, True])
+async def test_unavailable_log(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture, *, tries_again: bool) -> None:
+    """If a log is unavailable, each batch is tried once more, alone, unless the log has tried for long enough."""
+    log = RefusingLog(LogUnavailable("away"))
+    log.tries_again = tries_again
+    found = await outcomes(nursery, log)
+    assert [len(each) for each in log.appends] == ([4] if tries_again else [4, 1, 1, 1, 1])
+    assert [each == "committed" for each in found] == [not tries_again] * 4
+
+
+@pytest.mark.parametrize(
+    ("limit", "appends"),
+    [
+        (CommitLimit(4, 4 * 16), [4]),
+        (CommitLimit(3, 4 * 16), [3, 1]),
+        (CommitLimit(4, 4 * 16 - 1), [3, 1]),
+        (CommitLimit(4, 1), [1, 1, 1, 1]),
+    ],
+)
+async def test_size_of_an_append(nursery: trio.Nursery, limit: CommitLimit, appends: list[int]) -> None:
+    """A commit is divided into appends of the size that the log wants. A batch is never divided."""
+    log = SlowLog(0)
+    log.max_commit = limit
+    assert await outcomes(nursery, log) == ["committed"] * 4
+    assert [count for _, count in log.commits] == appends
 
 
 @pytest.mark.parametrize(

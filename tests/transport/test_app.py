@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WRONG = [
     ({"log": 5}, "log must be a URL or an EventLog, not 5"),
-    ({"log": "redis:"}, "keyword: log 'redis:': give memory: or sqlite:PATH"),
+    ({"log": "redis:"}, "keyword: log 'redis:': give memory:, sqlite:PATH or valkey://HOST:PORT"),
     ({"auth": "a key"}, "auth must be None, a TokenAuth or an async function, not 'a key'"),
     ({"settings": 5}, "settings must be Settings or a mapping of names to values, not 5"),
     ({"settings": {"ring": 5}}, "unknown name in settings: ring"),

@@ -46,7 +46,7 @@ def add_server_options(parser: argparse.ArgumentParser, log: str) -> None:
     parser.add_argument("--host", help=f"address to listen on (default: {DEFAULT_HOST})")
     parser.add_argument("--port", help=f"WebSocket port, 0 for a free one (default: {DEFAULT_PORT})")
     parser.add_argument("--http-port", help=f"port of the pages, 0 for a free one (default: {DEFAULT_HTTP_PORT})")
-    parser.add_argument("--log", metavar="URL", help=f"memory: or sqlite:PATH (default: {log})")
+    parser.add_argument("--log", metavar="URL", help=f"memory:, sqlite:PATH or valkey://HOST:PORT (default: {log})")
     parser.add_argument("--tls-cert", metavar="FILE", help="TLS certificate of both ports, in PEM (default: no TLS)")
     parser.add_argument("--tls-key", metavar="FILE", help="private key of --tls-cert, in PEM (default: in its file)")
     add_settings_option(parser)

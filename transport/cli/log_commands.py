@@ -36,7 +36,7 @@ def add_to(add_parser: AddParser) -> None:
         "Prints a line for each fault and ends with status 1 if there is one.",
         epilog="example: greenroom verify greenroom.db",
     )
-    verify_parser.add_argument("log", metavar="LOG", help="a file, or sqlite:PATH")
+    verify_parser.add_argument("log", metavar="LOG", help="a file, sqlite:PATH or valkey://HOST:PORT")
     verify_parser.set_defaults(run=_verify)
     export_parser = add_parser(
         "export",
@@ -44,7 +44,7 @@ def add_to(add_parser: AddParser) -> None:
         description="Print every event in a log as one JSON object a line, with its user, session and epoch.",
         epilog="example: greenroom export greenroom.db --user alice --session s1 > s1.jsonl",
     )
-    export_parser.add_argument("log", metavar="LOG", help="a file, or sqlite:PATH")
+    export_parser.add_argument("log", metavar="LOG", help="a file, sqlite:PATH or valkey://HOST:PORT")
     export_parser.add_argument("--user", help="only sessions of this user")
     export_parser.add_argument("--session", help="only sessions of this name")
     export_parser.set_defaults(run=_export)
