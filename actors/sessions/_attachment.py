@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from actors.streams._cursor import Cursor
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Attachment:
     """The connection of one client to a session, with a cursor by which the client reads the session's events.
 
@@ -49,6 +49,11 @@ class Attachment:
     """The requests to start a run that wait in the queue, in order."""
     typing: tuple[tuple[str, str], ...]
     """The users and agents that are typing now, as pairs: (``user``, connection id) or (``agent``, run id)."""
+
+    def reroute(self, sink: CommandSink) -> CommandSink:
+        """Send all later requests of the client through ``sink``. Return the sink that has got them until now."""
+        self._sink, before = sink, self._sink
+        return before
 
     def command(self, command: Command) -> None:
         """Put a command into the session's mailbox. Never wait.

@@ -9,8 +9,9 @@ import orjson
 from actors.errors import CommandRefused, UnserialisableEvent
 from actors.events.encoding import is_text
 from actors.events.line import envelope
-from actors.events.types import UserMessage
+from actors.events.types import Custom, UserMessage
 from actors.sessions._closing import Closing
+from actors.sessions._commands import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -139,6 +140,14 @@ class CommandHandlers:
         self._recorder.stream.put(envelope(UserMessage.type, None), self._encode({"text": text}))
         self._replies.send_when_done(command, {"seq": self._recorder.stream.seq})
 
+    def _emit(self, command: Command) -> None:
+        """Emit an event of the application, for code at another node of a cluster."""
+        if command.by != LOCAL or command.encoded_input is None:
+            raise _unknown(command)
+        self._recorder.account.require_rate()
+        self._recorder.stream.put(envelope(Custom.type, None), command.encoded_input)
+        self._replies.send_when_done(command, {})
+
     def _close_session(self, command: Command) -> None:
         if self.closing is None:
             self.closing = Closing(self._services, self._recorder, self._replies)
@@ -160,6 +169,7 @@ class CommandHandlers:
         "run.cancel": _cancel_run,
         "input.answer": _answer_question,
         "message.send": _send_message,
+        "event.emit": _emit,
         "session.close": _close_session,
     }
 

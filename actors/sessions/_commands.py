@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from actors.runs._agents import Agent
 
 
+LOCAL = "local"
+"""The sender of a command, in :attr:`Command.by`, if the server's own code sent it. No connection has this id."""
+
+
 @attrs.frozen
 class CommandReply:
     """The reply to a client's command: a ``result``, or a refusal with a ``code`` and a ``message``."""

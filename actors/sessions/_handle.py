@@ -14,7 +14,7 @@ from actors.errors import ActorTerminated, CommandRefused, GreenroomError
 from actors.events.encoding import encode, is_text
 from actors.events.types import Position
 from actors.loop.one_shot import OneShot
-from actors.sessions._commands import Command, CommandReply
+from actors.sessions._commands import LOCAL, Command, CommandReply
 from actors.sessions._messages import Attach, Emit
 from actors.sessions._run_block import BlockAgent, Companion, RunBlock
 from actors.streams._cursor import NO_LISTENER
@@ -253,7 +253,7 @@ class SessionHandle:
             _local_id() if command_id is None else _checked_id(command_id),
             name,
             args,
-            "local",
+            LOCAL,
             replied.set,
             internal=command_id is None or agent is not None,
             encoded_input=encoded_input,

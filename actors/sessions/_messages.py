@@ -34,6 +34,8 @@ class Typing:
 
     connection: str
     active: bool
+    elsewhere: bool = False
+    """Whether the connection is one of another node of a cluster, so that this process does not know it."""
 
 
 @attrs.frozen

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 
-from actors.errors import ActorTerminated
 from actors.eventlog.base import StreamKey
 from actors.events.redaction import redact_keys
 from actors.loop.threads import hop, require_task
 from actors.runs._agents import Agents
 from actors.runs._tool_threads import ToolThreads
-from actors.runtime._lifecycle import Failure, Killed
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec
 from actors.sessions._consumers import Consumers
@@ -37,7 +35,8 @@ from actors.streams._committer import Committer
 from actors.streams.observing import Observers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from actors.eventlog.base import EventLog
     from actors.events.redaction import Redact
@@ -47,10 +46,8 @@ if TYPE_CHECKING:
     from actors.sessions._attachment import Attachment
     from actors.sessions._hooks import Hook
     from actors.sessions._messages import Attach
+    from actors.sessions._place import Place
     from actors.sessions._reader import SessionInfo
-
-_ATTEMPTS = 5
-"""Maximum number of attempts to ask a session that is just stopping. Each attempt first waits for the session's end."""
 
 
 class Sessions:
@@ -59,6 +56,9 @@ class Sessions:
     Use :meth:`get` to start runs in a session, and :meth:`attach` to read a session's events. This object is made
     before the log is open. The supervised actors that :meth:`children` describes open the log and run the sessions.
     """
+
+    place: Place
+    """The place where the sessions run: this process. A node of a cluster sets a router."""
 
     def __init__(  # noqa: PLR0913 - made in one place, by name
         self,
@@ -86,7 +86,7 @@ class Sessions:
             Accounts(settings.user_limits),
             host,
         )
-        self._spawner = SessionSpawner(self._services)
+        self.place = self._spawner = SessionSpawner(self._services)
         self._drained_by = math.inf
         self._reader = SessionReader(log, self._spawner.table)
         self._hooks = tuple(hooks)
@@ -109,6 +109,11 @@ class Sessions:
 
         self.user_retention = UserRetention(log, self._services.accounts, self._spawner, settings.retain_user_bytes)
         """The object that trims the events of users with more than ``retain_user_bytes`` in the log."""
+
+    @property
+    def here(self) -> SessionSpawner:
+        """The sessions of this process, for the router of a cluster."""
+        return self._spawner
 
     @property
     def host(self) -> AsyncioHost | None:
@@ -152,8 +157,9 @@ class Sessions:
 
         Cancellation: if this call was making the session, the session is not made.
         """
+        self.require_task("a call to a session")
         key = StreamKey(user, session)
-        await self.get_or_spawn(key)
+        await self.place.open(key)
         return SessionHandle(self, key)
 
     async def attach(self, user: str, session: str, attach: Attach) -> Attachment:
@@ -170,22 +176,10 @@ class Sessions:
             nursery.start_soon(self.cleaner.run)
             nursery.start_soon(self.user_retention.run)
 
-    @asynccontextmanager
-    async def lease(self, key: StreamKey) -> AsyncGenerator[None]:
+    def lease(self, key: StreamKey) -> AbstractAsyncContextManager[None]:
         """Keep a session in memory inside the ``with`` block, even if it is idle. Raise the errors of :meth:`get`."""
         self.require_task("lease()")
-        leases = self._services.leases
-        leases[key] = leases.get(key, 0) + 1
-        try:
-            await self.get_or_spawn(key)
-            yield
-        finally:
-            leases[key] -= 1
-            if not leases[key]:
-                del leases[key]
-            # The idle time counts from the end of the last lease, not from the last message.
-            if (entry := self._spawner.table.get(key)) is not None:
-                entry.session.touch()
+        return self.place.hold(key)
 
     def require_task(self, call: str) -> None:
         """Raise RuntimeError outside of the event loop that runs the sessions.
@@ -197,27 +191,22 @@ class Sessions:
             require_task(self._spawner.thread, call)
 
     async def get_or_spawn(self, key: StreamKey) -> ActorRef:
-        """Return the actor of a session. Make the actor if there is none. Concurrent callers get the same actor."""
+        """Return the actor of a session of this process. Make the actor if there is none.
+
+        Concurrent callers get the same actor.
+        """
         self.require_task("a call to a session")
         return await self._spawner.get_or_spawn(key)
 
-    async def ask(self, key: StreamKey, message: object) -> object:
+    def ask(self, key: StreamKey, message: object) -> Coroutine[Any, Any, object]:
         """Send a message to a session and return the session's answer. If the session is not in memory, make it first.
 
         If the session is just stopping because it was idle, wait for its end, make the session again, and send the
         message then.
         """
-        for attempt in range(_ATTEMPTS):
-            ref = await self.get_or_spawn(key)
-            try:
-                return await ref.ask(message)
-            except ActorTerminated as error:
-                # If the session failed, it may have handled the message: the caller decides whether to send it again.
-                # If it stopped because it was idle, it has not handled the message: its mailbox refused it.
-                if attempt == _ATTEMPTS - 1 or isinstance(error.reason, (Failure, Killed)):
-                    raise
-                await ref.terminated()
-        raise AssertionError
+        # Not a coroutine itself: each would be one more call at each switch to a task that waits for an answer.
+        self.require_task("a call to a session")
+        return self.place.ask(key, message)
 
     async def revoke(self, *, user: str | None = None, token_id: str | None = None, until: float | None = None) -> int:
         """Revoke the tokens of a user, or one token. Return the number of connections that are closed with 4501.

@@ -22,6 +22,7 @@ from actors.sessions._replies import Replies
 from actors.sessions._snapshot import snapshot
 from actors.sessions._starts import Starts
 from actors.sessions._tasks import SessionTasks
+from actors.streams._cursor import SessionEnding
 from actors.streams._listeners import notify_ended
 from actors.streams._signals import Typist
 from actors.streams.resume import decide
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from actors.sessions._command_memory import CommandMemory
     from actors.sessions._services import SessionServices
     from actors.sessions._statistics import SessionStatistics
-    from actors.streams._cursor import SessionEnding
     from actors.streams._emit_rate import EmitRate
     from actors.streams._stream import SessionStream
 
@@ -164,8 +164,9 @@ class Session(Actor):
         """
         self._tasks.is_up = False
         notify_ended(self._recorder.stream.cursors, reason)
+        code = "internal" if reason is not SessionEnding.MOVED else "owner_unreachable"
         for command_id in self._memory.pending():
-            self._replies.refuse(command_id, "internal", "the session ended before it could reply")
+            self._replies.refuse(command_id, code, "the session ended before it could reply")
 
     # What an attachment calls: CommandSink
 
@@ -281,9 +282,8 @@ class Session(Actor):
 
     def _show_typing(self, typing: Typing) -> None:
         signals = self._recorder.signals
-        if typing.connection not in self._connections:
-            return  # the connection ended while this message waited
-        signals.set_typing(Typist.USER, typing.connection, active=typing.active)
+        if typing.connection in self._connections or typing.elsewhere:  # else it ended while this message waited
+            signals.set_typing(Typist.USER, typing.connection, active=typing.active)
         if not signals.expiring and signals.next_expiry() is not None:
             signals.expiring = True
             self._tasks.start_soon(signals.expire)

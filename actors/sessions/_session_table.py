@@ -110,6 +110,10 @@ class SessionTable:
         """Return the number of the user's sessions in memory."""
         return self._per_user.get(user, 0)
 
+    def of(self, user: str) -> list[Entry]:
+        """Return the entries of the user's sessions."""
+        return [entry for entry in self._entries.values() if entry.key.user == user] if self.count(user) else []
+
     def living(self, key: StreamKey) -> Session | None:
         """Return the session with this key. Return None if it is not in memory, or is just being made, or has ended."""
         entry = self._entries.get(key)
@@ -145,8 +149,7 @@ class SessionTable:
 
     def longest_idle_of(self, user: str) -> Entry | None:
         """Return the user's session that has been idle for the longest time. Return None if none of them is idle."""
-        own = [entry for entry in self._entries.values() if entry.key.user == user]
-        idle = [(since, entry) for entry in own if (since := entry.idle_since) is not None]
+        idle = [(since, entry) for entry in self.of(user) if (since := entry.idle_since) is not None]
         return min(idle, key=lambda pair: pair[0])[1] if idle else None
 
     def longest_idle(self) -> Entry | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -20,9 +20,10 @@ from actors.runtime._spec import ChildSpec, MailboxSpec
 from actors.sessions._session import Session
 from actors.sessions._session_table import Entry, SessionTable
 from actors.streams._cursor import SessionEnding
+from actors.streams._listeners import notify_ended, notify_signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from actors.eventlog.base import StreamKey
     from actors.runtime._lifecycle import ExitReason
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from actors.sessions._services import SessionServices
 
 logger = logging.getLogger("greenroom.sessions")
+
+_ATTEMPTS = 5
+"""Maximum number of attempts to ask a session that is just stopping. Each attempt first waits for the session's end."""
 
 
 class SessionSpawner:
@@ -49,6 +53,8 @@ class SessionSpawner:
         self.thread = 0
         """Id of the thread in which the sessions' event loop runs. 0 before the first start of the session factory."""
         self.table = SessionTable()
+        self.moved: Callable[[str], bool] | None = None
+        """Function that returns whether a user's sessions run elsewhere from now on. None without a cluster."""
         self.spawned = 0
         """Number of sessions that were made since the start of the server."""
         self.reaped = 0
@@ -74,6 +80,68 @@ class SessionSpawner:
             # This session is ending: remove it when it has ended, and make the next one.
             if entry.ref is not None:
                 self._on_ended(entry, await entry.ref.terminated())
+
+    async def open(self, key: StreamKey) -> None:
+        """Make the session if it is not in memory (a method of :class:`~actors.sessions._place.Place`)."""
+        await self.get_or_spawn(key)
+
+    async def ask(self, key: StreamKey, message: object) -> object:
+        """Send a message to a session and return the session's answer; see :meth:`.Sessions.ask`."""
+        for attempt in range(_ATTEMPTS):
+            ref = await self.get_or_spawn(key)
+            try:
+                return await ref.ask(message)
+            except ActorTerminated as error:
+                # If the session failed, it may have handled the message: the caller decides whether to send it again.
+                # If it stopped because it was idle, it has not handled the message: its mailbox refused it.
+                if attempt == _ATTEMPTS - 1 or isinstance(error.reason, (Failure, Killed)):
+                    raise
+                await ref.terminated()
+        raise AssertionError
+
+    @asynccontextmanager
+    async def hold(self, key: StreamKey) -> AsyncGenerator[None]:
+        """Keep a session in memory inside the ``with`` block, even if it is idle; see :meth:`.Sessions.lease`."""
+        leases = self._services.leases
+        leases[key] = leases.get(key, 0) + 1
+        try:
+            await self.get_or_spawn(key)
+            yield
+        finally:
+            leases[key] -= 1
+            if not leases[key]:
+                del leases[key]
+            # The idle time counts from the end of the last lease, not from the last message.
+            if (entry := self.table.get(key)) is not None:
+                entry.session.touch()
+
+    # What the router of a cluster calls
+
+    async def vacate(self, user: str) -> bool:
+        """Stop the sessions of a user if all of them are idle. Return whether none is left."""
+        own = self.table.of(user)
+        if any(entry.idle_since is None for entry in own) or any(key.user == user for key in self._reserved):
+            return False
+        for entry in own:
+            await self._reap(entry)
+        return not self.table.count(user)
+
+    async def end_user(self, user: str) -> None:
+        """Stop the sessions of a user, because they run elsewhere from now on. Wait until they have ended."""
+        for entry in self.table.of(user):
+            await self._reap(entry)
+
+    def signal_all(self, name: str, data: bytes) -> None:
+        """Send a signal to the clients of all sessions. ``data`` is JSON text."""
+        for entry in self.table:
+            if entry.lives:
+                notify_signal(entry.session.stream.cursors, name, data)
+
+    def end_listeners(self, reason: SessionEnding) -> None:
+        """Notify the clients of all sessions that the session has ended for them. The sessions themselves go on."""
+        for entry in self.table:
+            if entry.lives:
+                notify_ended(entry.session.stream.cursors, reason)
 
     @contextmanager
     def reserve(self, key: StreamKey) -> Generator[bool]:
@@ -208,6 +276,8 @@ class SessionSpawner:
             log_failure(logger, "session %s/%s failed", *entry.key, error=reason.exception)
         if session.is_closed:
             ending = SessionEnding.CLOSED
+        elif self.moved is not None and self.moved(entry.key.user):
+            ending = SessionEnding.MOVED
         else:
             ending = SessionEnding.CRASHED if failed else SessionEnding.SHUTDOWN
         contained("the notification that a session has ended", session.notify_ended, ending)

@@ -20,6 +20,10 @@ class SessionEnding(StrEnum):
     """The session failed, or the listener that gets this reason failed."""
     CLOSED = "closed"
     """The session was closed permanently."""
+    MOVED = "moved"
+    """The session goes on, at another server of the cluster or at this one: attach again at the same position."""
+    SUSPENDED = "suspended"
+    """This server has been cut off from its cluster for too long to wait. Another server may have the session."""
 
 
 class Listener(Protocol):
@@ -82,6 +86,9 @@ class Feed(Protocol):
 
     def detach(self, cursor: Cursor) -> None:
         """Stop notifying the listener of ``cursor``. Idempotent."""
+
+    def adopt(self, cursor: Cursor) -> None:
+        """Notify the listener of ``cursor`` from now on."""
 
 
 class Cursor:
@@ -152,13 +159,26 @@ class Cursor:
             The position is not changed.
         """
         feed = self._feed
-        lines = await feed.read(self.position, max_events, max_bytes)
-        # The cursor was detached while the log was read: its owner must get nothing more.
-        if feed is not self._feed:
-            return ()
+        while True:
+            lines = await feed.read(self.position, max_events, max_bytes)
+            if feed is self._feed:
+                break
+            feed = self._feed
+            # The cursor was detached while the log was read: its owner must get nothing more.
+            if type(feed) is _DetachedFeed:
+                return ()
         lines = _within(lines, max_bytes)
         self.position += len(lines)
         return lines
+
+    def take_over(self, other: Cursor) -> None:
+        """Continue at the present position in the feed of ``other``, with its listener. This detaches ``other``.
+
+        The feed must have the events of this cursor's feed.
+        """
+        self._feed, self.listener = other._feed, other.listener
+        self._feed.adopt(self)
+        other.detach()
 
     def detach(self) -> None:
         """End the cursor: its listener gets no more notifications, and no more events can be read. Idempotent.
@@ -204,6 +224,7 @@ class _DetachedFeed:
         return ()
 
     def detach(self, cursor: Cursor) -> None: ...
+    def adopt(self, cursor: Cursor) -> None: ...
 
 
 def _within(lines: Sequence[bytes], max_bytes: int) -> Sequence[bytes]:

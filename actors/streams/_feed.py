@@ -109,6 +109,10 @@ class SessionFeed:
         """Stop notifying the listener of ``cursor``. Called by :meth:`Cursor.detach`. Idempotent."""
         self.cursors.pop(cursor, None)
 
+    def adopt(self, cursor: Cursor) -> None:
+        """Notify the listener of ``cursor`` from now on. Called by :meth:`Cursor.take_over`."""
+        self.cursors[cursor] = None
+
     async def oldest(self) -> int:
         """Return the lowest seq of the session's events that are within retention. Safe to cancel.
 

@@ -45,6 +45,10 @@ class SubscriptionEnd(StrEnum):
     """The session failed; all its committed events were returned."""
     CLOSED = "closed"
     """The session was closed permanently; all its committed events were returned."""
+    MOVED = "moved"
+    """The session goes on at another server, or again at this one: attach again with the same position."""
+    SUSPENDED = "suspended"
+    """This server has been cut off from its cluster for too long."""
     TRIMMED = "trimmed"
     """The reader was too slow: the log no longer has the event that the subscription must return next."""
 

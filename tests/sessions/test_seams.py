@@ -37,6 +37,8 @@ class RemoteFeed:
     def detach(self, cursor: Cursor) -> None:
         self.detached.append(cursor)
 
+    def adopt(self, cursor: Cursor) -> None: ...
+
 
 class Tab:
     """A listener that ignores everything."""

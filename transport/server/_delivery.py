@@ -21,6 +21,8 @@ _ENDINGS = {
     SessionEnding.SHUTDOWN: (close_codes.GOING_AWAY, "the server is going away"),
     SessionEnding.CRASHED: (close_codes.INTERNAL_ERROR, "the session failed; come back"),
     SessionEnding.CLOSED: (close_codes.SESSION_CLOSED, "the session was closed for good"),
+    SessionEnding.MOVED: (close_codes.SESSION_MOVED, "another server has the session now"),
+    SessionEnding.SUSPENDED: (close_codes.OVERLOADED, "the server is cut off from its cluster"),
 }
 
 

@@ -1,0 +1,158 @@
+"""A client that follows its session: when the session moves to another node, the client is attached again in place."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS
+from actors.errors import ActorTerminated, GreenroomError, SessionClosed
+from actors.events.types import Position
+from actors.loop.boundary import report
+from actors.sessions._messages import Attach, Typing
+from actors.streams._cursor import SessionEnding
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from actors.eventlog.base import StreamKey
+    from actors.sessions._attachment import Attachment
+    from actors.sessions._command_sink import CommandSink
+    from actors.sessions._commands import Command, CommandReply
+    from actors.streams._cursor import Listener
+
+
+class Following:
+    """The object between a client and its session: the session's listener, and the client's command sink.
+
+    When the session ends as ``moved``, the client is not notified. Its attachment goes on with the session at the new
+    node, at the same position. Commands without a reply are sent there again: the session knows them by their ids.
+    """
+
+    __slots__ = ("_attachment", "_follow", "_pending", "_sink", "is_moving", "key", "listener")
+
+    def __init__(self, key: StreamKey, listener: Listener, follow: Callable[[Following], object]) -> None:
+        self.key = key
+        self.listener = listener
+        self.is_moving = False
+        """Whether the session has moved, and the client is not attached again yet."""
+        self._follow = follow
+        self._attachment: Attachment | None = None
+        self._sink: CommandSink | None = None
+        self._pending: dict[str, Command] = {}
+
+    def begin(self, attachment: Attachment) -> Attachment:
+        """Stand between the client and the session of its new attachment. Return the attachment."""
+        self._attachment = attachment
+        self._sink = attachment.reroute(self)
+        return attachment
+
+    @property
+    def attachment(self) -> Attachment:
+        """The client's attachment."""
+        assert self._attachment is not None  # noqa: S101 - begin() was called
+        return self._attachment
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether the client has left."""
+        return self.attachment.cursor.detached
+
+    def move(self, new: Attachment) -> None:
+        """Go on with the session of the attachment ``new``, and send the commands without a reply again."""
+        attachment = self.attachment
+        self._sink = new.reroute(self)
+        self.is_moving = False
+        attachment.cursor.take_over(new.cursor)
+        for command in tuple(self._pending.values()):
+            self._post(command)
+        self.listener.on_events()
+
+    # A listener of the session
+
+    def on_events(self) -> None:
+        """Notify the client of new events."""
+        self.listener.on_events()
+
+    def on_signal(self, name: str, data: bytes) -> None:
+        """Pass a signal to the client."""
+        self.listener.on_signal(name, data)
+
+    def on_ended(self, reason: SessionEnding) -> None:
+        """Notify the client of the end of its session, unless the session has moved."""
+        if reason is SessionEnding.MOVED and self._attachment is not None:
+            self.is_moving = True
+            self._follow(self)
+        else:
+            self.listener.on_ended(reason)
+
+    # A command sink of the client
+
+    def post(self, message: Command | Typing) -> None:
+        """Send a command or a typing notice to the session. Raise MailboxFull."""
+        if isinstance(message, Typing):
+            if self._sink is not None:
+                with suppress(ActorTerminated):
+                    self._sink.post(message)
+            return
+        self._pending[message.id] = message
+        try:
+            self._post(message)
+        except BaseException:
+            self._pending.pop(message.id, None)
+            raise
+
+    def _post(self, command: Command) -> None:
+        # A session that has ended has moved, or the client learns of its end.
+        if self._sink is not None and not self.is_moving:
+            with suppress(ActorTerminated):
+                self._sink.post(attrs.evolve(command, reply=partial(self._on_reply, command)))
+
+    def _on_reply(self, command: Command, reply: CommandReply) -> None:
+        # While the session moves, this says that the command must be sent again, which move() does.
+        if self.is_moving and reply.code == OWNER_UNREACHABLE:
+            return
+        self._pending.pop(command.id, None)
+        command.reply(reply)
+
+    async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
+        """Return committed events of the session; see :meth:`.Attachment.history`."""
+        assert self._sink is not None  # noqa: S101 - begin() was called
+        return await self._sink.history(after, limit, size)
+
+    def detach(self, connection: str) -> None:
+        """Tell the session that the client has left."""
+        self._pending.clear()
+        if self._sink is not None:
+            self._sink.detach(connection)
+
+
+async def attach_again(
+    following: Following, attach: Callable[[StreamKey, Attach], Awaitable[Attachment]], patience_seconds: float
+) -> None:
+    """Attach a client again, because its session has moved. If that fails, or its position is lost, end the client."""
+    old = following.attachment
+    until = trio.current_time() + patience_seconds
+    while not following.is_detached:
+        resume = Position(old.epoch, old.cursor.position)
+        try:
+            new = await attach(following.key, Attach(old.connection, following, resume))
+        except SessionClosed:
+            following.listener.on_ended(SessionEnding.CLOSED)
+            return
+        except GreenroomError as error:
+            if trio.current_time() >= until:
+                report("the way of a client to its session", error)
+                break
+            await trio.sleep(RESEND_SECONDS)
+            continue
+        if following.is_detached or not new.recovered:
+            new.detach()
+            break
+        following.move(new)
+        return
+    following.listener.on_ended(SessionEnding.MOVED)

@@ -1,0 +1,92 @@
+"""The messages of other nodes, as they come, and the messages that this node sends to them each second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from actors.cluster._messages import PUSH, Kind, decode, encode
+from actors.cluster.interfaces import Gap
+from actors.errors import LogCorrupt
+from actors.loop.boundary import report
+
+if TYPE_CHECKING:
+    from actors.cluster._mirror import Mirror
+    from actors.cluster._mirrors import Mirrors
+    from actors.cluster._outbox import Outbox
+    from actors.cluster._questions import Questions
+    from actors.cluster._serving import Serving
+    from actors.cluster._watched import Watched
+    from actors.cluster.interfaces import Bus, Incarnation, Message, Node, Push
+
+
+@attrs.define(eq=False)
+class Hearing:
+    """The distribution of the messages of other nodes to the parts of the router."""
+
+    _bus: Bus
+    _node: Node
+    _outbox: Outbox
+    _mirrors: Mirrors
+    _watched: Watched
+    _questions: Questions
+    _serving: Serving
+    _asked_heads: dict[Incarnation, list[Mirror]] = attrs.field(factory=dict["Incarnation", "list[Mirror]"], init=False)
+
+    async def run(self) -> None:
+        """Handle messages until this is cancelled. A message that cannot be read is logged, and ignored."""
+        while True:
+            for message in await self._bus.receive():
+                if isinstance(message, Gap):
+                    self._mirrors.suspects.add(message.sender)
+                    continue
+                try:
+                    self._take(message)
+                except (LogCorrupt, KeyError, ValueError, TypeError) as error:
+                    report("a message of another server", error)
+
+    def tick(self) -> None:
+        """Tell the watchers of sessions the heads, and ask for heads where messages were lost. Called each second."""
+        self._mirrors.sweep()
+        self._watched.digest()
+        suspects, owners = self._mirrors.suspects, self._mirrors.owners()
+        if None in suspects:
+            suspects |= owners
+        doubtful = {owner for owner in owners if owner in suspects}
+        self._mirrors.suspects = {*doubtful}
+        for owner in doubtful:
+            self._asked_heads[owner] = self._mirrors.mirrors_of(owner)
+            self._outbox.post(owner.node, encode(Kind.ASK, {"op": "heads", "id": 0, "to": str(owner)}))
+
+    def _take(self, message: Message | Push) -> None:
+        sender, body = message.sender, message.body
+        if body.startswith(PUSH):
+            self._mirrors.on_push(sender, body)
+            return
+        note = decode(body)
+        data = note.data
+        if data["to"] != str(self._node.incarnation):
+            return  # it is for an earlier life of this node
+        match note.kind:
+            case Kind.ASK:
+                self._serving.on_ask(sender, data)
+            case Kind.ANSWER:
+                self._on_answer(sender, data)
+            case Kind.SIGNAL:
+                self._mirrors.on_signal(sender, data)
+            case Kind.ENDED:
+                self._mirrors.on_ended(sender, data)
+            case Kind.DIGEST:
+                self._mirrors.on_digest(sender, data)
+            case Kind.TYPING:
+                self._serving.on_typing(data)
+            case Kind.UNWATCH:
+                self._watched.unwatch(sender, data["numbers"])
+
+    def _on_answer(self, sender: Incarnation, data: dict[str, Any]) -> None:
+        if data["id"] == 0:
+            self._mirrors.suspects.discard(sender)
+            self._mirrors.on_heads(sender, data["heads"], self._asked_heads.pop(sender, ()))
+        else:
+            self._questions.on_answer({**data, "from": sender})

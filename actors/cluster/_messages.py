@@ -1,0 +1,104 @@
+"""The messages between the nodes, and their form: a push is lines as they are, every other message is JSON."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+import orjson
+
+from actors.errors import LogCorrupt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+PUSH = b"P"
+"""First byte of a push. Every other message begins with ``[``."""
+
+
+class Kind(StrEnum):
+    """The kinds of messages between nodes, apart from pushes."""
+
+    ASK = "ask"
+    """A question to the owner of a user, or to a node. It is asked again until an answer comes."""
+    ANSWER = "answer"
+    SIGNAL = "signal"
+    """A signal of a watched session."""
+    ENDED = "ended"
+    """A watched session has ended."""
+    DIGEST = "digest"
+    """The newest seqs of the watched sessions that had events lately, each second."""
+    TYPING = "typing"
+    """The user of a client began or stopped typing."""
+    UNWATCH = "unwatch"
+    """A session need not be pushed any more."""
+
+
+class Outcome(StrEnum):
+    """The outcome of a question, in the field ``is`` of its answer."""
+
+    OK = "ok"
+    LATER = "later"
+    """The question was understood, and its answer comes later, such as the reply to a start that is queued."""
+    NOT_MINE = "not_mine"
+    """The node does not own the user."""
+    YOURS = "yours"
+    """The node has released the user, because it has nothing to do for the user. The asker may claim the user."""
+    REFUSED = "refused"
+    CLOSED = "closed"
+    """The session was closed permanently."""
+    LOG = "log"
+    """The owner's log failed."""
+
+
+@attrs.frozen
+class Note:
+    """A message that is no push."""
+
+    kind: Kind
+    data: dict[str, Any]
+
+
+def encode(kind: Kind, data: dict[str, object]) -> bytes:
+    """Return a message that is no push."""
+    return orjson.dumps([kind, data])
+
+
+def decode(body: bytes) -> Note:
+    """Return the message in ``body``, which is no push. Raise LogCorrupt if it is not one."""
+    try:
+        kind, data = orjson.loads(body)
+        if isinstance(data, dict):
+            return Note(Kind(kind), cast("dict[str, Any]", data))
+    except (ValueError, TypeError) as error:
+        raise LogCorrupt("a message of another node cannot be read") from error
+    raise LogCorrupt("a message of another node has no data")
+
+
+def encode_push(parts: Iterable[tuple[int, int, Sequence[bytes]]]) -> bytes:
+    """Return a push of committed lines.
+
+    Each part has the number of a mirror, the seq of its first line, and its lines. In the message, a part is the
+    number, the seq, the size of its text, a line feed, the lines joined by line feeds, and a line feed.
+    """
+    pieces = [PUSH]
+    for number, first, lines in parts:
+        text = b"\n".join(lines)
+        pieces.append(b"%d %d %d\n%b\n" % (number, first, len(text), text))
+    return b"".join(pieces)
+
+
+def decode_push(body: bytes) -> Iterator[tuple[int, int, list[bytes]]]:
+    """Yield the parts of a push as :func:`encode_push` gets them. Raise LogCorrupt if it is not one."""
+    at = len(PUSH)
+    while at < len(body):
+        end = body.find(b"\n", at)
+        fields = body[at:end].split(b" ") if end > 0 else []
+        if len(fields) != 3 or not all(field.isdigit() for field in fields):  # noqa: PLR2004 - as encode_push() says
+            raise LogCorrupt("a push of another node cannot be read")
+        number, first, size = map(int, fields)
+        at = end + 1 + size + 1
+        if at > len(body):
+            raise LogCorrupt("a push of another node is cut")
+        yield number, first, body[end + 1 : at - 1].split(b"\n")

@@ -1,0 +1,198 @@
+"""The mirrors of this node: the sessions of other nodes to which clients of this node are attached."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import trio
+
+from actors.cluster._messages import Kind, decode_push, encode
+from actors.cluster._mirror import EpochChanged, Mirror
+from actors.errors import LogError
+from actors.loop.wakeup import Wakeup
+from actors.streams._cursor import SessionEnding
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Generator
+
+    from actors.cluster._outbox import Outbox
+    from actors.cluster.interfaces import Incarnation
+    from actors.eventlog.base import EventLog, StreamKey
+
+READERS = 8
+"""Number of mirrors that read their missing events from the log at the same time."""
+PAUSE_SECONDS = 0.1
+"""Pause in seconds after the log could not be read."""
+
+
+class Mirrors:
+    """The mirrors of this node, by session and by number."""
+
+    def __init__(self, log: EventLog, outbox: Outbox) -> None:
+        self._log = log
+        self._outbox = outbox
+        self._by_key: dict[StreamKey, Mirror] = {}
+        self._by_number: dict[int, Mirror] = {}
+        self._by_user: dict[str, dict[Mirror, None]] = {}
+        # Not from 1: a late push to an earlier process of this node must name no mirror of this one.
+        self._last = secrets.randbits(48)
+        self._behind: dict[Mirror, None] = {}
+        self._wakeup = Wakeup()
+        self.suspects: set[Incarnation | None] = set()
+        """The nodes that must tell all their heads, because messages of them were lost. None: all nodes."""
+        self.pushes = 0
+        """Number of messages with events that came."""
+        self.gaps = 0
+        """Number of times that a mirror was behind."""
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    @contextmanager
+    def holding(self, key: StreamKey, owner: Incarnation) -> Generator[Mirror]:
+        """Yield the mirror of a session of ``owner``, and keep the mirror inside the ``with`` block.
+
+        If there is a mirror of another owner, it ends: its clients attach again.
+        """
+        mirror = self._by_key.get(key)
+        if mirror is not None and (mirror.owner != owner or mirror.ended):
+            self.end(mirror, SessionEnding.MOVED)
+            mirror = None
+        if mirror is None:
+            self._last += 1
+            mirror = Mirror(key, self._last, owner, self._log, self._on_behind)
+            self._by_key[key] = self._by_number[mirror.number] = mirror
+            self._by_user.setdefault(key.user, {})[mirror] = None
+        mirror.holds += 1
+        try:
+            yield mirror
+        finally:
+            mirror.holds -= 1
+
+    def end(self, mirror: Mirror, reason: SessionEnding) -> None:
+        """Remove a mirror, and notify its clients that it has ended."""
+        if self._by_number.pop(mirror.number, None) is not None:
+            del self._by_key[mirror.key]
+            del self._by_user[mirror.key.user][mirror]
+            if not self._by_user[mirror.key.user]:
+                del self._by_user[mirror.key.user]
+        self._behind.pop(mirror, None)
+        mirror.end(reason)
+
+    def end_all(self, reason: SessionEnding, gone: Collection[Incarnation] | None = None) -> None:
+        """End the mirrors of the nodes ``gone``, or all mirrors."""
+        for mirror in tuple(self._by_key.values()):
+            if gone is None or mirror.owner in gone:
+                self.end(mirror, reason)
+
+    def end_user(self, user: str) -> None:
+        """End the mirrors of a user: the user's sessions run here from now on."""
+        for mirror in tuple(self._by_user.get(user, ())):
+            self.end(mirror, SessionEnding.MOVED)
+
+    def owners(self) -> set[Incarnation]:
+        """Return the nodes of which this node has mirrors."""
+        return {mirror.owner for mirror in self._by_key.values()}
+
+    def signal(self, name: str, data: bytes) -> None:
+        """Send a signal to the clients of all mirrors."""
+        for mirror in tuple(self._by_key.values()):
+            mirror.signal(name, data)
+
+    # Messages of the owners
+
+    def on_push(self, sender: Incarnation, body: bytes) -> None:
+        """Append the events of a push to the mirrors. Raise LogCorrupt if the push cannot be read."""
+        self.pushes += 1
+        unknown: list[int] = []
+        for number, first, lines in decode_push(body):
+            mirror = self._of(sender, number)
+            if mirror is not None:
+                mirror.take(first, lines)
+            else:
+                unknown.append(number)
+        self.unwatch(sender, unknown)
+
+    def on_signal(self, sender: Incarnation, data: dict[str, Any]) -> None:
+        """Pass a signal of a session to the mirror's clients."""
+        if (mirror := self._of(sender, data["n"])) is not None:
+            mirror.signal(data["name"], orjson.dumps(data["data"]))
+
+    def on_ended(self, sender: Incarnation, data: dict[str, Any]) -> None:
+        """End a mirror, because its session has ended. If the session goes on elsewhere, its clients attach again."""
+        mirror = self._of(sender, data["n"])
+        if mirror is not None:
+            why = SessionEnding(data["why"])
+            # The end of the other node, or of the session, is no end for the clients of this node.
+            self.end(mirror, why if why is SessionEnding.CLOSED else SessionEnding.MOVED)
+
+    def on_digest(self, sender: Incarnation, data: dict[str, Any]) -> None:
+        """Compare the mirrors with the newest seqs that their owner has told."""
+        self._note_heads(sender, data["heads"])
+        if data["watched"] != sum(mirror.owner == sender for mirror in self._by_key.values()):
+            self.suspects.add(sender)
+
+    def on_heads(self, sender: Incarnation, heads: dict[str, int], asked: Collection[Mirror]) -> None:
+        """Compare all mirrors of an owner with its answer. ``asked`` are the mirrors that it had when it was asked."""
+        self._note_heads(sender, heads)
+        for mirror in asked:
+            if str(mirror.number) not in heads and mirror.owner == sender and not mirror.ended:
+                self.end(mirror, SessionEnding.MOVED)  # its owner no longer knows that this node watches
+
+    def mirrors_of(self, owner: Incarnation) -> list[Mirror]:
+        """Return the mirrors of a node that have a position."""
+        return [mirror for mirror in self._by_key.values() if mirror.owner == owner and mirror.epoch]
+
+    def _of(self, sender: Incarnation, number: int) -> Mirror | None:
+        mirror = self._by_number.get(number)
+        return mirror if mirror is not None and mirror.owner == sender else None
+
+    def _note_heads(self, sender: Incarnation, heads: dict[str, int]) -> None:
+        for number, latest in heads.items():
+            if (mirror := self._of(sender, int(number))) is not None:
+                mirror.note_head(latest)
+        self.unwatch(sender, [int(number) for number in heads if self._of(sender, int(number)) is None])
+
+    # What the router's tasks call
+
+    def sweep(self) -> None:
+        """Remove the mirrors that no client uses."""
+        for mirror in tuple(self._by_key.values()):
+            if not mirror.cursors and not mirror.holds:
+                self.end(mirror, SessionEnding.SHUTDOWN)
+                self.unwatch(mirror.owner, [mirror.number])
+
+    def unwatch(self, owner: Incarnation, numbers: list[int]) -> None:
+        """Tell a node that sessions need not be pushed any more."""
+        if numbers:
+            self._outbox.post(owner.node, encode(Kind.UNWATCH, {"to": str(owner), "numbers": numbers}))
+
+    def _on_behind(self, mirror: Mirror) -> None:
+        if mirror not in self._behind:
+            self.gaps += 1
+            self._behind[mirror] = None
+            self._wakeup.wake()
+
+    async def run(self) -> None:
+        """Read the missing events of mirrors from the log, until this is cancelled."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(READERS):
+                nursery.start_soon(self._read)
+
+    async def _read(self) -> None:
+        while True:
+            while self._behind:
+                mirror = next(iter(self._behind))
+                del self._behind[mirror]
+                try:
+                    await mirror.catch_up()
+                except EpochChanged:
+                    self.end(mirror, SessionEnding.MOVED)
+                except LogError:
+                    await trio.sleep(PAUSE_SECONDS)
+                    if not mirror.ended:
+                        self._behind[mirror] = None
+            await self._wakeup.wait()

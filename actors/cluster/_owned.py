@@ -1,0 +1,131 @@
+"""The users that this node owns, and the calls to their sessions in this process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import trio
+
+from actors.cluster.interfaces import NodeState
+from actors.errors import ActorTerminated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.cluster.interfaces import Node, Token
+    from actors.eventlog.base import StreamKey
+    from actors.sessions._spawner import SessionSpawner
+
+
+class Owned:
+    """The users that this node owns. A user is released only when no call uses the user's sessions."""
+
+    def __init__(self, here: SessionSpawner, node: Node, on_owned: Callable[[str], None]) -> None:
+        self.here = here
+        self._node = node
+        self._on_owned = on_owned
+        self._tokens: dict[str, Token] = {}
+        self._using: Counter[str] = Counter()
+        self.claiming: Counter[str] = Counter()
+        """The users of which the owner is being looked up, with the number of tasks that do it."""
+        self.leaving: dict[str, trio.Event] = {}
+        """The users that are being released, each with an event that is set when that is over."""
+        self.released = 0
+        """Number of users that were released to another node."""
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def is_mine(self, user: str) -> bool:
+        """Return whether this node owns the user, as far as it knows."""
+        token = self._tokens.get(user)
+        return token is not None and token.incarnation == self._node.incarnation
+
+    async def own(self, user: str, denied: Token | None = None) -> Token | None:
+        """Return the user's token, after a claim if that is allowed; see :meth:`.Node.own`."""
+        while (leaving := self.leaving.get(user)) is not None:
+            await leaving.wait()
+        if self.is_mine(user):
+            return self._tokens[user]
+        self.claiming[user] += 1
+        try:
+            token = await self._node.own(user, denied)
+            if token is not None and token.incarnation == self._node.incarnation:
+                self._tokens[user] = token
+                self._on_owned(user)
+        finally:
+            self.claiming[user] -= 1
+            if not self.claiming[user]:
+                del self.claiming[user]
+        return token
+
+    async def ask_here(self, key: StreamKey, message: object) -> object:
+        """Send a message to a session of this process; see :meth:`.Place.ask`.
+
+        Raise ActorTerminated if this node has just released the user.
+        """
+        await self._stay(key.user)
+        try:
+            return await self.here.ask(key, message)
+        finally:
+            self._leave(key.user)
+
+    async def open_here(self, key: StreamKey) -> None:
+        """Make a session of this process; see :meth:`.Place.open`. Raise ActorTerminated as :meth:`ask_here`."""
+        await self._stay(key.user)
+        try:
+            await self.here.open(key)
+        finally:
+            self._leave(key.user)
+
+    async def _stay(self, user: str) -> None:
+        """Prevent the release of a user until :meth:`_leave` is called."""
+        while (leaving := self.leaving.get(user)) is not None:
+            await leaving.wait()
+        if not self.is_mine(user):
+            raise ActorTerminated("the user's sessions have moved to another server")
+        self._using[user] += 1
+
+    def _leave(self, user: str) -> None:
+        self._using[user] -= 1
+        if not self._using[user]:
+            del self._using[user]
+
+    async def give_up(self, user: str) -> bool:
+        """Release a user if no session of the user has a client, a run or anything else to do.
+
+        Return whether this node does not own the user any more.
+        """
+        while (leaving := self.leaving.get(user)) is not None:
+            await leaving.wait()
+        if not self.is_mine(user):
+            return True
+        if self._using[user] or self._node.state is not NodeState.LIVE:
+            return False
+        self.leaving[user] = over = trio.Event()
+        try:
+            if not await self.here.vacate(user) or self._using[user]:
+                return False
+            token = self._tokens.pop(user)
+            try:
+                await self._node.release(user)
+            except BaseException:
+                self._tokens[user] = token
+                raise
+            self.released += 1
+            return True
+        finally:
+            del self.leaving[user]
+            over.set()
+
+    def lose(self, user: str) -> None:
+        """Forget a user that another node has claimed."""
+        self._tokens.pop(user, None)
+
+    def lose_all(self) -> list[str]:
+        """Forget all users that were owned by an earlier incarnation of this node, and return them."""
+        lost = [user for user in self._tokens if not self.is_mine(user)]
+        for user in lost:
+            del self._tokens[user]
+        return lost

@@ -1,0 +1,318 @@
+"""The router: it finds the node that runs the sessions of a user, and serves the clients of this node from there."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+import orjson
+import trio
+
+from actors.cluster._following import Following, attach_again
+from actors.cluster._hearing import Hearing
+from actors.cluster._messages import Kind, encode
+from actors.cluster._mirror import EpochChanged
+from actors.cluster._mirrors import Mirrors
+from actors.cluster._outbox import Outbox
+from actors.cluster._owned import Owned
+from actors.cluster._questions import OWNER_UNREACHABLE, Question, Questions
+from actors.cluster._remote import raise_refusal, remote_attachment
+from actors.cluster._serving import Serving, question_of
+from actors.cluster._watched import PAUSED, Watched
+from actors.cluster.interfaces import NodeState
+from actors.errors import CommandRefused, GreenroomError, SessionClosed
+from actors.loop.boundary import report
+from actors.sessions._commands import LOCAL, Command, CommandReply
+from actors.sessions._messages import Attach, Emit
+from actors.streams._cursor import NO_LISTENER, SessionEnding
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from actors.cluster._mirror import Mirror
+    from actors.cluster.interfaces import Bus, Node
+    from actors.eventlog.base import EventLog, StreamKey
+    from actors.sessions._attachment import Attachment
+    from actors.sessions._messages import Typing
+    from actors.sessions._registry import Sessions
+
+TICK_SECONDS = 1.0
+"""Interval in seconds at which owners tell the heads of watched sessions, and unused mirrors are removed."""
+ATTEMPTS = 10
+"""Maximum number of attempts to attach a client to a session that moves from node to node."""
+
+
+@attrs.frozen
+class RouterStatistics:
+    """Statistics of the part of a node that talks to other nodes."""
+
+    owned: int
+    """Number of users that this node owns."""
+    mirrors: int
+    """Number of sessions of other nodes that this node mirrors."""
+    watchers: int
+    """Number of sessions of this node that other nodes mirror, counted for each of these nodes."""
+    forwarded: int
+    """Number of questions, such as commands, that were sent to other nodes."""
+    resent: int
+    """Number of times that a question was sent again, because no answer had come."""
+    unreachable: int
+    """Number of questions that were given up without an answer."""
+    pushes: int
+    """Number of messages with events that came from other nodes."""
+    gaps: int
+    """Number of times that a mirror had to read missing events from the log."""
+    dropped: int
+    """Number of messages to other nodes that were lost before they left this node."""
+
+
+class Router:
+    """The place of all sessions of a cluster (a :class:`~actors.sessions._place.Place`), as this node sees it.
+
+    Make it, set it as ``sessions.place``, and run :meth:`run` in a task.
+    """
+
+    def __init__(  # noqa: PLR0913 - made in one place, by name
+        self,
+        sessions: Sessions,
+        log: EventLog,
+        node: Node,
+        bus: Bus,
+        *,
+        forward_seconds: float = 5.0,
+        patience_seconds: float = 30.0,
+    ) -> None:
+        self._sessions = sessions
+        self._node = node
+        self._patience_seconds = patience_seconds
+        self._outbox = Outbox(bus)
+        self._mirrors = Mirrors(log, self._outbox)
+        self._owned = Owned(sessions.here, node, self._mirrors.end_user)
+        self._questions = Questions(self._owned, node, self._outbox, forward_seconds)
+        self._watched = Watched(self._owned.ask_here, self._outbox)
+        self._serving = Serving(self._owned, self._watched, self._outbox)
+        self._hearing = Hearing(bus, node, self._outbox, self._mirrors, self._watched, self._questions, self._serving)
+        self._incarnation = node.incarnation
+        self._suspended_at: float | None = None
+        self._nursery: trio.Nursery | None = None
+
+    # A Place
+
+    async def open(self, key: StreamKey) -> None:
+        """Make the session at the node of its user if it is not in memory there."""
+        self._require_live()
+        answer = await self._questions.ask_owner(key.user, {"op": "open", "user": key.user, "session": key.session})
+        if answer is None:
+            await self._owned.open_here(key)
+        else:
+            raise_refusal(key, answer)
+
+    async def ask(self, key: StreamKey, message: object) -> object:
+        """Send a message to the session at the node of its user. Return the answer."""
+        self._require_live()
+        match message:
+            case Attach() if message.listener is not NO_LISTENER:
+                following = Following(key, message.listener, self._follow)
+                return following.begin(await self._attach(key, attrs.evolve(message, listener=following)))
+            case _ if self._owned.is_mine(key.user):
+                return await self._owned.ask_here(key, message)
+            case Attach():
+                return await self._attach(key, message)
+            case Command():
+                await self._command(key, message)
+            case Emit():
+                await self._emit(key, message)
+            case _:
+                raise TypeError(f"{type(message).__name__} cannot be sent to another node")
+        return None
+
+    @asynccontextmanager
+    async def hold(self, key: StreamKey) -> AsyncGenerator[None]:
+        """Keep the session in memory inside the ``async with`` block, at the node that has it now."""
+        if self._owned.is_mine(key.user) or await self._questions.owner(key.user) is None:
+            async with self._sessions.here.hold(key):
+                yield
+            return
+        attachment = await self._attach(key, Attach(f"lease-{secrets.token_hex(8)}", NO_LISTENER, from_latest=True))
+        try:
+            yield
+        finally:
+            attachment.detach()
+
+    def _require_live(self) -> None:
+        if self._node.state is not NodeState.LIVE:
+            raise CommandRefused("overloaded", "the server is cut off from its cluster: try again later")
+
+    # Sessions of other nodes
+
+    async def _attach(self, key: StreamKey, attach: Attach) -> Any:
+        for _ in range(ATTEMPTS):
+            owner = await self._questions.owner(key.user)
+            if owner is None:
+                return cast("Attachment", await self._owned.ask_here(key, attach))
+            with self._mirrors.holding(key, owner) as mirror:
+                data = {"op": "watch", "user": key.user, "session": key.session, "number": mirror.number}
+                answer = await self._questions.ask_owner(key.user, data, owner)
+                if answer is None:
+                    return cast("Attachment", await self._owned.ask_here(key, attach))
+                raise_refusal(key, answer)
+                if await self._begin(mirror, answer):
+                    return remote_attachment(mirror, attach, answer, self)
+        raise CommandRefused("overloaded", "the session moves from server to server: try again later")
+
+    def _follow(self, following: Following) -> None:
+        if self._nursery is None:
+            following.listener.on_ended(SessionEnding.SHUTDOWN)
+        else:
+            self._nursery.start_soon(attach_again, following, self._attach, self._patience_seconds)
+
+    async def _begin(self, mirror: Mirror, answer: dict[str, Any]) -> bool:
+        """Bring a mirror to the state that its owner has answered. Return False if the session has moved."""
+        if answer["from"] != mirror.owner or mirror.ended:
+            self._mirrors.unwatch(answer["from"], [mirror.number])
+            return False
+        if not mirror.epoch:
+            settings = self._sessions.settings
+            mirror.begin(answer["epoch"], answer["latest"], settings.ring_events, settings.ring_bytes)
+        try:
+            mirror.note_head(answer["latest"], answer["epoch"])
+            await mirror.catch_up()
+        except EpochChanged:
+            self._mirrors.end(mirror, SessionEnding.MOVED)
+        return not mirror.ended
+
+    async def _command(self, key: StreamKey, command: Command, question: Question | None = None) -> None:
+        """Have a command carried out by the node of its user, and pass its reply on."""
+        if command.agent is not None:  # its code is a block in this process
+            await self.open(key)
+            if not self._owned.is_mine(key.user):
+                raise CommandRefused(
+                    "overloaded", "the user's sessions run on another server: start a registered agent, or try later"
+                )
+            await self._owned.ask_here(key, command)
+            return
+        question = question or self._questions.open(question_of(key, command))
+        answer = await self._questions.answer(key.user, question)
+        if answer is None:
+            await self._owned.ask_here(key, command)
+            return
+        raise_refusal(key, answer)
+        result, code, message, duplicate = answer["reply"]
+        command.reply(CommandReply(command.id, result, code, message, duplicate))
+
+    async def _emit(self, key: StreamKey, emit: Emit) -> None:
+        replies: list[CommandReply] = []
+        id_ = f"local-{secrets.token_hex(8)}"
+        command = Command(id_, "event.emit", {}, LOCAL, replies.append, encoded_input=emit.data)
+        question = self._questions.open(question_of(key, command))
+        answer = await self._questions.answer(key.user, question)
+        if answer is None:
+            await self._owned.ask_here(key, emit)
+            return
+        raise_refusal(key, answer)
+        _, code, message, _ = answer["reply"]
+        if code is not None:
+            raise CommandRefused(code, message)
+
+    def forward(self, mirror: Mirror, command: Command) -> None:
+        """Send a command of a client to the owner of its session, and pass its reply on when it comes."""
+        if self._node.state is not NodeState.LIVE or self._nursery is None:
+            text = "the server is cut off from its cluster: try again later"
+            command.reply(CommandReply(command.id, code="overloaded", message=text))
+            return
+        question = self._questions.open(question_of(mirror.key, command), mirror.owner)
+        self._nursery.start_soon(self._forward, mirror.key, command, question)
+
+    async def _forward(self, key: StreamKey, command: Command, question: Question) -> None:
+        try:
+            await self._command(key, command, question)
+        except CommandRefused as refusal:
+            command.reply(CommandReply(command.id, code=refusal.code, message=refusal.message))
+        except SessionClosed as closed:
+            command.reply(CommandReply(command.id, code="cancelled", message=str(closed)))
+        except GreenroomError as error:
+            report("a command for another server", error)
+            text = "the command may have been carried out: send it again with the same id"
+            command.reply(CommandReply(command.id, code=OWNER_UNREACHABLE, message=text))
+
+    def tell_typing(self, mirror: Mirror, typing: Typing) -> None:
+        """Tell the owner of a session that a user began or stopped typing."""
+        data = {"user": mirror.key.user, "session": mirror.key.session}
+        fields = {**data, "connection": typing.connection, "active": typing.active, "to": str(mirror.owner)}
+        self._outbox.post(mirror.owner.node, encode(Kind.TYPING, fields))
+
+    # The node
+
+    async def run(self) -> None:
+        """Talk to the other nodes until this is cancelled."""
+        self._sessions.here.moved = self._has_moved
+        with self._sessions.calling_after_commits(self._watched.on_commit):
+            async with trio.open_nursery() as nursery:
+                self._nursery = self._serving.nursery = nursery
+                nursery.start_soon(self._outbox.run)
+                nursery.start_soon(self._mirrors.run)
+                nursery.start_soon(self._hearing.run)
+                while True:
+                    self.on_node()
+                    await trio.sleep(TICK_SECONDS)
+                    self._hearing.tick()
+
+    def _has_moved(self, user: str) -> bool:
+        return not self._owned.is_mine(user)
+
+    def on_node(self) -> None:
+        """Follow the state of the node: its incarnation, its neighbours, and whether it is suspended. Never wait.
+
+        The node calls this after each change.
+        """
+        incarnation = self._node.incarnation
+        if incarnation != self._incarnation:
+            self._incarnation = incarnation
+            for user in self._owned.lose_all():
+                self._end_user(user)
+            self._mirrors.end_all(SessionEnding.MOVED)
+            self._watched.keep(())
+        if self._node.state is NodeState.LIVE:
+            living = {node.incarnation for node in self._node.nodes.values()}
+            self._watched.keep(living)
+            if gone := self._mirrors.owners() - living:
+                self._mirrors.end_all(SessionEnding.MOVED, gone)
+                self._questions.hurry()
+        self._pause(suspended=self._node.state is not NodeState.LIVE)
+
+    def lose(self, user: str) -> None:
+        """End the sessions of a user, because another node has claimed the user. Their clients attach again."""
+        self._owned.lose(user)
+        self._end_user(user)
+
+    def _end_user(self, user: str) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._sessions.here.end_user, user)
+
+    def _pause(self, *, suspended: bool) -> None:
+        """Tell all clients that the node is suspended, or no longer. After a time of patience, end them."""
+        now = trio.current_time()
+        if suspended != (self._suspended_at is not None):
+            self._suspended_at = now if suspended else None
+            data = orjson.dumps({"active": suspended})
+            self._mirrors.signal(PAUSED, data)
+            self._sessions.here.signal_all(PAUSED, data)
+        if self._suspended_at is not None and now >= self._suspended_at + self._patience_seconds:
+            self._mirrors.end_all(SessionEnding.SUSPENDED)
+            self._sessions.here.end_listeners(SessionEnding.SUSPENDED)
+
+    def statistics(self) -> RouterStatistics:
+        """Return statistics of the messages to and from other nodes."""
+        return RouterStatistics(
+            owned=len(self._owned),
+            mirrors=len(self._mirrors),
+            watchers=len(self._watched),
+            forwarded=self._questions.asked,
+            resent=self._questions.resent,
+            unreachable=self._questions.unreachable,
+            pushes=self._mirrors.pushes,
+            gaps=self._mirrors.gaps,
+            dropped=self._outbox.dropped,
+        )

@@ -1,0 +1,164 @@
+"""The answers of this node to the questions of other nodes, about the sessions of the users that it owns."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import orjson
+
+from actors.cluster._messages import Kind, Outcome, encode
+from actors.cluster._questions import OWNER_UNREACHABLE
+from actors.errors import ActorTerminated, CommandRefused, GreenroomError, LogError, MailboxFull, SessionClosed
+from actors.eventlog.base import StreamKey
+from actors.sessions._commands import Command
+from actors.sessions._messages import Typing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import trio
+
+    from actors.cluster._outbox import Outbox
+    from actors.cluster._owned import Owned
+    from actors.cluster._watched import Watched
+    from actors.cluster.interfaces import Incarnation
+    from actors.sessions._commands import CommandReply
+
+
+@attrs.define(eq=False)
+class Serving:
+    """The part of the router that answers other nodes. ``nursery`` runs the questions that must wait."""
+
+    owned: Owned
+    watched: Watched
+    outbox: Outbox
+    nursery: trio.Nursery | None = None
+    served: int = 0
+    """Number of questions that were carried out for other nodes."""
+    _pending: set[tuple[Incarnation, int]] = attrs.Factory(set[tuple["Incarnation", int]])
+
+    def on_ask(self, sender: Incarnation, data: dict[str, Any]) -> None:
+        """Answer a question, now or later. Never wait."""
+        pair = (sender, data["id"])
+        user, op = data.get("user", ""), data["op"]
+        if op == "heads":
+            link = self.watched.links.get(sender)
+            self._answer(pair, {"is": Outcome.OK, "heads": {} if link is None else link.heads()})
+        elif pair in self._pending:
+            self._answer(pair, {"is": Outcome.LATER})
+        elif user in self.owned.claiming:
+            pass  # this node will know in a moment whether it owns the user: the asker asks again
+        elif not self.owned.is_mine(user):
+            self._answer(pair, {"is": Outcome.NOT_MINE, "token": data["token"]})
+        else:
+            self._begin(pair, data)
+
+    def on_typing(self, data: dict[str, Any]) -> None:
+        """Show that the user of another node's client types, or types no longer."""
+        session = self.owned.here.table.living(StreamKey(data["user"], data["session"]))
+        if session is not None:
+            with suppress(MailboxFull, ActorTerminated):  # a notice of typing may get lost
+                session.post(Typing(data["connection"], data["active"], elsewhere=True))
+
+    def _begin(self, pair: tuple[Incarnation, int], data: dict[str, Any]) -> None:
+        self._pending.add(pair)
+        self.served += 1
+        key, op = StreamKey(data["user"], data["session"]), data["op"]
+        if op == "command":
+            command = _command_of(data, lambda reply: self._on_reply(pair, reply))
+            session = None if key.user in self.owned.leaving else self.owned.here.table.living(key)
+            if session is not None:
+                # At once, so that the commands of a client stay in their order.
+                try:
+                    session.post(command)
+                except MailboxFull:
+                    self._finish(pair, _refused("overloaded", "the session has too much to do"))
+                except ActorTerminated:
+                    self._start(pair, self._command, pair, key, command)
+            else:
+                self._start(pair, self._command, pair, key, command)
+        elif op == "watch":
+            self._start(pair, self._watch, pair, key, data["number"])
+        else:
+            self._start(pair, self._open, pair, key)
+
+    def _start(self, pair: tuple[Incarnation, int], work: Callable[..., Any], *arguments: object) -> None:
+        if self.nursery is None:
+            self._pending.discard(pair)
+        else:
+            self.nursery.start_soon(self._contain, pair, work, *arguments)
+
+    async def _contain(self, pair: tuple[Incarnation, int], work: Callable[..., Any], *arguments: object) -> None:
+        """Do ``work``. If it raises an error that the asker understands, answer with the error."""
+        try:
+            await work(*arguments)
+        except ActorTerminated:
+            self._pending.discard(pair)  # the session has just ended: the asker asks again
+        except CommandRefused as refusal:
+            self._finish(pair, _refused(refusal.code, refusal.message))
+        except SessionClosed:
+            self._finish(pair, {"is": Outcome.CLOSED})
+        except LogError:
+            self._finish(pair, {"is": Outcome.LOG})
+        except GreenroomError as error:
+            self._finish(pair, _refused("internal", str(error)))
+
+    async def _command(self, pair: tuple[Incarnation, int], key: StreamKey, command: Command) -> None:
+        del pair
+        await self.owned.ask_here(key, command)
+
+    async def _watch(self, pair: tuple[Incarnation, int], key: StreamKey, number: int) -> None:
+        if await self.owned.give_up(key.user):
+            self._finish(pair, {"is": Outcome.YOURS})
+        else:
+            self._finish(pair, {"is": Outcome.OK, **await self.watched.watch(pair[0], number, key)})
+
+    async def _open(self, pair: tuple[Incarnation, int], key: StreamKey) -> None:
+        if await self.owned.give_up(key.user):
+            self._finish(pair, {"is": Outcome.YOURS})
+        else:
+            await self.owned.open_here(key)
+            self._finish(pair, {"is": Outcome.OK})
+
+    def _on_reply(self, pair: tuple[Incarnation, int], reply: CommandReply) -> None:
+        if reply.code == OWNER_UNREACHABLE:
+            self._pending.discard(pair)  # the session moves: the asker looks for its new owner
+        else:
+            fields = [reply.result, reply.code, reply.message, reply.duplicate]
+            self._finish(pair, {"is": Outcome.OK, "reply": fields})
+
+    def _finish(self, pair: tuple[Incarnation, int], answer: dict[str, object]) -> None:
+        self._pending.discard(pair)
+        self._answer(pair, answer)
+
+    def _answer(self, pair: tuple[Incarnation, int], answer: dict[str, object]) -> None:
+        sender, number = pair
+        self.outbox.post(sender.node, encode(Kind.ANSWER, {"to": str(sender), "id": number, **answer}))
+
+
+def _refused(code: str, message: str) -> dict[str, object]:
+    return {"is": Outcome.REFUSED, "code": code, "message": message}
+
+
+def question_of(key: StreamKey, command: Command) -> dict[str, object]:
+    """Return the question by which a command is sent to the owner of its session."""
+    fields: dict[str, object] = {
+        "op": "command",
+        "user": key.user,
+        "session": key.session,
+        "command": command.id,
+        "name": command.name,
+        "args": command.args,
+        "by": command.by,
+    }
+    if command.encoded_input is not None:
+        fields["input"] = orjson.Fragment(command.encoded_input)
+    return fields
+
+
+def _command_of(data: dict[str, Any], reply: Callable[[CommandReply], object]) -> Command:
+    # Not internal, even if the code of the other node sent it: the session must remember its reply.
+    encoded = orjson.dumps(data["input"]) if "input" in data else None
+    return Command(data["command"], data["name"], data["args"], data["by"], reply, encoded_input=encoded)

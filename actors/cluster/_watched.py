@@ -1,0 +1,199 @@
+"""The sessions of this node that other nodes watch, because clients of these nodes are attached to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import orjson
+
+from actors.cluster._messages import Kind, encode, encode_push
+from actors.sessions._messages import Attach
+from actors.streams._cursor import NO_LISTENER
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+
+    from actors.cluster._outbox import Outbox
+    from actors.cluster.interfaces import Incarnation
+    from actors.eventlog.base import StreamKey
+    from actors.sessions._attachment import Attachment
+    from actors.streams._cursor import SessionEnding
+
+PUSH_EVENTS = 1000
+"""Maximum number of a session's events in one push. A watcher reads the rest of a larger commit from the log."""
+PUSH_BYTES = 1 << 20
+"""Maximum size of a session's events in one push, in bytes."""
+
+
+PAUSED = "paused"
+"""Name of the signal by which a node tells its clients that it is suspended, or no longer."""
+
+
+class Watcher:
+    """The listener of one watched session for one other node. The session notifies it as it notifies a client."""
+
+    __slots__ = ("attachment", "ended", "key", "link", "number")
+
+    def __init__(self, key: StreamKey, number: int, link: Link) -> None:
+        self.key = key
+        self.number = number
+        self.link = link
+        self.attachment: Attachment | None = None
+        self.ended = False
+
+    def on_events(self) -> None:
+        """Push the new events at the end of this commit."""
+        self.link.dirty[self] = None
+
+    def on_signal(self, name: str, data: bytes) -> None:
+        """Send a signal to the other node. It may get lost."""
+        if name != PAUSED:  # that is about this node, not about the session
+            self.link.post(Kind.SIGNAL, {"n": self.number, "name": name, "data": orjson.Fragment(data)})
+
+    def on_ended(self, reason: SessionEnding) -> None:
+        """Tell the other node that the session has ended."""
+        self.ended = True
+        self.link.forget(self)
+        self.link.post(Kind.ENDED, {"n": self.number, "why": str(reason)})
+
+    def lines(self) -> tuple[int, int, Sequence[bytes]] | None:
+        """Return the events that were committed since the last call, as a part of a push. Return None for none."""
+        if self.attachment is None:
+            return None
+        cursor = self.attachment.cursor
+        first = cursor.position + 1
+        lines = cursor.take(PUSH_EVENTS, PUSH_BYTES)
+        cursor.position += cursor.waiting  # the watcher reads from the log what does not fit
+        return (self.number, first, lines) if lines else None
+
+    @property
+    def head(self) -> int:
+        """Seq of the newest event that was pushed."""
+        return 0 if self.attachment is None else self.attachment.cursor.position
+
+    def leave(self) -> None:
+        """Stop watching the session."""
+        if self.attachment is not None:
+            self.attachment.detach()
+
+
+class Link:
+    """One node that watches sessions of this node."""
+
+    def __init__(self, to: Incarnation, outbox: Outbox) -> None:
+        self.to = to
+        self._outbox = outbox
+        self.watchers: dict[int, Watcher] = {}
+        self.dirty: dict[Watcher, None] = {}
+        self._recent: dict[Watcher, None] = {}
+        self._earlier: dict[Watcher, None] = {}
+
+    def post(self, kind: Kind, data: dict[str, object]) -> None:
+        """Send a message to the node."""
+        self._outbox.post(self.to.node, encode(kind, {"to": str(self.to), **data}))
+
+    def forget(self, watcher: Watcher) -> None:
+        """Remove a watcher."""
+        for each in (self.dirty, self._recent, self._earlier):
+            each.pop(watcher, None)
+        if self.watchers.get(watcher.number) is watcher:
+            del self.watchers[watcher.number]
+
+    def push(self) -> int:
+        """Send the events of the last commit. Return the number of messages: one, or none."""
+        dirty, self.dirty = self.dirty, {}
+        self._recent.update(dirty)
+        parts = [part for watcher in dirty if (part := watcher.lines()) is not None]
+        if parts:
+            self._outbox.post(self.to.node, encode_push(parts))
+        return bool(parts)
+
+    def digest(self) -> None:
+        """Tell the node the newest seqs of the sessions that had events lately, and the number of watched sessions.
+
+        Each session is in two digests, so that the loss of one does no harm.
+        """
+        heads = {str(each.number): each.head for each in (*self._earlier, *self._recent)}
+        self._earlier, self._recent = self._recent, {}
+        self.post(Kind.DIGEST, {"heads": heads, "watched": len(self.watchers)})
+
+    def heads(self) -> dict[str, int]:
+        """Return the newest seq of each watched session."""
+        return {str(number): watcher.head for number, watcher in self.watchers.items()}
+
+
+class Watched:
+    """All nodes that watch sessions of this node."""
+
+    def __init__(self, ask: Callable[[StreamKey, object], Awaitable[object]], outbox: Outbox) -> None:
+        self._ask = ask
+        self._outbox = outbox
+        self.links: dict[Incarnation, Link] = {}
+        self.pushes = 0
+        """Number of messages with events that were sent."""
+
+    def __len__(self) -> int:
+        return sum(len(link.watchers) for link in self.links.values())
+
+    async def watch(self, by: Incarnation, number: int, key: StreamKey) -> dict[str, object]:
+        """Begin to push a session to a node. Return the state of the session at this moment, for its new client.
+
+        If the node watches the session already, only return the state. Raise the errors of :meth:`.Sessions.get`.
+        """
+        link = self.links.setdefault(by, Link(by, self._outbox))
+        watcher = link.watchers.get(number)
+        if watcher is None:
+            watcher = Watcher(key, number, link)
+            attachment = await self._attach(key, Attach(f"node-{by}-{number}", watcher, from_latest=True))
+            if watcher.ended or number in link.watchers or self.links.get(by) is not link:
+                # The session has just ended, or the node has asked twice at once, or it is gone.
+                attachment.detach()
+            else:
+                watcher.attachment, link.watchers[number] = attachment, watcher
+                link.dirty[watcher] = None  # events that were committed meanwhile were not pushed
+                self.on_commit()
+        else:
+            attachment = await self._attach(key, Attach(f"node-{by}-{number}?", NO_LISTENER, from_latest=True))
+            attachment.detach()
+        return _state(attachment)
+
+    async def _attach(self, key: StreamKey, attach: Attach) -> Attachment:
+        return cast("Attachment", await self._ask(key, attach))
+
+    def unwatch(self, by: Incarnation, numbers: Collection[int]) -> None:
+        """Stop pushing these sessions to a node."""
+        link = self.links.get(by)
+        for number in numbers:
+            if link is not None and (watcher := link.watchers.get(number)) is not None:
+                link.forget(watcher)
+                watcher.leave()
+
+    def on_commit(self) -> None:
+        """Push the events of the last commit, one message for each node that watches any of them."""
+        for link in self.links.values():
+            if link.dirty:
+                self.pushes += link.push()
+
+    def digest(self) -> None:
+        """Send a digest to each node that watches sessions."""
+        for link in self.links.values():
+            link.digest()
+
+    def keep(self, living: Collection[Incarnation]) -> None:
+        """Forget the nodes that are gone."""
+        for by in [by for by in self.links if by not in living]:
+            link = self.links.pop(by)
+            for watcher in tuple(link.watchers.values()):
+                link.forget(watcher)
+                watcher.leave()
+
+
+def _state(attachment: Attachment) -> dict[str, object]:
+    return {
+        "epoch": attachment.epoch,
+        "oldest": attachment.oldest,
+        "latest": attachment.latest,
+        "runs": [[run.kind, run.id, run.run_id, run.parent_run_id, run.name, run.started] for run in attachment.runs],
+        "queued": [[start.command_id, start.agent, start.since] for start in attachment.queued],
+        "typing": attachment.typing,
+    }

@@ -1,0 +1,235 @@
+"""Nodes of a cluster in one process: one log in memory, one table of owners, and a bus with faults."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+import orjson
+import trio
+
+from actors import Agents, LogUnavailable, MemoryLog, Sessions, SessionSettings, SupervisorSpec, open_system
+from actors.cluster._router import Router
+from actors.cluster.interfaces import Bus, Gap, Incarnation, Message, NodeInfo, NodeState, Push, Token
+from actors.spi import Attach, CommandReply, SessionEnding
+from actors.testing.faulty_log import FaultyLog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+
+    from actors import Batch, Position
+    from actors.spi import Attachment, Cursor
+
+
+@attrs.define(eq=False)
+class Engine:
+    """The part of the engine that all nodes share: the log, the owners, the nodes, and the faults of the bus."""
+
+    log: MemoryLog = attrs.Factory(MemoryLog)
+    tokens: dict[str, Token] = attrs.Factory(dict[str, Token])
+    nodes: dict[str, NodeInfo] = attrs.Factory(dict[str, NodeInfo])
+    inboxes: dict[str, trio.MemorySendChannel[Message | Gap]] = attrs.Factory(
+        dict[str, "trio.MemorySendChannel[Message | Gap]"]
+    )
+    faults: random.Random = attrs.Factory(lambda: random.Random(1))
+    lose: float = 0.0
+    double: float = 0.0
+    delay: float = 0.0
+    nursery: trio.Nursery | None = None
+    sent: int = 0
+    deaf: set[str] = attrs.Factory(set[str])
+    last: Counter[tuple[str, str]] = attrs.Factory(Counter[tuple[str, str]])
+    heard: Counter[tuple[str, str]] = attrs.Factory(Counter[tuple[str, str]])
+
+    def send(self, sender: Incarnation, node: str, body: bytes) -> None:
+        """Send a message with the faults that are set."""
+        self.sent += 1
+        pair = (str(sender), node)
+        self.last[pair] += 1
+        for _ in range(1 + (self.faults.random() < self.double)):
+            if self.faults.random() >= self.lose and self.nursery is not None:
+                self.nursery.start_soon(self._deliver, pair, self.last[pair], sender, body)
+
+    async def _deliver(self, pair: tuple[str, str], number: int, sender: Incarnation, body: bytes) -> None:
+        await trio.sleep(self.delay * self.faults.random())
+        if pair[1] in self.deaf or pair[1] not in self.inboxes:
+            return
+        if number != self.heard[pair] + 1:
+            self.inboxes[pair[1]].send_nowait(Gap(sender))
+        self.heard[pair] = max(number, self.heard[pair])
+        self.inboxes[pair[1]].send_nowait(Message(sender, body))
+
+
+class FencedLog(FaultyLog):
+    """The shared log as one node sees it: only the owner of a user can append."""
+
+    def __init__(self, engine: Engine, node: FakeNode) -> None:
+        super().__init__(engine.log)
+        self.outlives_process = True
+        self.engine, self.node = engine, node
+
+    async def open(self) -> None:
+        """Do nothing: the log is open."""
+
+    async def close(self) -> None:
+        """Do nothing: other nodes use the log."""
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        """Append if this node has the tokens."""
+        for batch in batches:
+            if self.engine.tokens[batch.key.user].incarnation != self.node.incarnation:
+                await trio.lowlevel.checkpoint()
+                raise LogUnavailable("fenced")
+        await super().append(batches)
+
+
+@attrs.define(eq=False)
+class FakeNode:
+    """A node whose life the test decides."""
+
+    engine: Engine
+    incarnation: Incarnation
+    state: NodeState = NodeState.LIVE
+    claims: int = 0
+
+    @property
+    def nodes(self) -> Mapping[str, NodeInfo]:
+        """The registered nodes."""
+        return self.engine.nodes
+
+    async def own(self, user: str, not_mine: Token | None = None) -> Token | None:
+        """Claim a user if that is allowed."""
+        await trio.lowlevel.checkpoint()
+        if self.state is not NodeState.LIVE:
+            return None
+        token = self.engine.tokens.get(user)
+        living = {node.incarnation for node in self.engine.nodes.values()}
+        if token is None or token.incarnation not in living or token == not_mine:
+            self.claims += 1
+            token = self.engine.tokens[user] = Token(1 if token is None else token.term + 1, self.incarnation)
+        return token
+
+    async def release(self, user: str) -> None:
+        """Release a user."""
+        await trio.lowlevel.checkpoint()
+        token = self.engine.tokens[user]
+        if token.incarnation == self.incarnation:
+            self.engine.tokens[user] = token.released()
+
+
+class FakeBus(Bus):
+    """The bus of one node."""
+
+    def __init__(self, engine: Engine, node: FakeNode) -> None:
+        self._engine, self._node = engine, node
+        engine.inboxes[node.incarnation.node], self._inbox = trio.open_memory_channel[Message | Gap](100_000)
+
+    async def send(self, node: str, body: bytes) -> bool:
+        """Send a message."""
+        await trio.lowlevel.checkpoint()
+        self._engine.send(self._node.incarnation, node, body)
+        return True
+
+    async def receive(self) -> Sequence[Message | Push | Gap]:
+        """Wait for a message."""
+        return [await self._inbox.receive()]
+
+    def heard_at(self) -> float:
+        """Return the present time."""
+        return trio.current_time()
+
+    def reconnect(self) -> None:
+        """Do nothing."""
+
+
+@attrs.define(eq=False)
+class Server:
+    """One node with its sessions and its router."""
+
+    node: FakeNode
+    sessions: Sessions
+    router: Router
+    log: FencedLog
+
+
+@asynccontextmanager
+async def cluster(
+    *names: str, agents: Agents | None = None, **settings: float
+) -> AsyncGenerator[tuple[Engine, list[Server]]]:
+    """Run nodes with these names. All of them have the same agents."""
+    engine, servers = Engine(), list[Server]()
+    async with engine.log, open_system() as system, trio.open_nursery() as nursery:
+        engine.nursery = nursery
+        for number, name in enumerate(names):
+            node = FakeNode(engine, Incarnation(name, 1, number))
+            engine.nodes[name] = NodeInfo(node.incarnation, 1)
+            log = FencedLog(engine, node)
+            sessions = Sessions(log, agents, SessionSettings())
+            router = Router(sessions, log, node, FakeBus(engine, node), **settings)
+            sessions.place = router
+            await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()), name)
+            nursery.start_soon(router.run)
+            servers.append(Server(node, sessions, router, log))
+        await trio.testing.wait_all_tasks_blocked()
+        yield engine, servers
+        nursery.cancel_scope.cancel()
+
+
+@attrs.define(eq=False)
+class Tab:
+    """A client that notes all that it gets."""
+
+    name: str = "c-1"
+    events: list[dict[str, object]] = attrs.Factory(list[dict[str, object]])
+    signals: list[tuple[str, object]] = attrs.Factory(list[tuple[str, object]])
+    replies: list[CommandReply] = attrs.Factory(list[CommandReply])
+    ended: SessionEnding | None = None
+    attachment: Attachment | None = None
+
+    @property
+    def cursor(self) -> Cursor:
+        """The cursor of the attachment."""
+        assert self.attachment is not None
+        return self.attachment.cursor
+
+    async def attach(self, server: Server, user: str = "ann", resume: Position | None = None) -> Attachment:
+        """Attach to session ``s1`` of the user."""
+        self.ended = None
+        self.attachment = await server.sessions.attach(user, "s1", Attach(self.name, self, resume))
+        self.on_events()
+        return self.attachment
+
+    def on_events(self) -> None:
+        """Take the events that are in memory."""
+        if self.attachment is not None:
+            self.events += [orjson.loads(line) for line in self.cursor.take(10_000, 1 << 30)]
+
+    async def catch_up(self) -> None:
+        """Take all events, from the log if memory does not have them."""
+        while self.cursor.waiting > 0:
+            self.on_events()
+            if self.cursor.behind:
+                self.events += [orjson.loads(line) for line in await self.cursor.fetch(10_000, 1 << 30)]
+
+    def on_signal(self, name: str, data: bytes) -> None:
+        """Note a signal."""
+        self.signals.append((name, orjson.loads(data)))
+
+    def on_ended(self, reason: SessionEnding) -> None:
+        """Note the end."""
+        self.ended = reason
+
+    @property
+    def types(self) -> list[object]:
+        """The types of all events, in order."""
+        return [event["type"] for event in self.events]
+
+
+async def eventually(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait in virtual time until ``condition()`` is true."""
+    with trio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110 - a test's condition has no event
+            await trio.sleep(0.05)

@@ -1,0 +1,284 @@
+"""Any node serves any client: events, commands and signals go to and from the node that runs the user's sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from _cluster_nodes import Tab, cluster, eventually
+
+from actors import Agents, CommandRefused, SessionClosed, StreamKey
+from actors.cluster.interfaces import Incarnation, NodeInfo, NodeState
+from actors.spi import Attach, Command, SessionEnding
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+KEY = StreamKey("ann", "s1")
+RUNS: list[object] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_runs(autojump_clock: MockClock) -> None:
+    RUNS.clear()
+
+
+def agents() -> Agents:
+    """Return an agent that notes its input, and one that runs until it is cancelled."""
+    registry = Agents()
+
+    async def work(run: Any, value: object) -> str:
+        RUNS.append(value)
+        await run.output("text")
+        return "done"
+
+    async def wait(run: Any) -> None:
+        await run.output("begun")
+        await trio.sleep_forever()
+
+    registry.add(work)
+    registry.add(wait)
+    return registry
+
+
+def command(tab: Tab, id_: str, name: str, **args: object) -> Command:
+    """Return a command of the client."""
+    return Command(id_, name, args, tab.name, tab.replies.append)
+
+
+async def test_a_client_of_another_node_gets_each_event_once() -> None:
+    """The first node that is asked owns the user. A client of another node gets the same events, by pushes."""
+    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+        here, there = Tab("c-1"), Tab("c-2")
+        await here.attach(a)
+        attachment = await there.attach(b)
+        assert (attachment.recovered, attachment.reset, attachment.latest) == (False, None, 0)
+        handle = await b.sessions.get("ann", "s1")
+        run_id = await handle.start("work", 1)
+        await eventually(lambda: len(there.events) == len(here.events) == 3)
+        assert there.events == here.events
+        assert (RUNS, here.events[0]["run_id"], list(engine.tokens)) == ([1], run_id, ["ann"])
+        assert (a.node.claims, b.node.claims, b.router.statistics().gaps) == (1, 0, 0)
+        late = Tab("c-3")
+        attachment = await late.attach(b)
+        assert late.events == here.events
+        assert await attachment.history(0, 2, 1 << 20) == (await engine.log.read(KEY, 0, 2, 1 << 20), True)
+
+
+async def test_an_idle_user_moves_to_the_node_of_the_newcomer() -> None:
+    """An owner without clients and runs of a user releases the user, so that the client's own node runs the session."""
+    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+        await (await a.sessions.get("ann", "s1")).start("work", 1)
+        await trio.sleep(1)
+        tab = Tab()
+        await tab.attach(b)
+        assert engine.tokens["ann"].incarnation == b.node.incarnation
+        assert (a.router.statistics().owned, b.router.statistics().mirrors) == (0, 0)
+        assert len(a.sessions.of()) == 0
+
+
+async def test_a_user_with_a_run_stays() -> None:
+    """An owner that runs an agent of the user keeps the user, and the client of another node gets a mirror."""
+    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+        run_id = await (await a.sessions.get("ann", "s1")).start("wait")
+        tab = Tab()
+        attachment = await tab.attach(b)
+        assert [run.id for run in attachment.runs] == [run_id]
+        assert b.router.statistics().mirrors == 1
+        attachment.command(command(tab, "k1", "run.cancel", run_id=run_id))
+        await eventually(lambda: tab.replies)
+        assert tab.replies[0].result == {"cancelled": True}
+
+
+async def test_a_command_is_carried_out_once() -> None:
+    """A command that is sent again, also to another node, gets the first reply, and runs nothing."""
+    async with cluster("a", "b", "c", agents=agents()) as (_, (a, b, c)):
+        await Tab("c-0").attach(a)
+        first, second = Tab("c-1"), Tab("c-2")
+        (await first.attach(b)).command(command(first, "k1", "run.start", agent="work", input=1))
+        await eventually(lambda: first.replies)
+        (await second.attach(c)).command(command(second, "k1", "run.start", agent="work", input=1))
+        await eventually(lambda: second.replies)
+        assert second.replies[0].result == first.replies[0].result
+        assert (first.replies[0].duplicate, second.replies[0].duplicate, RUNS) == (False, True, [1])
+
+
+async def test_refusals_of_the_owner_reach_the_client() -> None:
+    """A refusal, and the permanent close of a session, are the same at any node."""
+    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+        await Tab("c-0").attach(a)
+        tab = Tab()
+        (await tab.attach(b)).command(command(tab, "k1", "run.start", agent="nobody"))
+        tab.attachment.command(command(tab, "k2", "event.emit"))  # only the code of a server can emit
+        await eventually(lambda: len(tab.replies) == 2)
+        assert [reply.code for reply in tab.replies] == ["unknown_agent", "unknown_command"]
+        handle = await b.sessions.get("ann", "s1")
+        with pytest.raises(CommandRefused, match="unknown_agent"):
+            await handle.start("nobody")
+        await handle.close()
+        await eventually(lambda: tab.ended)
+        assert tab.ended is SessionEnding.CLOSED
+        with pytest.raises(SessionClosed):
+            await b.sessions.attach("ann", "s1", Attach(tab.name, tab))
+
+
+async def test_the_application_emits_and_reads_at_any_node() -> None:
+    """The handle of a session works at a node that does not run it: emit, history, lease."""
+    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+        tab = Tab()
+        await tab.attach(a)
+        handle = await b.sessions.get("ann", "s1")
+        await handle.emit("news", {"n": 1})
+        assert tab.events[0]["data"] == {"name": "news", "value": {"n": 1}}
+        assert [event.seq for event in await handle.history()] == [1]
+        async with handle.lease():
+            assert a.router.statistics().watchers == 1
+        await trio.sleep(3)
+        assert a.router.statistics().watchers == 0
+        with pytest.raises(CommandRefused, match="another server"):
+            async with handle.run("block"):
+                pass
+
+
+async def test_signals_and_typing_cross_nodes() -> None:
+    """A user who types at one node is seen at the other, and no longer when the connection is gone."""
+    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+        here, there = Tab("c-1"), Tab("c-2")
+        await here.attach(a)
+        attachment = await there.attach(b)
+        attachment.typing_changed(active=True)
+        await trio.sleep(0.1)
+        third = Tab("c-3")
+        assert (await third.attach(b)).typing == (("user", "c-2"),)
+        attachment.detach()
+        await trio.sleep(0.1)
+        typing = [("typing", {"by": "user", "id": "c-2", "active": active}) for active in (True, False)]
+        assert (here.signals, third.signals) == (typing, typing[1:])
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_lost_doubled_and_late_messages_change_no_history(seed: int) -> None:
+    """With a tenth of the messages lost, doubled and late, each client gets all events in order, and runs run once."""
+    async with cluster("a", "b", "c", agents=agents(), forward_seconds=60) as (engine, servers):
+        engine.faults.seed(seed)
+        tabs = [Tab(f"c-{i}") for i in range(3)]
+        for tab, server in zip(tabs, servers, strict=True):
+            await tab.attach(server)
+        engine.lose, engine.double, engine.delay = 0.1, 0.1, 0.3
+        for i in range(30):
+            tab = tabs[i % 3]
+            tab.attachment.command(command(tab, f"k{i}", "run.start", agent="work", input=i))
+            await trio.sleep(0.1 * engine.faults.random())
+        await eventually(lambda: sum(len(tab.replies) for tab in tabs) == 30, 600)
+        await eventually(lambda: all(len(tab.events) == 90 for tab in tabs), 600)
+        assert all([event["seq"] for event in tab.events] == list(range(1, 91)) for tab in tabs)
+        assert sorted(map(str, RUNS)) == sorted(map(str, range(30)))
+        assert all(reply.ok for tab in tabs for reply in tab.replies)
+
+
+async def test_the_last_push_of_a_burst_may_be_lost() -> None:
+    """If the newest push is lost, the owner's digest shows it within two seconds."""
+    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+        await Tab("c-0").attach(a)
+        tab = Tab()
+        await tab.attach(b)
+        engine.deaf.add("b")
+        await (await a.sessions.get("ann", "s1")).emit("x")
+        await trio.sleep(0.1)
+        engine.deaf.clear()
+        await trio.sleep(2)
+        assert tab.types == ["custom"]
+
+
+async def test_a_client_follows_its_session_from_a_dead_owner() -> None:
+    """When the owner is buried, the client's node claims the user. The client gets the next events, and its reply."""
+    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+        await Tab("c-0").attach(a)
+        tab = Tab()
+        attachment = await tab.attach(b)
+        await (await b.sessions.get("ann", "s1")).start("work", 1)
+        await eventually(lambda: len(tab.events) == 3)
+        del engine.nodes["a"], engine.inboxes["a"]
+        attachment.command(command(tab, "k1", "run.start", agent="work", input=2))
+        await eventually(lambda: len(tab.events) == 6)
+        assert ([event["seq"] for event in tab.events], RUNS) == ([1, 2, 3, 4, 5, 6], [1, 2])
+        assert engine.tokens["ann"].incarnation == b.node.incarnation
+        assert (tab.ended, [reply.ok for reply in tab.replies]) == (None, [True])
+        attachment.command(command(tab, "k2", "message.send", text="x"))
+        await eventually(lambda: len(tab.replies) == 2)
+        attachment.detach()
+        await trio.sleep(3)
+        assert all(one.journal.cursors == 0 for one in b.sessions.of())
+
+
+async def test_a_session_that_loses_its_log_ends_its_clients() -> None:
+    """If the position of a client is lost while its session moves, the client ends as ``moved``, and connects again."""
+    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+        await Tab("c-0").attach(a)
+        tab = Tab()
+        await tab.attach(b)
+        del engine.nodes["a"], engine.inboxes["a"]
+        await engine.log.remove(KEY)
+        await eventually(lambda: tab.ended)
+        assert tab.ended is SessionEnding.MOVED
+
+
+async def test_an_owner_that_does_not_answer_is_unreachable() -> None:
+    """If the owner lives and does not answer for ``forward_seconds``, a command gets ``owner_unreachable``."""
+    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+        await Tab("c-0").attach(a)
+        tab = Tab()
+        attachment = await tab.attach(b)
+        engine.deaf.add("a")
+        began = trio.current_time()
+        attachment.command(command(tab, "k1", "message.send", text="x"))
+        await eventually(lambda: tab.replies)
+        assert tab.replies[0].code == "owner_unreachable"
+        assert 5 <= trio.current_time() - began < 6
+        assert b.router.statistics().unreachable == 1
+        with pytest.raises(CommandRefused, match="owner_unreachable"):
+            await Tab("c-9").attach(b)
+
+
+async def test_clients_of_a_buried_node_follow_their_sessions() -> None:
+    """A node that was buried ends its sessions as ``moved``. Its clients go on, and queued starts are sent again."""
+    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+        tab, other = Tab("c-1"), Tab("c-2")
+        attachment = await tab.attach(a)
+        await other.attach(b)
+        for i in range(21):
+            attachment.command(command(tab, f"k{i}", "run.start", agent="wait"))
+        await eventually(lambda: "queued" in dict(tab.signals))
+        begun = len(tab.replies)
+        a.node.incarnation = Incarnation("a", 2, 99)
+        engine.nodes["a"] = NodeInfo(a.node.incarnation, 1)
+        a.router.on_node()
+        await trio.sleep(5)
+        await tab.catch_up()
+        await other.catch_up()
+        assert (tab.ended, other.ended, other.events) == (None, None, tab.events)
+        assert all(reply.ok for reply in tab.replies)
+        assert [event["seq"] for event in tab.events] == list(range(1, len(tab.events) + 1))
+        statuses = [event["data"]["status"] for event in tab.events if event["type"] == "agent_completed"]
+        assert statuses == ["interrupted"] * begun
+
+
+async def test_a_suspended_node_tells_its_clients_and_loses_patience() -> None:
+    """A node that is cut off tells its clients, refuses commands and newcomers, and ends its clients in the end."""
+    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+        here, there = Tab("c-1"), Tab("c-2")
+        await here.attach(a)
+        attachment = await there.attach(b)
+        b.node.state = a.node.state = NodeState.SUSPENDED
+        await trio.sleep(1.1)
+        assert here.signals == there.signals == [("paused", {"active": True})]
+        attachment.command(command(there, "k1", "message.send", text="x"))
+        assert there.replies[0].code == "overloaded"
+        with pytest.raises(CommandRefused, match="cut off"):
+            await Tab("c-3").attach(b)
+        a.node.state = NodeState.LIVE
+        await trio.sleep(1.1)
+        assert (here.signals[1:], here.ended) == ([("paused", {"active": False})], None)
+        await trio.sleep(30)
+        assert (here.ended, there.ended) == (None, SessionEnding.SUSPENDED)
