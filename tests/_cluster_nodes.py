@@ -1,11 +1,14 @@
-"""Nodes of a cluster in one process: one log in memory, one table of owners, and a bus with faults."""
+"""Nodes of a cluster in one process: one log in memory, one table of owners, and a bus with faults.
+
+Tests use them with a MockClock: all waits are in virtual time.
+"""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import orjson
@@ -183,28 +186,33 @@ class Tab:
     """A client that notes all that it gets."""
 
     name: str = "c-1"
-    events: list[dict[str, object]] = attrs.Factory(list[dict[str, object]])
+    events: list[dict[str, Any]] = attrs.Factory(list[dict[str, Any]])
     signals: list[tuple[str, object]] = attrs.Factory(list[tuple[str, object]])
     replies: list[CommandReply] = attrs.Factory(list[CommandReply])
     ended: SessionEnding | None = None
-    attachment: Attachment | None = None
+    _attachment: Attachment | None = None
+
+    @property
+    def attachment(self) -> Attachment:
+        """The attachment to the session."""
+        assert self._attachment is not None
+        return self._attachment
 
     @property
     def cursor(self) -> Cursor:
         """The cursor of the attachment."""
-        assert self.attachment is not None
         return self.attachment.cursor
 
     async def attach(self, server: Server, user: str = "ann", resume: Position | None = None) -> Attachment:
         """Attach to session ``s1`` of the user."""
         self.ended = None
-        self.attachment = await server.sessions.attach(user, "s1", Attach(self.name, self, resume))
+        self._attachment = await server.sessions.attach(user, "s1", Attach(self.name, self, resume))
         self.on_events()
-        return self.attachment
+        return self._attachment
 
     def on_events(self) -> None:
         """Take the events that are in memory."""
-        if self.attachment is not None:
+        if self._attachment is not None:
             self.events += [orjson.loads(line) for line in self.cursor.take(10_000, 1 << 30)]
 
     async def catch_up(self) -> None:

@@ -11,7 +11,7 @@ import orjson
 from actors.errors import LogCorrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 PUSH = b"P"
 """First byte of a push. Every other message begins with ``[``."""
@@ -60,7 +60,7 @@ class Note:
     data: dict[str, Any]
 
 
-def encode(kind: Kind, data: dict[str, object]) -> bytes:
+def encode(kind: Kind, data: Mapping[str, object]) -> bytes:
     """Return a message that is no push."""
     return orjson.dumps([kind, data])
 

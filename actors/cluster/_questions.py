@@ -12,6 +12,8 @@ from actors.errors import CommandRefused, LogUnavailable
 from actors.loop.wakeup import Wakeup
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from actors.cluster._outbox import Outbox
     from actors.cluster._owned import Owned
     from actors.cluster.interfaces import Incarnation, Node, Token
@@ -93,7 +95,7 @@ class Questions:
                 raise CommandRefused(OWNER_UNREACHABLE, _UNREACHABLE)
             await trio.sleep(RESEND_SECONDS)
 
-    def open(self, data: dict[str, object], first: Incarnation | None = None) -> Question:
+    def open(self, data: Mapping[str, object], first: Incarnation | None = None) -> Question:
         """Open a question to the owner of a user. If the owner is known, it is asked before this returns."""
         self._last += 1
         question = self._waiting[self._last] = Question({"id": self._last, **data}, first)
@@ -103,7 +105,7 @@ class Questions:
         return question
 
     async def ask_owner(
-        self, user: str, data: dict[str, object], first: Incarnation | None = None
+        self, user: str, data: Mapping[str, object], first: Incarnation | None = None
     ) -> dict[str, Any] | None:
         """Open a question, and return its answer; see :meth:`answer`."""
         return await self.answer(user, self.open(data, first))

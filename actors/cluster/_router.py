@@ -17,7 +17,7 @@ from actors.cluster._mirror import EpochChanged
 from actors.cluster._mirrors import Mirrors
 from actors.cluster._outbox import Outbox
 from actors.cluster._owned import Owned
-from actors.cluster._questions import OWNER_UNREACHABLE, Question, Questions
+from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS, Question, Questions
 from actors.cluster._remote import raise_refusal, remote_attachment
 from actors.cluster._serving import Serving, question_of
 from actors.cluster._watched import PAUSED, Watched
@@ -234,6 +234,7 @@ class Router:
             command.reply(CommandReply(command.id, code="cancelled", message=str(closed)))
         except GreenroomError as error:
             report("a command for another server", error)
+            await trio.sleep(RESEND_SECONDS)  # the client sends it again at once
             text = "the command may have been carried out: send it again with the same id"
             command.reply(CommandReply(command.id, code=OWNER_UNREACHABLE, message=text))
 

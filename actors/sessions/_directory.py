@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from actors.eventlog.base import StreamKey
@@ -25,7 +25,7 @@ class Directory(Protocol):
         ``call`` names the caller in the error.
         """
 
-    async def ask(self, key: StreamKey, message: object) -> object:
+    def ask(self, key: StreamKey, message: object) -> Coroutine[Any, Any, object]:
         """Send a message to the session, and return the session's answer.
 
         If the session is not in memory, make it first.

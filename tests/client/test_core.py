@@ -316,3 +316,18 @@ def test_reset_of_a_client_from_latest() -> None:
     core.on_message(text("events", events=[event(3)]))
     assert core.buffer.take() == Reset("epoch_changed")
     assert core.buffer.applied == Position("e1", 2)
+
+
+def test_unreachable_owner_gets_the_command_again() -> None:
+    """If the server cannot reach the session, the command is sent again with its id, until another reply comes."""
+    core = make_core()
+    core.on_opened(None)
+    sent(core)
+    core.on_message(text("welcome", **welcome()))
+    core.commands.submit(CommandFrame("k1", "message.send", {"text": "x"}))
+    (first,) = sent(core)
+    refusal = text("reply", id="k1", ok=False, error={"code": "owner_unreachable", "message": "m"}, duplicate=False)
+    assert core.on_message(refusal) == []
+    assert sent(core) == [first]
+    assert core.on_message(text("reply", id="k1", ok=True, result={"seq": 1})) == [Answer("k1", {"seq": 1})]
+    assert (core.on_message(refusal), sent(core), core.commands.resent) == ([], [], 1)

@@ -431,6 +431,17 @@ def test_unanswered_command_is_sent_again(node: Node, server: ScriptedServer) ->
     assert third.receive() == {"type": "pong"}  # and not the command once more
 
 
+def test_command_of_an_unreachable_session_is_sent_again(node: Node, server: ScriptedServer) -> None:
+    """If the server cannot reach the session, the client sends the command again at once, with its id."""
+    connection = live_client(node, server)
+    node.run("watch('start', kept.client.start('a', 1))")
+    sent = connection.receive()
+    connection.send("reply", id=sent["id"], ok=False, error={"code": "owner_unreachable", "message": "m"})
+    assert connection.receive() == sent
+    connection.send("reply", id=sent["id"], ok=True, result={"run_id": "r1"})
+    assert node.first(1, "start") == ["r1"]
+
+
 def test_expired_command_is_not_sent_again(node: Node, server: ScriptedServer) -> None:
     """If the server may have forgotten the id of a command, the client does not send the command again.
 

@@ -93,6 +93,13 @@ class Commands:
         """Drop the command with the id ``id_``, since its reply has come. Return False if there is no such command."""
         return self._pending.pop(id_, None) is not None
 
+    def on_unreachable(self, id_: str) -> bool:
+        """Mark a command as not sent, because the server asks to send it again. Return False if there is none."""
+        one = self._pending.get(id_)
+        if one is not None:
+            one.sent = False
+        return one is not None
+
     def oldest_history(self) -> str | None:
         """Return the id of the oldest history request that was sent. Return None if there is none.
 

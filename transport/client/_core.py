@@ -195,7 +195,7 @@ class ClientCore:
                 self._note(frame)
                 return [frame]
             case Reply():
-                return self._answer(frame.id, _outcome(frame))
+                return self._on_reply(frame)
             case HistoryReply():
                 return self._answer(frame.id, frame.page)
             case ErrorFrame():
@@ -244,6 +244,12 @@ class ClientCore:
         self.errors += 1
         id_ = self.commands.oldest_history()
         return [] if id_ is None else self._answer(id_, CommandRefused(frame.code, frame.message))
+
+    def _on_reply(self, reply: Reply) -> list[Output]:
+        # The session moves to another server, which may have done the command already: its id tells.
+        if reply.code == ErrorCode.OWNER_UNREACHABLE and self.commands.on_unreachable(reply.id):
+            return []
+        return self._answer(reply.id, _outcome(reply))
 
     def _answer(self, id_: str, outcome: object) -> list[Output]:
         return [Answer(id_, outcome)] if self.commands.on_reply(id_) else []

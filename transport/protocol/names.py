@@ -59,6 +59,7 @@ class ErrorCode(StrEnum):
     CANCELLED = "cancelled"
     OVERLOADED = "overloaded"
     RATE_LIMITED = "rate_limited"
+    OWNER_UNREACHABLE = "owner_unreachable"
     INTERNAL = "internal"
 
 
@@ -74,6 +75,7 @@ class SignalName(StrEnum):
 
     QUEUED = "queued"
     TYPING = "typing"
+    PAUSED = "paused"
 
 
 class StartFrom(StrEnum):

@@ -418,7 +418,7 @@ export class Client extends EventTarget {
       case "signal":
         return this.#signal(frame);
       case "reply":
-        return this.#commands.answered(frame);
+        return this.#commands.answered(frame, attempt);
       case "error":
         return this.#announceAs("refused", { code: frame.code, message: frame.message });
       default: // a frame of a newer server, or the answer to a probe
@@ -857,8 +857,16 @@ class Commands {
     }
   }
 
-  /** @param {{ id: string, ok: boolean, result?: any, error?: { code: string, message: string } }} reply */
-  answered({ id, ok, result, error }) {
+  /**
+   * @param {{ id: string, ok: boolean, result?: any, error?: { code: string, message: string } }} reply
+   * @param {Attempt} attempt
+   */
+  answered({ id, ok, result, error }, attempt) {
+    const again = error?.code === "owner_unreachable" ? this.#pending.get(id) : undefined;
+    if (again) {
+      again.sent = false; // the session moves to another server, which may have done the command: the id tells
+      return this.flush(attempt);
+    }
     const pending = this.#take(id);
     if (ok) pending?.resolve(result ?? {});
     else pending?.reject(new GreenroomError(error?.code ?? "internal", error?.message ?? "refused"));
