@@ -30,13 +30,17 @@ class DoneCommand:
     """Time at which the command was carried out, in ms since 1970."""
     result: JSON
     """The result that the sender of the command got."""
-    text: bytes
-    """The command's id, time and result as JSON text, as the log stores them."""
+    size: int
+    """Size in bytes of the command's id, time and result as JSON text, as the log stores them."""
 
     @classmethod
-    def of(cls, command_id: str, ts: int, result: JSON) -> DoneCommand:
-        """Return the entry for a command that was carried out. Raise ``TypeError`` if the result is not JSON."""
-        return cls(command_id, ts, result, orjson.dumps([command_id, ts, result]))
+    def of(cls, command_id: str, ts: int, result: JSON) -> tuple[DoneCommand, bytes]:
+        """Return the entry for a command that was carried out, and its JSON text.
+
+        Raise ``TypeError`` if the result is not JSON.
+        """
+        text = orjson.dumps([command_id, ts, result])
+        return cls(command_id, ts, result, len(text)), text
 
 
 class DoneCommands:
@@ -51,16 +55,17 @@ class DoneCommands:
         entries: Commands to begin with.
     """
 
-    __slots__ = ("_entries", "_room", "_seconds", "size")
+    __slots__ = ("_entries", "_room", "_seconds", "_text", "size")
 
     def __init__(self, room: int, seconds: float, entries: Iterable[DoneCommand] = ()) -> None:
         self._room = room
         self._seconds = seconds
-        self._entries: list[DoneCommand] = []  # no deque: an empty one takes 700 bytes, in each idle session
-        self.size = 0
+        self._entries = list(entries)  # no deque: an empty one takes 700 bytes, in each idle session
+        # Joined once, and kept: the log gets all commands again with each run that begins or ends.
+        self._text = b",".join(DoneCommand.of(each.command_id, each.ts, each.result)[1] for each in self._entries)
+        self.size = sum(each.size for each in self._entries)
         """Size of the remembered commands as JSON text, in bytes."""
-        for entry in entries:
-            self._add(entry)
+        self._make_room()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -70,7 +75,12 @@ class DoneCommands:
 
     def remember(self, command_id: str, ts: int, result: JSON) -> None:
         """Add a command that was just carried out. Drop the oldest commands if there is not enough room for all."""
-        self._add(DoneCommand.of(command_id, ts, result))
+        entry, text = DoneCommand.of(command_id, ts, result)
+        self._entries.append(entry)
+        self._text = b"%b,%b" % (self._text, text) if self._text else text
+        self.size += entry.size
+        if self.size > self._room:
+            self._make_room()
 
     def has_older(self, now: int) -> bool:
         """Return whether a command is too old at ``now`` (ms since 1970)."""
@@ -83,22 +93,20 @@ class DoneCommands:
 
     def text(self) -> bytes:
         """Return all remembered commands as the text of one JSON array."""
-        return b"[%b]" % b",".join([entry.text for entry in self._entries])
+        return b"[%b]" % self._text
 
-    def _add(self, entry: DoneCommand) -> None:
-        self._entries.append(entry)
-        self.size += len(entry.text)
-        if self.size <= self._room:
-            return
+    def _make_room(self) -> None:
         count, size = 0, self.size
         while size > self._room:
-            size -= len(self._entries[count].text)
+            size -= self._entries[count].size
             count += 1
         self._drop(count)
 
     def _drop(self, count: int) -> None:
         """Drop the ``count`` oldest commands."""
-        self.size -= sum(len(entry.text) for entry in self._entries[:count])
+        size = sum(entry.size for entry in self._entries[:count])
+        self.size -= size
+        self._text = self._text[size + count :]  # with a comma after each
         del self._entries[:count]
 
 
@@ -136,7 +144,7 @@ def decode_record(state: bytes) -> Record:
         ts, items, *rest = orjson.loads(state)
         closed_at = int(rest[0]) if rest and rest[0] is not None else None
         done: list[list[Any]] = rest[1] if len(rest) > 1 else []
-        return Record(int(ts), Grammar.restore(items), closed_at, tuple(DoneCommand.of(*one) for one in done))
+        return Record(int(ts), Grammar.restore(items), closed_at, tuple(DoneCommand.of(*one)[0] for one in done))
     except (ValueError, TypeError) as error:
         raise LogCorrupt(f"the record of what was open cannot be read: {error}") from error
 
