@@ -103,10 +103,9 @@ def encode_text(text: object, limit: int) -> bytes:
 def is_text(value: str) -> bool:
     """Return whether a string can be encoded as UTF-8. A string with a lone surrogate cannot."""
     try:
-        value.encode()
+        return value.isascii() or bool(value.encode())
     except UnicodeEncodeError:
         return False
-    return True
 
 
 def too_deep(text: bytes) -> bool:

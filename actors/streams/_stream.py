@@ -293,12 +293,12 @@ class SessionStream(SessionFeed):
         ring = self.ring
         ring.on_committed(until, batch.size)
         self.oldest_in_memory = ring.base
-        # Other code is called from here on. It finds the stream complete.
+        # Other code from here on: the stream is complete. Listeners first, so that a reply leaves with the events.
         if self._has_room:
             self._has_room.wake()
+        notify_events(self.cursors)
         if self._commit_waits is not None:
             self._call_back(until, None)
-        notify_events(self.cursors)
 
     def on_failed(self, error: LogError) -> None:
         """Make the stream fail, because the log refused its events. After that no event can be put.

@@ -102,6 +102,8 @@ class _Owner:
     def __init__(self) -> None:
         self.too_many = False
         self.bad = ""
+        self.messages: list[str | bytes] = []
+        """The messages that the wire read, in order."""
 
     def on_client(self, address: str) -> bool:
         """Allow every client."""
@@ -127,6 +129,10 @@ class _Owner:
         assert controls or fragments
         return True
 
+    def on_message(self, message: str) -> bool:
+        self.messages.append(message)
+        return True
+
     def on_too_many_fragments(self) -> None:
         self.too_many = True
 
@@ -141,7 +147,6 @@ class _Exchange:
         self._size = size
         self._ours, self._theirs = trio.testing.memory_stream_pair()
         self.owner = _Owner()
-        self.messages: list[str | bytes] = []
         self.answer = bytearray()
 
     async def run(self, data: bytes) -> None:
@@ -163,7 +168,7 @@ class _Exchange:
             try:
                 if await wire.upgrade(nursery, self.owner) is not None:
                     while True:
-                        self.messages.append(await wire.receive())
+                        self.owner.messages.append(await wire.receive())
             except wire.gone:
                 pass
             finally:
@@ -195,9 +200,9 @@ def wire(data: bytes) -> None:
     if exchange.owner.too_many:
         # The connection then closes by itself. The messages in the same read are not handed on.
         assert wanted.codes
-        assert exchange.messages == wanted.messages[: len(exchange.messages)]
+        assert exchange.owner.messages == wanted.messages[: len(exchange.owner.messages)]
         return
-    assert exchange.messages == wanted.messages
+    assert exchange.owner.messages == wanted.messages
     assert len(closes) <= 1
     if closes or not wanted.early:
         assert bool(closes) == bool(wanted.codes), f"closed with {closes}, expected {wanted.codes}"

@@ -6,8 +6,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wsproto import ConnectionType
+from wsproto.connection import Connection
+from wsproto.events import TextMessage
 
 from transport.protocol.frame_scanner import FrameScanner
 
@@ -88,3 +92,52 @@ def test_fragments_of_a_message(messages: list[int], frames: int, pings: bool) -
     data = b"".join((encoded(1, 1) + between) + (encoded(0, 1) + between) * (length - 1) for length in messages)
     totals, _ = scan_all([data], frames)
     assert totals.most_fragments == max(messages)
+
+
+@given(
+    st.sampled_from([0x81, 0x01, 0x80, 0x82, 0x88, 0x89, 0xC1]),
+    st.sampled_from([0, 1, 125, 126, 300, 5_000]),
+    st.binary(min_size=4, max_size=4),
+    st.integers(-1, 1),
+)
+def test_whole_text_is_read_as_by_the_library(first: int, size: int, mask: bytes, more: int) -> None:
+    """The payload of one whole text message is what the library reads. All other data is left to the library."""
+    payload = bytes(at % 128 for at in range(size))
+    masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+    data = bytes([first]) + encoded(1, size)[1:].partition(b"mask")[0] + mask + masked
+    data = data[:more] if more < 0 else data + b"\x81" * more
+    library = Connection(ConnectionType.SERVER)
+    library.receive_data(data)
+    events = list(library.events())
+    whole = first == 0x81 and more == 0
+    assert FrameScanner().whole_text(data) == (payload if whole else None)
+    assert not whole or events == [TextMessage(data=payload.decode())]
+
+
+REFUSED = {
+    "without a mask": b"\x81\x05hello",
+    "longer form of a short length": b"\x81\xfe\x00\x01mask?",
+    "eight bytes of length": b"\x81\xff" + bytes(7) + b"\x01mask?",
+    "as long as its second byte would say": b"\x81\xff" + bytes(7) + b"\x01mask" + bytes(127),
+    "only the first byte": b"\x81",
+    "only a header": b"\x81\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
+def test_faulty_headers_are_left_to_the_library(data: bytes) -> None:
+    """A frame with a wrong or incomplete header is no whole message."""
+    assert FrameScanner().whole_text(data) is None
+
+
+@pytest.mark.parametrize(
+    "before", [encoded(1, 9)[:-1], b"\x81", b"\x01\x80mask", b"\x01\x80mask" + encoded(9, 0)], ids=range(4)
+)
+def test_text_inside_a_message_is_left_to_the_library(before: bytes) -> None:
+    """After a part of a frame, or of a message, the same bytes are no whole message. After the end they are one."""
+    scanner = FrameScanner()
+    scanner.scan(before, 9)
+    assert scanner.whole_text(encoded(1, 1)) is None
+    scanner = FrameScanner()
+    scanner.scan(b"\x01\x80mask" + encoded(0, 1) + encoded(9, 0), 9)
+    assert scanner.whole_text(encoded(1, 1)) is not None

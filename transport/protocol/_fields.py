@@ -52,6 +52,11 @@ class Fields:
 
         Raise :class:`BadFrame` if the field is absent or null.
         """
+        value: Any = self.frame.get(name)
+        # The usual case first, without a further call.
+        fits = type(value) is kind
+        if fits and (kind is not str or surrogates or value.isascii()):
+            return value
         value = self.optional(name, kind, surrogates=surrogates)
         if value is None:
             raise BadFrame(f"{name} is missing")

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("greenroom.connections")
 
+_SMALL_FRAMES = frozenset((Ack, Pong, TypingFrame))
 UPGRADE_SECONDS = 5.0
 """Time limit in seconds for a new client to send its request for a WebSocket."""
 CLOSE_SECONDS = 2.0
@@ -135,7 +136,7 @@ class Connection:
                     del headers  # an idle connection holds no request
                     while going:
                         # Here, and not a coroutine deeper: this is where an idle connection waits.
-                        going = self._receive(await self._wire.receive())
+                        going = self.on_message(await self._wire.receive())
         except self._wire.gone:
             return
         if going is not None:
@@ -178,13 +179,16 @@ class Connection:
 
     # Frames of the client
 
-    def _receive(self, message: str | bytes) -> bool:
-        """Handle one message of the client. Return False if the connection must be closed."""
+    def on_message(self, message: str | bytes) -> bool:
+        """Handle a message of the client. Return False if the connection closes, or waits for the hello."""
+        if not self._greeted or self._life.closing is not None:
+            return False
         try:
             self._take(self._frame(message, AFTER_HELLO), len(message))
         except End as end:
             self._life.close(end.code, end.reason)
-            return False
+        except BaseException as error:  # noqa: BLE001 - the failure of this connection, not of its wire
+            self._life.fail(error, "a frame could not be handled")
         return True
 
     def _frame(self, message: str | bytes, conversation: Conversation) -> ClientFrame:
@@ -193,8 +197,8 @@ class Connection:
         return read_frame(message, conversation, self._context.settings.max_frame_bytes)
 
     def _take(self, frame: ClientFrame, size: int) -> None:
-        is_small = isinstance(frame, (Ack, Pong, TypingFrame))
-        if (is_small and not self.on_frames(1 + size // CONTROL_CHARACTERS, 0)) or isinstance(frame, Pong):
+        kind = type(frame)
+        if kind in _SMALL_FRAMES and (not self.on_frames(1 + size // CONTROL_CHARACTERS, 0) or kind is Pong):
             return
         if self._requests is None:
             assert self._attachment is not None  # noqa: S101 - called after the welcome only
@@ -220,8 +224,7 @@ class Connection:
     def _detach(self) -> None:
         """Leave the session, if the connection is attached to it. Never raises."""
         attachment, self._attachment = self._attachment, None
-        if attachment is not None:
-            _leave(attachment, self._life.id)
+        _leave(attachment, self._life.id)
 
     def _let_go(self) -> None:
         """Remove the connection from all lists, and release everything that it holds.
@@ -284,10 +287,9 @@ class Connection:
 
     def probe(self, on_frame: Callable[[], None]) -> bool:
         """Ping the client, and call ``on_frame`` at its next frame. Before the welcome, only return False."""
-        if not self._greeted:
-            return False
-        self._liveness.probe(on_frame)
-        return True
+        if self._greeted:
+            self._liveness.probe(on_frame)
+        return self._greeted
 
     def waits(self) -> bool:
         """Return whether the client of this new connection is still there, so that the connection can be admitted."""
@@ -336,9 +338,10 @@ def _note_end(connection: str, gone: tuple[type[Exception], ...], raised: BaseEx
         log_failure(logger, "connection %s failed", connection, error=raised)
 
 
-def _leave(attachment: Attachment, connection: str) -> None:
-    """Detach a connection from its session. Never raises."""
+def _leave(attachment: Attachment | None, connection: str) -> None:
+    """Detach a connection from its session, if it has one. Never raises."""
     try:
-        attachment.detach()
+        if attachment is not None:
+            attachment.detach()
     except Exception as error:  # noqa: BLE001 - the session's failure: nothing is left here that could end by it
         log_failure(logger, "connection %s could not be detached", connection, error=error)

@@ -17,8 +17,8 @@ def read_frame(message: str | bytes, conversation: Conversation, max_bytes: int)
     """Return the frame in ``message``. Raise ``End`` if the frame is invalid, or not allowed at this point."""
     if isinstance(message, bytes):
         raise End(close_codes.UNSUPPORTED_DATA, "binary messages are not served")
-    # The wire counts characters of a text message, the protocol bytes.
-    if len(message.encode()) > max_bytes:
+    # The wire counts characters of a text message, the protocol bytes: at most four for a character.
+    if 4 * len(message) > max_bytes and len(message.encode()) > max_bytes:
         raise End(close_codes.MESSAGE_TOO_BIG, f"a message may have {max_bytes} bytes")
     try:
         return conversation.receive(message)

@@ -19,7 +19,7 @@ from transport.protocol.request_head import RequestHead
 from transport.protocol.websocket import close_message, text_message
 from transport.server._counted_frames import CountedFrames
 from transport.server._wire import UpgradeRequest
-from transport.server._wsproto import accept, forget_handshake, websocket_of
+from transport.server._wsproto import accept, awaits_message, forget_handshake, websocket_of
 
 if TYPE_CHECKING:
     import socket
@@ -154,6 +154,10 @@ class TrioWire(CountedFrames):
         # No coroutine of its own: every idle connection waits here.
         assert self._websocket is not None  # noqa: S101 - called after the upgrade only
         return self._websocket.get_message()
+
+    def is_awaited(self) -> bool:
+        """Return whether a task waits in :meth:`receive`."""
+        return self._websocket is not None and awaits_message(self._websocket)
 
     def send(self, payload: bytes) -> None:
         """Write a text message, unless the close frame was written. See :meth:`.Wire.send`."""

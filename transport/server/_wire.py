@@ -71,6 +71,14 @@ class WireOwner(Protocol):
     def close(self, code: int, reason: str) -> None:
         """Close the connection with ``code``, after a goodbye: a web server under the wire is about to end it."""
 
+    def on_message(self, message: str) -> bool:
+        """Handle a text message of the client now. Return False if :meth:`Wire.receive` must return it.
+
+        A wire may call this only while a task waits in :meth:`Wire.receive`. *Then the message would have to wake this
+        task, which is a turn of the scheduler.*
+        """
+        ...
+
     def on_too_many_fragments(self) -> None:
         """Close the connection: a message of the client has too many fragments. The wire hands on nothing more."""
 

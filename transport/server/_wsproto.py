@@ -93,3 +93,13 @@ async def accept(
         return await request.accept(subprotocol=subprotocol)
     await send(AcceptConnection(subprotocol=subprotocol, extensions=[extension]))
     return websocket
+
+
+def awaits_message(socket: WebSocketConnection) -> bool:
+    """Return whether a task waits for the next message, so that no message is queued before it.
+
+    If a later version of trio-websocket has another channel for its messages, this function returns False, and nothing
+    else fails.
+    """
+    channel = getattr(socket, "_recv_channel", None)
+    return channel is not None and channel.statistics().tasks_waiting_receive > 0
