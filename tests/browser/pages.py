@@ -11,6 +11,14 @@ if TYPE_CHECKING:
 
 SLOWEST = 30_000.0
 """Timeout in ms. The demo's first question takes longest, since it waits for an index of the whole library."""
+# Playwright's own 5 s are too short on a busy machine. This holds for every `expect` of the process.
+expect.set_options(timeout=SLOWEST)
+
+STANDS = """() => new Promise((done) => {
+    const before = scrollY;
+    requestAnimationFrame(() => requestAnimationFrame(() => done(scrollY === before)));
+})"""
+"""A condition for ``wait_for_function``: the page does not scroll any more."""
 
 
 def load_without(page: Page, url: str, file: str) -> Route:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from browser.pages import ConversationPage
+from browser.pages import STANDS, ConversationPage
 from browser.stage import HOSTILE
 from playwright.sync_api import expect
 
@@ -40,8 +40,9 @@ def test_reader_is_not_moved(script_server: ServerProcess, open_tab: OpenTab) ->
     expect(tab.find("#latest")).to_be_hidden()
     tab.page.mouse.wheel(0, -400)
     expect(tab.find("#latest")).to_be_visible()
-    tab.page.evaluate("document.querySelector('.cue.ask button').click()")
+    tab.page.wait_for_function(STANDS)  # a wheel scrolls for some frames
     before = tab.page.evaluate("scrollY")
+    tab.page.evaluate("document.querySelector('.cue.ask button').click()")
     tab.expect_status("ok")
     assert tab.page.evaluate("scrollY") == before
     tab.page.get_by_role("button", name="Newest").click()
@@ -56,7 +57,7 @@ def test_events_follow_the_newest(script_server: ServerProcess, open_tab: OpenTa
     tab.find(".cue.ask form").wait_for()
     events = tab.find(".events > .cues")
     at_end = "node => node.scrollHeight - node.clientHeight - node.scrollTop < 2"
-    assert events.evaluate(at_end)
+    tab.page.wait_for_function(at_end, arg=events.element_handle())
     events.evaluate("node => new Promise(done => { node.onscroll = done; node.scrollTop = 10; })")
     tab.page.get_by_role("button", name="green").click()
     tab.find('.cue.tool[data-status="running"]').wait_for(state="attached")
