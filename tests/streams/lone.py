@@ -11,7 +11,7 @@ import orjson
 import pytest
 import trio
 import trio.testing
-from sessions.test_borders import Tab
+from sessions.borders import Tab
 
 from actors import Agents, MemoryLog, Sessions, SupervisorSpec, open_system
 from actors.streams import _stream

@@ -10,7 +10,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from sessions.test_borders import Tab
+from sessions.borders import Tab
 
 from actors import (
     Agents,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from sessions.test_borders import EVENTS, Tab, sessions_with, talk
+from sessions.borders import EVENTS, Tab, sessions_with, talk
 
 from actors import Batch, MemoryLog, Retention, Sessions, StreamKey
 from actors.streams._committer import Committer

@@ -11,7 +11,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from sessions.test_borders import FAILURES, Tab
+from sessions.borders import FAILURES, Tab
 from streams.lone import PACE, Stage, calm, emit, quiet, set_pace
 
 from actors.streams import _stream
