@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -70,7 +71,7 @@ def fuzz(target: Target, *, seconds: float = 0, runs: int = -1, seed: int = 0) -
             f"-seed={seed}",
             f"-max_len={target.longest}",
             f"-timeout={_INPUT_SECONDS}",
-            f"-rss_limit_mb={_MAX_MEGABYTES}",
+            f"-rss_limit_mb={_MAX_MEGABYTES + _own_peak()}",
             *([f"-dict={words}"] if target.words else []),
             f"-artifact_prefix={found}/",
             "-print_final_stats=1",
@@ -84,6 +85,11 @@ def fuzz(target: Target, *, seconds: float = 0, runs: int = -1, seed: int = 0) -
             raise RuntimeError(f"the fuzzer of {target.name} failed:\n{done.stderr[-4000:]}")
         output = done.stdout[-4000:] + done.stderr[-4000:]
         return Figures(target.name, executions, edges, features, crashes, _contents(inputs), output)
+
+
+def _own_peak() -> int:
+    """Return the peak memory of this process in MB. The kernel counts it as the peak of a child too."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _run(target: Target, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:

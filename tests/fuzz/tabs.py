@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,10 @@ class Received:
         return [event for each in self.of_type("events") for event in each["events"]]
 
 
+_HELLO_SECONDS = 10
+"""Default of the setting ``hello_seconds``."""
+
+
 @attrs.define(eq=False)
 class Tab:
     """One connection of a client."""
@@ -106,6 +111,10 @@ class Tab:
     stalled: bool = False
     """Whether the client ever stopped reading."""
     opened_at: float = attrs.Factory(trio.current_time)
+    asked_at: float = math.inf
+    """Time at which the request was sent."""
+    late: bool = False
+    """Whether bytes came without a welcome and after ``hello_seconds``, so that the hello in them comes too late."""
     _between_messages: bool = True
     _writing: trio.Lock = attrs.Factory(trio.Lock)
     _stream: trio.abc.Stream | None = None
@@ -123,7 +132,7 @@ class Tab:
 
     async def ask(self, head: bytes, piece: int = 1 << 16) -> None:
         """Send the request for a WebSocket."""
-        self.asked = head == HEAD
+        self.asked, self.asked_at = head == HEAD, trio.current_time()
         self.early = head.startswith(HEAD) and not self.asked
         await self._write(head, piece)
 
@@ -132,6 +141,7 @@ class Tab:
         if not self.left and not self.ended:
             self._between_messages = False
             self.sent += data
+            self.late |= b'"welcome"' not in self.raw and trio.current_time() >= self.asked_at + _HELLO_SECONDS
             await self._write(data, piece)
             self._between_messages = _is_whole(bytes(self.sent))
 

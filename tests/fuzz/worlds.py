@@ -272,9 +272,9 @@ def _session(story: Story) -> str | None:
 def _circumstances(tab: Tab, story: Story, *, closed: bool) -> set[int]:
     """Return the close codes that do not follow from the first fault in the client's bytes."""
     codes: set[int] = set()
-    if story.hello is None:
+    if story.hello is None or tab.late:
         codes.add(close_codes.NO_HELLO)
-    elif story.hello.strict and story.hello.resume is not None:
+    if story.hello is not None and story.hello.strict and story.hello.resume is not None:
         codes.add(close_codes.UNRECOVERABLE_POSITION)
     if closed:
         codes.add(close_codes.SESSION_CLOSED)

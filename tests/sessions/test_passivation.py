@@ -45,7 +45,7 @@ async def test_message_to_a_stopping_session(room: int, autojump_clock: MockCloc
     rng, count = random.Random(room), scaled(300, 10_000)
     log, agents = SlowLog(rng), Agents()
     agents.add(nothing)
-    settings = SessionSettings(idle_seconds=1, max_sessions=room, queued_runs_per_user=count)
+    settings = SessionSettings(idle_seconds=1, max_sessions=room, queued_runs_per_user=count, starts_per_minute=count)
     sessions = Sessions(log, agents, settings)
     turns = trio.CapacityLimiter(room)
 
