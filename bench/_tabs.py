@@ -22,7 +22,7 @@ _UPGRADE = (
 )
 _OFFER = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
 _END = b'"type":"agent_completed"'
-_COMPRESSED = 0xC1
+_COMPRESSED, _TWO_BYTES = 0xC1, 126
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PATIENCE = 60.0
 
@@ -33,7 +33,7 @@ class Tab:
 
     sock: socket.socket
     taken: int = 0
-    """Number of bytes that have come after the welcome."""
+    """Number of bytes that have come after the handshake."""
     ended: bool = False
     """Whether the end of the run has come."""
     _unread: bytes = b""
@@ -48,24 +48,27 @@ class Tab:
             raise SystemExit("the server does not compress as it should")
         self.send({"type": "hello", "session": "s1", "token": user})
         while (frame := self._next()) is None:
-            self._unread += self.sock.recv(65_536)
+            self._receive()
         if b'"welcome"' not in frame:
             raise SystemExit(f"no welcome: {frame[:200].decode(errors='replace')}")
 
     def send(self, message: dict[str, object]) -> None:
-        """Send a small frame. Its mask is zero."""
-        data = orjson.dumps(message)
+        """Send a small frame, whose mask is zero. Spaces at its end let it have a length in two bytes."""
+        data = orjson.dumps(message).ljust(_TWO_BYTES)
         self.sock.sendall(b"\x81\xfe" + len(data).to_bytes(2, "big") + bytes(4) + data)
 
     def read(self) -> None:
         """Read from the network once, and notice the end of the run."""
+        self._receive()
+        while (frame := self._next()) is not None:
+            self.ended = self.ended or _END in frame
+
+    def _receive(self) -> None:
         data = self.sock.recv(1 << 20)
         if not data:
             raise SystemExit("the server has closed a connection")
         self.taken += len(data)
         self._unread += data
-        while (frame := self._next()) is not None:
-            self.ended = self.ended or _END in frame
 
     def _next(self) -> bytes | None:
         """Return the contents of the next whole message."""
@@ -90,27 +93,38 @@ class Taken:
 
 @attrs.frozen(kw_only=True)
 class Burst:
-    """A burst: each user has some tabs and starts one run of an agent."""
+    """A burst: each user has some tabs and one run of an agent. Late tabs come after its end, and catch up."""
 
     users: int
     tabs: int
     agent: str
     events: int
+    late: bool = False
 
     def run(self, server: Server, *, offers: bool) -> Taken:
         """Let each user start a run, and read until all tabs have its end."""
         with ExitStack() as stack:
-            every: list[Tab] = []
-            for number in range(self.users * self.tabs):
-                tab = Tab(stack.enter_context(socket.create_connection(("127.0.0.1", server.port), _PATIENCE)))
-                tab.open(f"{self.events}-{number // self.tabs}", offers=offers)
-                every.append(tab)
+            first = [self._tab(stack, server, user, offers=offers) for user in range(self.users)]
+            more = self.tabs if self.late else self.tabs - 1
+            users = [user for user in range(self.users) for _ in range(more)]
+            others = [] if self.late else [self._tab(stack, server, user, offers=offers) for user in users]
             before = _cpu(server.pid)
             arguments = {"agent": self.agent, "input": {"events": self.events}}
-            for tab in every[:: self.tabs]:
+            for tab in first:
                 tab.send({"type": "command", "id": "1", "name": "run.start", "args": arguments})
-            _read(every)
-            return Taken(sum(tab.taken for tab in every) / 1e6, _cpu(server.pid) - before)
+            _read([*first, *others])
+            measured = [*first, *others]
+            if self.late:
+                before = _cpu(server.pid)
+                measured = [self._tab(stack, server, user, offers=offers) for user in users]
+                _read(measured)
+            return Taken(sum(tab.taken for tab in measured) / 1e6, _cpu(server.pid) - before)
+
+    def _tab(self, stack: ExitStack, server: Server, user: int, *, offers: bool) -> Tab:
+        """Connect a tab of a user. The users of another burst have other names."""
+        tab = Tab(stack.enter_context(socket.create_connection(("127.0.0.1", server.port), _PATIENCE)))
+        tab.open(f"{self.events}-{user}", offers=offers)
+        return tab
 
 
 def _read(tabs: list[Tab]) -> None:

@@ -28,6 +28,14 @@ class Reader:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
         self._unread = b""
+        self.window = 15
+
+    def _inflated(self, data: bytes) -> bytes:
+        """Return the data after decompression. Like this zlib has no text but that in its window, and needs no more."""
+        inflater, text = zlib.decompressobj(-self.window), b""
+        while data and (part := inflater.decompress(data, 32)):
+            text, data = text + part, inflater.unconsumed_tail
+        return text
 
     async def _read(self, size: int) -> bytes:
         while len(self._unread) < size:
@@ -52,7 +60,7 @@ class Reader:
                 size = int.from_bytes(await self._read(2 if size == 126 else 8), "big")
             payload = await self._read(size)
             if first == COMPRESSED:
-                payload = zlib.decompressobj(-15).decompress(payload + b"\x00\x00\xff\xff")
+                payload = self._inflated(payload + b"\x00\x00\xff\xff")
             found: dict[str, Any] = json.loads(payload)
             if found["type"] == type_:
                 return first, found
@@ -111,7 +119,7 @@ async def test_smaller_window() -> None:
         assert "server_max_window_bits=9\r\n" in answer
         handle = await server.sessions.get("anonymous", "s1")
         await handle.emit("note", " ".join(map(str, range(5000))))
-        # zlib refuses a distance beyond the window of the reader.
+        one.window = 9
         assert (await one.frame("events"))[0] == COMPRESSED
 
 

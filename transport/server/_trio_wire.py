@@ -172,7 +172,7 @@ class TrioWire(CountedFrames):
     def post(self, payload: bytes) -> None:
         """Keep a text message, and write it together with the next message. See :meth:`.Wire.post`."""
         if self._open:
-            self.posted.append(self._messages.text(payload))
+            self.posted.append(text_message(payload))  # replies, which are small: not worth a compression
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame and wait for the peer's close frame. See :meth:`.Wire.close`."""
