@@ -14,9 +14,10 @@ import attrs
 import orjson
 import trio
 
-from actors import Agents, LogUnavailable, MemoryLog, Sessions, SessionSettings, SupervisorSpec, open_system
+from actors import Agents, MemoryLog, Sessions, SessionSettings, SupervisorSpec, open_system
 from actors.cluster._router import Router
 from actors.cluster.interfaces import Bus, Gap, Incarnation, Message, NodeInfo, NodeState, Push, Token
+from actors.errors import Fenced
 from actors.spi import Attach, CommandReply, SessionEnding
 from actors.testing.faulty_log import FaultyLog
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from actors import Batch, Position
-    from actors.spi import Attachment, Cursor
+from actors.spi import Attachment, Cursor
 
 
 @attrs.define(eq=False)
@@ -85,7 +86,7 @@ class FencedLog(FaultyLog):
         for batch in batches:
             if self.engine.tokens[batch.key.user].incarnation != self.node.incarnation:
                 await trio.lowlevel.checkpoint()
-                raise LogUnavailable("fenced")
+                raise Fenced("another node owns this user now")
         await super().append(batches)
 
 

@@ -10,9 +10,11 @@ import attrs
 import trio
 
 from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS
-from actors.errors import ActorTerminated, GreenroomError, SessionClosed
+from actors.errors import ActorTerminated, Fenced, GreenroomError, SessionClosed
 from actors.events.types import Position
+from actors.failures import is_a, led_to, members
 from actors.loop.boundary import report
+from actors.sessions._commands import CommandReply
 from actors.sessions._messages import Attach, Typing
 from actors.streams._cursor import SessionEnding
 
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
     from actors.eventlog.base import StreamKey
     from actors.sessions._attachment import Attachment
     from actors.sessions._command_sink import CommandSink
-    from actors.sessions._commands import Command, CommandReply
+    from actors.sessions._commands import Command
     from actors.streams._cursor import Listener
+
+CUT_OFF = "the server is cut off from its cluster: try again later"
+"""Message of a refusal while the node is suspended."""
 
 
 class Following:
@@ -33,14 +38,21 @@ class Following:
     node, at the same position. Commands without a reply are sent there again: the session knows them by their ids.
     """
 
-    __slots__ = ("_attachment", "_follow", "_pending", "_sink", "is_moving", "key", "listener")
+    __slots__ = ("_attachment", "_follow", "_is_live", "_pending", "_sink", "is_moving", "key", "listener")
 
-    def __init__(self, key: StreamKey, listener: Listener, follow: Callable[[Following], object]) -> None:
+    def __init__(
+        self,
+        key: StreamKey,
+        listener: Listener,
+        follow: Callable[[Following], object],
+        is_live: Callable[[], bool],
+    ) -> None:
         self.key = key
         self.listener = listener
         self.is_moving = False
         """Whether the session has moved, and the client is not attached again yet."""
         self._follow = follow
+        self._is_live = is_live
         self._attachment: Attachment | None = None
         self._sink: CommandSink | None = None
         self._pending: dict[str, Command] = {}
@@ -93,11 +105,17 @@ class Following:
     # A command sink of the client
 
     def post(self, message: Command | Typing) -> None:
-        """Send a command or a typing notice to the session. Raise MailboxFull."""
+        """Send a command or a typing notice to the session. Raise MailboxFull.
+
+        While this node is cut off from the cluster, commands are refused as ``overloaded``.
+        """
         if isinstance(message, Typing):
             if self._sink is not None:
                 with suppress(ActorTerminated):
                     self._sink.post(message)
+            return
+        if not self._is_live():
+            message.reply(CommandReply(message.id, code="overloaded", message=CUT_OFF))
             return
         self._pending[message.id] = message
         try:
@@ -156,3 +174,13 @@ async def attach_again(
         following.move(new)
         return
     following.listener.on_ended(SessionEnding.MOVED)
+
+
+def is_fenced(error: BaseException) -> bool:
+    """Return whether a session has failed because another node has claimed its user."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if is_a(cause, Fenced) or any(map(is_fenced, members(cause))):
+            return True
+        cause, _ = led_to(cause)
+    return False

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from actors.cluster._mirrors import Mirrors
     from actors.cluster._outbox import Outbox
     from actors.cluster._questions import Questions
+    from actors.cluster._revoking import Revoking
     from actors.cluster._serving import Serving
     from actors.cluster._watched import Watched
     from actors.cluster.interfaces import Bus, Incarnation, Message, Node, Push
@@ -32,6 +33,7 @@ class Hearing:
     _watched: Watched
     _questions: Questions
     _serving: Serving
+    _revoking: Revoking
     _asked_heads: dict[Incarnation, list[Mirror]] = attrs.field(factory=dict["Incarnation", "list[Mirror]"], init=False)
 
     async def run(self) -> None:
@@ -65,10 +67,11 @@ class Hearing:
             self._mirrors.on_push(sender, body)
             return
         note = decode(body)
-        data = note.data
-        if data["to"] != str(self._node.incarnation):
-            return  # it is for an earlier life of this node
-        match note.kind:
+        if note.data["to"] == str(self._node.incarnation):  # not for an earlier life of this node
+            self._handle(sender, note.kind, note.data)
+
+    def _handle(self, sender: Incarnation, kind: Kind, data: dict[str, Any]) -> None:
+        match kind:
             case Kind.ASK:
                 self._serving.on_ask(sender, data)
             case Kind.ANSWER:
@@ -83,6 +86,8 @@ class Hearing:
                 self._serving.on_typing(data)
             case Kind.UNWATCH:
                 self._watched.unwatch(sender, data["numbers"])
+            case Kind.REVOKED:
+                self._revoking.on_revoked(data)
 
     def _on_answer(self, sender: Incarnation, data: dict[str, Any]) -> None:
         if data["id"] == 0:

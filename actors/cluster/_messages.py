@@ -33,6 +33,8 @@ class Kind(StrEnum):
     """The user of a client began or stopped typing."""
     UNWATCH = "unwatch"
     """A session need not be pushed any more."""
+    REVOKED = "revoked"
+    """A user or a token was revoked."""
 
 
 class Outcome(StrEnum):

@@ -10,7 +10,7 @@ import attrs
 import orjson
 import trio
 
-from actors.cluster._following import Following, attach_again
+from actors.cluster._following import CUT_OFF, Following, attach_again, is_fenced
 from actors.cluster._hearing import Hearing
 from actors.cluster._messages import Kind, encode
 from actors.cluster._mirror import EpochChanged
@@ -19,12 +19,14 @@ from actors.cluster._outbox import Outbox
 from actors.cluster._owned import Owned
 from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS, Question, Questions
 from actors.cluster._remote import raise_refusal, remote_attachment
-from actors.cluster._serving import Serving, question_of
+from actors.cluster._revoking import Revoking
+from actors.cluster._serving import Serving, emit_command, question_of
 from actors.cluster._watched import PAUSED, Watched
 from actors.cluster.interfaces import NodeState
 from actors.errors import CommandRefused, GreenroomError, SessionClosed
 from actors.loop.boundary import report
-from actors.sessions._commands import LOCAL, Command, CommandReply
+from actors.runtime._lifecycle import Failure
+from actors.sessions._commands import Command, CommandReply
 from actors.sessions._messages import Attach, Emit
 from actors.streams._cursor import NO_LISTENER, SessionEnding
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from actors.cluster._mirror import Mirror
     from actors.cluster.interfaces import Bus, Node
     from actors.eventlog.base import EventLog, StreamKey
+    from actors.runtime._lifecycle import ExitReason
     from actors.sessions._attachment import Attachment
     from actors.sessions._messages import Typing
     from actors.sessions._registry import Sessions
@@ -93,7 +96,10 @@ class Router:
         self._questions = Questions(self._owned, node, self._outbox, forward_seconds)
         self._watched = Watched(self._owned.ask_here, self._outbox)
         self._serving = Serving(self._owned, self._watched, self._outbox)
-        self._hearing = Hearing(bus, node, self._outbox, self._mirrors, self._watched, self._questions, self._serving)
+        self._revoking = Revoking(sessions.revocations, node, self._outbox)
+        self._hearing = Hearing(
+            bus, node, self._outbox, self._mirrors, self._watched, self._questions, self._serving, self._revoking
+        )
         self._incarnation = node.incarnation
         self._suspended_at: float | None = None
         self._nursery: trio.Nursery | None = None
@@ -114,7 +120,7 @@ class Router:
         self._require_live()
         match message:
             case Attach() if message.listener is not NO_LISTENER:
-                following = Following(key, message.listener, self._follow)
+                following = Following(key, message.listener, self._follow, self._is_live)
                 return following.begin(await self._attach(key, attrs.evolve(message, listener=following)))
             case _ if self._owned.is_mine(key.user):
                 return await self._owned.ask_here(key, message)
@@ -141,9 +147,12 @@ class Router:
         finally:
             attachment.detach()
 
+    def _is_live(self) -> bool:
+        return self._node.state is NodeState.LIVE
+
     def _require_live(self) -> None:
-        if self._node.state is not NodeState.LIVE:
-            raise CommandRefused("overloaded", "the server is cut off from its cluster: try again later")
+        if not self._is_live():
+            raise CommandRefused("overloaded", CUT_OFF)
 
     # Sessions of other nodes
 
@@ -163,9 +172,7 @@ class Router:
         raise CommandRefused("overloaded", "the session moves from server to server: try again later")
 
     def _follow(self, following: Following) -> None:
-        if self._nursery is None:
-            following.listener.on_ended(SessionEnding.SHUTDOWN)
-        else:
+        if self._nursery is not None:
             self._nursery.start_soon(attach_again, following, self._attach, self._patience_seconds)
 
     async def _begin(self, mirror: Mirror, answer: dict[str, Any]) -> bool:
@@ -204,23 +211,15 @@ class Router:
 
     async def _emit(self, key: StreamKey, emit: Emit) -> None:
         replies: list[CommandReply] = []
-        id_ = f"local-{secrets.token_hex(8)}"
-        command = Command(id_, "event.emit", {}, LOCAL, replies.append, encoded_input=emit.data)
-        question = self._questions.open(question_of(key, command))
-        answer = await self._questions.answer(key.user, question)
-        if answer is None:
-            await self._owned.ask_here(key, emit)
-            return
-        raise_refusal(key, answer)
-        _, code, message, _ = answer["reply"]
-        if code is not None:
-            raise CommandRefused(code, message)
+        await self._command(key, emit_command(emit, replies.append))
+        for reply in replies:
+            if reply.code is not None:
+                raise CommandRefused(reply.code, reply.message)
 
     def forward(self, mirror: Mirror, command: Command) -> None:
         """Send a command of a client to the owner of its session, and pass its reply on when it comes."""
-        if self._node.state is not NodeState.LIVE or self._nursery is None:
-            text = "the server is cut off from its cluster: try again later"
-            command.reply(CommandReply(command.id, code="overloaded", message=text))
+        if self._nursery is None:
+            command.reply(CommandReply(command.id, code="overloaded", message=CUT_OFF))
             return
         question = self._questions.open(question_of(mirror.key, command), mirror.owner)
         self._nursery.start_soon(self._forward, mirror.key, command, question)
@@ -249,18 +248,22 @@ class Router:
     async def run(self) -> None:
         """Talk to the other nodes until this is cancelled."""
         self._sessions.here.moved = self._has_moved
-        with self._sessions.calling_after_commits(self._watched.on_commit):
+        with self._sessions.calling_after_commits(self._watched.on_commit), self._revoking.telling():
             async with trio.open_nursery() as nursery:
                 self._nursery = self._serving.nursery = nursery
                 nursery.start_soon(self._outbox.run)
                 nursery.start_soon(self._mirrors.run)
                 nursery.start_soon(self._hearing.run)
+                nursery.start_soon(self._revoking.run)
                 while True:
                     self.on_node()
                     await trio.sleep(TICK_SECONDS)
                     self._hearing.tick()
 
-    def _has_moved(self, user: str) -> bool:
+    def _has_moved(self, user: str, reason: ExitReason) -> bool:
+        """Return whether a session that has ended goes on at another node."""
+        if isinstance(reason, Failure) and is_fenced(reason.exception) and self._owned.is_mine(user):
+            self.lose(user)
         return not self._owned.is_mine(user)
 
     def on_node(self) -> None:

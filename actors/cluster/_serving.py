@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from actors.cluster._messages import Kind, Outcome, encode
 from actors.cluster._questions import OWNER_UNREACHABLE
 from actors.errors import ActorTerminated, CommandRefused, GreenroomError, LogError, MailboxFull, SessionClosed
 from actors.eventlog.base import StreamKey
-from actors.sessions._commands import Command
+from actors.sessions._commands import LOCAL, Command
 from actors.sessions._messages import Typing
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from actors.cluster._watched import Watched
     from actors.cluster.interfaces import Incarnation
     from actors.sessions._commands import CommandReply
+    from actors.sessions._messages import Emit
 
 
 @attrs.define(eq=False)
@@ -156,6 +158,11 @@ def question_of(key: StreamKey, command: Command) -> dict[str, object]:
     if command.encoded_input is not None:
         fields["input"] = orjson.Fragment(command.encoded_input)
     return fields
+
+
+def emit_command(emit: Emit, reply: Callable[[CommandReply], object]) -> Command:
+    """Return the command that emits an event of the application, once even if it is sent again."""
+    return Command(f"local-{secrets.token_hex(8)}", "event.emit", {}, LOCAL, reply, encoded_input=emit.data)
 
 
 def _command_of(data: dict[str, Any], reply: Callable[[CommandReply], object]) -> Command:

@@ -6,6 +6,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
+from actors.errors import Fenced
 from actors.failures import log_failure
 from actors.sessions._commands import CommandReply
 
@@ -55,12 +56,17 @@ class Replies:
     def send_when_committed(self, command_id: str, result: JSON) -> None:
         """Send the reply to a command once all events emitted so far are committed to the log.
 
-        If the commit fails, refuse the command as ``internal``.
+        If the commit fails, refuse the command as ``internal``, or as ``owner_unreachable`` if another node of a
+        cluster has claimed the user.
         """
 
         def on_committed(error: LogError | None) -> None:
             if error is None:
                 self.send(command_id, result)
+            elif isinstance(error, Fenced):
+                self.refuse(
+                    command_id, "owner_unreachable", "another server has the session now: send the command again"
+                )
             else:
                 self.refuse(command_id, "internal", self.log_error(command_id, error))
 

@@ -13,7 +13,7 @@ from actors.eventlog.base import Revocation
 from actors.failures import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from actors.eventlog.base import EventLog
 
@@ -86,6 +86,24 @@ class Revocations:
             yield
         finally:
             del self._callbacks[registered]
+
+    def learn(self, revocation: Revocation) -> int:
+        """Apply a revocation that another server has stored in the log. Return the number of closed connections.
+
+        Do nothing if the revocation is known, is over, or has no room.
+        """
+        now = self._now()
+        known = self._kept.get((revocation.user, revocation.token_id))
+        if revocation.until <= now or (known is not None and revocation.joined(known) == known):
+            return 0
+        if not self._make_room(revocation, now):
+            return 0
+        kept = self._keep(revocation)
+        return sum([callback(kept) for callback in tuple(self._callbacks)])
+
+    async def stored(self) -> Sequence[Revocation]:
+        """Return the revocations in the log, also those of other servers. Raise LogError if the log failed."""
+        return await self._log.revocations()
 
     async def revoke(self, user: str | None, token_id: str | None, until: float | None) -> int:
         """Revoke the tokens of a user, or one token. See :meth:`.Sessions.revoke`."""

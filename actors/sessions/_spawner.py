@@ -53,8 +53,11 @@ class SessionSpawner:
         self.thread = 0
         """Id of the thread in which the sessions' event loop runs. 0 before the first start of the session factory."""
         self.table = SessionTable()
-        self.moved: Callable[[str], bool] | None = None
-        """Function that returns whether a user's sessions run elsewhere from now on. None without a cluster."""
+        self.moved: Callable[[str, ExitReason], bool] | None = None
+        """Function that gets the user of a session that has ended, and the reason of the end. None without a cluster.
+
+        It returns whether the user's sessions run elsewhere from now on.
+        """
         self.spawned = 0
         """Number of sessions that were made since the start of the server."""
         self.reaped = 0
@@ -276,7 +279,7 @@ class SessionSpawner:
             log_failure(logger, "session %s/%s failed", *entry.key, error=reason.exception)
         if session.is_closed:
             ending = SessionEnding.CLOSED
-        elif self.moved is not None and self.moved(entry.key.user):
+        elif self.moved is not None and self.moved(entry.key.user, reason):
             ending = SessionEnding.MOVED
         else:
             ending = SessionEnding.CRASHED if failed else SessionEnding.SHUTDOWN

@@ -9,11 +9,13 @@ import trio
 from _cluster_nodes import Tab, cluster, eventually
 
 from actors import Agents, CommandRefused, SessionClosed, StreamKey
-from actors.cluster.interfaces import Incarnation, NodeInfo, NodeState
+from actors.cluster.interfaces import Incarnation, NodeInfo, NodeState, Token
 from actors.spi import Attach, Command, SessionEnding
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
+
+    from actors.eventlog.base import Revocation
 
 KEY = StreamKey("ann", "s1")
 RUNS: list[object] = []
@@ -282,3 +284,41 @@ async def test_a_suspended_node_tells_its_clients_and_loses_patience() -> None:
         assert (here.signals[1:], here.ended) == ([("paused", {"active": False})], None)
         await trio.sleep(30)
         assert (here.ended, there.ended) == (None, SessionEnding.SUSPENDED)
+
+
+async def test_a_session_that_is_fenced_moves() -> None:
+    """If the log refuses an append because another node has claimed the user, the session goes on there."""
+    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+        tab = Tab()
+        attachment = await tab.attach(a)
+        token = engine.tokens["ann"]
+        engine.tokens["ann"] = Token(token.term + 1, b.node.incarnation)
+        await Tab("c-0").attach(b)
+        attachment.command(command(tab, "k1", "message.send", text="x"))
+        await eventually(lambda: tab.replies)
+        assert tab.replies[0].code == "owner_unreachable"
+        attachment.command(command(tab, "k1", "message.send", text="x"))
+        await trio.sleep(2)
+        assert (tab.ended, tab.replies[1].ok, tab.types) == (None, True, ["user_message"])
+        assert (a.router.statistics().mirrors, b.router.statistics().owned) == (1, 1)
+
+
+async def test_a_revocation_counts_at_all_nodes() -> None:
+    """A token that is revoked at one node is refused at the others at once, and soon even if the message is lost."""
+    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+        await a.sessions.revoke(user="ann")
+        await trio.sleep(0.1)
+        assert b.sessions.revocations.covers("ann", None, 0)
+        engine.deaf.add("b")
+        await a.sessions.revoke(user="bob")
+        closed: list[object] = []
+
+        def note(revocation: Revocation) -> int:
+            closed.append(revocation.user)
+            return 1
+
+        with b.sessions.revocations.notifying(note):
+            await trio.sleep(11)
+        assert b.sessions.revocations.covers("bob", None, 0)
+        assert closed == ["bob"]
+        assert engine.sent < 100
