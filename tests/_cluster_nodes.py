@@ -24,7 +24,7 @@ from actors.testing.faulty_log import FaultyLog
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from actors import Batch, Position
+    from actors import Batch, Position, StreamKey
 from actors.spi import Attachment, Cursor
 
 
@@ -35,8 +35,8 @@ class Engine:
     log: MemoryLog = attrs.Factory(MemoryLog)
     tokens: dict[str, Token] = attrs.Factory(dict[str, Token])
     nodes: dict[str, NodeInfo] = attrs.Factory(dict[str, NodeInfo])
-    inboxes: dict[str, trio.MemorySendChannel[Message | Gap]] = attrs.Factory(
-        dict[str, "trio.MemorySendChannel[Message | Gap]"]
+    inboxes: dict[str, trio.MemorySendChannel[Message | Push | Gap]] = attrs.Factory(
+        dict[str, "trio.MemorySendChannel[Message | Push | Gap]"]
     )
     faults: random.Random = attrs.Factory(lambda: random.Random(1))
     lose: float = 0.0
@@ -48,23 +48,23 @@ class Engine:
     last: Counter[tuple[str, str]] = attrs.Factory(Counter[tuple[str, str]])
     heard: Counter[tuple[str, str]] = attrs.Factory(Counter[tuple[str, str]])
 
-    def send(self, sender: Incarnation, node: str, body: bytes) -> None:
+    def send(self, sender: Incarnation, node: str, body: bytes, kind: type[Message | Push] = Message) -> None:
         """Send a message with the faults that are set."""
         self.sent += 1
-        pair = (str(sender), node)
+        pair = (f"{sender} {kind.__name__}", node)
         self.last[pair] += 1
         for _ in range(1 + (self.faults.random() < self.double)):
             if self.faults.random() >= self.lose and self.nursery is not None:
-                self.nursery.start_soon(self._deliver, pair, self.last[pair], sender, body)
+                self.nursery.start_soon(self._deliver, pair, self.last[pair], kind(sender, body))
 
-    async def _deliver(self, pair: tuple[str, str], number: int, sender: Incarnation, body: bytes) -> None:
+    async def _deliver(self, pair: tuple[str, str], number: int, message: Message | Push) -> None:
         await trio.sleep(self.delay * self.faults.random())
         if pair[1] in self.deaf or pair[1] not in self.inboxes:
             return
         if number != self.heard[pair] + 1:
-            self.inboxes[pair[1]].send_nowait(Gap(sender))
+            self.inboxes[pair[1]].send_nowait(Gap(message.sender))
         self.heard[pair] = max(number, self.heard[pair])
-        self.inboxes[pair[1]].send_nowait(Message(sender, body))
+        self.inboxes[pair[1]].send_nowait(message)
 
 
 class FencedLog(FaultyLog):
@@ -74,6 +74,15 @@ class FencedLog(FaultyLog):
         super().__init__(engine.log)
         self.outlives_process = True
         self.engine, self.node = engine, node
+        self.nodes: dict[StreamKey, Sequence[str]] = {}
+
+    def publish_to(self, key: StreamKey, nodes: Sequence[str]) -> None:
+        """Send the appends to a stream to these nodes."""
+        self.nodes[key] = nodes
+
+    def name_of(self, key: StreamKey) -> bytes:
+        """Return the name of a stream in pushes."""
+        return f"{key.user}/{key.session}".encode()
 
     async def open(self) -> None:
         """Do nothing: the log is open."""
@@ -87,7 +96,15 @@ class FencedLog(FaultyLog):
             if self.engine.tokens[batch.key.user].incarnation != self.node.incarnation:
                 await trio.lowlevel.checkpoint()
                 raise Fenced("another node owns this user now")
+        texts: dict[str, list[bytes]] = {}
+        for batch in batches:
+            body = b"\n".join(batch.lines)
+            header = b"%b %d %d %d" % (self.name_of(batch.key), batch.first, len(batch.lines), len(body))
+            for node in self.nodes.get(batch.key, ()):
+                texts.setdefault(node, []).append(header + b"\n" + body)
         await super().append(batches)
+        for node, text in texts.items():
+            self.engine.send(self.node.incarnation, node, b"\n".join(text), Push)
 
 
 @attrs.define(eq=False)
@@ -129,7 +146,7 @@ class FakeBus(Bus):
 
     def __init__(self, engine: Engine, node: FakeNode) -> None:
         self._engine, self._node = engine, node
-        engine.inboxes[node.incarnation.node], self._inbox = trio.open_memory_channel[Message | Gap](100_000)
+        engine.inboxes[node.incarnation.node], self._inbox = trio.open_memory_channel[Message | Push | Gap](100_000)
 
     async def send(self, node: str, body: bytes) -> bool:
         """Send a message."""
@@ -161,7 +178,7 @@ class Server:
 
 @asynccontextmanager
 async def cluster(
-    *names: str, agents: Agents | None = None, **settings: float
+    *names: str, publishes: bool = False, agents: Agents | None = None, **settings: float
 ) -> AsyncGenerator[tuple[Engine, list[Server]]]:
     """Run nodes with these names. All of them have the same agents."""
     engine, servers = Engine(), list[Server]()
@@ -172,7 +189,9 @@ async def cluster(
             engine.nodes[name] = NodeInfo(node.incarnation, 1)
             log = FencedLog(engine, node)
             sessions = Sessions(log, agents, SessionSettings())
-            router = Router(sessions, log, node, FakeBus(engine, node), **settings)
+            router = Router(
+                sessions, log, node, FakeBus(engine, node), publisher=log if publishes else None, **settings
+            )
             sessions.place = router
             await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()), name)
             nursery.start_soon(router.run)

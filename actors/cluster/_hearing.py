@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from actors.cluster._messages import PUSH, Kind, decode, encode
-from actors.cluster.interfaces import Gap
+from actors.cluster.interfaces import Gap, Push
 from actors.errors import LogCorrupt
 from actors.loop.boundary import report
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actors.cluster._revoking import Revoking
     from actors.cluster._serving import Serving
     from actors.cluster._watched import Watched
-    from actors.cluster.interfaces import Bus, Incarnation, Message, Node, Push
+    from actors.cluster.interfaces import Bus, Incarnation, Message, Node
 
 
 @attrs.define(eq=False)
@@ -63,6 +63,9 @@ class Hearing:
 
     def _take(self, message: Message | Push) -> None:
         sender, body = message.sender, message.body
+        if isinstance(message, Push):
+            self._mirrors.on_batches(sender, body)
+            return
         if body.startswith(PUSH):
             self._mirrors.on_push(sender, body)
             return

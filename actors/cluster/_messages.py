@@ -91,6 +91,25 @@ def encode_push(parts: Iterable[tuple[int, int, Sequence[bytes]]]) -> bytes:
     return b"".join(pieces)
 
 
+def decode_batches(body: bytes) -> Iterator[tuple[bytes, int, list[bytes]]]:
+    """Yield the batches that an engine has published: the name of the stream, the seq of the first line, the lines.
+
+    A batch is ``NAME FIRST COUNT SIZE``, a line feed, and its lines joined by line feeds. Batches are joined by line
+    feeds. Raise LogCorrupt if this cannot be read.
+    """
+    at = 0
+    while at < len(body):
+        end = body.find(b"\n", at)
+        fields = body[at:end].split(b" ") if end > 0 else []
+        if len(fields) != 4 or not all(field.isdigit() for field in fields[1:]):  # noqa: PLR2004 - as said
+            raise LogCorrupt("a published batch cannot be read")
+        name, first, size = fields[0], int(fields[1]), int(fields[3])
+        at = end + 1 + size + 1
+        if at > len(body) + 1:  # the last one has no line feed behind it
+            raise LogCorrupt("a published batch is cut")
+        yield name, first, body[end + 1 : at - 1].split(b"\n")
+
+
 def decode_push(body: bytes) -> Iterator[tuple[int, int, list[bytes]]]:
     """Yield the parts of a push as :func:`encode_push` gets them. Raise LogCorrupt if it is not one."""
     at = len(PUSH)

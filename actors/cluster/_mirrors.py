@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import trio
 
-from actors.cluster._messages import Kind, decode_push, encode
+from actors.cluster._messages import Kind, decode_batches, decode_push, encode
 from actors.cluster._mirror import EpochChanged, Mirror
 from actors.errors import LogError
 from actors.loop.wakeup import Wakeup
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator
 
     from actors.cluster._outbox import Outbox
-    from actors.cluster.interfaces import Incarnation
+    from actors.cluster.interfaces import Incarnation, Publisher
     from actors.eventlog.base import EventLog, StreamKey
 
 READERS = 8
@@ -31,11 +31,13 @@ PAUSE_SECONDS = 0.1
 class Mirrors:
     """The mirrors of this node, by session and by number."""
 
-    def __init__(self, log: EventLog, outbox: Outbox) -> None:
+    def __init__(self, log: EventLog, outbox: Outbox, publisher: Publisher | None = None) -> None:
         self._log = log
         self._outbox = outbox
         self._by_key: dict[StreamKey, Mirror] = {}
         self._by_number: dict[int, Mirror] = {}
+        self._by_name: dict[bytes, Mirror] = {}
+        self._publisher = publisher
         self._by_user: dict[str, dict[Mirror, None]] = {}
         # Not from 1: a late push to an earlier process of this node must name no mirror of this one.
         self._last = secrets.randbits(48)
@@ -66,6 +68,8 @@ class Mirrors:
             mirror = Mirror(key, self._last, owner, self._log, self._on_behind)
             self._by_key[key] = self._by_number[mirror.number] = mirror
             self._by_user.setdefault(key.user, {})[mirror] = None
+            if self._publisher is not None:
+                self._by_name[self._publisher.name_of(key)] = mirror
         mirror.holds += 1
         try:
             yield mirror
@@ -77,6 +81,8 @@ class Mirrors:
         if self._by_number.pop(mirror.number, None) is not None:
             del self._by_key[mirror.key]
             del self._by_user[mirror.key.user][mirror]
+            if self._publisher is not None:
+                del self._by_name[self._publisher.name_of(mirror.key)]
             if not self._by_user[mirror.key.user]:
                 del self._by_user[mirror.key.user]
         self._behind.pop(mirror, None)
@@ -115,6 +121,14 @@ class Mirrors:
             else:
                 unknown.append(number)
         self.unwatch(sender, unknown)
+
+    def on_batches(self, sender: Incarnation, body: bytes) -> None:
+        """Append the batches that the engine has published for ``sender``. Raise LogCorrupt if they cannot be read."""
+        self.pushes += 1
+        for name, first, lines in decode_batches(body):
+            mirror = self._by_name.get(name)
+            if mirror is not None and mirror.owner == sender:
+                mirror.take(first, lines)
 
     def on_signal(self, sender: Incarnation, data: dict[str, Any]) -> None:
         """Pass a signal of a session to the mirror's clients."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from actors.cluster._mirror import Mirror
-    from actors.cluster.interfaces import Bus, Node
+    from actors.cluster.interfaces import Bus, Node, Publisher
     from actors.eventlog.base import EventLog, StreamKey
     from actors.runtime._lifecycle import ExitReason
     from actors.sessions._attachment import Attachment
@@ -86,15 +86,16 @@ class Router:
         *,
         forward_seconds: float = 5.0,
         patience_seconds: float = 30.0,
+        publisher: Publisher | None = None,
     ) -> None:
         self._sessions = sessions
         self._node = node
         self._patience_seconds = patience_seconds
         self._outbox = Outbox(bus)
-        self._mirrors = Mirrors(log, self._outbox)
+        self._mirrors = Mirrors(log, self._outbox, publisher)
         self._owned = Owned(sessions.here, node, self._mirrors.end_user)
         self._questions = Questions(self._owned, node, self._outbox, forward_seconds)
-        self._watched = Watched(self._owned.ask_here, self._outbox)
+        self._watched = Watched(self._owned.ask_here, self._outbox, publisher, sessions.committed)
         self._serving = Serving(self._owned, self._watched, self._outbox)
         self._revoking = Revoking(sessions.revocations, node, self._outbox)
         self._hearing = Hearing(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from actors.cluster._outbox import Outbox
-    from actors.cluster.interfaces import Incarnation
+    from actors.cluster.interfaces import Incarnation, Publisher
     from actors.eventlog.base import StreamKey
     from actors.sessions._attachment import Attachment
     from actors.streams._cursor import SessionEnding
@@ -32,7 +32,7 @@ PAUSED = "paused"
 class Watcher:
     """The listener of one watched session for one other node. The session notifies it as it notifies a client."""
 
-    __slots__ = ("attachment", "ended", "key", "link", "number")
+    __slots__ = ("attachment", "ended", "is_published", "key", "link", "number")
 
     def __init__(self, key: StreamKey, number: int, link: Link) -> None:
         self.key = key
@@ -40,6 +40,8 @@ class Watcher:
         self.link = link
         self.attachment: Attachment | None = None
         self.ended = False
+        self.is_published = False
+        """Whether the log sends the events of the session to the node of this watcher."""
 
     def on_events(self) -> None:
         """Push the new events at the end of this commit."""
@@ -63,8 +65,14 @@ class Watcher:
         cursor = self.attachment.cursor
         first = cursor.position + 1
         lines = cursor.take(PUSH_EVENTS, PUSH_BYTES)
-        cursor.position += cursor.waiting  # the watcher reads from the log what does not fit
+        self.skip()  # the watcher reads from the log what does not fit
         return (self.number, first, lines) if lines else None
+
+    def skip(self) -> None:
+        """Pass over the events that were committed, because the log has sent them."""
+        if self.attachment is not None:
+            cursor = self.attachment.cursor
+            cursor.position += cursor.waiting
 
     @property
     def head(self) -> int:
@@ -80,9 +88,10 @@ class Watcher:
 class Link:
     """One node that watches sessions of this node."""
 
-    def __init__(self, to: Incarnation, outbox: Outbox) -> None:
+    def __init__(self, to: Incarnation, outbox: Outbox, on_forgotten: Callable[[Watcher], None]) -> None:
         self.to = to
         self._outbox = outbox
+        self._on_forgotten = on_forgotten
         self.watchers: dict[int, Watcher] = {}
         self.dirty: dict[Watcher, None] = {}
         self._recent: dict[Watcher, None] = {}
@@ -98,11 +107,19 @@ class Link:
             each.pop(watcher, None)
         if self.watchers.get(watcher.number) is watcher:
             del self.watchers[watcher.number]
+        self._on_forgotten(watcher)
 
-    def push(self) -> int:
-        """Send the events of the last commit. Return the number of messages: one, or none."""
+    def push(self, *, is_published: bool) -> int:
+        """Send the events of the last commit, unless the log has sent them. Return the number of messages, 0 or 1.
+
+        The positions of the watchers are moved in any case.
+        """
         dirty, self.dirty = self.dirty, {}
         self._recent.update(dirty)
+        if is_published:
+            for watcher in dirty:
+                watcher.skip()
+            return 0
         parts = [part for watcher in dirty if (part := watcher.lines()) is not None]
         if parts:
             self._outbox.post(self.to.node, encode_push(parts))
@@ -125,9 +142,26 @@ class Link:
 class Watched:
     """All nodes that watch sessions of this node."""
 
-    def __init__(self, ask: Callable[[StreamKey, object], Awaitable[object]], outbox: Outbox) -> None:
+    def __init__(
+        self,
+        ask: Callable[[StreamKey, object], Awaitable[object]],
+        outbox: Outbox,
+        publisher: Publisher | None,
+        barrier: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Watch nothing yet.
+
+        Args:
+            ask: Function that sends a message to a session of this process.
+            outbox: The messages to other nodes.
+            publisher: The log, if it sends the events of watched streams itself. Otherwise they are sent from here.
+            barrier: Function that waits until the events of all sessions so far are committed.
+        """
         self._ask = ask
         self._outbox = outbox
+        self._publisher = publisher
+        self._barrier = barrier
+        self._nodes: dict[StreamKey, dict[str, int]] = {}
         self.links: dict[Incarnation, Link] = {}
         self.pushes = 0
         """Number of messages with events that were sent."""
@@ -140,14 +174,15 @@ class Watched:
 
         If the node watches the session already, only return the state. Raise the errors of :meth:`.Sessions.get`.
         """
-        link = self.links.setdefault(by, Link(by, self._outbox))
+        link = self.links.setdefault(by, Link(by, self._outbox, self._stop))
         watcher = link.watchers.get(number)
         if watcher is None:
             watcher = Watcher(key, number, link)
-            attachment = await self._attach(key, Attach(f"node-{by}-{number}", watcher, from_latest=True))
+            attachment = await self._begin(watcher)
             if watcher.ended or number in link.watchers or self.links.get(by) is not link:
                 # The session has just ended, or the node has asked twice at once, or it is gone.
                 attachment.detach()
+                self._stop(watcher)
             else:
                 watcher.attachment, link.watchers[number] = attachment, watcher
                 link.dirty[watcher] = None  # events that were committed meanwhile were not pushed
@@ -156,6 +191,36 @@ class Watched:
             attachment = await self._attach(key, Attach(f"node-{by}-{number}?", NO_LISTENER, from_latest=True))
             attachment.detach()
         return _state(attachment)
+
+    async def _begin(self, watcher: Watcher) -> Attachment:
+        watcher.is_published = True
+        self._count(watcher, 1)
+        try:
+            if self._publisher is not None:
+                # A commit that is under way is not sent to this watcher. The answer must have its events.
+                await self._barrier()
+            attach = Attach(f"node-{watcher.link.to}-{watcher.number}", watcher, from_latest=True)
+            return await self._attach(watcher.key, attach)
+        except BaseException:
+            self._stop(watcher)
+            raise
+
+    def _stop(self, watcher: Watcher) -> None:
+        """Stop sending the events of a session to the node of a watcher, unless another watcher needs them."""
+        if watcher.is_published:
+            watcher.is_published = False
+            self._count(watcher, -1)
+
+    def _count(self, watcher: Watcher, change: int) -> None:
+        key, node = watcher.key, watcher.link.to.node
+        nodes = self._nodes.setdefault(key, {})
+        nodes[node] = nodes.get(node, 0) + change
+        if not nodes[node]:
+            del nodes[node]
+        if self._publisher is not None:
+            self._publisher.publish_to(key, tuple(nodes))
+        if not nodes:
+            del self._nodes[key]
 
     async def _attach(self, key: StreamKey, attach: Attach) -> Attachment:
         return cast("Attachment", await self._ask(key, attach))
@@ -172,7 +237,7 @@ class Watched:
         """Push the events of the last commit, one message for each node that watches any of them."""
         for link in self.links.values():
             if link.dirty:
-                self.pushes += link.push()
+                self.pushes += link.push(is_published=self._publisher is not None)
 
     def digest(self) -> None:
         """Send a digest to each node that watches sessions."""

@@ -242,6 +242,21 @@ class Bus(ABC):
         """Connect to the channel anew, because it seems deaf. Never wait. A :class:`Gap` follows."""
 
 
+class Publisher(Protocol):
+    """A log that sends each append to the nodes that watch its streams, in the same step. Each gets a :class:`Push`.
+
+    The body of the push has the batches, each as ``NAME FIRST COUNT SIZE``, a line feed, and the lines joined by line
+    feeds; the batches are joined by line feeds.
+    """
+
+    def publish_to(self, key: StreamKey, nodes: Sequence[str]) -> None:
+        """Send each later append to the stream to these nodes, and to no others."""
+
+    def name_of(self, key: StreamKey) -> bytes:
+        """Return the name of a stream, as pushes have it."""
+        ...
+
+
 class NodeState(enum.StrEnum):
     """The states in the life of a node."""
 

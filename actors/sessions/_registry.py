@@ -231,6 +231,10 @@ class Sessions:
         finally:
             callbacks.pop(registered, None)
 
+    async def committed(self) -> None:
+        """Wait until the events of all sessions so far are committed, or have failed. Safe to cancel."""
+        await self._committer.barrier()
+
     def log_refuses(self) -> bool:
         """Return whether the log could not be written within the last 10 seconds, and was not written since."""
         return self._committer.log_refuses()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from actors import LogCorrupt
-from actors.cluster._messages import PUSH, Kind, Note, decode, decode_push, encode, encode_push
+from actors.cluster._messages import PUSH, Kind, Note, decode, decode_batches, decode_push, encode, encode_push
 
 LINES = st.lists(st.binary(min_size=1).filter(lambda line: b"\n" not in line), min_size=1, max_size=4)
 PARTS = st.lists(st.tuples(st.integers(0, 2**48), st.integers(1, 2**53), LINES), max_size=4)
@@ -32,6 +32,18 @@ def test_a_cut_push_is_an_error(parts: list[tuple[int, int, list[bytes]]], data:
     else:
         assert encode_push(read) == cut
     assert read == parts[: len(read)]
+
+
+@given(PARTS)
+def test_published_batches_are_read(parts: list[tuple[int, int, list[bytes]]]) -> None:
+    """Batches that an engine has published are decoded to the same streams and lines. Cut ones are an error."""
+    texts = [(b"u/%d" % number, first, lines) for number, first, lines in parts]
+    bodies = [(name, first, len(lines), b"\n".join(lines)) for name, first, lines in texts]
+    body = b"\n".join(b"%b %d %d %d\n%b" % (name, first, n, len(text), text) for name, first, n, text in bodies)
+    assert list(decode_batches(body)) == texts
+    if body:
+        with pytest.raises(LogCorrupt, match="published batch"):
+            list(decode_batches(body[:-1]))
 
 
 def test_other_messages() -> None:

@@ -162,7 +162,8 @@ async def test_signals_and_typing_cross_nodes() -> None:
 @pytest.mark.parametrize("seed", range(4))
 async def test_lost_doubled_and_late_messages_change_no_history(seed: int) -> None:
     """With a tenth of the messages lost, doubled and late, each client gets all events in order, and runs run once."""
-    async with cluster("a", "b", "c", agents=agents(), forward_seconds=60) as (engine, servers):
+    publishes = seed % 2 == 1  # the pushes of a log that sends them itself, or those of the owner
+    async with cluster("a", "b", "c", publishes=publishes, agents=agents(), forward_seconds=60) as (engine, servers):
         engine.faults.seed(seed)
         tabs = [Tab(f"c-{i}") for i in range(3)]
         for tab, server in zip(tabs, servers, strict=True):
@@ -322,3 +323,19 @@ async def test_a_revocation_counts_at_all_nodes() -> None:
         assert b.sessions.revocations.covers("bob", None, 0)
         assert closed == ["bob"]
         assert engine.sent < 100
+
+
+async def test_a_log_that_publishes_is_told_of_the_watchers() -> None:
+    """If the log sends events to other nodes itself, the owner sends none, and the log learns of each watcher's end."""
+    async with cluster("a", "b", publishes=True, agents=agents()) as (_, (a, b)):
+        await Tab("c-0").attach(a)
+        tab, handle = Tab(), await a.sessions.get("ann", "s1")
+        await tab.attach(b)
+        for i in range(3):
+            await handle.emit("n", i)
+        await trio.sleep(0.1)
+        assert [event["seq"] for event in tab.events] == [1, 2, 3]
+        assert (a.log.nodes, b.router.statistics().pushes, b.router.statistics().gaps) == ({KEY: ("b",)}, 3, 0)
+        tab.attachment.detach()
+        await trio.sleep(3)
+        assert a.log.nodes == {KEY: ()}
