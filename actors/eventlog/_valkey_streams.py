@@ -12,6 +12,7 @@ from actors.errors import LogCorrupt, LogError, LogUnavailable, Trimmed
 from actors.eventlog._retention import RetentionWalk, bounded
 from actors.eventlog._valkey_append import open_mark, refusal
 from actors.eventlog._valkey_calls import repeated
+from actors.eventlog._valkey_restore import Written
 from actors.eventlog.base import EventLog, Head, StreamKey, UserUsage
 from actors.events.line import timestamp
 from actors.valkey.errors import Refused
@@ -37,6 +38,7 @@ class ValkeyStreams(EventLog):
     opens: Callable[[bytes], bool] | None
     keeps_acknowledged: bool
     _keys: dict[StreamKey, StreamKeys]
+    _written: dict[StreamKey, Written]
     _opened: bool
     _read_only: bool
     _reads: int
@@ -87,7 +89,9 @@ class ValkeyStreams(EventLog):
         )
         self._keys[key] = keys
         self.epochs_renewed += renewed
-        return _head(found)
+        head = _head(found)
+        self._written[key] = Written(head.epoch, head.latest, head.state)
+        return head
 
     async def head(self, key: StreamKey) -> Head | None:
         return (await self._heads([self._of(key)]))[0]
@@ -111,6 +115,8 @@ class ValkeyStreams(EventLog):
             open_mark(state, self.opens),
             keys.name,
         )
+        if (written := self._written.get(key)) is not None:
+            written.state = state
 
     async def _page(self, key: StreamKey, after: int) -> tuple[int, int, list[tuple[int, list[bytes]]]]:
         """Return oldest, latest, and the entries from the one with the event ``after + 1``: first seq and lines."""
@@ -224,6 +230,7 @@ class ValkeyStreams(EventLog):
         every = (keys.user.token, keys.user.index, keys.user.opened, keys.meta, keys.lines, *consumers)
         await self._call(key, "gr1_remove", every, self.tokens.get(key.user, ""), keys.member, keys.name)
         self._keys.pop(key, None)
+        self._written.pop(key, None)
 
     async def _consumer_names(self) -> list[str]:
         """Return the names of all consumers, sorted."""

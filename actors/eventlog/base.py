@@ -202,6 +202,13 @@ class EventLog(ConsumerPositions, ABC):
     tries_again: bool = False
     """Whether an append that raises ``LogUnavailable`` was already tried for as long as makes sense."""
 
+    tail_of: Callable[[StreamKey, int, int], Sequence[bytes] | None] | None = None
+    """A function that returns lines of a stream from the memory of its writer, or None if memory does not have them.
+
+    It gets the stream, the seq before the first line, and the seq of the last. Set by the code that runs sessions, for
+    a log whose server can come back with older data.
+    """
+
     @abstractmethod
     async def open(self) -> None:
         """Open the log. Raise ``RuntimeError`` if it is open already. A log that was closed can be opened again.

@@ -13,6 +13,7 @@ from actors.eventlog._valkey_append import Call, Watchers, build_call, refusal
 from actors.eventlog._valkey_calls import AWAY, FULL, Attempts, code_of, shown_refusal
 from actors.eventlog._valkey_options import ValkeyOptions
 from actors.eventlog._valkey_positions import ValkeyPositions
+from actors.eventlog._valkey_restore import Repair, Written
 from actors.eventlog.base import CommitLimit, LogStatistics
 from actors.valkey.errors import NotSent, Refused, Unanswered
 from actors.valkey.keys import Keyspace, StreamKeys
@@ -72,9 +73,13 @@ class ValkeyLog(ValkeyPositions):
 
     def _reset(self) -> None:
         self._keys: dict[StreamKey, StreamKeys] = {}
+        self._written: dict[StreamKey, Written] = {}
+        self._generation = ""
         self._commits = self._batches = self._events = self._reads = self._trims = 0
         self.epochs_renewed = 0
         """Number of streams that got a new epoch since the log was opened, because the server was restarted."""
+        self.restored = 0
+        """Number of events that were appended again since the log was opened, because a restarted server lost them."""
         self.full = 0
         """Number of attempts to append that were refused since the log was opened, because the memory was full."""
 
@@ -83,6 +88,7 @@ class ValkeyLog(ValkeyPositions):
             raise RuntimeError("the log is open already")
         await self.valkey.open()
         self._reset()
+        self._generation = self.valkey.commits.generation
         self._opened = True
 
     async def close(self) -> None:
@@ -102,17 +108,43 @@ class ValkeyLog(ValkeyPositions):
         self._commits += 1
         self._batches += len(batches)
         self._events += sum(len(batch.lines) for batch in batches)
+        for batch in batches:
+            if (written := self._written.get(batch.key)) is not None:
+                written.latest, written.state = batch.first + len(batch.lines) - 1, batch.state
+
+    async def repair(self) -> None:
+        """Compare the streams of this process with the server, if it was restarted since the last comparison.
+
+        Acknowledged events that the server has lost are appended again from memory (:attr:`tail_of`), with the same
+        numbers. If memory does not have them, the stream gets a new epoch. Each append does this first.
+
+        Raises:
+            LogUnavailable: The server did not answer. The next call tries again.
+        """
+        generation = self.valkey.commits.generation
+        if generation == self._generation:
+            return
+        repair = Repair(self.valkey, self.tokens, self.opens, self.tail_of, generation)
+        try:
+            await repair.run(self._written)
+        finally:
+            self.restored += repair.restored
+            self.epochs_renewed += repair.renewed
+        self._generation = generation
 
     async def _append(self, call: Call, keys: Sequence[StreamKey]) -> None:
         attempts = Attempts(self.valkey.commits, self.until())
         unknown = False
         while self._opened:
+            asked = False
             try:
+                await self.repair()
+                asked = True
                 await self._send(call, again=unknown)
             except NotSent as error:
                 failure: LogUnavailable = error
             except Unanswered as error:
-                failure, unknown = error, True
+                failure, unknown = error, unknown or asked
             except Refused as error:
                 if error.code == "REFUSED":
                     raise refusal(error.text, keys) from None

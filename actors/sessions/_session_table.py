@@ -12,7 +12,7 @@ import trio
 from actors.runtime._lifecycle import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from actors.eventlog.base import StreamKey
     from actors.runtime._ref import ActorRef
@@ -118,6 +118,14 @@ class SessionTable:
         """Return the session with this key. Return None if it is not in memory, or is just being made, or has ended."""
         entry = self._entries.get(key)
         return entry.session if entry is not None and entry.lives else None
+
+    def tail_of(self, key: StreamKey, after: int, until: int) -> Sequence[bytes] | None:
+        """Return a session's lines with seq ``after + 1`` to ``until``. Return None unless memory has all of them."""
+        if (session := self.living(key)) is None:
+            return None
+        ring = session.stream.ring
+        in_memory = ring.base <= after + 1 and until < ring.base + len(ring)
+        return ring.slice(after, until) if in_memory else None
 
     def open_since(self, user: str) -> dict[StreamKey, int]:
         """Return the user's sessions with open runs, each with the ``ts`` with which its oldest open run began."""

@@ -6,9 +6,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import _valkey
+import attrs
 import pytest
 import trio
 
+from actors import Sessions, SupervisorSpec, open_system
 from actors.errors import AppendRefused, ConfigError, Fenced, LogCorrupt, LogError, LogUnavailable, LogUncertain
 from actors.eventlog import ValkeyOptions, open_log
 from actors.eventlog.base import Batch, Retention, StreamKey
@@ -21,6 +23,7 @@ from actors.valkey.errors import Unanswered
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from actors import Position, SessionHandle
     from actors.eventlog.base import EventLog
 
 LIMIT = 20
@@ -274,3 +277,91 @@ async def test_url_without_the_client_library(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ConfigError, match="install the extra valkey") as caught:
         open_log("valkey://:secret@host")
     assert "secret" not in str(caught.value)
+
+
+async def test_forgotten_events_are_appended_again(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """If the server comes back with an older copy, the next append puts back what it lost: same numbers, same epoch."""
+    server, log = served
+    memory = {key: [event_line(seq, TS + seq) for seq in range(1, 6)] for key in (KEY, OTHER)}
+    log.tail_of = lambda key, after, until: memory[key][after:until]
+    log.tokens = {"u": "1 a"}
+    await claim(log, "u", "1 a")
+    epochs = {key: (await log.make(key)).epoch for key in memory}
+    await log.append([Batch(KEY, 1, memory[KEY][:2], b"early")])
+    copy = server.copy_data()
+    await log.append([Batch(KEY, 3, memory[KEY][2:4], b"late"), Batch(OTHER, 1, memory[OTHER][:3], b"other")])
+    server.restart_with(copy)
+    await log.append([Batch(KEY, 5, memory[KEY][4:], b"last")])
+    assert await lines_of(log) == memory[KEY]
+    assert await lines_of(log, OTHER) == memory[OTHER][:3]
+    heads = {key: await log.make(key) for key in memory}
+    assert {key: head.epoch for key, head in heads.items()} == epochs
+    assert [head.state for head in heads.values()] == [b"last", b"other"]
+    assert (log.restored, log.epochs_renewed) == (5, 0)
+
+
+async def test_empty_server_gets_everything_back(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """If the server comes back empty, streams whose events are all in memory are made again, with token and epoch."""
+    server, log = served
+    lines = [event_line(seq, TS) for seq in range(1, 4)]
+    log.tail_of = lambda key, after, until: lines[after:until] if key == KEY else None
+    log.tokens = {"u": "7 a"}
+    await claim(log, "u", "7 a")
+    epoch = (await log.make(KEY)).epoch
+    await log.make(OTHER)
+    await log.append([Batch(KEY, 1, lines[:2], b"x"), event_batch(OTHER, 1, 1)])
+    server.restart_empty()
+    await log.append([Batch(KEY, 3, lines[2:], b"y")])
+    head = await log.make(KEY)
+    assert (head.epoch, head.latest, await lines_of(log)) == (epoch, 3, lines)
+    assert await log.head(OTHER) is None
+
+
+async def test_events_beyond_memory(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """If forgotten events are no longer in memory, the stream gets a new epoch, and its writer's append is refused."""
+    server, log = served
+    log.tail_of = lambda key, after, until: None
+    epoch = (await log.make(KEY)).epoch
+    await log.append([event_batch(KEY, 1, 1)])
+    copy = server.copy_data()
+    await log.append([event_batch(KEY, 2, 1)])
+    server.restart_with(copy)
+    with pytest.raises(LogCorrupt):
+        await log.append([event_batch(KEY, 3, 1)])
+    head = await log.make(KEY)
+    assert (head.epoch != epoch, head.latest, log.epochs_renewed) == (True, 1, 1)
+
+
+async def emitted(handle: SessionHandle, seq: int) -> Position:
+    """Emit the event with this seq, and wait until it is committed. Return the position of the session."""
+    await handle.emit("n", seq)
+    while (position := await handle.position()).seq < seq:
+        await trio.lowlevel.checkpoint()
+    return position
+
+
+async def test_sessions_put_back_forgotten_events() -> None:
+    """The sessions of a server put back forgotten events from their memory, and go on with the same epoch."""
+    with _valkey.Server(append=True) as server, trio.fail_after(LIMIT):
+        log = ValkeyLog(parse_address(server.url))
+        sessions = Sessions(log)
+        async with open_system() as system:
+            await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))
+            handle = await sessions.get("u", "s")
+            first = await emitted(handle, 1)
+            copy = server.copy_data()
+            await emitted(handle, 2)
+            server.restart_with(copy)
+            assert await emitted(handle, 3) == attrs.evolve(first, seq=3)
+            assert log.restored == 1
+            assert len(await lines_of(log)) == 3
+
+
+async def test_restart_without_loss(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """After a restart with all data, the streams of a living writer keep their epochs."""
+    server, log = served
+    epoch = (await log.make(KEY)).epoch
+    await log.append([event_batch(KEY, 1, 1)])
+    server.restart()
+    await log.append([event_batch(KEY, 2, 1)])
+    assert ((await log.make(KEY)).epoch, log.restored, log.epochs_renewed) == (epoch, 0, 0)

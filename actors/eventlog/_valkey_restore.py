@@ -1,0 +1,118 @@
+"""The repair of a restarted Valkey server that came back with older data: acknowledged events are appended again."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from actors.eventlog._valkey_append import Watchers, build_call
+from actors.eventlog.base import Batch, StreamKey
+from actors.valkey.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from actors.valkey.keys import StreamKeys
+    from actors.valkey.server import Valkey
+
+PAGE = 200
+"""Number of streams that are compared at once."""
+
+
+@attrs.define
+class Written:
+    """The newest state of a stream that the server has acknowledged to this process."""
+
+    epoch: str
+    latest: int
+    state: bytes
+
+
+@attrs.define
+class Repair:
+    """One comparison of the streams of this process with a restarted server."""
+
+    valkey: Valkey
+    tokens: Mapping[str, str]
+    opens: Callable[[bytes], bool] | None
+    tail_of: Callable[[StreamKey, int, int], Sequence[bytes] | None] | None
+    generation: str
+    restored: int = 0
+    """Number of events that were appended again."""
+    renewed: int = 0
+    """Number of streams that got a new epoch, because events are lost that are no longer in memory."""
+
+    async def run(self, written: Mapping[StreamKey, Written]) -> None:
+        """Compare the streams, and append again all events that the server has lost. Safe to repeat.
+
+        A stream that another process owns now is left alone. Raises the errors of the link.
+        """
+        for user in {key.user for key in written} & self.tokens.keys():
+            # The right to do so: a user whose token is missing may be claimed. Another token there is left alone.
+            await self._call("gr1_claim", [self.valkey.keys.token(user)], "", self.tokens[user])
+        by_partition: dict[int, list[tuple[StreamKey, StreamKeys]]] = {}
+        for key in written:
+            keys = self.valkey.keys.of_stream(*key)
+            by_partition.setdefault(keys.user.partition, []).append((key, keys))
+        for streams in by_partition.values():
+            for begin in range(0, len(streams), PAGE):
+                page = streams[begin : begin + PAGE]
+                heads = await self._call("gr1_heads", [keys.meta for _, keys in page])
+                for (key, keys), head in zip(page, heads, strict=True):
+                    await self._repair(key, keys, written[key], head)
+
+    async def _repair(self, key: StreamKey, keys: StreamKeys, written: Written, head: list[Any] | None) -> None:
+        token = self.tokens.get(key.user, "")
+        try:
+            if head is None:
+                await self._make_again(key, keys, written, token)
+            elif head[0].decode() == written.epoch:
+                await self._continue(key, keys, written, token, int(head[2]))
+        except Refused as error:
+            if error.code != "REFUSED":
+                raise
+            # Another process owns the user. The stream's own next append finds that out.
+
+    async def _make_again(self, key: StreamKey, keys: StreamKeys, written: Written, token: str) -> None:
+        """Make a stream that is gone with its old epoch, if memory has all of its events. Otherwise leave it gone."""
+        lines = self._tail(key, 0, written.latest)
+        if lines is None:
+            return
+        now = time.time_ns() // 1_000_000
+        opening = [keys.user.token, keys.user.index, keys.meta]
+        await self._call("gr1_open", opening, token, self.generation, 1, written.epoch, now, keys.member)
+        await self._append(key, keys, written, 0, lines)
+
+    async def _continue(self, key: StreamKey, keys: StreamKeys, written: Written, token: str, latest: int) -> None:
+        epoch = written.epoch
+        if latest < written.latest:
+            lines = self._tail(key, latest, written.latest)
+            if lines is not None:
+                await self._append(key, keys, written, latest, lines)
+                return
+            # Clients have seen events that are gone for good, and must not get other events under their numbers.
+            epoch = secrets.token_hex(8)
+        await self._call("gr1_epoch", [keys.user.token, keys.meta], token, epoch, self.generation)
+        self.renewed += epoch != written.epoch
+
+    def _tail(self, key: StreamKey, after: int, until: int) -> Sequence[bytes] | None:
+        if after == until:
+            return ()
+        return None if self.tail_of is None else self.tail_of(key, after, until)
+
+    async def _append(
+        self, key: StreamKey, keys: StreamKeys, written: Written, after: int, lines: Sequence[bytes]
+    ) -> None:
+        if not lines:
+            return
+        batch = Batch(key, after + 1, lines, written.state)
+        call = build_call([batch], [keys], self.tokens, Watchers(), self.opens)
+        self.restored += len(lines) * await self._call(
+            "gr1_append", call.keys, *call.arguments(self.generation, again=True)
+        )
+
+    async def _call(self, name: str, keys: list[str], *args: bytes | str | float) -> Any:
+        return await self.valkey.function(name, keys, *args)
