@@ -65,10 +65,12 @@ def reachable_objects(start: object) -> dict[int, object]:
 
 
 def can_change(each: object) -> bool:
-    """Return whether an object is a container, or an object of the server that is not frozen."""
+    """Return whether an object is a container, or an object of the server that has attributes and is not frozen."""
     if isinstance(each, (list, dict, set, bytearray)):
         return True
     kind = type(each)
+    if not hasattr(each, "__dict__") and not any(getattr(base, "__slots__", ()) for base in kind.__mro__):
+        return False
     frozen = attrs.has(kind) and kind.__setattr__ is not object.__setattr__
     return kind.__module__.partition(".")[0] in {"actors", "transport"} and not frozen
 
