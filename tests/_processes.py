@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PATIENCE = 30.0
-"""Seconds that a program may take to end by itself. It takes longer only if it never ends."""
+"""Seconds that something may take which should happen at once. It takes longer only if it never happens."""
 
 
 @contextmanager
