@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 START_SECONDS = 20.0
@@ -117,6 +118,10 @@ class Server:
             sock.sendall(_encoded(*words))
             return sock.recv(65536)
 
+    def node_id(self) -> str:
+        """Return the id of the server in its cluster."""
+        return self.ask("CLUSTER", "MYID").splitlines()[1].decode()
+
     def pause(self) -> None:
         """Stop the server's process: its connections stay, and it answers nothing until :meth:`go_on`."""
         os.kill(self.pid, signal.SIGSTOP)
@@ -166,6 +171,36 @@ class Server:
     ) -> None:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def cluster(count: int) -> Iterator[list[Server]]:
+    """Run a Valkey Cluster of ``count`` primaries, without replicas. Each has an equal share of the slots."""
+    with contextlib.ExitStack() as stack:
+        options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")
+        servers = [stack.enter_context(Server(*options, append=True, port=_cluster_port())) for _ in range(count)]
+        for number, server in enumerate(servers):
+            first, last = 16384 * number // count, 16384 * (number + 1) // count - 1
+            server.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
+            server.ask("CLUSTER", "MEET", "127.0.0.1", str(servers[0].port))
+        end = time.monotonic() + START_SECONDS
+        for server in servers:
+            while not _is_complete(server.ask("CLUSTER", "INFO"), count):
+                assert time.monotonic() < end, "the cluster is not complete in time"
+        yield servers
+
+
+def _is_complete(info: bytes, count: int) -> bool:
+    return b"cluster_state:ok" in info and b"cluster_known_nodes:%d" % count in info
+
+
+def _cluster_port() -> int:
+    """Return a free port that has room for the port of the cluster's own messages, which is 10,000 higher."""
+    while True:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            if (port := int(sock.getsockname()[1])) < 55_000:
+                return port
 
 
 def _encoded(*words: str) -> bytes:

@@ -202,6 +202,12 @@ class EventLog(ConsumerPositions, ABC):
     tries_again: bool = False
     """Whether an append that raises ``LogUnavailable`` was already tried for as long as makes sense."""
 
+    divide: Callable[[StreamKey], int] | None = None
+    """A function that returns the part of a stream. One append should only have streams of one part. None: any.
+
+    The parts are appended at the same time.
+    """
+
     tail_of: Callable[[StreamKey, int, int], Sequence[bytes] | None] | None = None
     """A function that returns lines of a stream from the memory of its writer, or None if memory does not have them.
 

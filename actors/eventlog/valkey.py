@@ -16,7 +16,7 @@ from actors.eventlog._valkey_positions import ValkeyPositions
 from actors.eventlog._valkey_restore import Repair, Written
 from actors.eventlog.base import CommitLimit, LogStatistics
 from actors.valkey.errors import NotSent, Refused, Unanswered
-from actors.valkey.keys import Keyspace, StreamKeys
+from actors.valkey.keys import Keyspace, StreamKeys, partition_of
 from actors.valkey.server import Valkey
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ class ValkeyLog(ValkeyPositions):
         """The nodes that get the events of streams of this process."""
         self.until: Callable[[], float] = lambda: trio.current_time() + PATIENCE_SECONDS
         """A function that returns the time of trio's clock until which an append is tried. Called for each append."""
+        if address.cluster:
+            # The primaries of a cluster do not commit together, so an append can only have streams of one partition.
+            self.divide = lambda key: partition_of(key.user)
         self.keeps_acknowledged = options.keeps_acknowledged
         self._wait_replicas = options.wait_replicas
         self._read_only = read_only
@@ -101,6 +104,8 @@ class ValkeyLog(ValkeyPositions):
         await trio.lowlevel.checkpoint_if_cancelled()
         if not batches:
             return
+        if self.divide is not None and len({self.divide(batch.key) for batch in batches}) > 1:
+            raise ValueError("an append to a Valkey Cluster has streams of one partition only: see EventLog.divide")
         call = build_call(batches, [self._of(batch.key) for batch in batches], self.tokens, self.watchers, self.opens)
         # Once sent, a call cannot be taken back. It ends in time by itself.
         with trio.CancelScope(shield=True):

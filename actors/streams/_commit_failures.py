@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, cast
 
+import trio
+
 from actors.errors import AppendRefused, LogError, LogUnavailable, LogUncertain
 from actors.failures import is_a, led_to, members, shown, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-    from actors.eventlog.base import Batch, CommitLimit
+    from actors.eventlog.base import Batch, CommitLimit, StreamKey
 
 S = TypeVar("S")
 
@@ -30,6 +32,26 @@ def parts(taken: Sequence[tuple[S, Batch]], limit: CommitLimit | None) -> Iterat
             begin, size = end, 0
         size += batch.size
     yield taken[begin:]
+
+
+async def each_part(
+    taken: Sequence[tuple[S, Batch]],
+    divide: Callable[[StreamKey], int],
+    limit: CommitLimit | None,
+    commit: Callable[[Sequence[tuple[S, Batch]]], Awaitable[None]],
+) -> None:
+    """Call ``commit`` for the streams of each part, as of ``divide``, and for all parts at the same time."""
+    groups: dict[int, list[tuple[S, Batch]]] = {}
+    for pair in taken:
+        groups.setdefault(divide(pair[1].key), []).append(pair)
+
+    async def commit_group(group: list[tuple[S, Batch]]) -> None:
+        for part in parts(group, limit):
+            await commit(part)
+
+    async with trio.open_nursery() as nursery:
+        for group in groups.values():
+            nursery.start_soon(commit_group, group)
 
 
 def after_failure(

@@ -15,7 +15,7 @@ from actors.loop.boundary import contained, report
 from actors.loop.clock import loop_time
 from actors.loop.stack import is_shallow
 from actors.loop.wakeup import Wakeup
-from actors.streams._commit_failures import after_failure, forget_frames, parts
+from actors.streams._commit_failures import after_failure, each_part, forget_frames, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -282,8 +282,11 @@ class Committer:
         await passed.wait()
 
     async def _commit(self, taken: Sequence[tuple[Source, Batch]]) -> None:
-        for part in parts(taken, self._log.max_commit):
-            await self._commit_part(part)
+        if self._log.divide is None:
+            for part in parts(taken, self._log.max_commit):
+                await self._commit_part(part)
+        else:
+            await each_part(taken, self._log.divide, self._log.max_commit, self._commit_part)
 
     async def _commit_part(self, taken: Sequence[tuple[Source, Batch]]) -> None:
         try:

@@ -18,6 +18,8 @@ from actors.valkey._connecting import discard, new_connection, quiet
 from actors.valkey.errors import Moved, NotSent, Refused, Unanswered
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coredis.connection import BaseConnection
 
     from actors.valkey.address import Address
@@ -69,6 +71,11 @@ class Link:
         """The reason why there is no connection now. None if there is one, or none was tried yet."""
         self.channels: set[str] = set()
         """The channels to which each connection subscribes. Change them by :meth:`subscribe`."""
+        self.on_change: Callable[[], None] | None = None
+        """A function that is called when the link gets or loses its connection, or fails to make one."""
+        self.alternatives: Callable[[], Sequence[Address]] | None = None
+        """A function that returns the addresses of which any can be connected. Each attempt takes the next one."""
+        self._scope = trio.CancelScope()
         self._prepare = prepare
         self._on_push = on_push
         self._connection: BaseConnection | None = None
@@ -90,8 +97,19 @@ class Link:
         while True:
             if await self._hold():
                 attempt = 0
+            if self.alternatives is not None and (others := self.alternatives()):
+                self.address = others[attempt % len(others)]
             await trio.sleep(BACKOFF.delay(attempt, random.random()))  # noqa: S311 - only spreads attempts
             attempt += 1
+
+    async def run_until_stopped(self) -> None:
+        """Keep a connection until :meth:`stop`."""
+        with self._scope:
+            await self.run()
+
+    def stop(self) -> None:
+        """End :meth:`run_until_stopped`."""
+        self._scope.cancel()
 
     def drop(self) -> None:
         """Drop the connection. A new connection is made at once."""
@@ -232,6 +250,8 @@ class Link:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+        if self.on_change is not None:
+            self.on_change()
 
 
 def _command(name: bytes | str | float) -> bytes:

@@ -11,7 +11,8 @@ from coredis.exceptions import AuthenticationError, AuthorizationError
 from actors.errors import ConfigError, LogSchemaTooNew, LogUnavailable
 from actors.failures import is_a, shown, text_of
 from actors.loop.boundary import report
-from actors.valkey.errors import Refused
+from actors.valkey.cluster import ClusterLink
+from actors.valkey.errors import Moved, Refused
 from actors.valkey.keys import PARTITIONS, Keyspace
 from actors.valkey.library import LIBRARY, SCHEMA, source
 from actors.valkey.link import Link
@@ -65,12 +66,16 @@ class Valkey:
         def prepare(call: Call) -> Awaitable[str]:
             return prepared(call, self.keys)
 
-        self.commits = Link(self.address, self.seconds, prepare=prepare)
+        kind = ClusterLink if self.address.cluster else Link
+        self.commits = kind(self.address, self.seconds, prepare=prepare)
         """The link for calls that change events. Its ``generation`` is the generation of the server."""
-        self.reads = Link(self.address, self.seconds, prepare=prepare)
+        self.reads = kind(self.address, self.seconds, prepare=prepare)
         """The link for reads, beats, claims and messages to other nodes."""
         self.messages = Link(self.address, self.seconds, prepare=prepare, on_push=self._on_push)
         """The link on which messages of channels arrive."""
+        if isinstance(self.reads, ClusterLink):
+            # A message that is published at one primary reaches the subscribers at all of them.
+            self.messages.alternatives = self.reads.topology.addresses
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -226,8 +231,11 @@ async def prepared(call: Call, keys: Keyspace) -> str:
             f"the Valkey server has maxmemory-policy {policy}, with which it drops events when its memory is full: "
             "set maxmemory-policy to noeviction"
         )
-    await call(b"SET", keys.schema, f"{SCHEMA} {PARTITIONS}", b"NX")
-    _check_schema(await call(b"GET", keys.schema))
+    try:
+        await call(b"SET", keys.schema, f"{SCHEMA} {PARTITIONS}", b"NX")
+        _check_schema(await call(b"GET", keys.schema))
+    except Moved:
+        pass  # another primary of the cluster has this key, and is asked too
     if not await call(b"FUNCTION", "LIST", "LIBRARYNAME", LIBRARY):
         try:
             await call(b"FUNCTION", "LOAD", source())

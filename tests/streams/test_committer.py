@@ -143,6 +143,16 @@ async def test_size_of_an_append(nursery: trio.Nursery, limit: CommitLimit, appe
     assert [count for _, count in log.commits] == appends
 
 
+async def test_parts_are_appended_apart(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """If a log divides streams into parts, each part is an append of its own, and all of them run at the same time."""
+    log = SlowLog(1)
+    log.divide = lambda key: int(key.session[1:]) % 2
+    begun = trio.current_time()
+    assert await outcomes(nursery, log) == ["committed"] * 4
+    assert [count for _, count in log.commits] == [2, 2]
+    assert trio.current_time() - begun < 1.5
+
+
 @pytest.mark.parametrize(
     ("seconds", "step"),
     [
