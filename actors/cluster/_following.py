@@ -134,8 +134,10 @@ class Following:
         # While the session moves, this says that the command must be sent again, which move() does.
         if self.is_moving and reply.code == OWNER_UNREACHABLE:
             return
-        self._pending.pop(command.id, None)
-        command.reply(reply)
+        # A command that was sent again, to the new node, can get two replies: the client gets the first one.
+        if self._pending.get(command.id) is command:
+            del self._pending[command.id]
+            command.reply(reply)
 
     async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
         """Return committed events of the session; see :meth:`.Attachment.history`."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from actors.eventlog.base import StreamKey
     from actors.sessions._spawner import SessionSpawner
 
+LEAVE_SECONDS = 0.5
+"""Interval in seconds at which a node that ends looks for users that it can release."""
+
 
 class Owned:
     """The users that this node owns. A user is released only when no call uses the user's sessions."""
@@ -92,10 +95,11 @@ class Owned:
         if not self._using[user]:
             del self._using[user]
 
-    async def give_up(self, user: str) -> bool:
+    async def give_up(self, user: str, *, ends_clients: bool = False) -> bool:
         """Release a user if no session of the user has a client, a run or anything else to do.
 
-        Return whether this node does not own the user any more.
+        Return whether this node does not own the user any more. With ``ends_clients``, clients do not matter: those of
+        other nodes follow their sessions, and those of this node are told that the server ends.
         """
         while (leaving := self.leaving.get(user)) is not None:
             await leaving.wait()
@@ -105,7 +109,7 @@ class Owned:
             return False
         self.leaving[user] = over = trio.Event()
         try:
-            if not await self.here.vacate(user) or self._using[user]:
+            if not await self.here.vacate(user, ends_clients=ends_clients) or self._using[user]:
                 return False
             token = self._tokens.pop(user)
             try:
@@ -118,6 +122,17 @@ class Owned:
         finally:
             del self.leaving[user]
             over.set()
+
+    async def leave(self) -> None:
+        """Release each user as soon as no run or command of the user is open. Return when this node owns no user.
+
+        A node that ends calls this, after it has stopped to claim users. Raise LogUnavailable if a release failed.
+        """
+        while self._tokens:
+            for user in tuple(self._tokens):
+                await self.give_up(user, ends_clients=True)
+            if self._tokens:
+                await trio.sleep(LEAVE_SECONDS)
 
     def lose(self, user: str) -> None:
         """Forget a user that another node has claimed."""

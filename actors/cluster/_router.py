@@ -93,10 +93,10 @@ class Router:
         self._patience_seconds = patience_seconds
         self._outbox = Outbox(bus)
         self._mirrors = Mirrors(log, self._outbox, publisher)
-        self._owned = Owned(sessions.here, node, self._mirrors.end_user)
-        self._questions = Questions(self._owned, node, self._outbox, forward_seconds)
-        self._watched = Watched(self._owned.ask_here, self._outbox, publisher, sessions.committed)
-        self._serving = Serving(self._owned, self._watched, self._outbox)
+        self.owned = Owned(sessions.here, node, self._mirrors.end_user)
+        self._questions = Questions(self.owned, node, self._outbox, forward_seconds)
+        self._watched = Watched(self.owned.ask_here, self._outbox, publisher, sessions.committed)
+        self._serving = Serving(self.owned, self._watched, self._outbox)
         self._revoking = Revoking(sessions.revocations, node, self._outbox)
         self._hearing = Hearing(
             bus, node, self._outbox, self._mirrors, self._watched, self._questions, self._serving, self._revoking
@@ -112,7 +112,7 @@ class Router:
         self._require_live()
         answer = await self._questions.ask_owner(key.user, {"op": "open", "user": key.user, "session": key.session})
         if answer is None:
-            await self._owned.open_here(key)
+            await self.owned.open_here(key)
         else:
             raise_refusal(key, answer)
 
@@ -123,8 +123,8 @@ class Router:
             case Attach() if message.listener is not NO_LISTENER:
                 following = Following(key, message.listener, self._follow, self._is_live)
                 return following.begin(await self._attach(key, attrs.evolve(message, listener=following)))
-            case _ if self._owned.is_mine(key.user):
-                return await self._owned.ask_here(key, message)
+            case _ if self.owned.is_mine(key.user):
+                return await self.owned.ask_here(key, message)
             case Attach():
                 return await self._attach(key, message)
             case Command():
@@ -138,7 +138,7 @@ class Router:
     @asynccontextmanager
     async def hold(self, key: StreamKey) -> AsyncGenerator[None]:
         """Keep the session in memory inside the ``async with`` block, at the node that has it now."""
-        if self._owned.is_mine(key.user) or await self._questions.owner(key.user) is None:
+        if self.owned.is_mine(key.user) or await self._questions.owner(key.user) is None:
             async with self._sessions.here.hold(key):
                 yield
             return
@@ -161,12 +161,12 @@ class Router:
         for _ in range(ATTEMPTS):
             owner = await self._questions.owner(key.user)
             if owner is None:
-                return cast("Attachment", await self._owned.ask_here(key, attach))
+                return cast("Attachment", await self.owned.ask_here(key, attach))
             with self._mirrors.holding(key, owner) as mirror:
                 data = {"op": "watch", "user": key.user, "session": key.session, "number": mirror.number}
                 answer = await self._questions.ask_owner(key.user, data, owner)
                 if answer is None:
-                    return cast("Attachment", await self._owned.ask_here(key, attach))
+                    return cast("Attachment", await self.owned.ask_here(key, attach))
                 raise_refusal(key, answer)
                 if await self._begin(mirror, answer):
                     return remote_attachment(mirror, attach, answer, self)
@@ -195,16 +195,16 @@ class Router:
         """Have a command carried out by the node of its user, and pass its reply on."""
         if command.agent is not None:  # its code is a block in this process
             await self.open(key)
-            if not self._owned.is_mine(key.user):
+            if not self.owned.is_mine(key.user):
                 raise CommandRefused(
                     "overloaded", "the user's sessions run on another server: start a registered agent, or try later"
                 )
-            await self._owned.ask_here(key, command)
+            await self.owned.ask_here(key, command)
             return
         question = question or self._questions.open(question_of(key, command))
         answer = await self._questions.answer(key.user, question)
         if answer is None:
-            await self._owned.ask_here(key, command)
+            await self.owned.ask_here(key, command)
             return
         raise_refusal(key, answer)
         result, code, message, duplicate = answer["reply"]
@@ -263,9 +263,9 @@ class Router:
 
     def _has_moved(self, user: str, reason: ExitReason) -> bool:
         """Return whether a session that has ended goes on at another node."""
-        if isinstance(reason, Failure) and is_fenced(reason.exception) and self._owned.is_mine(user):
+        if isinstance(reason, Failure) and is_fenced(reason.exception) and self.owned.is_mine(user):
             self.lose(user)
-        return not self._owned.is_mine(user)
+        return not self.owned.is_mine(user)
 
     def on_node(self) -> None:
         """Follow the state of the node: its incarnation, its neighbours, and whether it is suspended. Never wait.
@@ -275,7 +275,7 @@ class Router:
         incarnation = self._node.incarnation
         if incarnation != self._incarnation:
             self._incarnation = incarnation
-            for user in self._owned.lose_all():
+            for user in self.owned.lose_all():
                 self._end_user(user)
             self._mirrors.end_all(SessionEnding.MOVED)
             self._watched.keep(())
@@ -289,7 +289,7 @@ class Router:
 
     def lose(self, user: str) -> None:
         """End the sessions of a user, because another node has claimed the user. Their clients attach again."""
-        self._owned.lose(user)
+        self.owned.lose(user)
         self._end_user(user)
 
     def _end_user(self, user: str) -> None:
@@ -303,15 +303,15 @@ class Router:
             self._suspended_at = now if suspended else None
             data = orjson.dumps({"active": suspended})
             self._mirrors.signal(PAUSED, data)
-            self._sessions.here.signal_all(PAUSED, data)
+            self._sessions.here.table.signal_all(PAUSED, data)
         if self._suspended_at is not None and now >= self._suspended_at + self._patience_seconds:
             self._mirrors.end_all(SessionEnding.SUSPENDED)
-            self._sessions.here.end_listeners(SessionEnding.SUSPENDED)
+            self._sessions.here.table.end_listeners(SessionEnding.SUSPENDED)
 
     def statistics(self) -> RouterStatistics:
         """Return statistics of the messages to and from other nodes."""
         return RouterStatistics(
-            owned=len(self._owned),
+            owned=len(self.owned),
             mirrors=len(self._mirrors),
             watchers=len(self._watched),
             forwarded=self._questions.asked,

@@ -215,15 +215,13 @@ class Session(Actor):
         The session is not idle while it handles a message, or has a client, a run, a queued start, a command without a
         reply, or a lease.
         """
-        busy = (
-            self._handles_message
-            or self.stream.cursors
-            or self._recorder.runs
-            or self._starts
-            or self._memory.pending()
-            or self._key in self._services.leases
-        )
+        busy = self._handles_message or self.stream.cursors or self.has_work or self._key in self._services.leases
         return None if busy else max(self._active_at, self._starts.active_at)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the session has a run, a queued start, or a command without a reply."""
+        return bool(self._recorder.runs or self._starts or self._memory.pending())
 
     def touch(self) -> None:
         """Restart the session's idle time: count it from now on."""

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from actors.runtime._lifecycle import State
+from actors.streams._listeners import notify_ended, notify_signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from actors.eventlog.base import StreamKey
     from actors.runtime._ref import ActorRef
     from actors.sessions._session import Session
+    from actors.streams._cursor import SessionEnding
 
 LOOK_AGAIN_SECONDS = 0.1
 """Minimum time until the next search for idle sessions, if a search found none, in seconds.
@@ -53,6 +55,14 @@ class Entry:
         # A session with messages in its mailbox only seems idle: it has not handled them yet.
         statistics = self.ref.statistics()
         return None if statistics.mailbox.depth or statistics.leases else since
+
+    def is_idle(self, *, ends_clients: bool) -> bool:
+        """Return whether the session can be stopped. With ``ends_clients``, its clients and leases do not matter."""
+        if self.idle_since is not None:
+            return True
+        if not ends_clients or self.ref is None or not self.lives or self.ref.statistics().mailbox.depth:
+            return False
+        return not self.session.has_work
 
     @property
     def is_running(self) -> bool:
@@ -113,6 +123,18 @@ class SessionTable:
     def of(self, user: str) -> list[Entry]:
         """Return the entries of the user's sessions."""
         return [entry for entry in self._entries.values() if entry.key.user == user] if self.count(user) else []
+
+    def signal_all(self, name: str, data: bytes) -> None:
+        """Send a signal to the clients of all sessions. ``data`` is JSON text."""
+        for entry in self:
+            if entry.lives:
+                notify_signal(entry.session.stream.cursors, name, data)
+
+    def end_listeners(self, reason: SessionEnding) -> None:
+        """Notify the clients of all sessions that the session has ended for them. The sessions themselves go on."""
+        for entry in self:
+            if entry.lives:
+                notify_ended(entry.session.stream.cursors, reason)
 
     def living(self, key: StreamKey) -> Session | None:
         """Return the session with this key. Return None if it is not in memory, or is just being made, or has ended."""

@@ -20,7 +20,6 @@ from actors.runtime._spec import ChildSpec, MailboxSpec
 from actors.sessions._session import Session
 from actors.sessions._session_table import Entry, SessionTable
 from actors.streams._cursor import SessionEnding
-from actors.streams._listeners import notify_ended, notify_signal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -121,10 +120,15 @@ class SessionSpawner:
 
     # What the router of a cluster calls
 
-    async def vacate(self, user: str) -> bool:
-        """Stop the sessions of a user if all of them are idle. Return whether none is left."""
+    async def vacate(self, user: str, *, ends_clients: bool = False) -> bool:
+        """Stop the sessions of a user if all of them are idle. Return whether none is left.
+
+        With ``ends_clients``, a session is idle also if it has clients or leases, but no run and no open command.
+        """
         own = self.table.of(user)
-        if any(entry.idle_since is None for entry in own) or any(key.user == user for key in self._reserved):
+        if any(not entry.is_idle(ends_clients=ends_clients) for entry in own):
+            return False
+        if any(key.user == user for key in self._reserved):
             return False
         for entry in own:
             await self._reap(entry)
@@ -134,18 +138,6 @@ class SessionSpawner:
         """Stop the sessions of a user, because they run elsewhere from now on. Wait until they have ended."""
         for entry in self.table.of(user):
             await self._reap(entry)
-
-    def signal_all(self, name: str, data: bytes) -> None:
-        """Send a signal to the clients of all sessions. ``data`` is JSON text."""
-        for entry in self.table:
-            if entry.lives:
-                notify_signal(entry.session.stream.cursors, name, data)
-
-    def end_listeners(self, reason: SessionEnding) -> None:
-        """Notify the clients of all sessions that the session has ended for them. The sessions themselves go on."""
-        for entry in self.table:
-            if entry.lives:
-                notify_ended(entry.session.stream.cursors, reason)
 
     @contextmanager
     def reserve(self, key: StreamKey) -> Generator[bool]:
