@@ -114,10 +114,9 @@ class NodeLife:
         self._watcher.missed()
         self._blocker, self._moves = None, 0
 
-    def stop(self) -> NodeInfo | None:
-        """End the life of the node. Return its own entry, with which it is removed from the registered nodes."""
+    def stop(self) -> None:
+        """End the life of the node."""
         self._stopped = True
-        return self.nodes.get(self.incarnation.node) if self.joined else None
 
     def _refused(self, answer: BeatAnswer, sent: float, received: float) -> tuple[Turn, tuple[NodeInfo, ...]]:
         if self.joined:

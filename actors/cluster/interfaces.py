@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MAX_NODE_NAME = 128
 """Maximum number of characters in the name of a node."""
 
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
+"""The characters that cannot be in the name of a node."""
+
 _NODE_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NODE_NAME}}}")
 _INCARNATION = re.compile(rf"({_NODE_NAME.pattern})/([0-9]{{1,19}})/([0-9a-f]{{16}})")
 _TOKEN = re.compile(r"([1-9][0-9]{0,18}) (-|\S+)")
@@ -180,10 +183,11 @@ class Members(ABC):
 
     @abstractmethod
     async def bury(self, node: NodeInfo) -> bool:
-        """Remove a node if its incarnation and its beat are still these. Return whether it was removed by this call.
+        """Remove a node if its incarnation and its beat are still these. Return whether it was removed by this call."""
 
-        A node that ends removes itself in this way.
-        """
+    @abstractmethod
+    async def leave(self, incarnation: Incarnation) -> None:
+        """Remove the caller's own incarnation, because its process ends. Do nothing if it is not registered."""
 
 
 @attrs.frozen
@@ -215,6 +219,9 @@ class Bus(ABC):
 
     A loss is noticed with the next message of the same sender, and returned as a :class:`Gap`.
     """
+
+    def open(self) -> None:  # noqa: B027 - an engine without a connection has nothing to begin
+        """Begin to listen to this node's channel. The engine must be connected. By default nothing has to begin."""
 
     @abstractmethod
     async def send(self, node: str, body: bytes) -> bool:

@@ -94,17 +94,12 @@ def test_name_of_a_dead_node_is_freed() -> None:
     assert turns == [(), (), (), (), (NodeInfo(B, 4),)]
 
 
-def test_stopped_node_returns_its_entry() -> None:
-    """A node that stops is not live, and knows the entry by which it is removed."""
+def test_stopped_node_is_not_live() -> None:
+    """A node that has stopped does nothing, though its last beat was answered just now."""
     node = life()
     node.answered(yes(), 0, 0)
-    assert node.stop() == NodeInfo(A, 1)
+    node.stop()
     assert node.state(0) is NodeState.STOPPED
-
-
-def test_node_that_never_joined_has_no_entry() -> None:
-    """A node that stops while it joins has nothing to remove."""
-    assert life().stop() is None
 
 
 def test_silent_node_is_buried_after_a_lease() -> None:

@@ -1,0 +1,145 @@
+"""The node of this process: its beats, its users, and the failover of dead nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from actors.cluster._claims import Claims
+from actors.cluster._failover import Failover
+from actors.cluster._heart import Heart
+from actors.cluster._settings import ClusterSettings, default_node_name
+from actors.cluster._statistics import ClusterStatistics
+from actors.cluster._times import boot_time
+from actors.cluster.interfaces import NodeState
+from actors.runtime._actor import Actor
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+
+    from actors.cluster.interfaces import Bus, Incarnation, Members, NodeInfo, Owners, Token
+    from actors.eventlog.base import EventLog, StreamKey
+
+
+class ClusterNode:
+    """The node of this process. It implements :class:`~actors.cluster.interfaces.Node`.
+
+    Functions that are told about changes are added to the lists of :attr:`heart` and :attr:`claims`.
+    """
+
+    def __init__(  # noqa: PLR0913 - made in one place, by name
+        self,
+        owners: Owners,
+        members: Members,
+        bus: Bus,
+        log: EventLog,
+        settings: ClusterSettings | None = None,
+        *,
+        revive: Callable[[StreamKey], Awaitable[object]],
+        max_event_bytes: int = 1024 * 1024,
+        tokens: MutableMapping[str, str] | None = None,
+        info: Callable[[], str] = str,
+        clock: Callable[[], float] = boot_time,
+    ) -> None:
+        """Describe the node. It does nothing before :meth:`run`.
+
+        Args:
+            owners: The owners of the users.
+            members: The registered nodes.
+            bus: The messages between the nodes.
+            log: The log, on the same engine.
+            settings: The limits and times.
+            revive: Function that makes the session of a user that this node owns, if it is not in memory.
+            max_event_bytes: Maximum bytes of the data of one event.
+            tokens: Where the text of each owned user's token is kept too: the log appends with it.
+            info: Function that returns a text for people, which each beat carries.
+            clock: The clock of the node, in seconds. Only tests have another one.
+        """
+        settings = settings or ClusterSettings()
+        self.name = settings.node_name or default_node_name()
+        self.heart = Heart(self.name, members, bus, settings.times, info=info, clock=clock)
+        self.claims = Claims(owners, self.heart, tokens)
+        self.failover = Failover(
+            owners,
+            self.claims,
+            self.heart,
+            log,
+            per_second=settings.failover_per_second,
+            lease=settings.lease_seconds,
+            max_event_bytes=max_event_bytes,
+            revive=revive,
+        )
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """The present incarnation. After a burial the node has a new one."""
+        return self.heart.incarnation
+
+    @property
+    def state(self) -> NodeState:
+        """The state of the node at this moment."""
+        return self.heart.state
+
+    @property
+    def nodes(self) -> Mapping[str, NodeInfo]:
+        """The registered nodes by name, as the last answered beat showed them."""
+        return self.heart.nodes
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether clients can be sent to this node: it is live, and hears the other nodes."""
+        return self.state is NodeState.LIVE and not self.heart.deaf
+
+    async def own(self, user: str, not_mine: Token | None = None) -> Token | None:
+        """Claim a user if that is allowed. See :meth:`actors.cluster.interfaces.Node.own`."""
+        return await self.claims.own(user, not_mine)
+
+    async def release(self, user: str) -> None:
+        """Give up a user. See :meth:`actors.cluster.interfaces.Node.release`."""
+        await self.claims.release(user)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take part in the cluster until cancelled. Report the start when the node has joined.
+
+        Raises:
+            ConfigError: Another process uses the name of this node.
+
+        Cancellation: the node is removed from the cluster.
+        """
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.heart.run)
+            nursery.start_soon(self.failover.run)
+            task_status.started()
+
+    def statistics(self) -> ClusterStatistics:
+        """Return the state of the node and its counters, without those of its router and its log."""
+        heart, claims = self.heart, self.claims
+        return ClusterStatistics(
+            node=self.name,
+            state=self.state,
+            until=heart.until - heart.clock(),
+            deaf=heart.deaf,
+            nodes=len(heart.nodes),
+            owned=len(claims.owned),
+            claims=claims.counters.claims,
+            claims_lost=claims.counters.lost,
+            fenced=claims.counters.fenced,
+            buried=heart.counters.buried,
+            burials=heart.counters.burials,
+            taken_over=self.failover.taken_over,
+        )
+
+
+class NodeKeeper(Actor):
+    """The actor that keeps the node in the cluster. The log must be open before it starts.
+
+    If it fails, its supervisor starts it again, and the node goes on with a new incarnation.
+    """
+
+    def __init__(self, node: ClusterNode) -> None:
+        self._node = node
+
+    async def started(self) -> None:
+        """Join the cluster."""
+        await self.nursery.start(self._node.run)
