@@ -45,7 +45,7 @@ def opened(key: StreamKey) -> Batch:
     add("agent_started", "r")
     add("agent_started", "r2", parent="r")
     add("tool_executing", "r2", call="c")
-    done = DoneCommands(1000, 1e9, [DoneCommand.of("k", 100, {"run_id": "r"})])
+    done = DoneCommands(1000, 1e9, [DoneCommand.of("k", 100, {"run_id": "r"})[0]])
     return Batch(key, 1, lines, encode_record(300, grammar.snapshot(), None, done))
 
 
@@ -93,7 +93,7 @@ def test_nothing_open_needs_no_events() -> None:
 def test_open_items_are_seen_in_the_state() -> None:
     """Whether runs are open is seen in a state without decoding it, in both forms of a state."""
     key, none = StreamKey("u", "s"), DoneCommands(1000, 1e9)
-    done = DoneCommands(1000, 1e9, [DoneCommand.of("k", 100, {"run_id": "r"})])
+    done = DoneCommands(1000, 1e9, [DoneCommand.of("k", 100, {"run_id": "r"})[0]])
     assert has_open_items(opened(key).state)
     grammar = Grammar()
     for closed in (b"", *(encode_record(1, grammar.snapshot(), at, some) for at in (None, 7) for some in (none, done))):

@@ -14,6 +14,7 @@ from actors.cluster._settings import ClusterSettings
 from actors.cluster.interfaces import Gap, Incarnation, Message, NodeInfo, NodeState, Push, Token
 from actors.cluster.on_valkey import valkey_node
 from actors.errors import Fenced, LogUnavailable
+from actors.eventlog import ValkeyOptions
 from actors.eventlog.base import Batch, StreamKey
 from actors.eventlog.valkey import ValkeyLog
 from actors.events.grammar import Grammar
@@ -83,7 +84,7 @@ async def test_release_compares(valkey: Valkey) -> None:
 async def test_open_streams_are_found(shared: _valkey.Server, valkey: Valkey) -> None:
     """A stream is in the set of its partition from the start of its run until the run is closed."""
     owners = ValkeyOwners(valkey)
-    async with ValkeyLog(parse_address(shared.url), seconds=5) as log:
+    async with ValkeyLog(parse_address(shared.url), ValkeyOptions(timeout_seconds=5)) as log:
         log.opens = lambda state: b"run" in state
         await log.make(KEY)
         await log.append([Batch(KEY, 1, [b'{"seq":1,"ts":1}'], b'"run"')])
@@ -198,7 +199,7 @@ async def test_new_incarnation_counts_anew(valkey: Valkey) -> None:
 async def test_pushes_arrive_and_are_counted(shared: _valkey.Server, valkey: Valkey) -> None:
     """A commit sends its batches to each node that watches them, counted apart from messages."""
     b = await listening(valkey, "b", B)
-    async with ValkeyLog(parse_address(shared.url), seconds=5) as log:
+    async with ValkeyLog(parse_address(shared.url), ValkeyOptions(timeout_seconds=5)) as log:
         log.watchers.sender = str(A)
         log.watchers.channels[KEY] = (valkey.keys.channel("b"),)
         await log.make(KEY)
@@ -273,7 +274,7 @@ class Station:
 
 async def station(url: str, name: str, lease: float = 1.0) -> Station:
     """Return a node on a server, whose log is open."""
-    log = ValkeyLog(parse_address(url), seconds=0.5)
+    log = ValkeyLog(parse_address(url), ValkeyOptions(timeout_seconds=0.5))
     await log.open()
     node, bus = valkey_node(log, ClusterSettings(node_name=name, lease_seconds=lease), revive=never)
     return Station(log, bus, node)
