@@ -1,4 +1,7 @@
-"""An engine in memory for fault injection: registered nodes, tokens and appends, with outages and losses of data."""
+"""An engine in memory for fault injection: registered nodes, tokens and appends, with outages and losses of data.
+
+Its delays are those of trio's ``MockClock``.
+"""
 
 from __future__ import annotations
 
