@@ -53,7 +53,7 @@ async def valkey(shared: _valkey.Server) -> AsyncIterator[Valkey]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until a condition holds. Only the time limit of the test ends this."""
-    while not condition():  # noqa: ASYNC110 - the server or a clock changes it
+    while not condition():
         await trio.lowlevel.checkpoint()
 
 
