@@ -30,7 +30,7 @@ def valkey_node(
     max_event_bytes: int = 1024 * 1024,
     info: Callable[[], str] = str,
 ) -> tuple[ClusterNode, ValkeyBus]:
-    """Return a node whose users are written to a log in Valkey, and the bus of the node.
+    """Return a node for the users of a log in Valkey, and the bus of the node.
 
     From then on the log appends with the tokens of the node, tries an append until the node is suspended, and keeps the
     set of the streams with open runs.
