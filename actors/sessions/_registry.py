@@ -59,6 +59,8 @@ class Sessions:
 
     place: Place
     """The place where the sessions run: this process. A node of a cluster sets a router."""
+    place_children: Sequence[ChildSpec] = ()
+    """The specs of the actors that the place needs. They start when the log is open, before any session."""
 
     def __init__(  # noqa: PLR0913 - made in one place, by name
         self,
@@ -123,7 +125,8 @@ class Sessions:
     def children(self) -> tuple[ChildSpec, ...]:
         """Return the specs of the permanent actors: the owner of the log, and the parent of all sessions.
 
-        If there are hooks (functions that are called for events), the actor that calls them is between these two.
+        If there are hooks (functions that are called for events), the actor that calls them is between these two, and
+        so are the actors of :attr:`place`.
         """
         settings = self.settings
         keeper = ChildSpec(
@@ -133,6 +136,7 @@ class Sessions:
         )
         return (
             keeper,
+            *self.place_children,
             *runner_of(self._hooks, self.observers, self.consumers, settings, self.host),
             ChildSpec(
                 "sessions",

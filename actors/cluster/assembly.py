@@ -1,0 +1,87 @@
+"""The parts of a node, tied together: sessions, a log in Valkey, the node and its router."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from actors.cluster._router import Router
+from actors.cluster._settings import ClusterSettings
+from actors.cluster.node import NodeKeeper
+from actors.cluster.on_valkey import valkey_node
+from actors.cluster.publishing import ValkeyPublisher
+from actors.runtime._actor import Actor
+from actors.runtime._restart import Restart
+from actors.runtime._spec import ChildSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actors.cluster.node import ClusterNode
+    from actors.eventlog.base import StreamKey
+    from actors.eventlog.valkey import ValkeyLog
+    from actors.sessions._registry import Sessions
+
+
+@attrs.frozen
+class Membership:
+    """The part of a process that makes it a node of a cluster."""
+
+    node: ClusterNode
+    router: Router
+
+    async def leave(self) -> None:
+        """Claim no more users, and release each user as soon as the user's runs have ended.
+
+        Return when this node owns no user. Then its end interrupts nothing.
+        """
+        self.node.claims.closed = True
+        await self.router.owned.leave()
+
+
+class RouterKeeper(Actor):
+    """The actor that talks to the other nodes."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def started(self) -> None:
+        """Start to talk to the other nodes."""
+        self.nursery.start_soon(self._router.run)
+
+
+def join(sessions: Sessions, log: ValkeyLog, settings: ClusterSettings | None = None) -> Membership:
+    """Make sessions the sessions of one node of a cluster, which shares its log in Valkey with the other nodes.
+
+    Call this before the actors of the sessions start: the actors of the node are then among them.
+    """
+    settings = settings or ClusterSettings()
+
+    async def revive(key: StreamKey) -> None:
+        await router.open(key)
+
+    def on_lost(users: Sequence[str]) -> None:
+        for user in users:
+            router.lose(user)
+
+    node, bus = valkey_node(log, settings, revive=revive, max_event_bytes=sessions.settings.max_event_bytes)
+    router = Router(
+        sessions,
+        log,
+        node,
+        bus,
+        forward_seconds=settings.forward_seconds,
+        patience_seconds=settings.patience_seconds,
+        publisher=ValkeyPublisher(log),
+    )
+    sessions.place = router
+    sessions.place_children = (
+        ChildSpec("node", lambda: NodeKeeper(node), Restart.PERMANENT),
+        ChildSpec("router", lambda: RouterKeeper(router), Restart.PERMANENT),
+    )
+    node.heart.on_state.append(lambda _: router.on_node())
+    node.heart.on_nodes.append(router.on_node)
+    node.heart.on_buried.append(router.on_node)
+    node.claims.on_lost.append(on_lost)
+    return Membership(node, router)
