@@ -51,13 +51,13 @@ class Attempts:
         """Wait until another attempt makes sense. Return False if the time limit is over."""
         pause = _PAUSES[min(self._count, len(_PAUSES) - 1)]
         self._count += 1
-        if trio.current_time() >= self.until:
+        if trio.current_time() >= self.until or self._link.ended:
             return False
         if self._link.up:
             await trio.sleep(min(pause, max(0, self.until - trio.current_time())))
             return True
         with trio.move_on_at(self.until):
-            while not self._link.up:
+            while not self._link.up and not self._link.ended:
                 await self._link.changed()
         return self._link.up
 

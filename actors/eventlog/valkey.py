@@ -25,8 +25,14 @@ if TYPE_CHECKING:
     from actors.eventlog.base import Batch, StreamKey
     from actors.valkey.address import Address
 
-PATIENCE_SECONDS = 6.0
-"""Default time in seconds for which an append is tried, if the server is away or its memory is full."""
+HOLD_SECONDS = 30.0
+"""Default time in seconds for which an append waits while the server is away or its memory is full.
+
+Meanwhile code that emits events waits, and nothing is lost.
+"""
+
+UNKNOWN_SECONDS = 6.0
+"""Time in seconds for which an append that got no answer is sent again, if no node sets :attr:`ValkeyLog.until`."""
 
 
 class ValkeyLog(ValkeyPositions):
@@ -36,7 +42,8 @@ class ValkeyLog(ValkeyPositions):
     the *token* of each user with the stored one: a process that no longer owns a user cannot append.
 
     If a call gets no answer, it is sent again. Then the function recognises the batches that it has already stored. If
-    there is no answer before :attr:`until`, the append raises ``LogUncertain``.
+    there is no answer before :attr:`until`, the append raises ``LogUncertain``. If a call did not reach the server, or
+    the server has no memory for it, it is tried for :attr:`hold_seconds`.
 
     How durable an append is depends on the server: with ``appendonly yes`` it outlives the server's process, with
     ``appendfsync always`` also a loss of power.
@@ -63,8 +70,13 @@ class ValkeyLog(ValkeyPositions):
         """A function that returns whether a stream's state has open runs. None: nothing needs to know."""
         self.watchers = Watchers()
         """The nodes that get the events of streams of this process."""
-        self.until: Callable[[], float] = lambda: trio.current_time() + PATIENCE_SECONDS
-        """A function that returns the time of trio's clock until which an append is tried. Called for each append."""
+        self.until: Callable[[], float] | None = None
+        """A function that returns the time of trio's clock until which an append without an answer is sent again.
+
+        After that time another process can own the user. None: :data:`UNKNOWN_SECONDS` from its beginning.
+        """
+        self.hold_seconds = HOLD_SECONDS
+        """Time in seconds for which an append that the server has not got, or could not do, is tried."""
         if address.cluster:
             # The primaries of a cluster do not commit together, so an append can only have streams of one partition.
             self.divide = lambda key: partition_of(key.user)
@@ -138,34 +150,42 @@ class ValkeyLog(ValkeyPositions):
         self._generation = generation
 
     async def _append(self, call: Call, keys: Sequence[StreamKey]) -> None:
-        attempts = Attempts(self.valkey.commits, self.until())
+        begun = trio.current_time()
+        attempts = Attempts(self.valkey.commits, begun + self.hold_seconds)
         unknown = False
-        while self._opened:
+        while True:
             asked = False
             try:
                 await self.repair()
                 asked = True
                 await self._send(call, again=unknown)
-            except NotSent as error:
-                failure: LogUnavailable = error
             except Unanswered as error:
-                failure, unknown = error, unknown or asked
-            except Refused as error:
-                if error.code == "REFUSED":
-                    raise refusal(error.text, keys) from None
-                failure = shown_refusal(error)
-                self.full += code_of(error) in FULL
-                if code_of(error) not in FULL | AWAY:
-                    break
+                failure: LogUnavailable = error
+                unknown = unknown or asked
+                if unknown:
+                    attempts.until = begun + UNKNOWN_SECONDS if self.until is None else self.until()
+            except (NotSent, Refused) as error:
+                failure = self._understood(error, keys, attempts)
             else:
                 return
             if not await attempts.wait():
                 break
-        else:
-            failure = LogUnavailable("the valkey log was closed")
+        reason = str(failure) if self._opened else "the valkey log was closed"
         if unknown:
-            raise LogUncertain(f"it is not known whether events were stored: {failure}") from None
-        raise LogUnavailable(str(failure)) from None
+            raise LogUncertain(f"it is not known whether events were stored: {reason}") from None
+        raise LogUnavailable(reason) from None
+
+    def _understood(self, error: NotSent | Refused, keys: Sequence[StreamKey], attempts: Attempts) -> LogUnavailable:
+        """Return the error for an append that the server has not done. Raise if the function refused its batches."""
+        if isinstance(error, NotSent):
+            return error
+        if error.code == "REFUSED":
+            raise refusal(error.text, keys) from None
+        code = code_of(error)
+        self.full += code in FULL
+        if code not in FULL | AWAY:
+            attempts.until = 0.0  # the server would answer the same again
+        return shown_refusal(error)
 
     async def _send(self, call: Call, *, again: bool) -> None:
         link = self.valkey.commits

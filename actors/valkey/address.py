@@ -97,7 +97,9 @@ def _host(url: str, parts: SplitResult, port: int | None) -> Address:
 
 
 def without_password(url: str) -> str:
-    """Return the URL with its user and password replaced by ``***``, for messages."""
+    """Return the URL of a log with its user and password replaced by ``***``, for messages."""
+    if not url.startswith("valkey"):
+        return url
     return re.sub(r"//.*@", "//***@", url, count=1)
 
 

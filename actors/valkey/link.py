@@ -75,6 +75,8 @@ class Link:
         """A function that is called when the link gets or loses its connection, or fails to make one."""
         self.alternatives: Callable[[], Sequence[Address]] | None = None
         """A function that returns the addresses of which any can be connected. Each attempt takes the next one."""
+        self.ended = False
+        """Whether the link was closed, and will never have a connection again."""
         self._scope = trio.CancelScope()
         self._prepare = prepare
         self._on_push = on_push
@@ -106,6 +108,11 @@ class Link:
         """Keep a connection until :meth:`stop`."""
         with self._scope:
             await self.run()
+
+    def end(self) -> None:
+        """Tell all tasks that wait for a connection that there will be none. To be called when the link is closed."""
+        self.ended = True
+        self._notify()
 
     def stop(self) -> None:
         """End :meth:`run_until_stopped`."""

@@ -180,14 +180,17 @@ class Valkey:
             self._confirmed[channel]()
 
     async def _serve(self, scope: trio.CancelScope, over: trio.Event) -> None:
+        links = self.links
         try:
             with scope:
                 async with trio.open_nursery() as nursery:
-                    for link in self.links:
+                    for link in links:
                         nursery.start_soon(link.run)
         except Exception as error:  # noqa: BLE001 - an error that leaves a system task would end trio
             report("the task of the links to Valkey", error)
         finally:
+            for link in links:
+                link.end()
             over.set()
 
     async def __aenter__(self) -> Self:

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import ConfigError
-from actors.valkey.address import Address, is_valkey, parse_address
+from actors.valkey.address import Address, is_valkey, parse_address, without_password
 from actors.valkey.keys import Keyspace, member_of, parse_member, parse_stream_name, partition_of, stream_name
+from transport import Settings
+from transport.cli.settings import lines_of
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\0\1\2/%{}"), max_size=6)
 
@@ -72,6 +74,13 @@ def test_wrong_addresses(url: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=f"{reason}.*give valkey://HOST:PORT") as caught:
         parse_address(secret)
     assert "secret" not in str(caught.value)
+
+
+def test_settings_show_no_password() -> None:
+    """The command ``settings`` shows the URL of the log without its user and password. A path is shown as it is."""
+    (line,) = [line for line in lines_of(Settings(log="valkey://me:secret@host:1/0")) if line.name == "log"]
+    assert line.value == "valkey://***@host:1/0"
+    assert without_password("sqlite:/a//b@c") == "sqlite:/a//b@c"
 
 
 def test_messages_show_no_password() -> None:

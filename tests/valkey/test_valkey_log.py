@@ -174,6 +174,7 @@ async def test_no_answer_in_time(served: tuple[_valkey.Server, ValkeyLog]) -> No
     server, log = served
     await log.make(KEY)
     log.until = trio.current_time
+    log.hold_seconds = 0
     log.valkey.commits.seconds = 0.02
     server.pause()
     with pytest.raises(LogUncertain, match="not known whether"):
@@ -186,11 +187,46 @@ async def test_no_answer_in_time(served: tuple[_valkey.Server, ValkeyLog]) -> No
     assert not isinstance(caught.value, LogUncertain)
 
 
+async def test_unsent_append_waits(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """An append that cannot be sent waits for the server, also after the time for calls without an answer."""
+    server, log = served
+    await log.make(KEY)
+    log.until = lambda: 0.0
+    server.kill()
+    while log.valkey.commits.up:
+        await log.valkey.commits.changed()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.append, [event_batch(KEY, 1, 1)])
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        server.start()
+    assert len(await lines_of(log)) == 1
+
+
+async def test_closed_log_ends_an_append(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """An append that waits for the server ends when the log is closed."""
+    server, log = served
+    await log.make(KEY)
+    server.kill()
+    while log.valkey.commits.up:
+        await log.valkey.commits.changed()
+    async with trio.open_nursery() as nursery:
+
+        async def append() -> None:
+            with pytest.raises(LogUnavailable, match="was closed"):
+                await log.append([event_batch(KEY, 1, 1)])
+
+        nursery.start_soon(append)
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        await log.close()
+
+
 async def test_full_memory(served: tuple[_valkey.Server, ValkeyLog]) -> None:
     """If the memory of the server is full, appends say so and are counted, and a trim makes room again."""
     server, log = served
     await log.make(KEY)
-    log.until = trio.current_time
+    log.hold_seconds = 0
     big = Batch(KEY, 1, [event_line(1, text="x" * 8_000_000)], b"")
     await log.append([big])
     server.ask("CONFIG", "SET", "maxmemory", "6000000")
@@ -198,6 +234,7 @@ async def test_full_memory(served: tuple[_valkey.Server, ValkeyLog]) -> None:
         await log.append([event_batch(KEY, 2, 1)])
     assert log.full == 1
     await log.trim(KEY, Retention(events=0), TS)
+    log.hold_seconds = LIMIT  # the server frees its buffers a little later
     await log.append([event_batch(KEY, 2, 1)])
 
 

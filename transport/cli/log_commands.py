@@ -12,6 +12,7 @@ import trio
 from actors import LogCorrupt, open_log, verify_log
 from actors.failures import one_line
 from actors.spi import StreamWalk
+from actors.valkey.address import without_password
 from transport.cli._terminal import say
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ async def verify(log: str) -> int:
     """Print every fault in a log, and the number of its sessions and events. Return 0, or 1 if there is a fault."""
     async with _open(log) as opened:
         report = await verify_log(opened)
+    log = without_password(log)
     for fault in report.faults:
         print(one_line(f"{log}: {fault}"))
     verdict = f"{len(report.faults)} faults" if report.faults else "whole"
@@ -87,7 +89,8 @@ async def export(log: str, user: str | None, session: str | None) -> int:
         stderr. All sessions that are not damaged are printed in full.
     """
     faults = 0
-    async with _open(log) as opened:
+    opening, log = _open(log), without_password(log)
+    async with opening as opened:
         keys = [key for key in await opened.streams() if user in (None, key.user) and session in (None, key.session)]
         for key in keys:
             try:

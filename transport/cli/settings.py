@@ -10,6 +10,7 @@ import orjson
 
 from actors import EventLog
 from actors.failures import class_name
+from actors.valkey.address import without_password
 from transport._sources import KEYWORD
 from transport.cli._apps import load_app
 from transport.cli._options import add_settings_option, settings_in
@@ -75,6 +76,8 @@ def lines_of(settings: Settings, log: str | EventLog | None = None) -> list[Line
         value, source = getattr(settings, name), settings.source(name)
         if name == "log" and isinstance(log, EventLog):
             value, source = f"<{class_name(log)}>", KEYWORD
+        elif name == "log":
+            value = without_password(str(value))
         found.append(Line(name, value, source, default))
     return found
 
