@@ -22,7 +22,7 @@ from actors.failures import shown
 from actors.spi import needs_asyncio
 from transport._app_hooks import AppHooks
 from transport._app_sessions import AppAsyncioSessions
-from transport._loopback import is_loopback
+from transport._loopback import require_auth
 from transport._process import Reporter, kept_signal_handlers
 from transport._running import Bound, Host, Server, open_server
 from transport.auth import anonymous
@@ -30,6 +30,7 @@ from transport.server.listening import listening
 from transport.settings import Settings
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from actors import SessionHandle, SessionInfo
@@ -174,6 +175,7 @@ class Greenroom(AppHooks):
         port: int | None = None,
         log: str | EventLog | None = None,
         origins: tuple[str, ...] = (),
+        listeners: Sequence[socket.socket] = (),
     ) -> AsyncGenerator[Server]:
         """Run the server on trio inside the ``async with`` block.
 
@@ -189,6 +191,8 @@ class Greenroom(AppHooks):
             origins: Origins of pages that this process serves too. Such pages are always allowed to connect. The host
                 ``0.0.0.0`` or ``[::]`` in an origin stands for the IP address at which a client reaches the endpoint.
                 The setting ``allowed_origins`` adds others.
+            listeners: Listening sockets to accept connections on, in place of sockets of the server's own. The server
+                closes them. By default it listens on ``host`` and ``port``.
 
         Raises:
             ConfigError: If the app is running already, needs ``auth`` for this host, or has settings that do not fit.
@@ -200,8 +204,8 @@ class Greenroom(AppHooks):
         An exception that the block itself raises is raised unchanged, not inside a group.
         """
         host, port = self._address(host, port)
-        with listening(host, port) as listeners:
-            bound = Bound(host, listeners)
+        with listening(host, port, given=listeners) as opened:
+            bound = Bound(host, opened)
             async with self._one_run.of(
                 lambda nursery: self._open(Host("trio", nursery), log, bound, origins)
             ) as server:
@@ -226,8 +230,7 @@ class Greenroom(AppHooks):
         """Return the host and port of a server that is about to start. Raise ConfigError if it must not start."""
         self._one_run.require_stopped()
         host = self.settings.host if host is None else host
-        if self.auth is None and not is_loopback(host):
-            raise ConfigError(f"auth is required to listen on {host}: without it only loopback addresses are served")
+        require_auth(host, self.auth)
         return host, self.settings.port if port is None else port
 
     def serve(self, *, host: str | None = None, port: int | None = None, log: str | EventLog | None = None) -> None:

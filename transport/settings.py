@@ -180,6 +180,8 @@ class Settings(SessionSettings):
     """Words in keys that mark a secret. The values of such keys are removed from tool arguments and failure texts."""
     loop_stall_seconds: float = attrs.field(default=1.0, validator=number_from(0.001))
     """How long code may hold the event loop before a warning names the code."""
+    workers: int = attrs.field(default=1, validator=whole_from(1))
+    """Number of processes that ``greenroom serve`` runs. More than one needs a log that processes can share."""
     gc_threshold: int = attrs.field(default=20_000, validator=whole_from(0))
     """Python's first garbage collection threshold in a server process; 0 leaves Python's own."""
 

@@ -215,6 +215,13 @@ class EventLog(ConsumerPositions, ABC):
     a log whose server can come back with older data.
     """
 
+    shared_by_processes: bool = False
+    """Whether several processes can use the same log at the same time, each for streams of its own.
+
+    If False, ``greenroom serve`` refuses to start more than one worker. A wrapper around another log has the value of
+    the wrapped log.
+    """
+
     @abstractmethod
     async def open(self) -> None:
         """Open the log. Raise ``RuntimeError`` if it is open already. A log that was closed can be opened again.

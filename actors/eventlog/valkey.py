@@ -52,6 +52,7 @@ class ValkeyLog(ValkeyPositions):
     gather_seconds = 0.002
     max_commit = CommitLimit(512, 1 << 20)
     tries_again = True
+    shared_by_processes = True
 
     def __init__(self, address: Address, options: ValkeyOptions | None = None, *, read_only: bool = False) -> None:
         """Make the log. Nothing is connected before :meth:`open`.

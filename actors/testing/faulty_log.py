@@ -54,6 +54,7 @@ class FaultyLog(EventLog):
     def __init__(self, inner: EventLog) -> None:
         self._inner = inner
         self.outlives_process = inner.outlives_process
+        self.shared_by_processes = inner.shared_by_processes
         # The faults of the next calls, for each operation: None is a failure, and a hold is a wait.
         self._faults: dict[Operation, collections.deque[Hold | None]] = {
             "append": collections.deque(),

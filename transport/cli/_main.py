@@ -17,9 +17,12 @@ from transport.cli import demo, log_commands, serve, settings, tail, token
 from transport.cli._errors import in_one_line
 from transport.cli._options import DEFAULT_LEVEL, add_log_level
 from transport.cli._terminal import say
+from transport.workers.launch import Launch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from transport.workers.place import WorkerPlace
 
 FAILED, USAGE_ERROR = 1, 2
 # As a shell reports a program that a signal ended.
@@ -33,11 +36,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE_ERROR, f"{self.prog}: {message}\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, place: WorkerPlace | None = None) -> int:
     """Run the command line and return the exit status of the process.
 
     Args:
         arguments: The arguments without the name of the program. If None, the arguments of the process.
+        place: The place of this process among the workers of ``greenroom serve --workers``; None if it is no worker.
 
     Returns:
         0: The command did its work.
@@ -53,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         141: The reader of the output closed the pipe.
     """
     options = _parser().parse_args(arguments)
+    options.place = place
+    # Before an app is imported, which may change folder and environment.
+    options.launch = Launch.like_this_process(sys.argv[1:] if arguments is None else arguments)
     level = options.log_level.upper()
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
     status = 0

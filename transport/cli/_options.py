@@ -18,7 +18,7 @@ LEVELS = ("debug", "info", "warning", "error")
 """The values of ``--log-level``."""
 DEFAULT_LEVEL = "warning"
 
-_OWN_OPTIONS = ("host", "port", "http_port", "log", "tls_cert", "tls_key")
+_OWN_OPTIONS = ("host", "port", "http_port", "log", "tls_cert", "tls_key", "workers")
 """The settings that have an option of their own: ``--host``, ``--port``, ``--http-port`` …"""
 
 

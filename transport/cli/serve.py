@@ -10,6 +10,8 @@ from transport._extras import ExtraMissing
 from transport.cli._apps import load_app
 from transport.cli._options import add_server_options, settings_in
 from transport.cli._terminal import TerminalReporter, say
+from transport.cli._workers import serve_in_workers
+from transport.server.listening import Listeners
 
 if TYPE_CHECKING:
     import argparse
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from transport._process import Reporter
     from transport.app import Greenroom
     from transport.cli._options import AddParser
+    from transport.workers.place import WorkerPlace
 
 
 def add_to(add_parser: AddParser) -> None:
@@ -29,23 +32,43 @@ def add_to(add_parser: AddParser) -> None:
     )
     parser.add_argument("app", metavar="MODULE:APP", help="place of the app; the current folder is searched first")
     add_server_options(parser, "sqlite:greenroom.db unless the app says otherwise")
+    parser.add_argument("--workers", metavar="N", help="number of processes; needs a log that they share (default: 1)")
     parser.set_defaults(run=_serve)
 
 
-def _serve(options: argparse.Namespace) -> None:
+def _serve(options: argparse.Namespace) -> int:
     app = load_app(options.app)
     app.override(settings_in(options))
-    reporter = TerminalReporter("" if app.agents else f"{options.app} has no agent: register one with @app.agent")
+    place: WorkerPlace | None = options.place
+    warning = "" if app.agents else f"{options.app} has no agent: register one with @app.agent"
+    if place is None and app.settings.workers > 1:
+        return serve_in_workers(app, options.launch, TerminalReporter(warning))
+    reporter = TerminalReporter(warning) if place is None else _WorkerReporter(place)
+    given = Listeners() if place is None else place.listeners
     try:
         from transport.http.serving import serve  # noqa: PLC0415 - needs the extra http
     except ExtraMissing as missing:
-        say(f"serving without pages: {missing}")
-        trio.run(serve_without_pages, app, reporter)
+        if place is None:
+            say(f"serving without pages: {missing}")
+        trio.run(serve_without_pages, app, reporter, given)
     else:
-        trio.run(serve, app, reporter)
+        trio.run(serve, app, reporter, None, given)
+    return 0
 
 
-async def serve_without_pages(app: Greenroom, reporter: Reporter) -> None:
+async def serve_without_pages(app: Greenroom, reporter: Reporter, given: Listeners) -> None:
     """Serve the WebSocket endpoint of an app until SIGTERM or SIGINT, then drain. Needs no extra."""
-    async with app.running() as server:
+    async with app.running(listeners=given.endpoint) as server:
         await server.until_signal(reporter)
+
+
+class _WorkerReporter(TerminalReporter):
+    """Reports the start of a worker to its parent, and the drain on stderr."""
+
+    def __init__(self, place: WorkerPlace) -> None:
+        super().__init__()
+        self._place = place
+
+    def on_ready(self, ws_url: str, page_url: str | None) -> None:
+        """Tell the parent, which prints the addresses when all workers are ready."""
+        self._place.report_ready(ws_url, page_url)

@@ -15,7 +15,7 @@ from transport.http._addresses import own_origins, url_of
 from transport.http._own_pages import checked_folder
 from transport.http._server import PageServer, serve_http
 from transport.http.pages import pages
-from transport.server.listening import listening
+from transport.server.listening import Listeners, listening
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,9 @@ class PageOptions:
     model: str | None = None
 
 
-async def serve(app: Greenroom, reporter: Reporter, options: PageOptions | None = None) -> None:
+async def serve(
+    app: Greenroom, reporter: Reporter, options: PageOptions | None = None, given: Listeners | None = None
+) -> None:
     """Serve an app and its pages until SIGTERM or SIGINT, then wait for the app's runs and return.
 
     The app's settings decide host, ports and log.
@@ -53,6 +55,7 @@ async def serve(app: Greenroom, reporter: Reporter, options: PageOptions | None 
         app: The app to serve.
         reporter: Gets a report once both ports accept connections, and when the drain begins.
         options: Options of the page.
+        given: Listening sockets of both ports. By default the server opens its own.
 
     Raises:
         OSError: The port of the pages is in use.
@@ -60,11 +63,11 @@ async def serve(app: Greenroom, reporter: Reporter, options: PageOptions | None 
         PagesFailed: The HTTP server of the pages ended by itself.
         Exception: As :meth:`Greenroom.running <transport.Greenroom.running>`.
     """
-    options = options or PageOptions(agent=next(iter(app.agents), ""))
+    options, given = options or PageOptions(agent=next(iter(app.agents), "")), given or Listeners()
     folder = None if app.pages is None else checked_folder(app.pages)
-    with listening(app.settings.host, app.settings.http_port, "http_port") as listeners:
+    with listening(app.settings.host, app.settings.http_port, "http_port", given.pages) as listeners:
         url = url_of(listeners, app.settings.host, "http" if app.settings.tls_cert is None else "https")
-        async with app.running(origins=own_origins(url)) as server:
+        async with app.running(origins=own_origins(url), listeners=given.endpoint) as server:
             try:
                 async with trio.open_nursery() as nursery:
                     page_server = PageServer(_site(server, options, folder), app.settings, server.certificate)

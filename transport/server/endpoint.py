@@ -24,6 +24,7 @@ from transport.server._refusals import RefusalLog
 from transport.server._trio_wire import TrioWire
 from transport.server._watchdog import Watchdog
 from transport.server.accepting import AcceptStage
+from transport.server.listening import BorrowedListener
 from transport.server.opening import opener_for
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class EndpointStatistics:
 class Endpoint:
     """A server for connections on sockets that are listening already. :meth:`child` makes it a supervised actor.
 
-    The endpoint does not close the listening sockets, so that it can use the same sockets after a restart.
+    The endpoint does not close the listening sockets, so that it can use the same sockets after a restart. Only a
+    socket that other processes have, too, is closed by :meth:`say_goodbye`, since it must not be shut down.
 
     Args:
         sessions: The sessions that clients attach to.
@@ -148,6 +150,10 @@ class Endpoint:
                     # An endpoint that is restarted while the server goes away accepts nothing any more.
                     for listener in () if connections.going_away else self._listeners:
                         accepting.start_soon(self._context.stage.run, listener, self._begin, nursery)
+            # Not earlier: while a task waits for a socket, the socket must not be closed.
+            for listener in self._listeners:
+                if isinstance(listener, BorrowedListener):
+                    listener.close()
             try:
                 await trio.sleep_forever()
             finally:
@@ -199,7 +205,8 @@ class Endpoint:
         A client has ``CLOSE_SECONDS`` for its answer, but all connections end within ``seconds``.
 
         The operating system then refuses later clients, since the sockets no longer listen. *Otherwise later clients
-        would wait in a queue until their time-out, and a load balancer would think that this server works.*
+        would wait in a queue until their time-out, and a load balancer would think that this server works.* Sockets
+        that other processes have, too, go on listening there.
 
         Cancellation: the connections that were not closed yet stay open.
         """

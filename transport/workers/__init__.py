@@ -1,0 +1,1 @@
+"""``greenroom serve --workers N``: several processes that serve one app at the same ports."""
