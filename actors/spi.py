@@ -2,6 +2,7 @@
 
 from actors.checks import number_from, whole_from
 from actors.eventlog import StreamWalk
+from actors.eventlog.copying import CopyReport, copy_log
 from actors.events import MAX_SEQ
 from actors.events.encoding import MAX_DEPTH, encode, too_deep
 from actors.loop.trio_internals import INTERRUPT_HANDLER, cancel_with_force
@@ -20,6 +21,7 @@ __all__ = [
     "Attachment",
     "Command",
     "CommandReply",
+    "CopyReport",
     "Cursor",
     "Hook",
     "Listener",
@@ -28,6 +30,7 @@ __all__ = [
     "Subscription",
     "SubscriptionEnd",
     "cancel_with_force",
+    "copy_log",
     "encode",
     "needs_asyncio",
     "number_from",

@@ -22,3 +22,10 @@ def check_names(key: StreamKey) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             raise ValueError(f"{name!r} is not a valid name: it has a lone surrogate") from error
+
+
+def check_new(key: StreamKey, *, exists: bool) -> None:
+    """Raise ``ValueError`` if the stream exists, or if its name cannot be stored."""
+    check_names(key)
+    if exists:
+        raise ValueError(f"{key} exists already")

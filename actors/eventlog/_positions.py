@@ -88,7 +88,8 @@ class ConsumerPositions:
         Args:
             name: Name of the consumer.
             positions: The new positions, at most one for each stream.
-            lost: The number of lost events of which the consumer was told. They are forgotten.
+            lost: The number of lost events of which the consumer was told. They are forgotten. A negative number adds
+                lost events: so a copy of a log gets their number.
         """
         del name, positions, lost
         raise self._without_positions()

@@ -21,7 +21,7 @@ from actors.eventlog._sqlite_append import End, insert, row_of
 from actors.eventlog._sqlite_file import transaction
 from actors.eventlog._sqlite_index import NEWEST, OLDEST, TAIL, TAIL_OF_ONE, fill, next_id, rows_from
 from actors.eventlog._sqlite_positions import forget_stream, read_by_all
-from actors.eventlog.base import Head, Revocation, StreamKey, UserUsage, check_names
+from actors.eventlog.base import Head, Revocation, StreamKey, UserUsage, check_names, check_new
 from actors.events.line import timestamp
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ _DELETE_ROWS = "DELETE FROM batches WHERE id IN (SELECT id FROM row_index WHERE 
 
 _MAKE = """
 INSERT INTO streams (user, session, epoch, latest, total, state, touched) VALUES (?, ?, ?, 0, 0, x'', ?) RETURNING id
+"""
+
+_RESTORE = """
+INSERT INTO streams (user, session, epoch, latest, touched, total, state) VALUES (?, ?, ?, ?, ?, 0, x'') RETURNING id
 """
 
 _SET_STATE = "UPDATE streams SET state = ?, checksum = ? WHERE id = ?"
@@ -202,6 +206,12 @@ class Writer:
         epoch, now = secrets.token_hex(8), time.time_ns() // 1_000_000
         id_: int = self._connection.execute(_MAKE, (*key, epoch, now)).fetchone()[0]
         return _Position(id_, 0, epoch, 1, 0, 0, 0, now)
+
+    def restore(self, key: StreamKey, epoch: str, latest: int, state: bytes, touched: int) -> None:
+        check_new(key, exists=_find(self._connection, key) is not None)
+        with transaction(self._connection):
+            id_: int = self._connection.execute(_RESTORE, (*key, epoch, latest, touched)).fetchone()[0]
+            self._connection.execute(_SET_STATE, (state, checksum(id_, 0, b"", state), id_))
 
     def append(self, batches: Sequence[Batch]) -> int:
         """Append batches (each: consecutive events of one stream) in one transaction. Return the number of events."""

@@ -13,7 +13,7 @@ from actors.eventlog._retention import RetentionWalk, bounded
 from actors.eventlog._valkey_append import open_mark, refusal
 from actors.eventlog._valkey_calls import repeated
 from actors.eventlog._valkey_restore import Written
-from actors.eventlog.base import EventLog, Head, StreamKey, UserUsage
+from actors.eventlog.base import EventLog, Head, StreamKey, UserUsage, check_names, check_new
 from actors.events.line import timestamp
 from actors.valkey.errors import Refused
 from actors.valkey.keys import PARTITIONS, StreamKeys, member_of, parse_member
@@ -92,6 +92,27 @@ class ValkeyStreams(EventLog):
         head = _head(found)
         self._written[key] = Written(head.epoch, head.latest, head.state)
         return head
+
+    async def restore(self, key: StreamKey, *, epoch: str, latest: int, state: bytes, touched: int) -> None:
+        check_names(key)
+        keys = self._of(key)
+        made = await self._call(
+            key,
+            "gr1_restore",
+            (keys.user.token, keys.user.index, keys.meta, keys.user.opened),
+            self.tokens.get(key.user, ""),
+            self.valkey.commits.generation,
+            epoch,
+            latest,
+            state,
+            touched,
+            keys.member,
+            open_mark(state, self.opens),
+            keys.name,
+        )
+        check_new(key, exists=not made)
+        self._keys[key] = keys
+        self._written[key] = Written(epoch, latest, state)
 
     async def head(self, key: StreamKey) -> Head | None:
         return (await self._heads([self._of(key)]))[0]

@@ -27,8 +27,9 @@ import attrs
 
 from actors.errors import LogError
 from actors.eventlog._limits import BY_AGE_ALONE, CommitLimit, Retention
-from actors.eventlog._names import StreamKey, check_names
+from actors.eventlog._names import StreamKey, check_names, check_new
 from actors.eventlog._positions import ConsumerPosition, ConsumerPositions, ConsumerUsage
+from actors.eventlog._restoring import Restorable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,6 +49,7 @@ __all__ = [
     "StreamKey",
     "UserUsage",
     "check_names",
+    "check_new",
 ]
 
 
@@ -169,7 +171,7 @@ class Revocation:
         return attrs.evolve(self, at=max(self.at, other.at), until=max(self.until, other.until))
 
 
-class EventLog(ConsumerPositions, ABC):
+class EventLog(ConsumerPositions, Restorable, ABC):
     """Base class of all event logs: stores of the events of sessions.
 
     As an async context manager a log calls :meth:`open` on entry and :meth:`close` on exit. Methods can be called

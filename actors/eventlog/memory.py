@@ -25,6 +25,7 @@ from actors.eventlog.base import (
     StreamKey,
     UserUsage,
     check_names,
+    check_new,
 )
 from actors.events.line import check_numbers, timestamp
 
@@ -146,6 +147,13 @@ class MemoryLog(EventLog):
             check_names(key)
             streams[key] = self._sessions.setdefault(key.user, {})[key.session] = _Stream()
         return streams[key].head()
+
+    async def restore(self, key: StreamKey, *, epoch: str, latest: int, state: bytes, touched: int) -> None:
+        await trio.lowlevel.checkpoint()
+        streams = self._opened()
+        check_new(key, exists=key in streams)
+        stream = _Stream(epoch, latest=latest, state=state, touched=touched)
+        streams[key] = self._sessions.setdefault(key.user, {})[key.session] = stream
 
     async def head(self, key: StreamKey) -> Head | None:
         await trio.lowlevel.checkpoint()

@@ -104,6 +104,9 @@ class SqliteLog(EventLog):
     async def make(self, key: StreamKey) -> Head:
         return await self._write(lambda writer: writer.make(key))
 
+    async def restore(self, key: StreamKey, *, epoch: str, latest: int, state: bytes, touched: int) -> None:
+        await self._write(lambda writer: writer.restore(key, epoch, latest, state, touched))
+
     async def head(self, key: StreamKey) -> Head | None:
         return await self._read(lambda reader: reader.head(key))
 

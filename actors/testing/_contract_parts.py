@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from actors.errors import LogError, LogUnavailable
-from actors.eventlog.base import ConsumerPosition, ConsumerUsage, Retention, Revocation, StreamKey, UserUsage
-from actors.testing._tools import KEY, OTHER, TS, event_batch, filled, refused, same
+from actors.errors import LogCorrupt, LogError, LogUnavailable
+from actors.eventlog.base import ConsumerPosition, ConsumerUsage, Head, Retention, Revocation, StreamKey, UserUsage
+from actors.testing._tools import KEY, OTHER, TS, event_batch, event_line, filled, refused, same
 
 if TYPE_CHECKING:
     from actors.eventlog.base import EventLog
@@ -198,6 +198,47 @@ class ConsumerContract:
             await refused(call, LogUnavailable)
         await log.open()
         same(list(await log.consumers()), [ConsumerUsage("c", 4, 0)] if log.outlives_process else [])
+
+    async def test_negative_lost_events_are_added(self, log: EventLog) -> None:
+        """Check that a copy of a log can have lost events from its beginning, by a negative number."""
+        if not await _can_consume(log, "c", from_start=True):
+            return
+        await log.acknowledge("c", [], -3)
+        await log.acknowledge("c", [], 1)
+        same(list(await log.consumers()), [ConsumerUsage("c", 0, 2)])
+
+
+class CopyContract:
+    """The tests of ``restore``, for logs that can be the target of a copy. A part of :class:`EventLogContract`.
+
+    A log that cannot be such a target refuses the call with ``LogError``.
+    """
+
+    async def test_restored_stream_continues(self, log: EventLog) -> None:
+        """Check that a restored stream has epoch, position, state and time of the other log, and takes the next event.
+
+        A stream that exists cannot be restored.
+        """
+        try:
+            await log.restore(KEY, epoch="0123456789abcdef", latest=41, state=b"open", touched=TS)
+        except LogUnavailable:
+            raise
+        except LogError:
+            return
+        head = Head("0123456789abcdef", 42, 41, 0, 0, b"open")
+        same(await log.head(KEY), head)
+        same((await log.make(KEY)).touched, TS)
+        await refused(log.restore(KEY, epoch="x", latest=0, state=b"", touched=TS), ValueError)
+        await refused(log.restore(StreamKey("\ud800", "s"), epoch="x", latest=0, state=b"", touched=TS), ValueError)
+        await refused(log.append([event_batch(KEY, 1, 1)]), LogCorrupt)
+        await log.append([event_batch(KEY, 42, 2, b"new", TS + 5)])
+        lines = list(await log.read(KEY, 41, 9, 1 << 20))
+        same(lines, [event_line(42, TS + 5), event_line(43, TS + 6)])
+        same(await log.head(KEY), Head(head.epoch, 42, 43, sum(map(len, lines)), TS + 5, b"new"))
+        await log.close()
+        await refused(log.restore(OTHER, epoch="x", latest=0, state=b"", touched=TS), LogUnavailable)
+        await log.open()
+        same(list(await log.streams()), [KEY] if log.outlives_process else [])
 
 
 async def _can_consume(log: EventLog, name: str, *, from_start: bool) -> bool:

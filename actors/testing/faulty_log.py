@@ -87,6 +87,9 @@ class FaultyLog(EventLog):
     async def make(self, key: StreamKey) -> Head:
         return await self._inner.make(key)
 
+    async def restore(self, key: StreamKey, *, epoch: str, latest: int, state: bytes, touched: int) -> None:
+        await self._inner.restore(key, epoch=epoch, latest=latest, state=state, touched=touched)
+
     async def head(self, key: StreamKey) -> Head | None:
         return await self._inner.head(key)
 

@@ -18,7 +18,7 @@ import trio
 
 from actors.errors import LogCorrupt, LogUnavailable, Trimmed
 from actors.eventlog.base import Batch, EventLog, Head, LogStatistics, Retention, StreamKey
-from actors.testing._contract_parts import ConsumerContract, RevocationContract, UserContract
+from actors.testing._contract_parts import ConsumerContract, CopyContract, RevocationContract, UserContract
 from actors.testing._tools import ALL, KEY, OTHER, TS, event_batch, event_line, filled, refused, same
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ async def _called(append: Callable[[Sequence[Batch]], None], batches: Sequence[B
     append(batches)
 
 
-class EventLogContract(UserContract, RevocationContract, ConsumerContract):
+class EventLogContract(UserContract, RevocationContract, ConsumerContract, CopyContract):
     """The tests that every event log must pass, one for each rule of the contract of :class:`~actors.EventLog`.
 
     A subclass defines the fixture ``log``: a log that is open and has no stream.

@@ -97,6 +97,20 @@ local function open(keys, args)
   return {head(keys[3]), renewed}
 end
 
+-- keys: token, index, meta, opened; args: token, generation, epoch, latest, state, ts, member of the index,
+-- open (+, - or nothing), name. Returns 1, or 0: the stream exists, and is not the very same one.
+local function restore(keys, args)
+  local mine, have = owns(keys[1], args[1])
+  if not mine then return refused({'FENCED 0 ' .. have}) end
+  local found = redis.call('HMGET', keys[3], 'epoch', 'latest', 'size')
+  if found[1] then return found[1] == args[3] and found[2] == args[4] and found[3] == '0' and 1 or 0 end
+  redis.call('HSET', keys[3], 'epoch', args[3], 'latest', args[4], 'oldest', string.format('%.0f', args[4] + 1),
+             'size', 0, 'state', args[5], 'ts', args[6], 'gen', args[2])
+  redis.call('ZADD', keys[2], 0, args[7])
+  if args[8] == '+' then redis.call('SADD', keys[4], args[9]) end
+  return 1
+end
+
 -- keys: a meta for each stream. Returns a head for each, or nothing in its place.
 local function heads(keys)
   local found = {}
@@ -180,10 +194,10 @@ local function acknowledge(keys, args)
   return 1
 end
 
--- keys: consumer; args: number of lost events that it was told. Returns how many of them were in this partition.
+-- keys: consumer; args: number of lost events that it was told; a negative number adds lost events. Returns how many of them were in this partition.
 local function told(keys, args)
   local taken = math.min(number(redis.call('HGET', keys[1], 'lost')), tonumber(args[1]))
-  if taken > 0 then redis.call('HINCRBY', keys[1], 'lost', -taken) end
+  if taken ~= 0 then redis.call('HINCRBY', keys[1], 'lost', -taken) end
   return taken
 end
 
@@ -253,6 +267,7 @@ local function register(name, callback, ...)
 end
 register('append', append)
 register('open', open)
+register('restore', restore)
 register('heads', heads, 'no-writes')
 register('read', read, 'no-writes')
 register('mark', mark, 'allow-oom')
