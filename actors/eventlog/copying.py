@@ -35,7 +35,7 @@ class CopyReport:
 
 
 async def copy_log(
-    source: EventLog, target: EventLog, on_progress: Callable[[int, int, int], None] = lambda *_: None
+    source: EventLog, target: EventLog, on_progress: Callable[[int, int, int], None] = lambda _done, _all, _events: None
 ) -> CopyReport:
     """Copy all streams, revocations and positions of consumers of an open log to another open log, and compare both.
 
