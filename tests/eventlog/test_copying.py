@@ -140,7 +140,7 @@ class Forgetful(MemoryLog):
 
     async def acknowledge(self, name: str, positions: object, lost: int = 0) -> None:
         """Lose the positions."""
-        await super().acknowledge(name, [] if self._loses == "positions" else positions, lost)  # type: ignore[arg-type]
+        await super().acknowledge(name, [] if self._loses == "positions" else positions, lost)  # type: ignore[arg-type]  # one list for both kinds
 
 
 @pytest.mark.parametrize(
