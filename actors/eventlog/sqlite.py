@@ -81,8 +81,7 @@ class SqliteLog(EventLog):
         self._commit = commit
         self._busy_seconds = busy_seconds
         self._read_only = read_only
-        self._writing = trio.CapacityLimiter(1)
-        self._reading = trio.CapacityLimiter(1)
+        self._writing, self._reading = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
         self._database: Database | sqlite3.Connection | None = None
         self._reader: Reader | None = None
         self._writer: Writer | None = None
