@@ -22,6 +22,7 @@ from actors.failures import shown
 from actors.spi import needs_asyncio
 from transport._app_hooks import AppHooks
 from transport._app_sessions import AppAsyncioSessions
+from transport._clustering import join_cluster
 from transport._loopback import require_auth
 from transport._process import Reporter, kept_signal_handlers
 from transport._running import Bound, Host, Server, open_server
@@ -256,6 +257,7 @@ class Greenroom(AppHooks):
         redact = _redaction(self._redact, self.settings)
         engine = open_log(log, valkey=self.settings.valkey_options()) if isinstance(log, str) else log
         sessions = Sessions(engine, self._agents, self.settings, redact, host=place.asyncio, hooks=self._hooks)
+        join_cluster(sessions, engine)
         opened = open_server(place, sessions, self.auth or anonymous, self.settings, bound=bound, origins=origins)
         async with self._resources(), opened as server:
             yield server

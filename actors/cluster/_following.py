@@ -38,7 +38,7 @@ class Following:
     node, at the same position. Commands without a reply are sent there again: the session knows them by their ids.
     """
 
-    __slots__ = ("_attachment", "_follow", "_is_live", "_pending", "_sink", "is_moving", "key", "listener")
+    __slots__ = ("_attachment", "_deliver", "_follow", "_is_live", "_pending", "_sink", "is_moving", "key", "listener")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Following:
         listener: Listener,
         follow: Callable[[Following], object],
         is_live: Callable[[], bool],
+        deliver: Callable[[], None],
     ) -> None:
         self.key = key
         self.listener = listener
@@ -53,6 +54,7 @@ class Following:
         """Whether the session has moved, and the client is not attached again yet."""
         self._follow = follow
         self._is_live = is_live
+        self._deliver = deliver
         self._attachment: Attachment | None = None
         self._sink: CommandSink | None = None
         self._pending: dict[str, Command] = {}
@@ -83,6 +85,7 @@ class Following:
         for command in tuple(self._pending.values()):
             self._post(command)
         self.listener.on_events()
+        self._deliver()
 
     # A listener of the session
 

@@ -16,7 +16,7 @@ from actors.loop.wakeup import Wakeup
 from actors.streams._cursor import SessionEnding
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator
+    from collections.abc import Callable, Collection, Generator
 
     from actors.cluster._outbox import Outbox
     from actors.cluster.interfaces import Incarnation, Publisher
@@ -31,7 +31,18 @@ PAUSE_SECONDS = 0.1
 class Mirrors:
     """The mirrors of this node, by session and by number."""
 
-    def __init__(self, log: EventLog, outbox: Outbox, publisher: Publisher | None = None) -> None:
+    def __init__(
+        self, log: EventLog, outbox: Outbox, deliver: Callable[[], None], publisher: Publisher | None = None
+    ) -> None:
+        """Have no mirror yet.
+
+        Args:
+            log: The log that all nodes share.
+            outbox: The messages to other nodes.
+            deliver: Function that makes connections write what their listeners were notified of.
+            publisher: The log, if it sends the events of watched streams itself.
+        """
+        self.deliver = deliver
         self._log = log
         self._outbox = outbox
         self._by_key: dict[StreamKey, Mirror] = {}
@@ -120,6 +131,7 @@ class Mirrors:
                 mirror.take(first, lines)
             else:
                 unknown.append(number)
+        self.deliver()
         self.unwatch(sender, unknown)
 
     def on_batches(self, sender: Incarnation, body: bytes) -> None:
@@ -129,6 +141,7 @@ class Mirrors:
             mirror = self._by_name.get(name)
             if mirror is not None and mirror.owner == sender:
                 mirror.take(first, lines)
+        self.deliver()
 
     def on_signal(self, sender: Incarnation, data: dict[str, Any]) -> None:
         """Pass a signal of a session to the mirror's clients."""
@@ -203,6 +216,7 @@ class Mirrors:
                 del self._behind[mirror]
                 try:
                     await mirror.catch_up()
+                    self.deliver()
                 except EpochChanged:
                     self.end(mirror, SessionEnding.MOVED)
                 except LogError:

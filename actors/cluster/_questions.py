@@ -27,7 +27,7 @@ The answer may have been lost, or the owner may have ended.
 """
 OWNER_UNREACHABLE = "owner_unreachable"
 """Error code of a command without an answer. It may have been carried out: send it again with its id."""
-_UNREACHABLE = "the server that has the session does not answer: send the command again with the same id"
+UNREACHABLE = "the server that has the session does not answer: send the command again with the same id"
 
 
 @attrs.define(eq=False)
@@ -92,7 +92,7 @@ class Questions:
             if token is not None and token.incarnation is not None:
                 return None if token.incarnation == self._node.incarnation else token.incarnation
             if trio.current_time() >= until:
-                raise CommandRefused(OWNER_UNREACHABLE, _UNREACHABLE)
+                raise CommandRefused(OWNER_UNREACHABLE, UNREACHABLE)
             await trio.sleep(RESEND_SECONDS)
 
     def open(self, data: Mapping[str, object], first: Incarnation | None = None) -> Question:
@@ -150,7 +150,7 @@ class Questions:
                     return answer
             if trio.current_time() >= until:
                 self.unreachable += 1
-                raise CommandRefused(OWNER_UNREACHABLE, _UNREACHABLE)
+                raise CommandRefused(OWNER_UNREACHABLE, UNREACHABLE)
 
     def _post(self, to: Incarnation, question: Question, token: Token | None) -> None:
         self._outbox.post(to.node, encode(Kind.ASK, {**question.data, "to": str(to), "token": str(token)}))

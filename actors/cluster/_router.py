@@ -17,7 +17,7 @@ from actors.cluster._mirror import EpochChanged
 from actors.cluster._mirrors import Mirrors
 from actors.cluster._outbox import Outbox
 from actors.cluster._owned import Owned
-from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS, Question, Questions
+from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS, UNREACHABLE, Question, Questions
 from actors.cluster._remote import raise_refusal, remote_attachment
 from actors.cluster._revoking import Revoking
 from actors.cluster._serving import Serving, emit_command, question_of
@@ -92,7 +92,7 @@ class Router:
         self._node = node
         self._patience_seconds = patience_seconds
         self._outbox = Outbox(bus)
-        self._mirrors = Mirrors(log, self._outbox, publisher)
+        self._mirrors = Mirrors(log, self._outbox, sessions.here.deliver, publisher)
         self.owned = Owned(sessions.here, node, self._mirrors.end_user)
         self._questions = Questions(self.owned, node, self._outbox, forward_seconds)
         self._watched = Watched(self.owned.ask_here, self._outbox, publisher, sessions.committed)
@@ -121,7 +121,7 @@ class Router:
         self._require_live()
         match message:
             case Attach() if message.listener is not NO_LISTENER:
-                following = Following(key, message.listener, self._follow, self._is_live)
+                following = Following(key, message.listener, self._follow, self._is_live, self._mirrors.deliver)
                 return following.begin(await self._attach(key, attrs.evolve(message, listener=following)))
             case _ if self.owned.is_mine(key.user):
                 return await self.owned.ask_here(key, message)
@@ -187,6 +187,7 @@ class Router:
         try:
             mirror.note_head(answer["latest"], answer["epoch"])
             await mirror.catch_up()
+            self._mirrors.deliver()
         except EpochChanged:
             self._mirrors.end(mirror, SessionEnding.MOVED)
         return not mirror.ended
@@ -235,8 +236,7 @@ class Router:
         except GreenroomError as error:
             report("a command for another server", error)
             await trio.sleep(RESEND_SECONDS)  # the client sends it again at once
-            text = "the command may have been carried out: send it again with the same id"
-            command.reply(CommandReply(command.id, code=OWNER_UNREACHABLE, message=text))
+            command.reply(CommandReply(command.id, code=OWNER_UNREACHABLE, message=UNREACHABLE))
 
     def tell_typing(self, mirror: Mirror, typing: Typing) -> None:
         """Tell the owner of a session that a user began or stopped typing."""

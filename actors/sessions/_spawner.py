@@ -139,6 +139,11 @@ class SessionSpawner:
         for entry in self.table.of(user):
             await self._reap(entry)
 
+    def deliver(self) -> None:
+        """Call the callbacks of a commit, because listeners got news of a session of another node."""
+        for callback in tuple(self._services.committer.after_commits):
+            contained("a callback after commits", callback)
+
     @contextmanager
     def reserve(self, key: StreamKey) -> Generator[bool]:
         """Prevent other code from making the session while the ``with`` block runs, and yield True.

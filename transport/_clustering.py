@@ -1,0 +1,19 @@
+"""The server as a node of a cluster, if other servers can share its log."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actors import EventLog, Sessions
+
+
+def join_cluster(sessions: Sessions, log: EventLog) -> None:
+    """Make the server a node of a cluster if its log is in Valkey, which other servers may use at the same time.
+
+    Alone it is a node too: another server can join at any time.
+    """
+    if log.statistics().engine == "valkey":
+        # Imported here: other logs need nothing of a cluster.
+        import_module("actors.cluster.assembly").join(sessions, log)
