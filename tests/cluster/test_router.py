@@ -22,7 +22,7 @@ RUNS: list[object] = []
 
 
 @pytest.fixture(autouse=True)
-def _no_runs(autojump_clock: MockClock) -> None:
+def _no_runs() -> None:
     RUNS.clear()
 
 
@@ -49,7 +49,7 @@ def command(tab: Tab, id_: str, name: str, **args: object) -> Command:
     return Command(id_, name, args, tab.name, tab.replies.append)
 
 
-async def test_a_client_of_another_node_gets_each_event_once() -> None:
+async def test_a_client_of_another_node_gets_each_event_once(autojump_clock: MockClock) -> None:
     """The first node that is asked owns the user. A client of another node gets the same events, by pushes."""
     async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
         here, there = Tab("c-1"), Tab("c-2")
@@ -68,7 +68,7 @@ async def test_a_client_of_another_node_gets_each_event_once() -> None:
         assert await attachment.history(0, 2, 1 << 20) == (await engine.log.read(KEY, 0, 2, 1 << 20), True)
 
 
-async def test_an_idle_user_moves_to_the_node_of_the_newcomer() -> None:
+async def test_an_idle_user_moves_to_the_node_of_the_newcomer(autojump_clock: MockClock) -> None:
     """An owner without clients and runs of a user releases the user, so that the client's own node runs the session."""
     async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
         await (await a.sessions.get("ann", "s1")).start("work", 1)
@@ -80,7 +80,7 @@ async def test_an_idle_user_moves_to_the_node_of_the_newcomer() -> None:
         assert len(a.sessions.of()) == 0
 
 
-async def test_a_user_with_a_run_stays() -> None:
+async def test_a_user_with_a_run_stays(autojump_clock: MockClock) -> None:
     """An owner that runs an agent of the user keeps the user, and the client of another node gets a mirror."""
     async with cluster("a", "b", agents=agents()) as (_, (a, b)):
         run_id = await (await a.sessions.get("ann", "s1")).start("wait")
@@ -93,7 +93,7 @@ async def test_a_user_with_a_run_stays() -> None:
         assert tab.replies[0].result == {"cancelled": True}
 
 
-async def test_a_command_is_carried_out_once() -> None:
+async def test_a_command_is_carried_out_once(autojump_clock: MockClock) -> None:
     """A command that is sent again, also to another node, gets the first reply, and runs nothing."""
     async with cluster("a", "b", "c", agents=agents()) as (_, (a, b, c)):
         await Tab("c-0").attach(a)
@@ -106,7 +106,7 @@ async def test_a_command_is_carried_out_once() -> None:
         assert (first.replies[0].duplicate, second.replies[0].duplicate, RUNS) == (False, True, [1])
 
 
-async def test_refusals_of_the_owner_reach_the_client() -> None:
+async def test_refusals_of_the_owner_reach_the_client(autojump_clock: MockClock) -> None:
     """A refusal, and the permanent close of a session, are the same at any node."""
     async with cluster("a", "b", agents=agents()) as (_, (a, b)):
         await Tab("c-0").attach(a)
@@ -125,7 +125,7 @@ async def test_refusals_of_the_owner_reach_the_client() -> None:
             await b.sessions.attach("ann", "s1", Attach(tab.name, tab))
 
 
-async def test_the_application_emits_and_reads_at_any_node() -> None:
+async def test_the_application_emits_and_reads_at_any_node(autojump_clock: MockClock) -> None:
     """The handle of a session works at a node that does not run it: emit, history, lease."""
     async with cluster("a", "b", agents=agents()) as (_, (a, b)):
         tab = Tab()
@@ -143,7 +143,7 @@ async def test_the_application_emits_and_reads_at_any_node() -> None:
                 pass
 
 
-async def test_signals_and_typing_cross_nodes() -> None:
+async def test_signals_and_typing_cross_nodes(autojump_clock: MockClock) -> None:
     """A user who types at one node is seen at the other, and no longer when the connection is gone."""
     async with cluster("a", "b", agents=agents()) as (_, (a, b)):
         here, there = Tab("c-1"), Tab("c-2")
@@ -160,7 +160,7 @@ async def test_signals_and_typing_cross_nodes() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_lost_doubled_and_late_messages_change_no_history(seed: int) -> None:
+async def test_lost_doubled_and_late_messages_change_no_history(seed: int, autojump_clock: MockClock) -> None:
     """With a tenth of the messages lost, doubled and late, each client gets all events in order, and runs run once."""
     publishes = seed % 2 == 1  # the pushes of a log that sends them itself, or those of the owner
     async with cluster("a", "b", "c", publishes=publishes, agents=agents(), forward_seconds=60) as (engine, servers):
@@ -180,7 +180,7 @@ async def test_lost_doubled_and_late_messages_change_no_history(seed: int) -> No
         assert all(reply.ok for tab in tabs for reply in tab.replies)
 
 
-async def test_the_last_push_of_a_burst_may_be_lost() -> None:
+async def test_the_last_push_of_a_burst_may_be_lost(autojump_clock: MockClock) -> None:
     """If the newest push is lost, the owner's digest shows it within two seconds."""
     async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
         await Tab("c-0").attach(a)
@@ -194,7 +194,7 @@ async def test_the_last_push_of_a_burst_may_be_lost() -> None:
         assert tab.types == ["custom"]
 
 
-async def test_a_client_follows_its_session_from_a_dead_owner() -> None:
+async def test_a_client_follows_its_session_from_a_dead_owner(autojump_clock: MockClock) -> None:
     """When the owner is buried, the client's node claims the user. The client gets the next events, and its reply."""
     async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
         await Tab("c-0").attach(a)
@@ -215,7 +215,7 @@ async def test_a_client_follows_its_session_from_a_dead_owner() -> None:
         assert all(one.journal.cursors == 0 for one in b.sessions.of())
 
 
-async def test_a_session_that_loses_its_log_ends_its_clients() -> None:
+async def test_a_session_that_loses_its_log_ends_its_clients(autojump_clock: MockClock) -> None:
     """If the position of a client is lost while its session moves, the client ends as ``moved``, and connects again."""
     async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
         await Tab("c-0").attach(a)
@@ -227,7 +227,7 @@ async def test_a_session_that_loses_its_log_ends_its_clients() -> None:
         assert tab.ended is SessionEnding.MOVED
 
 
-async def test_an_owner_that_does_not_answer_is_unreachable() -> None:
+async def test_an_owner_that_does_not_answer_is_unreachable(autojump_clock: MockClock) -> None:
     """If the owner lives and does not answer for ``forward_seconds``, a command gets ``owner_unreachable``."""
     async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
         await Tab("c-0").attach(a)
@@ -244,7 +244,7 @@ async def test_an_owner_that_does_not_answer_is_unreachable() -> None:
             await Tab("c-9").attach(b)
 
 
-async def test_clients_of_a_buried_node_follow_their_sessions() -> None:
+async def test_clients_of_a_buried_node_follow_their_sessions(autojump_clock: MockClock) -> None:
     """A node that was buried ends its sessions as ``moved``. Its clients go on, and queued starts are sent again."""
     async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
         tab, other = Tab("c-1"), Tab("c-2")
@@ -268,7 +268,7 @@ async def test_clients_of_a_buried_node_follow_their_sessions() -> None:
         assert statuses == ["interrupted"] * begun
 
 
-async def test_a_suspended_node_tells_its_clients_and_loses_patience() -> None:
+async def test_a_suspended_node_tells_its_clients_and_loses_patience(autojump_clock: MockClock) -> None:
     """A node that is cut off tells its clients, refuses commands and newcomers, and ends its clients in the end."""
     async with cluster("a", "b", agents=agents()) as (_, (a, b)):
         here, there = Tab("c-1"), Tab("c-2")
@@ -288,7 +288,7 @@ async def test_a_suspended_node_tells_its_clients_and_loses_patience() -> None:
         assert (here.ended, there.ended) == (None, SessionEnding.SUSPENDED)
 
 
-async def test_a_session_that_is_fenced_moves() -> None:
+async def test_a_session_that_is_fenced_moves(autojump_clock: MockClock) -> None:
     """If the log refuses an append because another node has claimed the user, the session goes on there."""
     async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
         tab = Tab()
@@ -305,7 +305,7 @@ async def test_a_session_that_is_fenced_moves() -> None:
         assert (a.router.statistics().mirrors, b.router.statistics().owned) == (1, 1)
 
 
-async def test_a_revocation_counts_at_all_nodes() -> None:
+async def test_a_revocation_counts_at_all_nodes(autojump_clock: MockClock) -> None:
     """A token that is revoked at one node is refused at the others at once, and soon even if the message is lost."""
     async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
         await a.sessions.revoke(user="ann")
@@ -326,7 +326,7 @@ async def test_a_revocation_counts_at_all_nodes() -> None:
         assert engine.sent < 100
 
 
-async def test_a_log_that_publishes_is_told_of_the_watchers() -> None:
+async def test_a_log_that_publishes_is_told_of_the_watchers(autojump_clock: MockClock) -> None:
     """If the log sends events to other nodes itself, the owner sends none, and the log learns of each watcher's end."""
     async with cluster("a", "b", publishes=True, agents=agents()) as (_, (a, b)):
         await Tab("c-0").attach(a)
@@ -342,7 +342,7 @@ async def test_a_log_that_publishes_is_told_of_the_watchers() -> None:
         assert a.log.nodes == {KEY: ()}
 
 
-async def test_a_node_that_ends_releases_its_users() -> None:
+async def test_a_node_that_ends_releases_its_users(autojump_clock: MockClock) -> None:
     """A node that ends releases each user when the user's runs have ended. The clients of other nodes do not notice."""
     async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
         tabs, run_id = [Tab("c-1"), Tab("c-2")], ""
