@@ -224,10 +224,12 @@ class SessionStream(SessionFeed):
         if uncommitted < self._window or self._failure is not None:
             await trio.lowlevel.checkpoint()
             return
-        if self._has_room is None:
-            self._has_room = Wakeup()
         while self.seq - self.committed_seq >= self._window and self._failure is None:
+            if self._has_room is None:
+                self._has_room = Wakeup()
             await self._has_room.wait()
+        if not self._has_room:  # no other emitter waits
+            self._has_room = None
 
     # Committing
 

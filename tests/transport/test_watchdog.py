@@ -127,7 +127,8 @@ async def test_left_thread_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
     left: list[threading.Thread] = []
 
     def hold(_: logging.LogRecord) -> bool:
-        if not left:
+        # If the machine is slow, the event loop logs too, that it stood still before.
+        if not left and threading.current_thread() is not threading.main_thread():
             left.append(threading.current_thread())
             held.set()
             released.wait()

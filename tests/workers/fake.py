@@ -63,6 +63,7 @@ class Stage:
     """A group of workers that runs, with everything that it reports."""
 
     folder: Path
+    count: int
     send: trio.MemorySendChannel[int]
     """The signals to the parent."""
     ready: list[Addresses] = attrs.field(factory=list["Addresses"])
@@ -77,6 +78,10 @@ class Stage:
     def notes(self, *kinds: str) -> list[tuple[int, str, int]]:
         """Return the notes of all workers of these kinds, or all: the worker's number, the kind, the process."""
         return [each for each in self._notes if not kinds or each[1] in kinds]
+
+    async def until_up(self) -> None:
+        """Wait until the parent has said that all workers are ready, and the note of each worker is read."""
+        await self.until(lambda: self.ready and len(self.notes("ready")) >= self.count)
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until a condition holds."""
@@ -128,7 +133,7 @@ async def workers_on_stage(
     (folder / "script.py").write_text(SCRIPT)
     os.mkfifo(folder / "now")
     send, receive = trio.open_memory_channel[int](10)
-    stage = Stage(folder, send)
+    stage = Stage(folder, count, send)
     launch = Launch((), str(folder), dict(os.environ), (sys.executable, "-I", "-S", "script.py"))
     group = Workers(launch, count, Listeners(), drain_seconds, stage.say)
 

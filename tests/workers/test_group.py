@@ -21,7 +21,7 @@ async def test_ready_is_reported_once(tmp_path: Path) -> None:
         await stage.until(lambda: len(stage.notes("starts")) == 2 and len(stage.notes("ready")) == 1)
         assert stage.ready == []
         stage.go_on()
-        await stage.until(lambda: stage.ready)
+        await stage.until_up()
         assert [(each.ws_url, each.page_url) for each in stage.ready] == [("ws://here/", "http://here/")]
         (victim,) = [pid for number, _, pid in stage.notes("ready") if number == 1]
         os.kill(victim, signal.SIGKILL)
@@ -47,7 +47,7 @@ async def test_failing_start_ends_the_parent(tmp_path: Path) -> None:
 async def test_failing_start_beside_others(tmp_path: Path) -> None:
     """While another worker serves, a worker that cannot be started is tried again, also more than three times."""
     async with workers_on_stage(tmp_path) as stage:
-        await stage.until(lambda: stage.ready)
+        await stage.until_up()
         (tmp_path / "worker-1").write_text("fails")
         os.kill(next(pid for number, _, pid in stage.notes("ready") if number == 1), signal.SIGKILL)
         await stage.until(lambda: len(stage.lines) == 4)
@@ -60,7 +60,7 @@ async def test_failing_start_beside_others(tmp_path: Path) -> None:
 async def test_restart_in_turn(tmp_path: Path) -> None:
     """SIGUSR2 ends a worker and starts another, and the next one only when the first new one is ready."""
     async with workers_on_stage(tmp_path) as stage:
-        await stage.until(lambda: stage.ready)
+        await stage.until_up()
         begin = len(stage.notes())
         (tmp_path / "worker-1").write_text("late")
         await stage.send.send(signal.SIGUSR2)
@@ -92,7 +92,7 @@ async def test_hangup_reaches_each_worker(tmp_path: Path) -> None:
 async def test_status_after_a_drain(tmp_path: Path, words: str, status: int) -> None:
     """The signal is passed on to all workers. The status is 1 if one of them ends with an error, which is reported."""
     async with workers_on_stage(tmp_path, worker_2=words) as stage:
-        await stage.until(lambda: stage.ready)
+        await stage.until_up()
         await stage.send.send(signal.SIGINT)
         await stage.until(stage.ended.is_set)
         assert sorted(number for number, _, _ in stage.notes("int")) == [1, 2]
@@ -104,7 +104,7 @@ async def test_worker_that_does_not_end(tmp_path: Path, monkeypatch: pytest.Monk
     """A worker that was asked to end, and takes longer than ``drain_seconds`` and some more, is killed."""
     monkeypatch.setattr(group, "_ENDING_SECONDS", 0.1)
     async with workers_on_stage(tmp_path, count=1, drain_seconds=0.1, worker="stubborn") as stage:
-        await stage.until(lambda: stage.ready)
+        await stage.until_up()
     pid = stage.notes("term")[0][2]
     assert stage.lines == [
         f"worker 1 (process {pid}) has not ended in 0.2 s: it is killed",

@@ -103,6 +103,8 @@ class WorkerProcess:
 
         Cancellation: the process goes on.
         """
-        status = await self._process.wait()
-        await trio.aclose_forcefully(self._channel)
-        return status
+        return await self._process.wait()
+
+    def close(self) -> None:
+        """Close the channel to the process, when no task reads it any more. A process that still runs ends by that."""
+        self._channel.socket.close()

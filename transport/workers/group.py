@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import attrs
@@ -184,14 +185,14 @@ class Workers:
 
     async def _one_process(self, slot: _Slot) -> str:
         """Run one process of a worker to its end. Return a text that says how it ended."""
-        process = await WorkerProcess.start(slot.number, self._launch, self._listeners, self._patience)
-        slot.process = process
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._note_ready, slot, process)
-            if self._drain.is_set():  # it began while the process was being started
-                slot.send(self._drain_signal)
-            status = await self._wait(slot, process)
-            nursery.cancel_scope.cancel()
+        process = slot.process = await WorkerProcess.start(slot.number, self._launch, self._listeners, self._patience)
+        with closing(process):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._note_ready, slot, process)
+                if self._drain.is_set():  # it began while the process was being started
+                    slot.send(self._drain_signal)
+                status = await self._wait(slot, process)
+                nursery.cancel_scope.cancel()
         was_ready, slot.is_ready, slot.process = slot.is_ready, False, None
         slot.failed_starts = 0 if was_ready or slot.replacing else slot.failed_starts + 1
         self._note_end(slot, process, status, was_ready=was_ready)
