@@ -225,11 +225,9 @@ class SessionStream(SessionFeed):
             await trio.lowlevel.checkpoint()
             return
         while self.seq - self.committed_seq >= self._window and self._failure is None:
-            if self._has_room is None:
-                self._has_room = Wakeup()
-            await self._has_room.wait()
-        if not self._has_room:  # no other emitter waits
-            self._has_room = None
+            room = self._has_room = Wakeup() if self._has_room is None else self._has_room
+            await room.wait()
+        self._has_room = self._has_room or None  # false if no other emitter waits
 
     # Committing
 
