@@ -18,6 +18,7 @@ REASON = "the server is shutting down"
         (b"HEAD /readyz HTTP/1.1", Probe("/readyz", is_head=True)),
         (b"GET /readyz?verbose HTTP/1.1", Probe("/readyz")),
         (b"GET http://box.example:8765/healthz HTTP/1.1", Probe("/healthz")),
+        (b"GET http:///healthz HTTP/1.1", None),
         (b"GET /readyz HTTP/1.1\r\nUpgrade: websocket", None),
         (b"GET /readyz HTTP/1.1\r\nuPGRADE :websocket", None),
         (b"GET /health HTTP/1.1", None),

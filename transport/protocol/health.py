@@ -15,7 +15,7 @@ HEALTHZ, READYZ = "/healthz", "/readyz"
 """``/healthz`` asks whether the process works, or must be started again. ``/readyz`` asks whether it takes clients."""
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 """The headers of each answer. An old answer would be wrong, so it must not be stored."""
-_PROBE = re.compile(rb"(GET|HEAD) (?:[Hh][Tt][Tt][Pp][Ss]?://[^/?# ]*)?(/healthz|/readyz)(?:\?[^ ]*)? HTTP/1\.1\r\n")
+_PROBE = re.compile(rb"(GET|HEAD) (?:[Hh][Tt][Tt][Pp][Ss]?://[^/?# ]+)?(/healthz|/readyz)(?:\?[^ ]*)? HTTP/1\.1\r\n")
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 
 
