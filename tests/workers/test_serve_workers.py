@@ -90,7 +90,9 @@ async def served(folder: Path, *more: str) -> AsyncGenerator[Served]:
             nursery.start_soon(server.read_stderr)
             try:
                 assert process.stdout is not None
-                line = await process.stdout.receive_some()
+                line = b""
+                while not line.endswith(b"\n"):
+                    line += await process.stdout.receive_some()
                 ready, server.url, server.pages = line.decode().split()
                 assert ready == "ready"
                 yield server
