@@ -181,6 +181,31 @@ async def attach_again(
     following.listener.on_ended(SessionEnding.MOVED)
 
 
+class Moving:
+    """The clients whose sessions have moved and that are not attached again yet."""
+
+    def __init__(self, attach: Callable[[StreamKey, Attach], Awaitable[Attachment]], patience_seconds: float) -> None:
+        self._attach = attach
+        self._patience_seconds = patience_seconds
+        self._clients: set[Following] = set()
+
+    def begin(self, following: Following, nursery: trio.Nursery) -> None:
+        """Attach a client again in a task of the nursery."""
+        self._clients.add(following)
+        nursery.start_soon(self._run, following)
+
+    async def _run(self, following: Following) -> None:
+        try:
+            await attach_again(following, self._attach, self._patience_seconds)
+        finally:
+            self._clients.discard(following)
+
+    def signal(self, name: str, data: bytes) -> None:
+        """Send a signal to these clients, which no session reaches. ``data`` is JSON text."""
+        for following in tuple(self._clients):
+            following.on_signal(name, data)
+
+
 def is_fenced(error: BaseException) -> bool:
     """Return whether a session has failed because another node has claimed its user."""
     cause: BaseException | None = error

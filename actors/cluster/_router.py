@@ -10,7 +10,7 @@ import attrs
 import orjson
 import trio
 
-from actors.cluster._following import CUT_OFF, Following, attach_again, is_fenced
+from actors.cluster._following import CUT_OFF, Following, Moving, is_fenced
 from actors.cluster._hearing import Hearing
 from actors.cluster._messages import Kind, encode
 from actors.cluster._mirror import EpochChanged
@@ -101,6 +101,7 @@ class Router:
         self._hearing = Hearing(
             bus, node, self._outbox, self._mirrors, self._watched, self._questions, self._serving, self._revoking
         )
+        self._moving = Moving(self._attach, patience_seconds)
         self._incarnation = node.incarnation
         self._suspended_at: float | None = None
         self._nursery: trio.Nursery | None = None
@@ -174,7 +175,7 @@ class Router:
 
     def _follow(self, following: Following) -> None:
         if self._nursery is not None:
-            self._nursery.start_soon(attach_again, following, self._attach, self._patience_seconds)
+            self._moving.begin(following, self._nursery)
 
     async def _begin(self, mirror: Mirror, answer: dict[str, Any]) -> bool:
         """Bring a mirror to the state that its owner has answered. Return False if the session has moved."""
@@ -303,6 +304,7 @@ class Router:
             self._suspended_at = now if suspended else None
             data = orjson.dumps({"active": suspended})
             self._mirrors.signal(PAUSED, data)
+            self._moving.signal(PAUSED, data)
             self._sessions.here.table.signal_all(PAUSED, data)
         if self._suspended_at is not None and now >= self._suspended_at + self._patience_seconds:
             self._mirrors.end_all(SessionEnding.SUSPENDED)

@@ -268,6 +268,24 @@ async def test_clients_of_a_buried_node_follow_their_sessions(autojump_clock: Mo
         assert statuses == ["interrupted"] * begun
 
 
+async def test_a_client_of_a_buried_node_hears_the_end_of_the_pause(autojump_clock: MockClock) -> None:
+    """A client whose session moves while its node is suspended is told that the pause is over, too."""
+    async with cluster("a", "b", agents=agents()) as (engine, (a, _)):
+        tab = Tab("c-1")
+        await tab.attach(a)
+        a.node.state = NodeState.SUSPENDED
+        a.router.on_node()
+        a.node.incarnation, a.node.state = Incarnation("a", 2, 99), NodeState.JOINING
+        a.router.on_node()
+        await trio.sleep(1)
+        assert tab.signals == [("paused", {"active": True})]
+        engine.nodes["a"] = NodeInfo(a.node.incarnation, 1)
+        a.node.state = NodeState.LIVE
+        a.router.on_node()
+        await trio.sleep(5)
+        assert (tab.signals[1:], tab.ended) == ([("paused", {"active": False})], None)
+
+
 async def test_a_suspended_node_tells_its_clients_and_loses_patience(autojump_clock: MockClock) -> None:
     """A node that is cut off tells its clients, refuses commands and newcomers, and ends its clients in the end."""
     async with cluster("a", "b", agents=agents()) as (_, (a, b)):
