@@ -140,6 +140,9 @@ class FakeNode:
         if token.incarnation == self.incarnation:
             self.engine.tokens[user] = token.released()
 
+    def lose(self, user: str, token: Token) -> None:
+        """Forget a user. This node remembers none."""
+
 
 class FakeBus(Bus):
     """The bus of one node."""

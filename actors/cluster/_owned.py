@@ -135,8 +135,9 @@ class Owned:
                 await trio.sleep(LEAVE_SECONDS)
 
     def lose(self, user: str) -> None:
-        """Forget a user that another node has claimed."""
-        self._tokens.pop(user, None)
+        """Forget a user that another node has claimed. Without that, the node would not look who the owner is."""
+        if (token := self._tokens.pop(user, None)) is not None:
+            self._node.lose(user, token)
 
     def lose_all(self) -> list[str]:
         """Forget all users that were owned by an earlier incarnation of this node, and return them."""

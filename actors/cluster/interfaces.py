@@ -311,3 +311,10 @@ class Node(Protocol):
         Do nothing if this node does not own the user.
         """
         ...
+
+    def lose(self, user: str, token: Token) -> None:
+        """Forget a user, because the log refused an append with ``token``: another node has claimed the user.
+
+        Do nothing if the node owns the user with another token by now.
+        """
+        ...

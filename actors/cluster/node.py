@@ -99,6 +99,10 @@ class ClusterNode:
         """Give up a user. See :meth:`actors.cluster.interfaces.Node.release`."""
         await self.claims.release(user)
 
+    def lose(self, user: str, token: Token) -> None:
+        """Forget a user that another node has claimed. See :meth:`actors.cluster.interfaces.Node.lose`."""
+        self.claims.lose(user, token)
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part in the cluster until cancelled. Report the start when the node has joined.
 

@@ -13,6 +13,7 @@ from _valkey import Server
 from actors import Agents, Sessions, SupervisorSpec, open_system
 from actors.cluster._settings import ClusterSettings
 from actors.cluster.assembly import Membership, join
+from actors.cluster.interfaces import Token
 from actors.eventlog.valkey import ValkeyLog
 from actors.spi import Attach, Command, CommandReply, SessionEnding
 from actors.valkey.address import parse_address
@@ -122,3 +123,23 @@ async def test_clients_of_both_nodes_and_a_node_that_leaves() -> None:
             await there.until(lambda: len(there.events) == 5)
             assert [event["seq"] for event in there.events] == [1, 2, 3, 4, 5]
             assert (there.ended, a.router.statistics().owned, b.router.statistics().owned) == ([], 0, 1)
+
+
+async def test_a_node_that_is_fenced_though_it_lives() -> None:
+    """If an older copy of the data names another owner, the node that is refused looks who the owner is, and goes on."""
+    with trio.fail_after(3 * SECONDS), Server() as server:
+        async with nodes(server, "a", "b") as ((sessions, a), (others, b)):
+            there = Tab()
+            attachment = await there.attach(others)
+            token = str(b.node.claims.owned["ann"])
+            key = ValkeyLog(parse_address(server.url)).valkey.keys.token("ann")
+            server.ask("SET", key, str(Token(7, a.node.incarnation)))
+            command = Command("k1", "message.send", {"text": "x"}, "c-1", there.on_reply)
+            attachment.command(command)
+            await there.until(lambda: there.replies)
+            assert there.replies[0].code == "owner_unreachable"  # clients send it again
+            attachment.command(command)
+            await there.until(lambda: there.events and len(there.replies) == 2)
+            assert (there.replies[1].ok, there.ended, [event["seq"] for event in there.events]) == (True, [], [1])
+            assert (b.node.statistics().fenced, b.node.statistics().burials) == (1, 0)
+            assert str(b.node.claims.owned["ann"]) != token
