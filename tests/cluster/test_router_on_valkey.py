@@ -126,9 +126,9 @@ async def test_clients_of_both_nodes_and_a_node_that_leaves() -> None:
 
 
 async def test_a_node_that_is_fenced_though_it_lives() -> None:
-    """If an older copy of the data names another owner, the node that is refused looks who the owner is, and goes on."""
+    """If an older copy of the data names another owner, the refused node looks for the owner, and goes on."""
     with trio.fail_after(3 * SECONDS), Server() as server:
-        async with nodes(server, "a", "b") as ((sessions, a), (others, b)):
+        async with nodes(server, "a", "b") as ((_, a), (others, b)):
             there = Tab()
             attachment = await there.attach(others)
             token = str(b.node.claims.owned["ann"])
