@@ -29,6 +29,8 @@ class Written:
     epoch: str
     latest: int
     state: bytes
+    token: str = ""
+    """The token with which the stream was opened."""
 
 
 @attrs.define
@@ -48,8 +50,11 @@ class Repair:
     async def run(self, written: Mapping[StreamKey, Written]) -> None:
         """Compare the streams, and append again all events that the server has lost. Safe to repeat.
 
-        A stream that another process owns now is left alone. Raises the errors of the link.
+        A stream is left alone if another process owns it now, or this process has given up its user since it opened
+        the stream. *Another owner may have stored more events since then. The old epoch, put back without them, would
+        give their numbers to other events.* Raises the errors of the link.
         """
+        written = {key: each for key, each in written.items() if self.tokens.get(key.user, "") == each.token}
         for user in {key.user for key in written} & self.tokens.keys():
             # The right to do so: a user whose token is missing may be claimed. Another token there is left alone.
             await self._call("gr1_claim", [self.valkey.keys.token(user)], "", self.tokens[user])

@@ -75,12 +75,12 @@ class ValkeyStreams(EventLog):
 
     async def make(self, key: StreamKey) -> Head:
         self._require_open()
-        keys = self._of(key)
+        keys, token = self._of(key), self.tokens.get(key.user, "")
         found, renewed = await self._call(
             key,
             "gr1_open",
             (keys.user.token, keys.user.index, keys.meta),
-            self.tokens.get(key.user, ""),
+            token,
             self.valkey.commits.generation,
             int(self.keeps_acknowledged),
             secrets.token_hex(8),
@@ -90,7 +90,7 @@ class ValkeyStreams(EventLog):
         self._keys[key] = keys
         self.epochs_renewed += renewed
         head = _head(found)
-        self._written[key] = Written(head.epoch, head.latest, head.state)
+        self._written[key] = Written(head.epoch, head.latest, head.state, token)
         return head
 
     async def restore(self, key: StreamKey, *, epoch: str, latest: int, state: bytes, touched: int) -> None:
@@ -112,7 +112,7 @@ class ValkeyStreams(EventLog):
         )
         check_new(key, exists=not made)
         self._keys[key] = keys
-        self._written[key] = Written(epoch, latest, state)
+        self._written[key] = Written(epoch, latest, state, self.tokens.get(key.user, ""))
 
     async def head(self, key: StreamKey) -> Head | None:
         return (await self._heads([self._of(key)]))[0]

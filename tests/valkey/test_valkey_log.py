@@ -354,6 +354,25 @@ async def test_empty_server_gets_everything_back(served: tuple[_valkey.Server, V
     assert await log.head(OTHER) is None
 
 
+async def test_given_up_streams_are_not_put_back(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """If the server comes back empty, a stream of a user that was given up keeps no old epoch.
+
+    Another owner may have stored events in it meanwhile, and clients have them under that epoch.
+    """
+    server, log = served
+    log.tokens["u"] = "1 a"
+    await claim(log, "u", "1 a")
+    epoch = (await log.make(KEY)).epoch
+    del log.tokens["u"]
+    await log.make(OTHER)
+    server.restart_empty()
+    await log.append([event_batch(OTHER, 1, 1)])
+    assert await log.head(KEY) is None
+    await claim(log, "u", "1 b")
+    log.tokens["u"] = "1 b"
+    assert (await log.make(KEY)).epoch != epoch
+
+
 async def test_events_beyond_memory(served: tuple[_valkey.Server, ValkeyLog]) -> None:
     """If forgotten events are no longer in memory, the stream gets a new epoch, and its writer's append is refused."""
     server, log = served
