@@ -6,6 +6,7 @@ Its delays are those of trio's ``MockClock``.
 from __future__ import annotations
 
 import copy
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -27,8 +28,9 @@ from actors.cluster.interfaces import (
 from actors.errors import LogUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
+    from actors.cluster.node import ClusterNode
     from actors.eventlog import EventLog, StreamKey
 
 
@@ -193,3 +195,12 @@ class MemoryBus(Bus):
     def reconnect(self) -> None:
         self.reconnects.append(trio.current_time())
         self.is_deaf = False
+
+
+@asynccontextmanager
+async def joined(node: ClusterNode) -> AsyncGenerator[None]:
+    """Run a node inside the block. It has joined the cluster when the block begins."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(node.run)
+        yield
+        nursery.cancel_scope.cancel()

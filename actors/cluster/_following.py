@@ -182,7 +182,7 @@ async def attach_again(
 
 
 class Moving:
-    """The clients whose sessions have moved and that are not attached again yet."""
+    """The clients of sessions that have moved. They are not attached again yet."""
 
     def __init__(self, attach: Callable[[StreamKey, Attach], Awaitable[Attachment]], patience_seconds: float) -> None:
         self._attach = attach

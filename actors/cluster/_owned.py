@@ -135,7 +135,7 @@ class Owned:
                 await trio.sleep(LEAVE_SECONDS)
 
     def lose(self, user: str) -> None:
-        """Forget a user that another node has claimed. Without that, the node would not look who the owner is."""
+        """Forget a user that another node has claimed, so that the next call looks for the owner."""
         if (token := self._tokens.pop(user, None)) is not None:
             self._node.lose(user, token)
 

@@ -49,7 +49,7 @@ class Questions:
     """The questions of this node that wait for an answer.
 
     The answer to a question that was asked several times may come more than once: the first one counts. So a question
-    must be one that may be asked again: a command is carried out only once, because it has an id.
+    must be safe to ask again: a command is carried out only once, because it has an id.
     """
 
     def __init__(self, owned: Owned, node: Node, outbox: Outbox, forward_seconds: float) -> None:

@@ -209,8 +209,7 @@ class Router:
             await self.owned.ask_here(key, command)
             return
         raise_refusal(key, answer)
-        result, code, message, duplicate = answer["reply"]
-        command.reply(CommandReply(command.id, result, code, message, duplicate))
+        command.reply(CommandReply(command.id, *answer["reply"]))
 
     async def _emit(self, key: StreamKey, emit: Emit) -> None:
         replies: list[CommandReply] = []
@@ -241,9 +240,8 @@ class Router:
 
     def tell_typing(self, mirror: Mirror, typing: Typing) -> None:
         """Tell the owner of a session that a user began or stopped typing."""
-        data = {"user": mirror.key.user, "session": mirror.key.session}
-        fields = {**data, "connection": typing.connection, "active": typing.active, "to": str(mirror.owner)}
-        self._outbox.post(mirror.owner.node, encode(Kind.TYPING, fields))
+        notice = {"connection": typing.connection, "active": typing.active, "to": str(mirror.owner)}
+        self._outbox.post(mirror.owner.node, encode(Kind.TYPING, mirror.key._asdict() | notice))
 
     # The node
 

@@ -32,7 +32,7 @@ class Watcher:
 
     A node is buried if its incarnation and its beat did not change for a whole lease, in at least three looks that were
     at most two beats apart. A look is an answered beat of the observer itself. So while the engine or the observer
-    stood still nobody is judged: an outage of the engine, and a pause of the observer, start all observations anew.
+    stood still no node is judged: an outage of the engine, and a pause of the observer, start all observations anew.
     """
 
     def __init__(self, times: NodeTimes) -> None:

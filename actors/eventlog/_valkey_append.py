@@ -126,7 +126,7 @@ def refusal(text: str, keys: Sequence[StreamKey]) -> LogError | KeyError:
         key = keys[int(number)]
         match kind:
             case "FENCED":
-                errors[int(number)] = Fenced(f"{key}: another node owns this user now ({''.join(more) or 'nobody'})")
+                errors[int(number)] = Fenced(f"{key}: another node owns this user now ({''.join(more) or 'no token'})")
             case "NONE":
                 errors[int(number)] = KeyError(key)
             case _:

@@ -49,7 +49,7 @@ async def desk(engine: Engine | None = None, name: str = "a") -> Desk:
 
 
 async def test_free_user_is_claimed(autojump_clock: MockClock) -> None:
-    """A user that nobody ever owned, or that was released, is claimed. The term goes up."""
+    """A user that never had an owner, or was released, is claimed. The term goes up."""
     a = await desk()
     assert await a.claims.own("u") == Token(1, a.heart.incarnation)
     a.engine.tokens["v"] = Token(41, None)

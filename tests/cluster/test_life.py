@@ -116,7 +116,7 @@ def test_silence_counts_between_the_looks() -> None:
 
 
 def test_three_looks_are_needed() -> None:
-    """Two looks bury nobody, however far apart."""
+    """Two looks bury no node, however far apart."""
     assert looks(Watcher(NodeTimes(2.0)), [0, 1]) == [False, False]
     wide = NodeTimes(2.0)
     watcher = Watcher(wide)

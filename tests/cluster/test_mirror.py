@@ -190,7 +190,7 @@ def newcomer(mirror: Mirror, position: int) -> Tab:
 
 
 async def test_a_push_is_shown_once_and_tells_the_listeners() -> None:
-    """A push that continues the mirror notifies its listeners once. One that brings nothing new notifies nobody."""
+    """A push that continues the mirror notifies its listeners once. A push without news notifies no listener."""
     async with MemoryLog() as log:
         mirror, behind = mirror_of(log, "e")
         tab = newcomer(mirror, 0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import trio
-from _cluster_engine import Engine, MemoryBus, MemoryMembers, MemoryOwners
+from _cluster_engine import Engine, MemoryBus, MemoryMembers, MemoryOwners, joined
 
 from actors.cluster._settings import ClusterSettings
 from actors.cluster.interfaces import Incarnation, NodeInfo, NodeState
@@ -63,11 +63,9 @@ async def never(key: object) -> None:
 async def test_node_joins_and_leaves(autojump_clock: MockClock) -> None:
     """A node is registered while it runs, and removes itself at its end."""
     a = station(Engine())
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.node.run)
+    async with joined(a.node):
         assert a.node.state is NodeState.LIVE
         assert list(a.engine.nodes) == ["a"]
-        nursery.cancel_scope.cancel()
     assert a.engine.nodes == {}
     assert a.node.heart.state is NodeState.STOPPED
 
@@ -76,11 +74,9 @@ async def test_beats_come_every_quarter_lease(autojump_clock: MockClock) -> None
     """A node beats every quarter of the lease, at a fixed rate, however long an answer takes."""
     a = station(Engine())
     a.members.takes = 0.5
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.node.run)
+    async with joined(a.node):
         await trio.sleep(19.9)
         assert a.engine.nodes["a"].beat == 10
-        nursery.cancel_scope.cancel()
 
 
 async def test_outage_suspends_and_buries_nobody(autojump_clock: MockClock) -> None:
@@ -110,21 +106,18 @@ async def test_dead_node_is_buried(autojump_clock: MockClock) -> None:
     engine = Engine()
     engine.nodes["gone"] = NodeInfo(NOBODY, 5)
     a = station(engine)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.node.run)
+    async with joined(a.node):
         await trio.sleep(7.9)
         assert "gone" in engine.nodes
         await trio.sleep(4.1)
         assert a.told == [["a", "gone"], (0, "live"), ["a"]]
         assert a.node.statistics().buried == 1
-        nursery.cancel_scope.cancel()
 
 
 async def test_buried_node_joins_anew(autojump_clock: MockClock) -> None:
     """A node that was buried loses its users, and joins with a new incarnation."""
     a = station(Engine())
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.node.run)
+    async with joined(a.node):
         first = a.node.incarnation
         assert await a.node.own("u") is not None
         a.engine.nodes.clear()
@@ -134,49 +127,42 @@ async def test_buried_node_joins_anew(autojump_clock: MockClock) -> None:
         assert a.node.claims.owned == {}
         assert "buried" in a.told
         assert a.node.statistics().burials == 1
-        nursery.cancel_scope.cancel()
 
 
 async def test_state_is_right_after_a_pause(autojump_clock: MockClock) -> None:
     """In its first step after a pause, before any task of the node could run, the node knows that it is suspended."""
     lag = [0.0]
     a = station(Engine(), lag=lag)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.node.run)
+    async with joined(a.node):
         lag[0] = 100.0
         assert a.node.state is NodeState.SUSPENDED
         assert await a.node.own("u") is None
-        nursery.cancel_scope.cancel()
 
 
 async def test_slow_answers_do_not_delay_the_beats(autojump_clock: MockClock) -> None:
     """A beat that is not answered within a quarter of the lease counts as missed."""
     a = station(Engine())
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.node.run)
+    async with joined(a.node):
         a.members.takes = 100
         await trio.sleep(9)
         assert a.node.state is NodeState.SUSPENDED
         a.members.takes = 0
         await trio.sleep(2)
         assert a.node.heart.state is NodeState.LIVE
-        nursery.cancel_scope.cancel()
 
 
 async def test_equal_names_are_refused(autojump_clock: MockClock) -> None:
     """A node whose name another living node has fails at its start."""
     engine = Engine()
     a, twin = station(engine), station(engine)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.node.run)
+    async with joined(a.node):
         with pytest.RaisesGroup(ConfigError, flatten_subgroups=True):
             await twin.node.run()
         assert engine.nodes["a"].incarnation == a.node.incarnation
-        nursery.cancel_scope.cancel()
 
 
 async def test_restarted_node_waits_for_its_dead_predecessor(autojump_clock: MockClock) -> None:
-    """A process that has the name of one that died joins when that one is buried, within one and a half leases."""
+    """A process with the name of a dead node joins when the dead node is buried, within one and a half leases."""
     engine = Engine()
     engine.nodes["a"] = NodeInfo(Incarnation("a", 0, 9), 5)
     a = station(engine)
@@ -190,8 +176,7 @@ async def test_restarted_node_waits_for_its_dead_predecessor(autojump_clock: Moc
 async def test_deaf_channel_is_connected_anew(autojump_clock: MockClock) -> None:
     """A node that hears nothing though its beats are answered connects its channel anew. Meanwhile it is not ready."""
     a = station(Engine())
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.node.run)
+    async with joined(a.node):
         await trio.sleep(10.5)
         assert (a.bus.reconnects, a.node.is_ready) == ([], True)
         a.bus.is_deaf = True
@@ -201,25 +186,21 @@ async def test_deaf_channel_is_connected_anew(autojump_clock: MockClock) -> None
         await trio.sleep(4)
         assert a.node.is_ready
         assert a.bus.reconnects == [14.25]
-        nursery.cancel_scope.cancel()
 
 
 async def test_outage_is_not_deafness(autojump_clock: MockClock) -> None:
     """While beats are not answered, the node does not connect its channel anew: the link does that by itself."""
     a = station(Engine())
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.node.run)
+    async with joined(a.node):
         a.engine.up = False
         await trio.sleep(30)
         assert a.bus.reconnects == []
-        nursery.cancel_scope.cancel()
 
 
 async def test_looks_are_shared(autojump_clock: MockClock) -> None:
     """Many tasks that want a look at the same time cause one beat, and each gets one that was sent after its call."""
     a = station(Engine())
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.node.run)
+    async with joined(a.node):
         await trio.sleep(1)
         a.members.takes = 0.1
         before = a.engine.nodes["a"].beat
@@ -227,7 +208,6 @@ async def test_looks_are_shared(autojump_clock: MockClock) -> None:
             for _ in range(10):
                 callers.start_soon(a.node.heart.look)
         assert a.engine.nodes["a"].beat <= before + 2
-        nursery.cancel_scope.cancel()
 
 
 async def test_stopped_node_runs_again(autojump_clock: MockClock) -> None:

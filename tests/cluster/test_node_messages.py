@@ -1,4 +1,4 @@
-"""Messages between nodes: what is encoded is decoded, and what cannot be read is an error."""
+"""Messages between nodes: an encoded message is decoded to the same message, and unreadable bytes are an error."""
 
 from __future__ import annotations
 

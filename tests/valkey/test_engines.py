@@ -9,6 +9,7 @@ import _valkey
 import attrs
 import pytest
 import trio
+from _cluster_engine import joined
 
 from actors.cluster._settings import ClusterSettings
 from actors.cluster.interfaces import Gap, Incarnation, Message, NodeInfo, NodeState, Push, Token
@@ -205,7 +206,7 @@ async def test_pushes_arrive_and_are_counted(shared: _valkey.Server, valkey: Val
         await log.make(KEY)
         await log.append([Batch(KEY, 1, [b'{"seq":1,"ts":1}'], b"")])
         await ValkeyBus(valkey, "a", lambda: A).send("b", b"x")
-        log.watchers.header(valkey.keys.channel("b"))  # one that nobody sends
+        log.watchers.header(valkey.keys.channel("b"))  # this message is never sent
         await log.append([Batch(KEY, 2, [b'{"seq":2,"ts":1}'], b"")])
     first, *rest = await received(b, 4)
     assert isinstance(first, Push)
@@ -329,23 +330,20 @@ async def test_runs_of_a_killed_node_are_closed(shared: _valkey.Server, valkey: 
     await a.log.make(key)
     await a.append(key, 1, [build_line(1, 1, envelope("agent_started", "r"), b"{}")], state)
     a.log.tokens.clear()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.node.run)
+    async with joined(a.node):
         await until(lambda: "dead" not in a.node.nodes)
         await until(lambda: a.node.failover.taken_over == 1)
         lines = await a.log.read(key, 1, 10, 10000)
         assert b'"status":"interrupted"' in lines[0]
         assert await owners.owner_of("u") == Token(4, None)
         assert await owners.open_of(owners.partition_of("u")) == []
-        nursery.cancel_scope.cancel()
     await a.log.close()
 
 
 async def test_node_survives_a_pause_of_the_server(shared: _valkey.Server, valkey: Valkey) -> None:
     """While the server stands still the node is suspended, and then it goes on with its users."""
     a = await station(shared.url, "a")
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.node.run)
+    async with joined(a.node):
         token = await a.node.own("u")
         first = a.node.incarnation
         shared.pause()
@@ -357,15 +355,13 @@ async def test_node_survives_a_pause_of_the_server(shared: _valkey.Server, valke
             shared.go_on()
         await until(lambda: a.node.state is NodeState.LIVE)
         assert (a.node.incarnation, await a.node.own("u")) == (first, token)
-        nursery.cancel_scope.cancel()
     await a.log.close()
 
 
 async def test_deaf_channel_is_found(shared: _valkey.Server, valkey: Valkey) -> None:
     """A node whose channel is deaf notices that within half a lease and connects anew, though its beats work."""
     a = await station(shared.url, "a")
-    async with trio.open_nursery() as nursery:
-        await nursery.start(a.node.run)
+    async with joined(a.node):
         await received(a.bus, 1)
         shared.ask("CLIENT", "KILL", "TYPE", "pubsub")
         a.log.valkey.messages.channels.clear()  # it connects again, and subscribes to nothing
@@ -374,5 +370,4 @@ async def test_deaf_channel_is_found(shared: _valkey.Server, valkey: Valkey) -> 
         a.log.valkey.messages.channels.add("gr:n:a")
         await until(lambda: a.node.is_ready)
         assert a.node.heart.counters.deaf >= 1
-        nursery.cancel_scope.cancel()
     await a.log.close()
