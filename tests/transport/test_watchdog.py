@@ -153,26 +153,39 @@ async def test_left_thread_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 PROGRAM = """
-import logging, time, trio
+import logging, threading, time, trio
 from actors import AgentCompleted
 from transport import Greenroom, connect
 
 logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s")
 app = Greenroom(log="memory:", settings={"loop_stall_seconds": 0.2})
+named = threading.Event()
 
-async def ask_a_model(seconds):
-    until = time.monotonic() + seconds
+class Reader(logging.Handler):
+    def emit(self, record):
+        if "agent 'assistant'" in record.getMessage():
+            named.set()
+
+logging.getLogger().addHandler(Reader())
+
+def ask_a_model():
+    named.wait(40)  # blocks the event loop until the watchdog has seen it, and longer
+    until = time.monotonic() + 0.5
     while time.monotonic() < until:
         pass
 
+async def model(blocks):
+    if blocks:
+        ask_a_model()
+
 @app.agent
-async def assistant(run, seconds):
-    await run.call_tool(ask_a_model, seconds=seconds)
+async def assistant(run, blocks):
+    await run.call_tool(model, blocks=blocks)
 
 async def main():
     async with app.running(port=0) as server, connect(server.url, session="s1") as client:
-        await client.start("assistant", 0.05)
-        print("run", await client.start("assistant", 0.8))
+        await client.start("assistant", False)
+        print("run", await client.start("assistant", True))
         async for event in client.events():
             if isinstance(event, AgentCompleted):
                 break
@@ -190,8 +203,9 @@ def test_sync_code_in_a_tool_is_named() -> None:
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=50)
     run_id = ran.stdout.split()[1]
     assert ran.stdout.split()[2] == "True"
-    warnings = [line for line in ran.stderr.splitlines() if line.startswith("WARNING")]
-    assert len(warnings) == 2
-    assert f"agent 'assistant' in run {run_id} of user 'anonymous', session s1" in warnings[0]
+    # On a busy machine the loop may stand still at other moments too, which are logged without a name.
+    lines = [line for line in ran.stderr.splitlines() if line.startswith("WARNING")]
+    [named] = [line for line in lines if "agent 'assistant'" in line]
+    assert f"agent 'assistant' in run {run_id} of user 'anonymous', session s1" in named
     assert "in ask_a_model" in ran.stderr
-    assert warnings[1].startswith("WARNING the event loop stood still for 0.")
+    assert any(line.startswith("WARNING the event loop stood still for ") for line in lines[lines.index(named) :])
