@@ -5,7 +5,8 @@
  *   {"kind":"connected", ...}   every user is welcome; how long that took, and what it added to the server's memory
  *   {"kind":"progress", ...}    five times a second, while a round runs
  *   {"kind":"window"}           the part of the round that is measured begins (--window)
- *   {"kind":"round", ...}       one run of --events events for every user, all read and checked
+ *   {"kind":"round", ...}       one run of --events events for every user, all read and checked; "each_cpu" has a
+ *                               number for each PID, "server_cpu" is their sum
  *   {"kind":"storm", ...}       every user was cut off in its run and came back with resume at once (--storm)
  *
  * Several ports: the users take turns. Dialects: greenroom (greenroom.v1), plain (a JSON text message to start, then
@@ -130,13 +131,15 @@ static double cpu_clock(void) {
 
 static double own_cpu(void) { return cpu_clock() - spun; }
 
-static double server_cpu(void) { /* seconds, user and system, all threads; to the ns, where /proc counts in 10 ms */
+static double process_cpu(int i) { /* seconds, user and system, all threads; to the ns, where /proc counts in 10 ms */
+  clockid_t clock;
+  struct timespec t;
+  return !clock_getcpuclockid(server[i], &clock) && !clock_gettime(clock, &t) ? t.tv_sec + t.tv_nsec / 1e9 : 0;
+}
+
+static double server_cpu(void) {
   double sum = 0;
-  for (int i = 0; i < pids; i++) {
-    clockid_t clock;
-    struct timespec t;
-    if (!clock_getcpuclockid(server[i], &clock) && !clock_gettime(clock, &t)) sum += t.tv_sec + t.tv_nsec / 1e9;
-  }
+  for (int i = 0; i < pids; i++) sum += process_cpu(i);
   return sum;
 }
 
@@ -495,10 +498,14 @@ static int all_done(void) { return done + gone == users - apart; }
 
 typedef struct {
   int64_t at;
-  double server, own, waited;
+  double server, own, waited, each[MAX_PIDS];
 } moment;
 
-static moment now(void) { return (moment){now_ns(), server_cpu(), own_cpu(), server_waited()}; }
+static moment now(void) {
+  moment taken = {now_ns(), server_cpu(), own_cpu(), server_waited(), {0}};
+  for (int i = 0; i < pids; i++) taken.each[i] = process_cpu(i);
+  return taken;
+}
 
 static void print_progress(void) {
   static int64_t told, began;
@@ -570,7 +577,9 @@ static void run_round(int number) {
          end.server - open.server, own / seconds, (end.waited - open.waited) / seconds, faults, frames, quantile(.5), quantile(.9), quantile(.99), quantile(.999),
          quantile(1), resident_kb(), holding, lost, gone);
   print_histogram();
-  printf("}\n");
+  printf(",\"each_cpu\":[");
+  for (int i = 0; i < pids; i++) printf("%s%.6f", i ? "," : "", end.each[i] - open.each[i]);
+  printf("]}\n");
 }
 
 /* Cut everybody off in the middle of a run, and let all come back at once when it has gone on without them for a while. */

@@ -78,13 +78,15 @@ class Server:
 
 
 @contextmanager
-def measured(log: str = "memory:", core: int = SERVER_CORE, limits: str = "none") -> Generator[Server]:
+def measured(log: str = "memory:", core: int = SERVER_CORE, limits: str = "none", owned: int = 0) -> Generator[Server]:
     """Run our own server on ``core`` inside the block, then kill it: clients need no goodbye.
 
-    With ``limits="default"``, connections have the limits of a server without any settings.
+    With ``limits="default"``, connections have the limits of a server without any settings. ``owned`` is the number of
+    users that stay at this node of a cluster, though their clients are at another one.
     """
     port = free_port()
-    with subprocess.Popen(greenroom(port, log, limits=limits), stdout=subprocess.PIPE) as process:  # noqa: S603 - a script of ours
+    command = greenroom(port, log, limits=limits, owned=owned)
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - a script of ours
         try:
             os.sched_setaffinity(process.pid, {core})
             server = Server(port, process)

@@ -31,6 +31,7 @@ ORDER = (
     "stall",
     "hostile",
     "cores",
+    "cluster",
 )
 
 

@@ -35,9 +35,15 @@ UNLIMITED: dict[str, object] = {
     "handshakes_per_second": MOST,
     "handshakes_per_address_per_second": MOST,
     "max_sessions": MOST,
+    "max_sessions_per_user": MOST,
+    "max_connections_per_user": MOST,
+    "runs_per_user": MOST,
+    "starts_per_minute": 0,
     "drain_seconds": 1,
 }
 """The settings of a server without limits."""
+HELD_SECONDS = 280
+"""Time for which a node owns users of other nodes' clients: less than the ``run_seconds`` of a server."""
 
 
 @attrs.frozen
@@ -102,6 +108,18 @@ async def noted(run: Run, job: Job) -> None:
             notes.write(f"{stamp}\n".encode())
 
 
+async def hold(_: Run, seconds: float) -> None:
+    """Do nothing for so long: a user with an open run stays at the node that runs it."""
+    await trio.sleep(seconds)
+
+
+async def own(server: Server, users: int) -> None:
+    """Make this node the owner of ``user-0``, ``user-1`` …, by an open run of each."""
+    for number in range(users):
+        session = await server.sessions.get(f"user-{number}", "held")
+        await session.start("hold", HELD_SECONDS)
+
+
 async def tell(server: Server) -> None:
     """Print the statistics at each SIGUSR1."""
     with trio.open_signal_receiver(signal.SIGUSR1) as signals:
@@ -115,9 +133,10 @@ async def tell(server: Server) -> None:
             print(json.dumps(said), flush=True)
 
 
-async def serve(app: Greenroom, port: int) -> None:
+async def serve(app: Greenroom, port: int, owned: int) -> None:
     """Serve until SIGTERM."""
     async with app.running(port=port) as server, trio.open_nursery() as nursery:
+        await own(server, owned)
         await run_until_signal(lambda: nursery.start_soon(tell, server), app.settings.gc_threshold)
         nursery.cancel_scope.cancel()
 
@@ -128,15 +147,17 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--log", default="memory:")
     parser.add_argument("--limits", choices=("none", "default"), default="none")
+    parser.add_argument("--owned", type=int, default=0, help="so many users stay at this node of a cluster")
     options = parser.parse_args()
     settings = UNLIMITED if options.limits == "none" else {"drain_seconds": 1}
     app = Greenroom(log=options.log, auth=who, settings=settings)
     app.agent(load)
     app.agent(custom)
     app.agent(noted)
+    app.agent(hold)
     app.agent(_traffic.tokens)
     app.agent(_traffic.runs)
-    trio.run(serve, app, options.port)
+    trio.run(serve, app, options.port, options.owned)
 
 
 if __name__ == "__main__":
