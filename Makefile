@@ -39,13 +39,16 @@ DEMO := $(if $(wildcard $(STAMP)),$(VENV),.venv-demo)
 demo: $(DEMO)/.complete ## an agent and its page: prints the address to open, serves until Ctrl-C
 	@exec $(DEMO)/bin/greenroom demo
 
-test: $(STAMP) ## the whole suite
-	$(BIN)/pytest $(WORKERS)
+test: $(STAMP) ## the whole suite; QUICK=1 leaves out what starts browsers, proxies, commands and servers as processes
+	$(BIN)/pytest $(WORKERS) $(if $(QUICK),$(PROGRAMS:%=--ignore tests/%))
+
+# These folders test programs more than Python: browsers, Node, proxies, the command line, the demo, documents.
+PROGRAMS := browser cli demo docs foreign proxies web workers
 
 # Newer Pythons than the one that everything else runs on. `pyenv prefix` finds those that are installed but not selected.
 NEWER := 3.12 3.13
 
-pythons: ## the whole suite on each newer Python that this machine has, with an environment for each
+pythons: ## the same on each newer Python that this machine has, with an environment for each
 	@for version in $(NEWER); do \
 		python=$$(command -v python$$version) && $$python -c pass 2>/dev/null \
 			|| python=$$(pyenv prefix $$version 2>/dev/null)/bin/python$$version; \

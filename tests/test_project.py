@@ -264,7 +264,7 @@ def test_named_make_targets_exist() -> None:
     for name in ("README.md", "CHANGELOG.md", "pyproject.toml"):
         named |= set(re.findall(r"(?:^|`)make ([a-z]+)", (TREE / name).read_text(), re.MULTILINE))
     for line in re.findall(r"^make (.*)$", (TREE / ".ci" / "run").read_text(), re.MULTILINE):
-        named |= set(line.split())
+        named |= {word for word in line.split() if "=" not in word}
     assert named - targets == set()
 
 
