@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS
-from actors.errors import ActorTerminated, Fenced, GreenroomError, SessionClosed
+from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS, UNREACHABLE
+from actors.cluster._watched import PAUSED
+from actors.errors import ActorTerminated, Fenced, GreenroomError, MailboxFull, SessionClosed
 from actors.events.types import Position
 from actors.failures import is_a, led_to, members
 from actors.loop.boundary import report
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 CUT_OFF = "the server is cut off from its cluster: try again later"
 """Message of a refusal while the node is suspended."""
+MAX_IN_DOUBT = 64
+"""Maximum number of commands of a client that may have been carried out, and that the client has not sent again."""
 
 
 class Following:
@@ -38,7 +41,18 @@ class Following:
     node, at the same position. Commands without a reply are sent there again: the session knows them by their ids.
     """
 
-    __slots__ = ("_attachment", "_deliver", "_follow", "_is_live", "_pending", "_sink", "is_moving", "key", "listener")
+    __slots__ = (
+        "_attachment",
+        "_deliver",
+        "_follow",
+        "_in_doubt",
+        "_is_live",
+        "_pending",
+        "_sink",
+        "is_moving",
+        "key",
+        "listener",
+    )
 
     def __init__(
         self,
@@ -58,6 +72,8 @@ class Following:
         self._attachment: Attachment | None = None
         self._sink: CommandSink | None = None
         self._pending: dict[str, Command] = {}
+        # The ids of commands that the client was told to send again. They may have been carried out.
+        self._in_doubt: set[str] = set()
 
     def begin(self, attachment: Attachment) -> Attachment:
         """Stand between the client and the session of its new attachment. Return the attachment."""
@@ -94,8 +110,12 @@ class Following:
         self.listener.on_events()
 
     def on_signal(self, name: str, data: bytes) -> None:
-        """Pass a signal to the client."""
+        """Pass a signal to the client. At the end of a pause, send the commands that have waited for it."""
         self.listener.on_signal(name, data)
+        if name == PAUSED and self._is_live():
+            for command in tuple(self._pending.values()):
+                if command.id in self._in_doubt:
+                    self._post_later(command)
 
     def on_ended(self, reason: SessionEnding) -> None:
         """Notify the client of the end of its session, unless the session has moved."""
@@ -110,17 +130,20 @@ class Following:
     def post(self, message: Command | Typing) -> None:
         """Send a command or a typing notice to the session. Raise MailboxFull.
 
-        While this node is cut off from the cluster, commands are refused as ``overloaded``.
+        While this node is cut off from the cluster, commands are refused as ``overloaded``. A command that the client
+        sends again waits instead. *It may have been carried out, and after a refusal clients use a new id.*
         """
         if isinstance(message, Typing):
             if self._sink is not None:
                 with suppress(ActorTerminated):
                     self._sink.post(message)
             return
-        if not self._is_live():
+        if not self._is_live() and message.id not in self._in_doubt:
             message.reply(CommandReply(message.id, code="overloaded", message=CUT_OFF))
             return
         self._pending[message.id] = message
+        if not self._is_live():
+            return
         try:
             self._post(message)
         except BaseException:
@@ -133,6 +156,12 @@ class Following:
             with suppress(ActorTerminated):
                 self._sink.post(attrs.evolve(command, reply=partial(self._on_reply, command)))
 
+    def _post_later(self, command: Command) -> None:
+        try:
+            self._post(command)
+        except MailboxFull:
+            self._on_reply(command, CommandReply(command.id, code=OWNER_UNREACHABLE, message=UNREACHABLE))
+
     def _on_reply(self, command: Command, reply: CommandReply) -> None:
         # While the session moves, this says that the command must be sent again, which move() does.
         if self.is_moving and reply.code == OWNER_UNREACHABLE:
@@ -140,6 +169,10 @@ class Following:
         # A command that was sent again, to the new node, can get two replies: the client gets the first one.
         if self._pending.get(command.id) is command:
             del self._pending[command.id]
+            if reply.code == OWNER_UNREACHABLE and len(self._in_doubt) < MAX_IN_DOUBT:
+                self._in_doubt.add(command.id)
+            else:
+                self._in_doubt.discard(command.id)
             command.reply(reply)
 
     async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
@@ -150,6 +183,7 @@ class Following:
     def detach(self, connection: str) -> None:
         """Tell the session that the client has left."""
         self._pending.clear()
+        self._in_doubt.clear()
         if self._sink is not None:
             self._sink.detach(connection)
 

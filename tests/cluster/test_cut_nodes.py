@@ -1,0 +1,119 @@
+"""Nodes that are cut off from their Valkey server, and servers that go away, as clients and the operator see them."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from _cluster_servers import SECONDS, Node, eventually, guest, node
+from _cut_link import CutLink, link_to
+from _valkey import Server
+
+from actors import CommandRefused, UserMessage
+from actors.cluster.interfaces import NodeState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+@asynccontextmanager
+async def cut_off(valkey: Server, **settings: float) -> AsyncGenerator[tuple[CutLink, Node, Node]]:
+    """Run two nodes. The first one reaches the server by a link that can be cut."""
+    async with AsyncExitStack() as stack:
+        link = await stack.enter_async_context(link_to(valkey))
+        first = await stack.enter_async_context(node(link.url, "first", **settings))
+        second = await stack.enter_async_context(node(valkey.url, "second", **settings))
+        yield link, first, second
+
+
+async def test_node_without_valkey_pauses_and_then_gives_up() -> None:
+    """A node that is cut off tells its clients, refuses commands and newcomers, and closes all with 4005 in the end."""
+    with trio.fail_after(SECONDS), Server() as valkey:
+        async with cut_off(valkey, patience_seconds=1.5) as (link, first, second), guest(first.url) as client:
+            await client.client.start("endless", "begun")
+            await eventually(lambda: client.texts)
+            link.cut()
+            await eventually(lambda: ("paused", {"active": True}) in client.signals)
+            with pytest.raises(CommandRefused, match="cut off") as refused:
+                await client.client.start("echo", "refused")
+            assert refused.value.code == "overloaded"
+            await eventually(lambda: client.client.last_failure.startswith("4005"))
+            assert first.statistics()["state"] is NodeState.SUSPENDED
+            client.url = second.url
+            await eventually(lambda: client.ends)
+            await client.client.start("echo", "later")
+            await eventually(lambda: len(client.ends) == 2)
+            assert (client.texts, client.ends) == (["begun", "later"], ["interrupted", "ok"])
+            assert client.is_whole()
+            assert second.statistics()["buried"] == 1
+            link.mend()
+            await eventually(lambda: first.statistics()["burials"] == 1 and len(first.membership.node.nodes) == 2)
+
+
+async def test_short_cut() -> None:
+    """After a cut that is shorter than the patience, the clients stay connected and go on, in spite of the burial."""
+    with trio.fail_after(SECONDS), Server() as valkey:
+        async with cut_off(valkey) as (link, first, second), guest(first.url) as client:
+            await client.client.start("endless", "begun")
+            await eventually(lambda: client.texts)
+            link.cut()
+            await eventually(lambda: second.statistics()["buried"])
+            link.mend()
+            await eventually(lambda: client.signals[-1:] == [("paused", {"active": False})])
+            await eventually(lambda: client.ends)
+            await client.client.start("echo", "later")
+            await eventually(lambda: len(client.ends) == 2)
+            assert (client.texts, client.ends) == (["begun", "later"], ["interrupted", "ok"])
+            assert client.is_whole()
+            assert (client.resets, client.client.statistics().connections) == ([], 1)
+
+
+async def test_append_of_a_buried_node_comes_late() -> None:
+    """An append that was under way when its node was cut off, and arrives after the burial, is refused and unseen.
+
+    The client's command is not refused: its client sends it again, and it is carried out once.
+    """
+    with trio.fail_after(SECONDS), Server() as valkey:
+        async with cut_off(valkey) as (link, first, second), guest(first.url) as client, guest(second.url) as other:
+            await client.client.start("echo", "before")
+            await eventually(lambda: other.ends and client.ends)
+            link.cut()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.client.send, "late")
+                await eventually(lambda: second.statistics()["buried"])
+                await other.client.start("echo", "meanwhile")
+                await eventually(lambda: len(other.ends) == 2)
+                assert b"FENCED" not in link.answers
+                link.mend()
+                await eventually(lambda: b"FENCED" in link.answers)
+            await other.client.start("echo", "after")
+            await eventually(lambda: len(client.ends) == len(other.ends) == 3)
+            assert client.events == other.events
+            assert client.is_whole()
+            assert other.texts == ["before", "meanwhile", "after"]
+            assert [event.text for event in other.events if isinstance(event, UserMessage)] == ["late"]
+
+
+async def test_valkey_goes_away_and_comes_back() -> None:
+    """While the server is away, clients are told of a pause and runs wait. Then all go on, and nobody is buried."""
+    with trio.fail_after(SECONDS), Server() as valkey:
+        async with node(valkey.url, "first") as first, node(valkey.url, "second") as second:
+            async with guest(first.url) as client, guest(second.url) as other:
+                valkey.pause()
+                await eventually(lambda: client.signals == other.signals == [("paused", {"active": True})])
+                for each in (client, other):
+                    with pytest.raises(CommandRefused, match="cut off"):
+                        await each.client.start("echo", "refused")
+                valkey.go_on()
+                await eventually(lambda: client.signals[-1] == other.signals[-1] == ("paused", {"active": False}))
+                for each in (client, other):
+                    await each.client.start("echo", "after")
+                await eventually(lambda: len(client.ends) == len(other.ends) == 2)
+                assert client.events == other.events
+                assert client.is_whole()
+                assert client.client.statistics().connections == other.client.statistics().connections == 1
+            for each_node in (first, second):
+                seen = each_node.statistics()
+                assert (seen["buried"], seen["burials"], seen["nodes"]) == (0, 0, 2)
