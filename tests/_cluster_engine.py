@@ -183,7 +183,7 @@ class MemoryBus(Bus):
         if not self.is_deaf:
             self._heard = trio.current_time()
 
-    async def send(self, node: str, body: bytes) -> bool:
+    async def send(self, messages: Sequence[tuple[str, bytes]]) -> int:
         raise NotImplementedError
 
     async def receive(self) -> Sequence[Message | Push | Gap]:

@@ -55,10 +55,17 @@ class Engine:
         self.last[pair] += 1
         for _ in range(1 + (self.faults.random() < self.double)):
             if self.faults.random() >= self.lose and self.nursery is not None:
-                self.nursery.start_soon(self._deliver, pair, self.last[pair], kind(sender, body))
+                message = kind(sender, body)
+                if self.delay:
+                    self.nursery.start_soon(self._deliver_late, pair, self.last[pair], message)
+                else:
+                    self._deliver(pair, self.last[pair], message)
 
-    async def _deliver(self, pair: tuple[str, str], number: int, message: Message | Push) -> None:
+    async def _deliver_late(self, pair: tuple[str, str], number: int, message: Message | Push) -> None:
         await trio.sleep(self.delay * self.faults.random())
+        self._deliver(pair, number, message)
+
+    def _deliver(self, pair: tuple[str, str], number: int, message: Message | Push) -> None:
         if pair[1] in self.deaf or pair[1] not in self.inboxes:
             return
         if number != self.heard[pair] + 1:
@@ -151,11 +158,12 @@ class FakeBus(Bus):
         self._engine, self._node = engine, node
         engine.inboxes[node.incarnation.node], self._inbox = trio.open_memory_channel[Message | Push | Gap](100_000)
 
-    async def send(self, node: str, body: bytes) -> bool:
-        """Send a message."""
+    async def send(self, messages: Sequence[tuple[str, bytes]]) -> int:
+        """Send messages."""
         await trio.lowlevel.checkpoint()
-        self._engine.send(self._node.incarnation, node, body)
-        return True
+        for node, body in messages:
+            self._engine.send(self._node.incarnation, node, body)
+        return 0
 
     async def receive(self) -> Sequence[Message | Push | Gap]:
         """Wait for a message."""

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 ROOM = 32 << 20
 """Maximum size of the messages that wait to be sent, in bytes. Further messages are dropped, as if they were lost."""
+SENT_MESSAGES = 256
+"""Maximum number of messages that are sent at once. More would make a beat of this node wait behind them."""
+SENT_BYTES = 1 << 20
+"""Maximum size of the messages that are sent at once, in bytes. One message can be larger."""
 
 
 class Outbox:
@@ -25,7 +29,7 @@ class Outbox:
         self._size = 0
         self._wakeup = Wakeup()
         self.dropped = 0
-        """Number of messages that were lost before they left this node: too many waited, or the bus failed."""
+        """Number of lost messages: too many waited, the bus failed, or no node of the name listened."""
 
     def post(self, node: str, body: bytes) -> None:
         """Queue a message to a node. Never wait."""
@@ -37,13 +41,27 @@ class Outbox:
         self._wakeup.wake()
 
     async def run(self) -> None:
-        """Send the queued messages until this is cancelled."""
+        """Send the queued messages until this is cancelled.
+
+        All messages that wait are sent at once, up to :data:`SENT_MESSAGES` and :data:`SENT_BYTES`: an answer of the
+        engine takes a round of the whole process, which is long while many sessions emit.
+        """
         while True:
-            while self._queue:
-                node, body = self._queue.popleft()
-                self._size -= len(body)
+            while messages := self._next():
                 try:
-                    await self._bus.send(node, body)
+                    self.dropped += await self._bus.send(messages)
                 except LogUnavailable:
-                    self.dropped += 1
+                    self.dropped += len(messages)
             await self._wakeup.wait()
+
+    def _next(self) -> list[tuple[str, bytes]]:
+        """Remove the messages from the queue that are sent next, and return them."""
+        messages: list[tuple[str, bytes]] = []
+        size = 0
+        while self._queue and len(messages) < SENT_MESSAGES:
+            size += len(self._queue[0][1])
+            if messages and size > SENT_BYTES:
+                break
+            messages.append(self._queue.popleft())
+            self._size -= len(messages[-1][1])
+        return messages

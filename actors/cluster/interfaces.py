@@ -224,10 +224,11 @@ class Bus(ABC):
         """Begin to listen to this node's channel. The engine must be connected. By default nothing has to begin."""
 
     @abstractmethod
-    async def send(self, node: str, body: bytes) -> bool:
-        """Send a message to a node. Return False if no node of this name listens: then the message is lost for sure.
+    async def send(self, messages: Sequence[tuple[str, bytes]]) -> int:
+        """Send messages at once, in their order. Each is the name of a node and the body for that node.
 
-        True does not mean that the node handles the message.
+        Return the number of messages that are lost for sure, because no node of the name listens. A node that listens
+        need not handle a message. Raise LogUnavailable if the engine fails: then any of the messages may be lost.
         """
 
     @abstractmethod

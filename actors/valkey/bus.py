@@ -70,13 +70,17 @@ class ValkeyBus(Bus):
         self._heard = self._clock()
         self._valkey.listen(self._channel, self._take, self._on_begun)
 
-    async def send(self, node: str, body: bytes) -> bool:
+    async def send(self, messages: Sequence[tuple[str, bytes]]) -> int:
+        sender = str(self._sender()).encode()
+        # No checkpoint before the sending: messages go in the order of the calls.
+        heard = await self._valkey.publish([self._counted(sender, node, body) for node, body in messages])
+        # A server of a Valkey Cluster counts only those that are connected to itself.
+        return 0 if self._valkey.address.cluster else heard.count(0)
+
+    def _counted(self, sender: bytes, node: str, body: bytes) -> tuple[str, bytes]:
         channel = self._valkey.keys.channel(node)
         count = self._sent[channel] = self._sent.get(channel, 0) + 1
-        # No checkpoint before the sending: messages go in the order of the calls.
-        heard = await self._valkey.publish(channel, b"msg %b %d\n%b" % (str(self._sender()).encode(), count, body))
-        # A server of a Valkey Cluster counts only those that are connected to itself.
-        return heard > 0 or self._valkey.address.cluster
+        return channel, b"msg %b %d\n%b" % (sender, count, body)
 
     async def receive(self) -> Sequence[Message | Push | Gap]:
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -18,7 +18,7 @@ from actors.valkey.library import LIBRARY, SCHEMA, source
 from actors.valkey.link import Link
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
     from actors.valkey.address import Address
@@ -142,9 +142,12 @@ class Valkey:
         """Call a function of the library on the link for reads and beats. Raises the errors of :meth:`Link.call`."""
         return await self.reads.call(b"FCALL", name, len(keys), *keys, *args)
 
-    async def publish(self, channel: str, message: bytes) -> int:
-        """Send a message to a channel. Return the number of connections that got it from this server."""
-        return int(await self.reads.call(b"PUBLISH", channel, message))
+    async def publish(self, messages: Sequence[tuple[str, bytes]]) -> list[int]:
+        """Send messages at once, each to its channel, in their order. Raises the errors of :meth:`Link.call`.
+
+        Return for each message the number of connections that got it from this server.
+        """
+        return await self.reads.calls([(b"PUBLISH", channel, message) for channel, message in messages])
 
     def listen(self, channel: str, on_message: Callable[[bytes], None], on_begun: Callable[[], None]) -> None:
         """Subscribe to a channel until :meth:`close`, also after each lost connection.

@@ -166,17 +166,29 @@ async def test_messages_arrive_in_order(valkey: Valkey) -> None:
     bodies = [b"", b"\n\0\n", *(b"%d" % number for number in range(20))]
     async with trio.open_nursery() as nursery:
         for body in bodies:
-            nursery.start_soon(a.send, "b", body)
+            nursery.start_soon(a.send, [("b", body)])
             await trio.lowlevel.checkpoint()
     assert await received(b, len(bodies)) == [Message(A, body) for body in bodies]
 
 
+async def test_messages_that_are_sent_at_once(valkey: Valkey) -> None:
+    """Messages that are sent at once arrive in their order, and each receiver counts its own without a gap."""
+    b, c = await listening(valkey, "b", B), await listening(valkey, "c", Incarnation("c", 1, 1), 100_000)
+    messages = [("bc"[number % 2], b"%d" % number) for number in range(300)]
+    before = valkey.reads.commands
+    assert await ValkeyBus(valkey, "a", lambda: A).send(messages) == 0
+    assert valkey.reads.commands - before == len(messages)
+    for name, bus in (("b", b), ("c", c)):
+        bodies = [body for node, body in messages if node == name]
+        assert await received(bus, len(bodies)) == [Message(A, body) for body in bodies]
+
+
 async def test_missing_receiver_is_noticed(valkey: Valkey) -> None:
-    """A message to a node that does not listen returns False."""
+    """Messages to a node that does not listen are counted as lost."""
     a = ValkeyBus(valkey, "a", lambda: A)
-    assert not await a.send("b", b"x")
+    assert await a.send([("b", b"x")]) == 1
     b = await listening(valkey, "b", B)
-    assert await a.send("b", b"y")
+    assert await a.send([("b", b"y"), ("c", b"z")]) == 1
     # The first message was lost, and the second says so.
     assert await received(b, 2) == [Gap(A), Message(A, b"y")]
 
@@ -185,7 +197,7 @@ async def test_lost_messages_are_noticed(shared: _valkey.Server, valkey: Valkey)
     """A gap in the counter of a sender is returned before its next message."""
     b = await listening(valkey, "b", B)
     for count in (1, 2, 4, 5):
-        await valkey.publish("gr:n:b", b"msg %b %d\n" % (str(A).encode(), count))
+        await valkey.publish([("gr:n:b", b"msg %b %d\n" % (str(A).encode(), count))])
     assert await received(b, 5) == [Message(A, b"")] * 2 + [Gap(A)] + [Message(A, b"")] * 2
 
 
@@ -193,7 +205,7 @@ async def test_new_incarnation_counts_anew(valkey: Valkey) -> None:
     """The messages of a later incarnation of a node are counted from 1."""
     b, later = await listening(valkey, "b", B), Incarnation("a", 5, 5)
     for who, count in ((A, 1), (later, 1), (later, 2)):
-        await valkey.publish("gr:n:b", b"msg %b %d\n" % (str(who).encode(), count))
+        await valkey.publish([("gr:n:b", b"msg %b %d\n" % (str(who).encode(), count))])
     assert await received(b, 3) == [Message(A, b""), Message(later, b""), Message(later, b"")]
 
 
@@ -205,7 +217,7 @@ async def test_pushes_arrive_and_are_counted(shared: _valkey.Server, valkey: Val
         log.watchers.channels[KEY] = (valkey.keys.channel("b"),)
         await log.make(KEY)
         await log.append([Batch(KEY, 1, [b'{"seq":1,"ts":1}'], b"")])
-        await ValkeyBus(valkey, "a", lambda: A).send("b", b"x")
+        await ValkeyBus(valkey, "a", lambda: A).send([("b", b"x")])
         log.watchers.header(valkey.keys.channel("b"))  # this message is never sent
         await log.append([Batch(KEY, 2, [b'{"seq":2,"ts":1}'], b"")])
     first, *rest = await received(b, 4)
@@ -219,12 +231,12 @@ async def test_too_many_messages_become_a_gap(valkey: Valkey) -> None:
     """If more bytes wait than there is room for, all of them are dropped, and the receiver knows."""
     b = await listening(valkey, "b", B, room=1000)
     a = ValkeyBus(valkey, "a", lambda: A)
-    await a.send("b", bytes(1000))
-    await a.send("b", b"")
+    await a.send([("b", bytes(1000))])
+    await a.send([("b", b"")])
     await valkey.messages.call(b"PING")
     assert await received(b, 2) == [Message(A, bytes(1000)), Message(A, b"")]
-    await a.send("b", bytes(1000))
-    await a.send("b", b"1")
+    await a.send([("b", bytes(1000))])
+    await a.send([("b", b"1")])
     await valkey.messages.call(b"PING")
     assert await received(b, 1) == [Gap(None)]
 
@@ -235,7 +247,7 @@ async def test_lost_connection_is_a_gap(valkey: Valkey) -> None:
     b.reconnect()
     assert await received(b, 1) == [Gap(None)]
     a = ValkeyBus(valkey, "a", lambda: A)
-    assert await a.send("b", b"x")
+    assert await a.send([("b", b"x")]) == 0
     assert await received(b, 1) == [Message(A, b"x")]
 
 
@@ -251,8 +263,8 @@ async def test_bad_message_is_dropped(valkey: Valkey, caplog: pytest.LogCaptureF
     """A message that cannot be read is logged and dropped, and later ones arrive."""
     b = await listening(valkey, "b", B)
     for bad in (b"nonsense", b"msg a/1/2 1\nx", b"msg %b x\n" % str(A).encode()):
-        await valkey.publish("gr:n:b", bad)
-    await ValkeyBus(valkey, "a", lambda: A).send("b", b"x")
+        await valkey.publish([("gr:n:b", bad)])
+    await ValkeyBus(valkey, "a", lambda: A).send([("b", b"x")])
     assert await received(b, 1) == [Message(A, b"x")]
     assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 3
 

@@ -143,16 +143,16 @@ async def test_messages_of_a_channel(server: _valkey.Server, valkey: Valkey) -> 
     valkey.listen("channel", got.append, lambda: send.send_nowait(None))
     await receive.receive()
     for number in range(3):
-        assert await valkey.publish("channel", b"%d" % number) == 1
-    assert await valkey.publish("nobody", b"x") == 0
+        assert await valkey.publish([("channel", b"%d" % number)]) == [1]
+    assert await valkey.publish([("nobody", b"x")]) == [0]
     server.restart()
     await receive.receive()
     await up(valkey)
     last = trio.Event()
     valkey.listen("last", lambda _: last.set(), lambda: send.send_nowait(None))
     await receive.receive()
-    await valkey.publish("channel", b"3")
-    await valkey.publish("last", b"")
+    await valkey.publish([("channel", b"3")])
+    await valkey.publish([("last", b"")])
     await last.wait()
     assert got == [b"0", b"1", b"2", b"3"]
     send.close()
@@ -173,7 +173,7 @@ async def test_failing_listener(valkey: Valkey) -> None:
     valkey.listen("channel", on_message, begun.set)
     await begun.wait()
     for message in (b"a", b"b"):
-        await valkey.publish("channel", message)
+        await valkey.publish([("channel", message)])
     await done.wait()
     assert got == [b"a", b"b"]
 
