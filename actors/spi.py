@@ -1,6 +1,7 @@
 """Names for a package that serves the sessions to clients, such as ``transport``. An application does not need them."""
 
 from actors.checks import number_from, whole_from
+from actors.cluster._settings import ClusterSettings
 from actors.eventlog import StreamWalk
 from actors.eventlog.copying import CopyReport, copy_log
 from actors.events import MAX_SEQ
@@ -19,6 +20,7 @@ __all__ = [
     "AgentHost",
     "Attach",
     "Attachment",
+    "ClusterSettings",
     "Command",
     "CommandReply",
     "CopyReport",

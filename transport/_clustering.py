@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from actors import EventLog, Sessions
+    from actors.spi import ClusterSettings
 
 
-def join_cluster(sessions: Sessions, log: EventLog) -> None:
+def join_cluster(sessions: Sessions, log: EventLog, settings: ClusterSettings) -> None:
     """Make the server a node of a cluster if its log is in Valkey, which other servers may use at the same time.
 
     Alone it is a node too: another server can join at any time.
     """
     if log.statistics().engine == "valkey":
         # Imported here: other logs need nothing of a cluster.
-        import_module("actors.cluster.assembly").join(sessions, log)
+        import_module("actors.cluster.assembly").join(sessions, log, settings)

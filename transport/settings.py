@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import attrs
 
-from actors import DEFAULT_SECRET_KEYS, ConfigError, SessionSettings, open_log
+from actors import DEFAULT_SECRET_KEYS, ConfigError, open_log
 from actors.checks import is_whole
 from actors.eventlog import ValkeyOptions
 from actors.failures import shown
-from actors.spi import number_from, whole_from
+from actors.spi import ClusterSettings, number_from, whole_from
 from transport._sources import DEFAULT, KEYWORD, Given, from_environment, from_keywords, from_toml
 from transport.protocol.deflate import LEAST_BYTES
 from transport.protocol.forwarded import network_of
@@ -110,8 +110,11 @@ def _file(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
 
 
 @attrs.frozen(kw_only=True)
-class Settings(SessionSettings):
-    """The settings of a whole server: its sessions and its endpoint. Times are in seconds, sizes in bytes."""
+class Settings(ClusterSettings):
+    """The settings of a whole server: its sessions, its part in a cluster, and its endpoint.
+
+    Times are in seconds, sizes in bytes.
+    """
 
     host: str = attrs.field(default=DEFAULT_HOST, validator=_host)
     """The name or address on which the server listens. Without ``auth`` it must be a loopback address."""

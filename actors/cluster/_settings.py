@@ -1,4 +1,4 @@
-"""The settings of a node: each has a name, a default and bounds."""
+"""The settings of a node, beside those of its sessions: each has a name, a default and bounds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import attrs
 from actors.checks import number_from, whole_from
 from actors.cluster._times import NodeTimes
 from actors.cluster.interfaces import MAX_NODE_NAME, NOT_IN_NAMES, check_node_name
+from actors.sessions import SessionSettings
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -24,26 +25,26 @@ def default_node_name() -> str:
     return (host or "node") + ending
 
 
-def _node_name(_: object, field: Attribute[Any], value: str) -> None:
+def _node_name(_: object, field: Attribute[Any], value: object) -> None:
     del field
-    if value:
+    if value != "":  # the default, for a name that is made at the start
         check_node_name(value)
 
 
 @attrs.frozen(kw_only=True)
-class ClusterSettings:
-    """The limits and times of a node of a cluster. Times are in seconds."""
+class ClusterSettings(SessionSettings):
+    """The settings of a node of a cluster: of its sessions, and of its part in the cluster. Times are in seconds."""
 
     node_name: str = attrs.field(default="", validator=_node_name)
-    """Name of this process among all nodes. By default the host, the process id and random digits."""
+    """Name of this process among the servers on one log in Valkey. By default host, process id and random digits."""
     lease_seconds: float = attrs.field(default=8.0, validator=number_from(0.5, 3600))
-    """Time after which a silent node counts as dead. A node that is cut off stops its work a quarter earlier."""
+    """Time after which a silent server counts as dead. All servers on one log need the same."""
     forward_seconds: float = attrs.field(default=5.0, validator=number_from(0.1))
-    """Time for which a command is sent to the node that runs the session. Beyond it ``owner_unreachable``."""
+    """Time for which a command is sent to the server that runs the session. Beyond it ``owner_unreachable``."""
     patience_seconds: float = attrs.field(default=30.0, validator=number_from(0))
-    """Time for which a node that is cut off keeps its clients. Beyond it they are closed with 4005."""
+    """Time for which a server that is cut off from Valkey keeps its clients. Beyond it they are closed with 4005."""
     failover_per_second: int = attrs.field(default=500, validator=whole_from(1))
-    """Maximum number of users of dead nodes that this node takes over per second, to close their open runs."""
+    """Maximum number of users of dead servers that this server takes over per second, to close their open runs."""
 
     @property
     def times(self) -> NodeTimes:

@@ -37,9 +37,9 @@ _INCARNATION = re.compile(rf"({_NODE_NAME.pattern})/([0-9]{{1,19}})/([0-9a-f]{{1
 _TOKEN = re.compile(r"([1-9][0-9]{0,18}) (-|\S+)")
 
 
-def check_node_name(name: str) -> None:
+def check_node_name(name: object) -> None:
     """Raise ConfigError if ``name`` cannot be the name of a node."""
-    if not _NODE_NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NODE_NAME.fullmatch(name):
         text = (
             f"node_name must be 1 to {MAX_NODE_NAME} ASCII letters, digits and the characters . _ -, not {shown(name)}"
         )

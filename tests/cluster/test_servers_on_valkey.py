@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import trio
 from _valkey import Server
 
+from actors import ConfigError
 from transport import Greenroom
 from transport.client import connect
 
@@ -14,9 +16,9 @@ SECONDS = 30
 """Time limit of the test."""
 
 
-def app(log: str) -> Greenroom:
+def app(log: str, **settings: object) -> Greenroom:
     """Return an app with an agent that emits its input."""
-    made = Greenroom(log=log)
+    made = Greenroom(log=log, settings=settings)
 
     @made.agent
     async def echo(run: Any, value: str) -> str:
@@ -44,6 +46,19 @@ async def test_a_client_of_each_server() -> None:
                 assert await read(again, 4) == ours
                 await again.start("echo", "2")
                 assert (await read(again, 3))[-1] == "agent_completed"
+
+
+async def test_settings_reach_the_node() -> None:
+    """``node_name`` names the node of a server, and a second server with this name does not start."""
+    with Server() as valkey:
+        server = app(valkey.url, node_name="web", lease_seconds=1)
+        async with server.running(port=0):
+            with (
+                pytest.raises(ConfigError, match="node_name web is in use"),
+                trio.fail_after(SECONDS),
+            ):
+                async with app(valkey.url, node_name="web", lease_seconds=1).running(port=0):
+                    raise AssertionError("the second server has started")
 
 
 async def read(client: Any, number: int) -> list[str]:

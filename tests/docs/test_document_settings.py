@@ -12,6 +12,7 @@ import pytest
 from docs.documents import Block, blocks, document
 
 from actors import SessionSettings
+from actors.spi import ClusterSettings
 from transport import Settings
 from transport.settings import NAMES
 
@@ -24,7 +25,7 @@ GUIDE = document("transport/cli/GUIDE.md")
 def settings_table() -> list[str]:
     """Return the table of settings as the chapter must show it, from the fields and their docstrings."""
     rows = ["| name | default | |", "| --- | --- | --- |"]
-    for cls in (SessionSettings, Settings):
+    for cls in (SessionSettings, ClusterSettings, Settings):
         body = ast.parse(inspect.getsource(cls)).body[0]
         assert isinstance(body, ast.ClassDef)
         for field, doc in zip(body.body, body.body[1:], strict=False):

@@ -33,7 +33,7 @@ app = Greenroom(log=SharedLog())
 
 @app.agent
 async def pid(run):
-    await run.output(str(os.getpid()))
+    await run.output(f"{os.getpid()} {app.settings.node_name}")
 
 @app.agent
 async def stubborn(run):
@@ -82,7 +82,7 @@ async def served(folder: Path, *more: str) -> AsyncGenerator[Served]:
     (folder / "app.py").write_text(APP)
     limits = [each for name in RATES for each in ("--set", f"{name}=10000")]
     command = [sys.executable, "-m", "transport", "serve", "app:app", "--workers", "2", "--port", "0"]
-    command += ["--http-port", "0", *limits, "--set", "loop_stall_seconds=60", *more]
+    command += ["--http-port", "0", "--set", "node_name=web", *limits, "--set", "loop_stall_seconds=60", *more]
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             process = await trio.lowlevel.open_process(command, cwd=folder, stdout=PIPE, stderr=PIPE)
@@ -107,13 +107,14 @@ async def served(folder: Path, *more: str) -> AsyncGenerator[Served]:
             nursery.cancel_scope.cancel()
 
 
-async def answering(url: str, session: str) -> int:
-    """Return the process that serves a new connection."""
+async def answering(url: str, session: str) -> tuple[int, str]:
+    """Return the process that serves a new connection, and the name of its node."""
     async with connect(url, session) as client:
         await client.start("pid")
         async for event in client.events():
             if isinstance(event, AgentOutput):
-                return int(event.text)
+                pid, name = event.text.split()
+                return int(pid), name
     raise AssertionError("no answer")
 
 
@@ -136,13 +137,16 @@ async def knock(url: str, errors: list[OSError], enough: trio.Event) -> None:
 async def test_restart_in_turn_and_the_end(tmp_path: Path) -> None:
     """Both workers serve. While they restart in turn, no client is refused. SIGTERM lets them drain.
 
+    Each worker has its own ``node_name``.
+
     A second SIGTERM ends all processes at once, in spite of a run. ``ready`` is printed once.
     """
     errors: list[OSError] = []
     async with served(tmp_path, "--set", "drain_seconds=1000") as server, trio.open_nursery() as nursery:
         first = server.workers()
         assert len(first) == 2
-        assert await answering(server.url, "s0") in first
+        pid, name = await answering(server.url, "s0")
+        assert (pid in first, name) in {(True, "web-1"), (True, "web-2")}
         enough = trio.Event()
         for _ in range(20):
             nursery.start_soon(knock, server.url, errors, enough)

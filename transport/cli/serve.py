@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from transport._extras import ExtraMissing
+from transport._sources import Given
 from transport.cli._apps import load_app
 from transport.cli._options import add_server_options, settings_in
 from transport.cli._terminal import TerminalReporter, say
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from transport._process import Reporter
     from transport.app import Greenroom
     from transport.cli._options import AddParser
+    from transport.settings import Settings
     from transport.workers.place import WorkerPlace
 
 
@@ -43,6 +45,8 @@ def _serve(options: argparse.Namespace) -> int:
     warning = "" if app.agents else f"{options.app} has no agent: register one with @app.agent"
     if place is None and app.settings.workers > 1:
         return serve_in_workers(app, options.launch, TerminalReporter(warning))
+    if place is not None and app.settings.node_name:
+        app.override([worker_name(app.settings, place.number)])
     reporter = TerminalReporter(warning) if place is None else _WorkerReporter(place)
     given = Listeners() if place is None else place.listeners
     try:
@@ -54,6 +58,11 @@ def _serve(options: argparse.Namespace) -> int:
     else:
         trio.run(serve, app, reporter, None, given)
     return 0
+
+
+def worker_name(settings: Settings, number: int) -> Given:
+    """Return the setting ``node_name`` of a worker: the given name and the number of the worker."""
+    return Given("node_name", f"{settings.node_name}-{number}", settings.source("node_name"))
 
 
 async def serve_without_pages(app: Greenroom, reporter: Reporter, given: Listeners) -> None:
