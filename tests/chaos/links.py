@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 import trio
@@ -18,7 +18,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    Direction = Literal["up", "down"]
+Direction: TypeAlias = Literal["up", "down"]
 
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 DIRECTIONS: tuple[Direction, Direction] = ("up", "down")

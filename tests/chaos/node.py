@@ -1,0 +1,73 @@
+"""The server that each node of a chaos test runs. It notes its claims and appends in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chaos.histories import Record, fingerprint
+from delivery.agents import auth_by_name, server_on
+
+from actors.eventlog._valkey_options import ValkeyOptions
+from actors.eventlog.valkey import ValkeyLog
+from actors.valkey.address import parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actors import Batch, StreamKey
+    from actors.eventlog.base import Head
+    from transport import Greenroom
+
+EVERYTHING = {"retain_events": 1_000_000, "retain_bytes": 1 << 34, "starts_per_minute": 0}
+"""The settings with which a log keeps every event, and a user can start any number of runs."""
+
+
+def app_for(url: str, name: str, lease: float) -> Greenroom:
+    """Return the server of the node ``name``. Its record is in the present folder."""
+    log = RecordedLog(url, Record(Path(f"{name}.record")))
+    return server_on(log, auth=auth_by_name, node_name=name, lease_seconds=lease, **EVERYTHING)
+
+
+class _Tokens(dict[str, str]):
+    """The tokens of the users that the node owns. Each new one is noted."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__()
+        self._record = record
+
+    def __setitem__(self, user: str, token: str) -> None:
+        self._record.note("claim", user, token)
+        super().__setitem__(user, token)
+
+
+class RecordedLog(ValkeyLog):
+    """A log in Valkey that notes each session that it opens, and each append before and after it is done."""
+
+    def __init__(self, url: str, record: Record) -> None:
+        super().__init__(parse_address(url), ValkeyOptions(timeout_seconds=1))
+        self._record = record
+        self.tokens = _Tokens(record)
+
+    async def make(self, key: StreamKey) -> Head:
+        """Open a stream, and note its newest event."""
+        token = self.tokens.get(key.user)
+        head = await super().make(key)
+        if token is not None:
+            self._record.note("open", key.user, token, first=head.latest)
+        return head
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        """Append, and note it."""
+        notes = [
+            (each.key.user, self.tokens[each.key.user], each.first, [fingerprint(line) for line in each.lines])
+            for each in batches
+            if each.key.user in self.tokens
+        ]
+        self._note("append", notes)
+        await super().append(batches)
+        self._note("stored", notes)
+
+    def _note(self, kind: str, notes: list[tuple[str, str, int, list[str]]]) -> None:
+        for user, token, first, lines in notes:
+            self._record.note(kind, user, token, first=first, lines=lines)

@@ -1,0 +1,136 @@
+"""The clients of a chaos test: each always reads, and sends one command after another, at nodes that it chooses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+from chaos.histories import SESSION, ClientHistory, Part, Stored
+from delivery.process import FastJitter
+
+from actors import CommandRefused, StreamKey
+from transport import Reset, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from random import Random
+
+    from chaos.stage import Node
+    from delivery.agents import Paced
+
+    from transport import Client
+
+MOMENT = 0.2
+"""Seconds after which a tab tries again, if nothing new has come before."""
+AGAIN = frozenset({"overloaded", "owner_unreachable", "internal"})
+"""The refusals after which a command is sent again with the same id."""
+
+
+class Crowd:
+    """All clients. They send commands until :meth:`finish`."""
+
+    def __init__(self, rng: Random, nodes: Sequence[Node], users: int, work: Paced) -> None:
+        self.changed = trio.lowlevel.ParkingLot()
+        self.events = 0
+        """Number of events that all clients got."""
+        self.stopped = False
+        names = [f"user{number}" for number in range(users)]
+        self.tabs = [Tab(self, f"{name}-{tab}", name, rng, nodes, work) for name in names for tab in range(2)]
+
+    async def until_seen(self, count: int) -> None:
+        """Wait until the clients got so many events more."""
+        end = self.events + count
+        while self.events < end:
+            await self.changed.park()
+
+    def behind(self, stored: Mapping[StreamKey, Stored]) -> list[str]:
+        """Return the clients that do not have all events of the log, or whose commands are not all answered."""
+        return [tab.history.client for tab in self.tabs if not tab.has_all(stored)]
+
+
+@attrs.define(eq=False)
+class Tab:
+    """One client of a user."""
+
+    crowd: Crowd
+    name: str
+    user: str
+    rng: Random
+    nodes: Sequence[Node]
+    work: Paced
+    history: ClientHistory = attrs.Factory(lambda self: ClientHistory(self.name, self.user), takes_self=True)
+    finished: bool = False
+    """Whether no command is sent any more, and each was answered or refused."""
+
+    async def run(self) -> None:
+        """Read and send commands, until cancelled."""
+        jitter = FastJitter(self.name)
+        async with (
+            connect("ws://node/", SESSION, self.user, open_stream=self._open, rng=jitter, connect_seconds=2) as client,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(self._read, client)
+            await self._send(client)
+            self.finished = True
+            self.crowd.changed.unpark_all()
+
+    async def _open(self, *_: object) -> trio.abc.Stream:
+        """Open a connection to any node."""
+        return await self.rng.choice(self.nodes).to_node.connect()
+
+    async def _read(self, client: Client) -> None:
+        async for item in client.events():
+            assert client.position is not None
+            part = self.history.parts[-1]
+            if isinstance(item, Reset):
+                self.history.parts.append(Part(client.position.epoch, item.reason))
+            else:
+                part.epoch = client.position.epoch
+                part.events.append(item)
+                self.crowd.events += 1
+            self.crowd.changed.unpark_all()
+
+    async def _send(self, client: Client) -> None:
+        number = 0
+        while not self.crowd.stopped:
+            number += 1
+            if number % 3 == 0:
+                await self._message(client, f"{self.user} {self.name} {number}")
+            else:
+                await self._start(client, f"{self.name} {number}")
+            await self._moment()
+        while not await self._message(client, f"{self.user} {self.name} ends {number}"):
+            number += 1
+            await self._moment()
+
+    async def _start(self, client: Client, command_id: str) -> None:
+        outcome = "internal"
+        while outcome in AGAIN:
+            try:
+                await client.start("paced", {"count": self.work.count, "pause": self.work.pause}, command_id=command_id)
+            except CommandRefused as refusal:
+                outcome = refusal.code
+                await self._moment()
+            else:
+                outcome = "ok"
+        self.history.starts[command_id] = outcome
+
+    async def _message(self, client: Client, text: str) -> bool:
+        try:
+            await client.send(text)
+        except CommandRefused as refusal:
+            self.history.messages[text] = refusal.code
+            return False
+        self.history.messages[text] = "ok"
+        return True
+
+    async def _moment(self) -> None:
+        """Wait for news of any client, but not for long."""
+        with trio.move_on_after(MOMENT):
+            await self.crowd.changed.park()
+
+    def has_all(self, stored: Mapping[StreamKey, Stored]) -> bool:
+        """Return whether the client has all events of the log, and all its commands were answered."""
+        found, part = stored.get(StreamKey(self.user, SESSION)), self.history.parts[-1]
+        return self.finished and found is not None and (found.epoch, len(found.lines)) == (part.epoch, len(part.events))
