@@ -12,22 +12,24 @@ import signal
 import sys
 from contextlib import asynccontextmanager
 from subprocess import PIPE
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import trio
 
+from actors import CommandRefused
 from actors.cluster import assembly
-from actors.cluster._settings import ClusterSettings
 from actors.events.types import AgentCompleted, AgentOutput
 from transport import Greenroom, Reset, connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from actors.cluster.assembly import Membership
-    from actors.events.types import Event
+    from actors.events.types import Event, Position
     from transport import Client, Server
+
+T = TypeVar("T")
 
 SECONDS = 50
 """Time limit of a test with servers. Only a test that hangs reaches it."""
@@ -35,9 +37,9 @@ LEASE = 1.0
 """The lease of the nodes, in seconds. A test must not depend on that a node of another process keeps it."""
 
 
-def app(log: str) -> Greenroom:
-    """Return an app with an agent that outputs its input, and one that outputs it and then waits to be cancelled."""
-    made = Greenroom(log=log, settings={"drain_seconds": 0.1})
+def app(log: str, **settings: object) -> Greenroom:
+    """Return an app with an agent that outputs its input, and one that outputs it and waits to be cancelled."""
+    made = Greenroom(log=log, settings={"drain_seconds": 0.1, "lease_seconds": LEASE, **settings})
 
     @made.agent
     async def echo(run: Any, value: str) -> None:
@@ -72,17 +74,16 @@ class Node:
 
 
 @asynccontextmanager
-async def node(log: str, name: str, **settings: Any) -> AsyncGenerator[Node]:
+async def node(log: str, name: str, **settings: object) -> AsyncGenerator[Node]:
     """Run a server as a node inside the block."""
-    chosen = attrs.evolve(ClusterSettings(node_name=name, lease_seconds=LEASE), **settings)
     made: list[tuple[Membership, Any]] = []
     join = assembly.join
 
-    def joined(sessions: Any, engine: Any) -> None:
-        made.append((join(sessions, engine, chosen), engine))
+    def joined(sessions: Any, engine: Any, *given: Any) -> None:
+        made.append((join(sessions, engine, *given), engine))
 
     assembly.join = joined  # type: ignore[assignment]  # it returns nothing
-    opened = app(log).running(port=0)
+    opened = app(log, node_name=name, **settings).running(port=0)
     try:
         server = await opened.__aenter__()
     finally:
@@ -153,6 +154,7 @@ class Guest:
     resets: list[str] = attrs.Factory(list[str])
     """The reasons of all resets."""
     signals: list[tuple[str, Any]] = attrs.Factory(list[tuple[str, Any]])
+    streams: list[trio.SocketStream] = attrs.Factory(list[trio.SocketStream])
 
     async def note_events(self) -> None:
         """Note events and resets until cancelled."""
@@ -167,6 +169,14 @@ class Guest:
         """Note signals until cancelled."""
         async for each in self.client.signals():
             self.signals.append((each.name, each.data))
+
+    async def start(self, agent: str, value: str) -> str:
+        """Start a run. If the machine stood still and the node is suspended, try again."""
+        return await patiently(lambda: self.client.start(agent, value))
+
+    async def drop(self) -> None:
+        """End the present connection without a word to the server."""
+        await trio.aclose_forcefully(self.streams[-1])
 
     @property
     def texts(self) -> list[str]:
@@ -184,20 +194,35 @@ class Guest:
 
 
 @asynccontextmanager
-async def guest(url: str, session: str = "s1") -> AsyncGenerator[Guest]:
+async def guest(url: str, session: str = "s1", resume: Position | None = None) -> AsyncGenerator[Guest]:
     """Run a client inside the block. Its connections go to the server that it names at that time."""
 
     async def open_stream(host: str, port: int, tls: object) -> trio.SocketStream:
         del host, port, tls
-        return await trio.open_tcp_stream("127.0.0.1", int(made.url.rstrip("/").rpartition(":")[2]))
+        streams.append(await trio.open_tcp_stream("127.0.0.1", int(made.url.rstrip("/").rpartition(":")[2])))
+        return streams[-1]
 
-    async with connect(url, session=session, open_stream=open_stream) as client, trio.open_nursery() as nursery:
-        made = Guest(url, client)
+    streams: list[trio.SocketStream] = []
+    connected = connect(url, session=session, resume=resume, open_stream=open_stream)
+    async with connected as client, trio.open_nursery() as nursery:
+        made = Guest(url, client, streams=streams)
         nursery.start_soon(made.note_events)
         nursery.start_soon(made.note_signals)
         await eventually(lambda: client.state == "live")
         yield made
         nursery.cancel_scope.cancel()
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Call until the node is not suspended, which it is for a moment after the machine stood still."""
+    while True:
+        try:
+            return await call()
+        except CommandRefused as refused:
+            if refused.code != "overloaded":
+                raise
+        with trio.move_on_after(0.2):
+            await trio.sleep_forever()
 
 
 async def eventually(condition: Callable[[], object]) -> None:

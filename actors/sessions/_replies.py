@@ -6,7 +6,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
-from actors.errors import Fenced
+from actors.errors import Fenced, LogUncertain
 from actors.failures import log_failure
 from actors.sessions._commands import CommandReply
 
@@ -56,8 +56,9 @@ class Replies:
     def send_when_committed(self, command_id: str, result: JSON) -> None:
         """Send the reply to a command once all events emitted so far are committed to the log.
 
-        If the commit fails, refuse the command as ``internal``, or as ``owner_unreachable`` if another node of a
-        cluster has claimed the user.
+        If the commit fails, refuse the command as ``internal``. If another node of a cluster has claimed the user, or
+        if it is not known whether the log has the events, refuse it as ``owner_unreachable``: the client sends it
+        again, and the session that is then made from the log knows whether it was carried out.
         """
 
         def on_committed(error: LogError | None) -> None:
@@ -66,6 +67,10 @@ class Replies:
             elif isinstance(error, Fenced):
                 self.refuse(
                     command_id, "owner_unreachable", "another server has the session now: send the command again"
+                )
+            elif isinstance(error, LogUncertain):
+                self.refuse(
+                    command_id, "owner_unreachable", "the log gave no answer: send the command again with the same id"
                 )
             else:
                 self.refuse(command_id, "internal", self.log_error(command_id, error))

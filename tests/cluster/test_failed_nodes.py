@@ -12,12 +12,12 @@ async def test_killed_node() -> None:
     with trio.fail_after(SECONDS), Server() as valkey:
         async with node(valkey.url, "survivor") as survivor, node_process(valkey.url, "victim") as victim:
             async with guest(victim.url) as client:
-                await client.client.start("endless", "begun")
+                await client.start("endless", "begun")
                 await eventually(lambda: client.texts)
                 client.url = survivor.url
                 victim.process.kill()
                 await eventually(lambda: client.ends)
-                await client.client.start("echo", "later")
+                await client.start("echo", "later")
                 await eventually(lambda: len(client.ends) == 2)
                 assert (client.texts, client.ends) == (["begun", "later"], ["interrupted", "ok"])
                 assert client.is_whole()
@@ -31,17 +31,17 @@ async def test_node_paused_for_longer_than_its_lease() -> None:
     with trio.fail_after(SECONDS), Server() as valkey:
         async with node(valkey.url, "survivor") as survivor, node_process(valkey.url, "victim") as victim:
             async with guest(victim.url) as client:
-                await client.client.start("endless", "begun")
+                await client.start("endless", "begun")
                 await eventually(lambda: client.texts)
                 victim.pause()
                 await eventually(lambda: survivor.statistics()["buried"])
                 async with guest(survivor.url) as other:
                     await eventually(lambda: other.ends)
-                    await other.client.start("echo", "meanwhile")
+                    await other.start("echo", "meanwhile")
                     await eventually(lambda: len(other.ends) == 2)
                     victim.go_on()
                     await eventually(lambda: len(client.ends) == 2)
-                    await client.client.start("echo", "later")
+                    await client.start("echo", "later")
                     await eventually(lambda: len(other.ends) == len(client.ends) == 3)
                     assert (client.texts, client.ends) == (["begun", "meanwhile", "later"], ["interrupted", "ok", "ok"])
                     assert client.events == other.events
