@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that something may take which should happen at once. It takes longer only if it never happens."""
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
 HOST = "127.0.0.1"
-PATIENCE = 30
+PATIENCE = 60
 """Time limit in seconds for something that a correct server does at once."""
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 BIG = 4 * 1024 * 1024

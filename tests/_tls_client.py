@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Iterator
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds within which an answer must come."""
 
 
@@ -65,6 +65,7 @@ def tls_client(url: str, context: ssl.SSLContext, origin: str | None = None) -> 
             ssl=context,
             origin=None if origin is None else Origin(origin),
             subprotocols=[Subprotocol("greenroom.v1")],
+            open_timeout=None,
             proxy=None,
         )
         with portal.wrap_async_context_manager(connecting) as connection:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 """Time limit for the start of a server. It takes 35 ms, and longer on a machine that is busy."""
 
 
@@ -110,7 +110,7 @@ class Server:
     def ask(self, *words: str) -> bytes:
         """Send a command over a connection of its own, and return the beginning of the raw answer."""
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(5)
+            sock.settimeout(START_SECONDS)
             sock.connect(self.path)
             if self._password:
                 sock.sendall(_encoded("AUTH", self._password))

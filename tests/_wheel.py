@@ -45,7 +45,7 @@ class Environment:
         """Run a command of this environment in ``folder``, and return its result."""
         command = self.command(*arguments)
         clean = clean_environment() | variables
-        return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, timeout=50, check=False)
+        return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, timeout=120, check=False)
 
 
 def clean_environment() -> dict[str, str]:

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page, Route
 
-SLOWEST = 30_000.0
+SLOWEST = 60_000.0
 """Timeout in ms. The demo's first question takes longest, since it waits for an index of the whole library."""
 # Playwright's own 5 s are too short on a busy machine. This holds for every `expect` of the process.
 expect.set_options(timeout=SLOWEST)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     OpenTab = Callable[[str], ConversationPage]
     NewUser = Callable[..., BrowserContext]
 
-pytestmark = pytest.mark.timeout(200)  # a page needs a server, its index and a browser, and the machine may be busy
+pytestmark = pytest.mark.timeout(300)  # a page needs a server, its index and a browser, and the machine may be busy
 
 QUESTION = "How do I parse a csv file with a header?"
 

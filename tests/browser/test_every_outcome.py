@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     OpenTab = Callable[[str], ConversationPage]
 
 
-pytestmark = pytest.mark.timeout(200)  # a page needs a server, its index and a browser, and the machine may be busy
+pytestmark = pytest.mark.timeout(300)  # a page needs a server, its index and a browser, and the machine may be busy
 
 
 def test_outcomes_look_different(script_server: ServerProcess, open_tab: OpenTab) -> None:

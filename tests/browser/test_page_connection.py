@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import BrowserContext, Page, WebSocketRoute
 
-pytestmark = pytest.mark.timeout(200)  # a page needs a server, its index and a browser, and the machine may be busy
+pytestmark = pytest.mark.timeout(300)  # a page needs a server, its index and a browser, and the machine may be busy
 
 KEY = "a key that is long enough for HS256"
 PRIVATE = f"""

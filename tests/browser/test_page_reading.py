@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     OpenTab = Callable[[str], ConversationPage]
     NewUser = Callable[..., BrowserContext]
 
-pytestmark = pytest.mark.timeout(200)  # a page needs a server, its index and a browser, and the machine may be busy
+pytestmark = pytest.mark.timeout(300)  # a page needs a server, its index and a browser, and the machine may be busy
 
 LINES = " | ".join(["a line of the answer\n\n"] * 60)
 TAGS = "node => [...new Set([...node.querySelectorAll('*')].map((each) => each.localName))]"

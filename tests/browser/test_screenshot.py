@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from browser.serving import ServerProcess
     from playwright.sync_api import BrowserContext
 
-pytestmark = pytest.mark.timeout(200)  # a page needs a server, its index and a browser, and the machine may be busy
+pytestmark = pytest.mark.timeout(300)  # a page needs a server, its index and a browser, and the machine may be busy
 
 PICTURE = Path(transport.__file__).parent / "demo" / "screenshot.png"
 TAKE_ANEW = os.environ.get("GREENROOM_SCREENSHOT") == "1"

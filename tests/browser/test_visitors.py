@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import BrowserContext
 
-pytestmark = pytest.mark.timeout(200)  # a page needs a server, its index and a browser, and the machine may be busy
+pytestmark = pytest.mark.timeout(300)  # a page needs a server, its index and a browser, and the machine may be busy
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - the subject of these tests
 

@@ -79,7 +79,7 @@ def run(
 def run_process(folder: Path, *arguments: str) -> Done:
     """Run the command in a process of its own."""
     command = [sys.executable, "-m", "transport", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     return Done(done.returncode, done.stdout, done.stderr)
 
 

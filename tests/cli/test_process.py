@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 APP = 'from transport import Greenroom\napp = Greenroom(log="memory:")\n'
 # On a busy machine the event loop stands still for a second, which is a warning on stderr.
 SERVE = ("serve", "good:app", "--port", "0", "--http-port", "0", "--set", "loop_stall_seconds=60")
-PATIENCE = 50
+PATIENCE = 60
 KEY = StreamKey("anonymous", "s1")
 
 
@@ -85,7 +85,8 @@ async def test_own_page_may_connect(tmp_path: Path) -> None:
         assert server.stdout is not None
         _, url, pages = (await trio.to_thread.run_sync(server.stdout.readline)).split()
         assert await trio.to_thread.run_sync(fetched, pages) == b"our own page"
-        async with connect(url, origin=Origin(pages.rstrip("/")), subprotocols=[Subprotocol("greenroom.v1")]) as socket:
+        origin, protocol = Origin(pages.rstrip("/")), Subprotocol("greenroom.v1")
+        async with connect(url, origin=origin, subprotocols=[protocol], open_timeout=None) as socket:
             assert socket.response is not None
 
 

@@ -26,7 +26,7 @@ async def tail_output(
 ) -> Iterator[str]:
     """Run ``tail`` until it has printed ``count`` lines, and return all lines that it has printed."""
     out = ""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, server.url, "s1", None, False, as_json)  # noqa: FBT003 - as the command line does
             while len(out.splitlines()) < count:
@@ -51,7 +51,7 @@ async def test_tail_tells_its_state(capsys: pytest.CaptureFixture[str], own_port
     """``tail`` prints on stderr that it connects, why it is not connected, and, when it is connected, its session."""
     url = f"ws://127.0.0.1:{own_port}/"
     told = ""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, url, "s1", None, False, False)  # noqa: FBT003 - as the command line does
             while "trying again" not in told:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PATIENCE = 50
+PATIENCE = 60
 APP = """
 from actors import Run
 from transport import Greenroom

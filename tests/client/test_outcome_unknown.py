@@ -362,7 +362,7 @@ async def test_token_that_is_not_text(token: Any) -> None:
 async def test_leaving_while_the_token_is_fetched() -> None:
     """If the client's block is left while the token callable runs, the callable is cancelled and the block ends."""
     async with scripted() as server:
-        with anyio.fail_after(1):
+        with anyio.fail_after(60):
             async with server.connect(token=anyio.sleep_forever):
                 await settle()
 

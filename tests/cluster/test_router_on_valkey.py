@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from actors.spi import Attachment
 
-SECONDS = 20
+SECONDS = 60
 """Time limit for each wait."""
 
 

@@ -12,7 +12,7 @@ from actors import ConfigError
 from transport import Greenroom
 from transport.client import connect
 
-SECONDS = 30
+SECONDS = 60
 """Time limit of the test."""
 
 

@@ -27,7 +27,7 @@ from transport.server.listening import listen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 50
+PATIENCE = 60
 APP = """
 import concurrent.futures, multiprocessing, os, signal
 from transport import Greenroom

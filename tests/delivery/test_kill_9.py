@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 KILLS = scaled(4, 200)
 
 
-@pytest.mark.timeout(scaled(60, 1800))
+@pytest.mark.timeout(scaled(200, 1800))
 async def test_kill_9_under_load(tmp_path: Path) -> None:
     """A server that is killed repeatedly under load loses no event that a client saw, and all its clients reconnect."""
     rng = random.Random(9)
@@ -80,7 +80,7 @@ async def check_log(path: Path, tabs: list[Tab], called: list[tuple[str, str]]) 
     assert begun >= set(called)
 
 
-@pytest.mark.timeout(scaled(60, 600))
+@pytest.mark.timeout(scaled(200, 600))
 async def test_agent_that_kills_the_server(tmp_path: Path) -> None:
     """If an agent kills its server process, the agent is not called again when the server is restarted.
 

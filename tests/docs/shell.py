@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BASH = "/bin/bash"
 OWN_PROGRAMS = Path(sys.executable).parent
 """The folder of programs of the environment in which the tests run."""
-PATIENCE = 50
+PATIENCE = 60
 """Seconds that a command may take."""
 PORTS = {"PORT": "8765", "HTTP_PORT": "8766"}
 """Default ports of a server. The documents name them, and in a test each stands for a free one."""

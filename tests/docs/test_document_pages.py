@@ -20,7 +20,7 @@ __all__ = ["chromium"]
 PAGES = [block for block in blocks("html") if block.document not in NEW_USERS_PAGES]
 
 
-@pytest.mark.timeout(200)  # a page needs a server and a browser, and the machine may be busy
+@pytest.mark.timeout(300)  # a page needs a server and a browser, and the machine may be busy
 @pytest.mark.parametrize("block", PAGES, ids=lambda block: block.place)
 def test_page(block: Block, tmp_path: Path, chromium: Browser) -> None:
     """Each HTML page in a document works in a browser, when the app of the same section serves it.

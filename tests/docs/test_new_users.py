@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["chromium"]
 
-pytestmark = pytest.mark.timeout(200)  # each path starts several processes, and the demo builds its index
+pytestmark = pytest.mark.timeout(300)  # each path starts several processes, and the demo builds its index
 
 
 @pytest.fixture(scope="module")

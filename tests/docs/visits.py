@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from docs.shell import Terminal
     from playwright.sync_api import Browser
 
-SLOWEST = 30_000
+SLOWEST = 60_000
 """Milliseconds within which a page must show something. It takes longer only if it never does."""
 KEY = "a key of at least 32 characters, from your secrets"
 """The key of the server in the chapter for operators."""

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
 
 SUBPROTOCOL = "greenroom.v1"
-OPTIONS: dict[str, Any] = {"subprotocols": [Subprotocol(SUBPROTOCOL)], "proxy": None, "max_size": None}
+OPTIONS: dict[str, Any] = {
+    "subprotocols": [Subprotocol(SUBPROTOCOL)],
+    "open_timeout": None,
+    "proxy": None,
+    "max_size": None,
+}
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from foreign.clients import Connection, Foreign
     from protocol.threaded import ThreadedServer
 
-pytestmark = pytest.mark.timeout(200)  # a browser may need long to start on a busy machine
+pytestmark = pytest.mark.timeout(300)  # a browser may need long to start on a busy machine
 
 Frame = dict[str, Any]
 _sessions = map("s{}".format, count())

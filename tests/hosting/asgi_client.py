@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Message = MutableMapping[str, Any]
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that a test waits for something that should happen at once."""
 
 

@@ -90,7 +90,7 @@ def left_out(host: str) -> tuple[str, ...]:
     return rules
 
 
-@pytest.mark.timeout(scaled(120, 3600))
+@pytest.mark.timeout(scaled(200, 3600))
 @pytest.mark.parametrize("host", WEB_SERVERS if SOAK else ("handover-uvloop", "uvicorn"))
 def test_wire_below_web_server(host: str) -> None:
     """The tests of the protocol pass through a web server: as they are, over its own port."""

@@ -41,7 +41,7 @@ def install(section: str, folder: Path) -> Path:
     return python
 
 
-@pytest.mark.timeout(scaled(60, 1_800))  # the soak installs packages
+@pytest.mark.timeout(scaled(200, 1_800))  # the soak installs packages
 @pytest.mark.parametrize("section", SECTIONS[: scaled(1, len(SECTIONS))])
 def test_example(section: str, tmp_path: Path) -> None:
     """An example prints the events that the document shows."""

@@ -189,6 +189,6 @@ def test_ctrl_c_in_an_agent(tmp_path: Path, agent: str) -> None:
     """A real Ctrl-C while an agent's code runs reaches the program, not the agent. Every ``finally`` runs."""
     (tmp_path / "program.py").write_text(INTERRUPTED)
     command = [sys.executable, "-W", "error", "program.py", agent]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=50)
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert (result.returncode, result.stderr) == (0, "")
     assert sorted(result.stdout.splitlines()) == ["interrupted", "on_asyncio ended", "on_trio ended"]

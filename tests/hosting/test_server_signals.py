@@ -134,7 +134,7 @@ async def test_goodbye_of_a_server(tmp_path: Path, name: str, number: signal.Sig
     with web_server(tmp_path, SERVERS[name]) as server:
         server.until_listening()
         url = f"ws://127.0.0.1:{server.port}/ws"
-        async with connect(url, subprotocols=[Subprotocol("greenroom.v1")]) as client:
+        async with connect(url, subprotocols=[Subprotocol("greenroom.v1")], open_timeout=None) as client:
             await client.send('{"type": "hello", "session": "s1"}')
             assert json.loads(await client.recv())["type"] == "welcome"
             server.send(number)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from websockets.sync.client import ClientConnection
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that a test waits for something that should happen at once."""
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
@@ -114,7 +114,7 @@ class UvicornThread:
     @contextmanager
     def client(self, path: str = "/ws", **options: Any) -> Iterator[ClientConnection]:
         """Connect a client."""
-        options = {"compression": None, "proxy": None, **options}
+        options = {"compression": None, "open_timeout": None, "proxy": None, **options}
         with connect(f"ws://127.0.0.1:{self.port}{path}", **options) as client:
             yield client
 

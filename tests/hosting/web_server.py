@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TESTS = Path(__file__).parents[1]
-PATIENCE = 40
+PATIENCE = 60.0
 UVICORN = ("uvicorn", "hosting.served:api", "--port", "{port}", "--loop")
 HYPERCORN = ("hypercorn", "hosting.served:api", "--bind", "127.0.0.1:{port}", "-k")
 SERVERS: dict[str, tuple[str, ...]] = {

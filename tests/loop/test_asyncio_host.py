@@ -7,7 +7,8 @@ import logging
 import threading
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import trio
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from outcome import Outcome
 
 ABANDON_SECONDS = 0.05
+T = TypeVar("T")
 who: ContextVar[str] = ContextVar("who", default="nobody")
 
 
@@ -236,6 +238,29 @@ def test_await_asyncio_returns_the_result() -> None:
     assert hosted(story) == (5, "bob")
 
 
+async def cancelled_once_begun(host: AsyncioHost, work: Callable[[], Awaitable[T]]) -> tuple[T | None, bool]:
+    """Await an asyncio function in trio, and cancel that when the function has begun.
+
+    Return the function's result, or None, and whether the cancellation was caught.
+    """
+    begun, result = trio.Event(), None
+
+    @wraps(work)  # an error names the function
+    async def noted() -> T:
+        begun.set()
+        return await work()
+
+    async def cancel() -> None:
+        await begun.wait()
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            nursery.start_soon(cancel)
+            result = await host.await_asyncio(noted)
+    return result, scope.cancelled_caught
+
+
 def test_cancelling_await_asyncio() -> None:
     """If trio cancels, the asyncio task is cancelled and has ended when ``await_asyncio`` raises."""
     seen: list[object] = []
@@ -247,13 +272,8 @@ def test_cancelling_await_asyncio() -> None:
             await turn()
             seen.append("ended")
 
-    async def trio_side(host: AsyncioHost) -> None:
-        with trio.move_on_after(0.01) as scope:
-            await host.await_asyncio(work)
-        seen.append(scope.cancelled_caught)
-
-    hosted(lambda host: host.run(trio_side, host))
-    assert seen == ["ended", True]
+    assert hosted(lambda host: host.run(cancelled_once_begun, host, work)) == (None, True)
+    assert seen == ["ended"]
 
 
 def test_result_in_spite_of_a_cancellation() -> None:
@@ -266,12 +286,7 @@ def test_result_in_spite_of_a_cancellation() -> None:
             return "survived"
         return ""
 
-    async def trio_side(host: AsyncioHost) -> str:
-        with trio.move_on_after(0.01):
-            return await host.await_asyncio(work)
-        return "cancelled"
-
-    assert hosted(lambda host: host.run(trio_side, host)) == "survived"
+    assert hosted(lambda host: host.run(cancelled_once_begun, host, work)) == ("survived", False)
 
 
 def test_swallowed_cancellation(caplog: pytest.LogCaptureFixture) -> None:
@@ -287,12 +302,7 @@ def test_swallowed_cancellation(caplog: pytest.LogCaptureFixture) -> None:
                     await release.wait()
             raise ValueError("too late")
 
-        async def trio_side() -> bool:
-            with trio.move_on_after(0.01) as scope:
-                await host.await_asyncio(stubborn)
-            return scope.cancelled_caught
-
-        assert await host.run(trio_side)
+        assert await host.run(cancelled_once_begun, host, stubborn) == (None, True)
         (left,) = (task for task in asyncio.all_tasks() if task is not asyncio.current_task())
         release.set()
         await asyncio.wait([left])

@@ -42,7 +42,7 @@ async def status(server: Server, data: bytes) -> int:
     """Send bytes, and return the HTTP status of the answer; 0 if the connection is closed without an answer."""
     async with await trio.open_tcp_stream(*address_of(server)) as stream:
         await stream.send_all(data)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             answer = bytes(await stream.receive_some())
     return int(answer.split()[1]) if answer else 0
 
@@ -180,7 +180,7 @@ async def test_hypercorn_on_trio_waits_for_a_client_that_reads_nothing() -> None
             scope.cancel()
             await trio.testing.wait_all_tasks_blocked(0.05)
             assert not left.is_set()
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await left.wait()
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from protocol.agents import make_app
-from protocol.wire import Client, client, greeted, greeted_in_memory, memory_client
+from protocol.wire import Client, greeted_in_memory, memory_client
+from trio.testing import memory_stream_pair
 
 from transport import connect
 
@@ -65,30 +66,38 @@ async def test_any_frame_counts_as_life(autojump_clock: MockClock) -> None:
             await old.say("still here")
 
 
-async def test_tabs_that_change_network_all_come_back() -> None:
+async def test_tabs_that_change_network_all_come_back(autojump_clock: MockClock) -> None:
     """If twenty clients of a user lose their network and connect again, all are accepted despite the connection limit.
 
     Their twenty old connections, which are silent, are closed to make room.
     """
     tabs = 20
-    app = make_app(max_connections_per_user=tabs + 12, give_way_seconds=0.2)
-    async with app.running(port=0) as server, AsyncExitStack() as stack:
-        for number in range(tabs):
-            await stack.enter_async_context(greeted(server, f"s{number % 3}"))
-        clients = [await stack.enter_async_context(connect(server.url, session=f"s{n % 3}")) for n in range(tabs)]
-        for number, each in enumerate(clients):
-            await each.send(f"from {number}")
-        statistics = server.endpoint.statistics()
-        assert (statistics.gave_way, statistics.refused) == (tabs, 0)
+    app = make_app(max_connections_per_user=tabs + 12)
+    async with app.running(port=0) as server, trio.open_nursery() as nursery:
+
+        async def open_stream(*_: object) -> trio.abc.Stream:
+            await trio.lowlevel.checkpoint()
+            ours, theirs = memory_stream_pair()
+            nursery.start_soon(server.endpoint.serve, theirs)
+            return ours
+
+        async with AsyncExitStack() as stack:
+            for number in range(tabs):
+                await stack.enter_async_context(greeted_in_memory(server, f"s{number % 3}"))
+            for number in range(tabs):
+                connecting = connect("ws://memory/", session=f"s{number % 3}", open_stream=open_stream)
+                await (await stack.enter_async_context(connecting)).send(f"from {number}")
+            statistics = server.endpoint.statistics()
+            assert (statistics.gave_way, statistics.refused) == (tabs, 0)
 
 
-async def test_leaving_connection_takes_no_place() -> None:
+async def test_leaving_connection_takes_no_place(autojump_clock: MockClock) -> None:
     """If a new connection ends while it waits for an old one to be closed, the next new connection gets the room."""
-    async with make_app(max_connections_per_user=1, give_way_seconds=0.2).running(port=0) as server:
-        async with greeted(server) as old:
-            async with client(server) as left:
+    async with make_app(max_connections_per_user=1).running(port=0) as server:
+        async with greeted_in_memory(server) as old:
+            async with memory_client(server) as left:
                 await left.send("hello", session="s1")
                 await old.receive("ping")
-            async with greeted(server) as new:
+            async with greeted_in_memory(server) as new:
                 assert (await old.ended()).code == 4002
                 await new.say("served")

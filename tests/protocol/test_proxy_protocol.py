@@ -27,7 +27,7 @@ SETTINGS = {"proxy_protocol": True, "forwarded_allow": [PROXY], "max_connections
 
 async def answer(stream: trio.abc.Stream, data: bytes) -> bytes:
     """Send bytes and return what comes back first; b"" if the connection was closed."""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         try:
             await stream.send_all(data)
             return bytes(await stream.receive_some())

@@ -164,7 +164,7 @@ async def request(server: Any, *lines: str) -> bytes:
     async with stream:
         await stream.send_all("\r\n".join((*lines, f"Host: {host}", "", "")).encode("latin-1"))
         answer = b""
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while chunk := await stream.receive_some():
                 answer += bytes(chunk)
     return answer
@@ -242,7 +242,7 @@ async def test_silent_connections_make_room() -> None:
         silent = [await trio.open_tcp_stream(*address_of(server)) for _ in range(2)]
         await wait_for_connections(server, 2)
         async with greeted(server):
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 assert await silent[0].receive_some() == b""
             statistics = server.endpoint.statistics()
             assert (statistics.connections, statistics.silent_dropped, statistics.refused) == (2, 1, 0)

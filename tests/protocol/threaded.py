@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transport import Greenroom, Server
     from transport.server.endpoint import EndpointStatistics
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that a test waits for something that should happen at once."""
 
 T = TypeVar("T")

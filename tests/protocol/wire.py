@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from transport import Server
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Time for which a test waits for something that should happen at once, in seconds."""
 
 VIRTUAL_PATIENCE = 3600.0
@@ -138,6 +138,7 @@ class Client:
 _OPTIONS: dict[str, Any] = {
     "compression": None,
     "ping_interval": None,
+    "open_timeout": None,  # on a busy machine its 10 s can be too short
     "proxy": None,
     "max_size": None,
     "max_queue": None,  # it takes what comes, also while its test looks elsewhere

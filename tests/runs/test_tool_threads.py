@@ -66,7 +66,7 @@ def blocking() -> Iterator[BlockingTool]:
 
 
 async def until(holds: Any) -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while not holds():
             await trio.lowlevel.checkpoint()
 

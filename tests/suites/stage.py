@@ -98,7 +98,9 @@ def many_users(count: int) -> list[tuple[str, str]]:
 @asynccontextmanager
 async def remote_client(url: str, session: str = "s1", **hello: object) -> AsyncIterator[Client]:
     """Yield a welcomed client of a server in another process."""
-    async with connect(url, compression=None, ping_interval=None, proxy=None, max_size=None) as socket:
+    async with connect(
+        url, compression=None, ping_interval=None, open_timeout=None, proxy=None, max_size=None
+    ) as socket:
         one = Client(socket)
         await one.hello(session, **hello)
         yield one

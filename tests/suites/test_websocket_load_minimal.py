@@ -237,7 +237,7 @@ def print_rate(what: str, events: int) -> Iterator[None]:
     print(f"\n{what}: {events / spent:,.0f} events/s over {spent:.1f} s")  # noqa: T201 - for pytest -s
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_many_users(tmp_path: Path) -> None:
     """Many users at the same time each get the five events of their run.
 
@@ -260,7 +260,7 @@ async def test_many_users(tmp_path: Path) -> None:
         assert server.endpoint.statistics().refused == 0
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_users_who_vanish(tmp_path: Path) -> None:
     """When users disconnect during their runs, the runs continue, and users that come back get all their events.
 

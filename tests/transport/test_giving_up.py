@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from transport import Server
 
-PATIENCE = 30
+PATIENCE = 60
 PARTS = ["/greenroom/event-log", "/greenroom/sessions", "/greenroom/endpoint"]
 
 

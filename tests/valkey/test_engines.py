@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from actors.cluster.node import ClusterNode
 
-LIMIT = 20
+LIMIT = 60
 A, B = Incarnation("a", 0, 1), Incarnation("b", 0, 2)
 KEY = StreamKey("ü/1", "s s")
 
@@ -48,7 +48,7 @@ def shared() -> Iterator[_valkey.Server]:
 async def valkey(shared: _valkey.Server) -> AsyncIterator[Valkey]:
     shared.ask("FLUSHALL")
     with trio.fail_after(LIMIT):
-        async with Valkey(parse_address(shared.url), seconds=5) as valkey:
+        async with Valkey(parse_address(shared.url), seconds=LIMIT) as valkey:
             yield valkey
 
 
@@ -85,7 +85,7 @@ async def test_release_compares(valkey: Valkey) -> None:
 async def test_open_streams_are_found(shared: _valkey.Server, valkey: Valkey) -> None:
     """A stream is in the set of its partition from the start of its run until the run is closed."""
     owners = ValkeyOwners(valkey)
-    async with ValkeyLog(parse_address(shared.url), ValkeyOptions(timeout_seconds=5)) as log:
+    async with ValkeyLog(parse_address(shared.url), ValkeyOptions(timeout_seconds=LIMIT)) as log:
         log.opens = lambda state: b"run" in state
         await log.make(KEY)
         await log.append([Batch(KEY, 1, [b'{"seq":1,"ts":1}'], b'"run"')])
@@ -212,7 +212,7 @@ async def test_new_incarnation_counts_anew(valkey: Valkey) -> None:
 async def test_pushes_arrive_and_are_counted(shared: _valkey.Server, valkey: Valkey) -> None:
     """A commit sends its batches to each node that watches them, counted apart from messages."""
     b = await listening(valkey, "b", B)
-    async with ValkeyLog(parse_address(shared.url), ValkeyOptions(timeout_seconds=5)) as log:
+    async with ValkeyLog(parse_address(shared.url), ValkeyOptions(timeout_seconds=LIMIT)) as log:
         log.watchers.sender = str(A)
         log.watchers.channels[KEY] = (valkey.keys.channel("b"),)
         await log.make(KEY)
@@ -285,9 +285,9 @@ class Station:
         await self.log.append([Batch(key, first, lines, state)])
 
 
-async def station(url: str, name: str, lease: float = 1.0) -> Station:
+async def station(url: str, name: str, lease: float = 1.0, call_seconds: float = LIMIT) -> Station:
     """Return a node on a server, whose log is open."""
-    log = ValkeyLog(parse_address(url), ValkeyOptions(timeout_seconds=0.5))
+    log = ValkeyLog(parse_address(url), ValkeyOptions(timeout_seconds=call_seconds))
     await log.open()
     node, bus = valkey_node(log, ClusterSettings(node_name=name, lease_seconds=lease), revive=never)
     return Station(log, bus, node)
@@ -338,7 +338,7 @@ async def test_runs_of_a_killed_node_are_closed(shared: _valkey.Server, valkey: 
     grammar = Grammar()
     grammar.apply("agent_started", "r", ts=1)
     state = encode_record(1, grammar.snapshot(), None, DoneCommands(1000, math.inf))
-    a.log.tokens["u"], a.log.until = str(dead), lambda: trio.current_time() + 1
+    a.log.tokens["u"], a.log.until = str(dead), lambda: trio.current_time() + LIMIT
     await a.log.make(key)
     await a.append(key, 1, [build_line(1, 1, envelope("agent_started", "r"), b"{}")], state)
     a.log.tokens.clear()
@@ -354,7 +354,7 @@ async def test_runs_of_a_killed_node_are_closed(shared: _valkey.Server, valkey: 
 
 async def test_node_survives_a_pause_of_the_server(shared: _valkey.Server, valkey: Valkey) -> None:
     """While the server stands still the node is suspended, and then it goes on with its users."""
-    a = await station(shared.url, "a")
+    a = await station(shared.url, "a", call_seconds=0.5)
     async with joined(a.node):
         token = await a.node.own("u")
         first = a.node.incarnation
@@ -365,6 +365,8 @@ async def test_node_survives_a_pause_of_the_server(shared: _valkey.Server, valke
                 await ValkeyOwners(a.log.valkey).owner_of("u")
         finally:
             shared.go_on()
+            for link in a.log.valkey.links:
+                link.seconds = LIMIT
         await until(lambda: a.node.state is NodeState.LIVE)
         assert (a.node.incarnation, await a.node.own("u")) == (first, token)
     await a.log.close()

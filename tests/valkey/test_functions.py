@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def valkey() -> AsyncIterator[Valkey]:
-    with _valkey.Server() as server, trio.fail_after(20):
-        async with Valkey(parse_address(server.url), seconds=5) as valkey:
+    with _valkey.Server() as server, trio.fail_after(60):
+        async with Valkey(parse_address(server.url), seconds=60) as valkey:
             yield valkey
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-LIMIT = 20
+LIMIT = 60
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def server() -> Iterator[_valkey.Server]:
 @pytest.fixture
 async def valkey(server: _valkey.Server) -> AsyncIterator[Valkey]:
     with trio.fail_after(LIMIT):
-        async with Valkey(parse_address(server.url), seconds=5) as valkey:
+        async with Valkey(parse_address(server.url), seconds=LIMIT) as valkey:
             yield valkey
 
 

@@ -11,7 +11,7 @@ import trio
 
 from actors import Sessions, SupervisorSpec, open_system
 from actors.eventlog.base import StreamKey
-from actors.eventlog.valkey import ValkeyLog
+from actors.eventlog.valkey import ValkeyLog, ValkeyOptions
 from actors.testing import event_batch
 from actors.valkey.address import Address
 from actors.valkey.cluster import SLOTS, key_of, slot_of
@@ -21,7 +21,8 @@ from actors.valkey.server import Valkey
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LIMIT = 40
+LIMIT = 60
+PATIENT = ValkeyOptions(timeout_seconds=LIMIT)
 KEYS = [StreamKey(f"u{number}", "s") for number in range(12)]
 
 
@@ -52,7 +53,7 @@ def test_slots_of_keys() -> None:
 async def test_log_in_a_cluster(cluster: list[_valkey.Server]) -> None:
     """Streams of all primaries are written and read through one log. One append is of one partition."""
     with trio.fail_after(LIMIT):
-        async with ValkeyLog(Address("127.0.0.1", cluster[0].port, cluster=True)) as log:
+        async with ValkeyLog(Address("127.0.0.1", cluster[0].port, cluster=True), PATIENT) as log:
             assert len(log.valkey.commits.topology.primaries) == 3  # type: ignore[attr-defined]  # it is a ClusterLink
             await filled(log)
             assert list(await log.streams()) == sorted(KEYS)
@@ -65,7 +66,7 @@ async def test_log_in_a_cluster(cluster: list[_valkey.Server]) -> None:
 async def test_moved_slot(cluster: list[_valkey.Server]) -> None:
     """After a slot has moved to another primary, its streams are found there."""
     with trio.fail_after(LIMIT):
-        async with ValkeyLog(Address("127.0.0.1", cluster[0].port, cluster=True)) as log:
+        async with ValkeyLog(Address("127.0.0.1", cluster[0].port, cluster=True), PATIENT) as log:
             used = {partition_of(key.user) for key in KEYS}
             users = (str(number) for number in itertools.count())
             # A slot with keys cannot simply be given to another primary.
@@ -84,7 +85,7 @@ async def test_moved_slot(cluster: list[_valkey.Server]) -> None:
 async def test_sessions_in_a_cluster(cluster: list[_valkey.Server]) -> None:
     """Sessions of many users commit to all primaries. A primary that was restarted is found again."""
     with trio.fail_after(LIMIT):
-        log = ValkeyLog(Address("127.0.0.1", cluster[0].port, cluster=True))
+        log = ValkeyLog(Address("127.0.0.1", cluster[0].port, cluster=True), PATIENT)
         sessions = Sessions(log)
         async with open_system() as system:
             await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))

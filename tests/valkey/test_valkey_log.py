@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from actors import Position, SessionHandle
     from actors.eventlog.base import EventLog
 
-LIMIT = 20
+LIMIT = 60
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ class TestValkeyLog(EventLogContract):
     async def log(self, shared: _valkey.Server) -> AsyncIterator[EventLog]:
         shared.ask("FLUSHALL")
         with trio.fail_after(LIMIT):
-            async with ValkeyLog(parse_address(shared.url), ValkeyOptions(timeout_seconds=5)) as log:
+            async with ValkeyLog(parse_address(shared.url), ValkeyOptions(timeout_seconds=LIMIT)) as log:
                 yield log
 
 
@@ -54,7 +54,8 @@ KEY, OTHER = StreamKey("u", "s"), StreamKey("v", "s")
 async def served() -> AsyncIterator[tuple[_valkey.Server, ValkeyLog]]:
     """A server of its own that loses nothing when it is killed, and an open log in it."""
     with _valkey.Server(append=True) as server, trio.fail_after(LIMIT):
-        async with ValkeyLog(parse_address(server.url)) as log:
+        async with ValkeyLog(parse_address(server.url), ValkeyOptions(timeout_seconds=LIMIT)) as log:
+            log.hold_seconds = LIMIT
             yield server, log
 
 
@@ -159,7 +160,7 @@ async def test_other_events_under_the_same_numbers(
 
     async def lossy(*args: Any) -> Any:
         monkeypatch.undo()
-        async with ValkeyLog(log.valkey.address) as other:
+        async with ValkeyLog(log.valkey.address, ValkeyOptions(timeout_seconds=LIMIT)) as other:
             await other.append([event_batch(KEY, 1, 2, ts=5)])
         raise Unanswered("lost")
 
@@ -255,7 +256,7 @@ async def test_append_waits_while_the_memory_is_full(served: tuple[_valkey.Serve
 @pytest.mark.parametrize("keeps", [False, True])
 async def test_epoch_after_a_restart(*, keeps: bool) -> None:
     """A stream that is opened after a restart gets a new epoch, unless the server keeps every acknowledged event."""
-    options = ValkeyOptions(keeps_acknowledged=keeps)
+    options = ValkeyOptions(keeps_acknowledged=keeps, timeout_seconds=LIMIT)
     with _valkey.Server(append=True) as server, trio.fail_after(LIMIT):
         async with ValkeyLog(parse_address(server.url), options) as log:
             before = await log.make(KEY)
@@ -269,11 +270,12 @@ async def test_epoch_after_a_restart(*, keeps: bool) -> None:
 
 async def test_missing_replicas() -> None:
     """If fewer replicas than required have an append in time, its outcome is unknown."""
-    options = ValkeyOptions(wait_replicas=1, timeout_seconds=0.2)
+    options = ValkeyOptions(wait_replicas=1, timeout_seconds=LIMIT)
     with _valkey.Server() as server, trio.fail_after(LIMIT):
         async with ValkeyLog(parse_address(server.url), options) as log:
             await log.make(KEY)
             log.until = trio.current_time
+            log.valkey.seconds = 0.2  # it limits only the wait for replicas
             with pytest.raises(LogUncertain, match="only 0 of 1 replicas"):
                 await log.append([event_batch(KEY, 1, 1)])
 
@@ -399,7 +401,7 @@ async def emitted(handle: SessionHandle, seq: int) -> Position:
 async def test_sessions_put_back_forgotten_events() -> None:
     """The sessions of a server put back forgotten events from their memory, and go on with the same epoch."""
     with _valkey.Server(append=True) as server, trio.fail_after(LIMIT):
-        log = ValkeyLog(parse_address(server.url))
+        log = ValkeyLog(parse_address(server.url), ValkeyOptions(timeout_seconds=LIMIT))
         sessions = Sessions(log)
         async with open_system() as system:
             await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()))

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that a test waits for something that should happen at once."""
 
 Frame = dict[str, Any]

@@ -85,7 +85,7 @@ class Stage:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until a condition holds."""
-        with trio.fail_after(50):
+        with trio.fail_after(60):
             while not condition():
                 await self._changed.wait()
 

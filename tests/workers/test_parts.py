@@ -36,7 +36,7 @@ async def test_drain_leaves_a_borrowed_listener(own_port: int) -> None:
             await wait_all_tasks_blocked()
             assert mine[0].fileno() == -1
             waiting = [socket.create_connection(("127.0.0.1", own_port)) for _ in range(WAITING)]
-        parent.settimeout(10)
+        parent.settimeout(60)
         for client in waiting:
             with client, parent.accept()[0] as accepted:
                 accepted.sendall(b"served")
