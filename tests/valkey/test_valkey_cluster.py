@@ -10,8 +10,9 @@ import pytest
 import trio
 
 from actors import Sessions, SupervisorSpec, open_system
+from actors.eventlog import ValkeyOptions
 from actors.eventlog.base import StreamKey
-from actors.eventlog.valkey import ValkeyLog, ValkeyOptions
+from actors.eventlog.valkey import ValkeyLog
 from actors.testing import event_batch
 from actors.valkey.address import Address
 from actors.valkey.cluster import SLOTS, key_of, slot_of
