@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _below import HOST, NATIVE
+from _engine import ENGINE, OWN
 from _ports import held_port, number_of
 from _requires import MANDATORY
 from _scale import SOAK
@@ -51,7 +52,7 @@ def has_room_for_tests(folder: Path) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the files of tests in memory, except in ``make soak``.
 
-    Also serve the apps of all tests through a web server, if the environment says so.
+    Also serve the apps of all tests through a web server, or put Valkey below them, if the environment says so.
     """
     if not SOAK and has_room_for_tests(MEMORY):
         tempfile.tempdir = str(MEMORY)
@@ -59,12 +60,17 @@ def pytest_configure(config: pytest.Config) -> None:
         from hosting import everywhere  # noqa: PLC0415 - it imports web servers
 
         config.pluginmanager.register(everywhere)
+    if ENGINE != OWN:
+        from engines import everything  # noqa: PLC0415 - it needs a Valkey server
+
+        everything.install()
+        config.pluginmanager.register(everything)
 
 
 def pytest_report_header() -> str:
     """Return a line for pytest's header that tells how large this run is."""
     programs = "must be there" if MANDATORY else "skip their tests when missing"
-    return f"greenroom: {'full' if SOAK else 'small'} numbers; programs {programs}; host {HOST}"
+    return f"greenroom: {'full' if SOAK else 'small'} numbers; programs {programs}; host {HOST}; log {ENGINE}"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,4 +17,4 @@ def join_cluster(sessions: Sessions, log: EventLog, settings: ClusterSettings) -
     """
     if log.statistics().engine == "valkey":
         # Imported here: other logs need nothing of a cluster.
-        import_module("actors.cluster.assembly").join(sessions, log, settings)
+        import_module("actors.cluster.assembly").join(sessions, log.innermost, settings)

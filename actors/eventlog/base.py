@@ -224,6 +224,11 @@ class EventLog(ConsumerPositions, Restorable, ABC):
     the wrapped log.
     """
 
+    @property
+    def innermost(self) -> EventLog:
+        """The log that stores the events: this log, or the ``innermost`` of the log that this one wraps."""
+        return self
+
     @abstractmethod
     async def open(self) -> None:
         """Open the log. Raise ``RuntimeError`` if it is open already. A log that was closed can be opened again.

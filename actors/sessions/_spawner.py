@@ -57,7 +57,7 @@ class SessionSpawner:
 
         It returns whether the user's sessions run elsewhere from now on.
         """
-        services.log.tail_of = self.table.tail_of
+        services.log.innermost.tail_of = self.table.tail_of
         self.spawned = 0
         """Number of sessions that were made since the start of the server."""
         self.reaped = 0

@@ -55,6 +55,7 @@ class FaultyLog(EventLog):
         self._inner = inner
         self.outlives_process = inner.outlives_process
         self.shared_by_processes = inner.shared_by_processes
+        self.max_commit, self.divide, self.tries_again = inner.max_commit, inner.divide, inner.tries_again
         # The faults of the next calls, for each operation: None is a failure, and a hold is a wait.
         self._faults: dict[Operation, collections.deque[Hold | None]] = {
             "append": collections.deque(),
@@ -62,6 +63,10 @@ class FaultyLog(EventLog):
             "revoke": collections.deque(),
             "acknowledge": collections.deque(),
         }
+
+    @property
+    def innermost(self) -> EventLog:
+        return self._inner.innermost
 
     def fail(self, operation: Operation, times: int = 1) -> None:
         """Make the next calls of an operation of the log raise ``LogUnavailable``.

@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from actors.errors import LogUnavailable
 from actors.eventlog import EventLog, MemoryLog, SqliteLog, StreamKey, _sqlite_index, open_log
+from actors.eventlog.base import CommitLimit
 from actors.testing import EventLogContract, FaultyLog, event_batch
 
 if TYPE_CHECKING:
@@ -133,3 +134,12 @@ async def test_contract_finds_a_wrong_outlives_process() -> None:
             await check(log)
         log.outlives_process = True
         await check(log)
+
+
+async def test_wrapper_has_the_limits_of_the_wrapped_log() -> None:
+    """A FaultyLog is committed to as the log inside it would be, and shows that log as the innermost one."""
+    inner = MemoryLog()
+    inner.max_commit, inner.tries_again, inner.divide = CommitLimit(5, 100), True, lambda key: len(key.user)
+    log = FaultyLog(FaultyLog(inner))
+    assert (log.max_commit, log.tries_again, log.divide) == (inner.max_commit, True, inner.divide)
+    assert log.innermost is inner

@@ -1,0 +1,35 @@
+"""The tests that cannot pass on another engine, each with its reason. A test of this list that passes is an error."""
+
+from __future__ import annotations
+
+import attrs
+from _engine import NODES, VALKEY
+
+
+@attrs.frozen
+class Row:
+    """Tests that cannot pass."""
+
+    test: str
+    """The beginning of their ids."""
+    reason: str
+    engines: tuple[str, ...] = (VALKEY, NODES)
+    runs: bool = True
+    """False if the tests would only wait for something that never comes."""
+
+
+_FILE = "the test changes or copies the file of a SQLite log"
+
+ROWS = (
+    Row("tests/delivery/test_resume_table.py::test_rebuilt_log[sqlite", _FILE),
+    Row("tests/delivery/test_resume_table.py::test_power_failure[", _FILE),
+    Row(
+        "tests/eventlog/test_contract.py::test_contract_finds_a_wrong_outlives_process",
+        "the test looks into the log in memory, and forges its attribute outlives_process",
+    ),
+)
+
+
+def rows(engine: str) -> list[Row]:
+    """Return the rows of an engine."""
+    return [row for row in ROWS if engine in row.engines]
