@@ -52,6 +52,7 @@ class Mirror:
         "key",
         "known_seq",
         "number",
+        "oldest",
         "oldest_in_memory",
         "owner",
         "slice",
@@ -68,6 +69,8 @@ class Mirror:
         self.epoch = ""
         """Id of the session's log. Empty until the owner has answered: until then pushes are ignored."""
         self.committed_seq = self.known_seq = 0
+        self.oldest = 1
+        """The lowest seq that the log can have, as far as a refused read has shown. The owner perhaps knows better."""
         self.oldest_in_memory = 1
         self.cursors: dict[Cursor, None] = {}
         """The attached cursors, in the order in which they were attached."""
@@ -158,7 +161,12 @@ class Mirror:
             notify_events(self.cursors)
 
     async def _read(self, after: int, limit: int, size: int) -> Sequence[bytes]:
-        lines = await self._log.read(self.key, after, limit, size)
+        try:
+            lines = await self._log.read(self.key, after, limit, size)
+        except Trimmed as trimmed:
+            # Otherwise the next client that resumes below would be accepted first, and fail when it reads.
+            self.oldest = max(self.oldest, trimmed.oldest)
+            raise
         # Asked after the read: epochs only change forward, so these lines are of this epoch.
         head = await self._log.head(self.key)
         if head is None or head.epoch != self.epoch:

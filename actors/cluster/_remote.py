@@ -66,7 +66,7 @@ def remote_attachment(mirror: Mirror, attach: Attach, state: dict[str, Any], for
 
     ``state`` is the owner's description of the session. The mirror must have the newest event that it names.
     """
-    oldest, latest, epoch = state["oldest"], state["latest"], mirror.epoch
+    oldest, latest, epoch = max(state["oldest"], mirror.oldest), state["latest"], mirror.epoch
     resume, newest = attach.resume, latest
     if resume is not None and latest < resume.seq <= mirror.committed_seq:
         newest = resume.seq  # the client has seen events that were committed after the owner's answer

@@ -8,8 +8,9 @@ import pytest
 import trio
 from _cluster_nodes import Tab, cluster, eventually
 
-from actors import Agents, CommandRefused, SessionClosed, StreamKey
+from actors import Agents, CommandRefused, Position, Retention, SessionClosed, StreamKey, Trimmed
 from actors.cluster.interfaces import Incarnation, NodeInfo, NodeState, Token
+from actors.events.types import ResetReason
 from actors.spi import Attach, Command, SessionEnding
 
 if TYPE_CHECKING:
@@ -91,6 +92,22 @@ async def test_a_user_with_a_run_stays(autojump_clock: MockClock) -> None:
         attachment.command(command(tab, "k1", "run.cancel", run_id=run_id))
         await eventually(lambda: tab.replies)
         assert tab.replies[0].result == {"cancelled": True}
+
+
+async def test_a_refused_read_counts_for_the_next_client(autojump_clock: MockClock) -> None:
+    """If events were trimmed without the owner, one client of a mirror finds out, and the next one gets a reset."""
+    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+        session = await a.sessions.get("ann", "s1")
+        await session.start("wait")
+        await session.emit("noted", None)
+        first = Position((await Tab().attach(b)).epoch, 0)
+        await engine.log.trim(StreamKey("ann", "s1"), Retention(events=1), 0)
+        tab = Tab()
+        assert (await tab.attach(b, resume=first)).recovered
+        with pytest.raises(Trimmed):
+            await tab.catch_up()
+        again = await Tab().attach(b, resume=first)
+        assert (again.reset, again.oldest) == (ResetReason.TRIMMED, again.latest)
 
 
 async def test_a_command_is_carried_out_once(autojump_clock: MockClock) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from _engine import ENGINE
-from engines import instant, logs
+from _engine import ENGINE, NODES
+from engines import instant, logs, nodes
 from engines.exceptions import Row, rows
 
 import actors
@@ -29,7 +29,9 @@ own_join = assembly.join
 
 def join(sessions: Sessions, log: Any, settings: ClusterSettings | None = None) -> assembly.Membership:
     """Do as :func:`actors.cluster.assembly.join`, with a long lease."""
-    return own_join(sessions, log, attrs.evolve(settings or ClusterSettings(), lease_seconds=LEASE))
+    membership = own_join(sessions, log, attrs.evolve(settings or ClusterSettings(), lease_seconds=LEASE))
+    nodes.joined(log, membership)
+    return membership
 
 
 def install() -> None:
@@ -43,6 +45,14 @@ def install() -> None:
     changed.open_log = logs.open_log
     changed = assembly
     changed.join = join
+    if ENGINE == NODES:
+        nodes.install()
+
+
+@pytest.fixture(autouse=True)
+def same_nodes(request: pytest.FixtureRequest) -> None:
+    """Choose the same nodes whenever a test runs."""
+    nodes.dice.seed(request.node.nodeid)
 
 
 EXPECTED = pytest.StashKey[Row]()

@@ -42,10 +42,16 @@ class Log(ValkeyLog):
         options = ValkeyOptions(prefix=prefix, timeout_seconds=SECONDS)
         super().__init__(parse_address(server_url()), options, read_only=read_only)
         self.prefix = prefix
+        self.first: Log | None = None
+        """The log of the first node, if this log is for another node on the same events."""
+        self.membership: Any = None
+        """The node that uses this log."""
 
     def again(self) -> Log:
         """Return another log with the same events, for another node."""
-        return Log(self.prefix)
+        other = Log(self.prefix)
+        other.first = self
+        return other
 
 
 class InPlaceOfMemory(Log):

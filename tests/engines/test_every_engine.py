@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from _below import HOST, NATIVE
-from _engine import ENGINE, OWN, VALKEY
+from _engine import ENGINE, ENGINES, OWN
 from _scale import SOAK, scaled
 
 TREE = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ FEW = (
     "tests/delivery/test_resume_table.py::test_resume_table",
     "tests/protocol/test_spec_conversation.py",
     "-k",
-    "not sqlite and not 1024",
+    "(memory and 2] and (trimmed or position)) or conversation",
 )
 ALL = ("tests/eventlog/test_contract.py", "tests/delivery/test_resume_table.py")
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.left_out_if((HOST, ENGINE) != (NATIVE, OWN), "this run 
 
 
 @pytest.mark.timeout(scaled(120, 3600))
-@pytest.mark.parametrize("engine", [VALKEY])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_suites_on_engine(engine: str) -> None:
     """The tests pass as they are, but for the list in ``exceptions.py``, of which none passes."""
     # With small numbers in any case: the full numbers are for the logs that the tests ask for.
