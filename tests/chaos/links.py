@@ -90,11 +90,11 @@ class Link:
         for direction in directions:
             self._ways[direction].dropping = True
 
-    async def hold_at(self, marker: bytes, direction: Direction = "up") -> None:
-        """Wait until these bytes come in a direction, and stall the direction before the bytes are passed on."""
+    def hold_at(self, marker: bytes, direction: Direction = "up") -> trio.Event:
+        """Stall a direction when these bytes come, before they are passed on. Return an event that is set then."""
         way = self._ways[direction]
         way.marker, way.held = marker, trio.Event()
-        await way.held.wait()
+        return way.held
 
     def heal(self) -> None:
         """Pass everything again. Connections that have lost bytes are closed."""

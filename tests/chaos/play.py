@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from itertools import chain
+from random import Random
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
-from chaos.harms import LOSSES, RESTARTS, Harm, Kind
+from _scale import scaled
+from chaos.harms import LOSSES, RESTARTS, Harm, Kind, draw
 from chaos.histories import Story
-from chaos.users import MOMENT
+from chaos.stage import stage
+from chaos.users import MOMENT, Crowd
+from delivery.agents import Paced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from chaos.histories import Stored
     from chaos.links import Link
     from chaos.stage import Node, Stage
-    from chaos.users import Crowd
 
     from actors import StreamKey
+
+
+SECONDS = scaled(150, 1200)
+"""Time limit of one schedule. It takes some 15 s in small, and longer on a machine that is busy."""
 
 
 @attrs.define(eq=False)
@@ -31,25 +39,35 @@ class Play:
     """Seconds from the end of the last harm until every client had all events, and each command was answered."""
 
 
-async def play(stage: Stage, crowd: Crowd, harms: Sequence[Harm]) -> Play:
+async def perform(folder: Path, seed: int, kinds: Sequence[Kind], lease: float = 1.0) -> Play:
+    """Run three nodes and do each kind of harm to them once, in an order that the seed gives. Return what is known."""
+    rng = Random(seed)
+    harms = draw(rng, kinds, len(kinds), 3)
+    with trio.fail_after(SECONDS):
+        async with stage(folder, 3, lease) as ready:
+            crowd = Crowd(rng, ready.nodes, scaled(2, 200), Paced(3, scaled(0.2, 2.0)))
+            return await play(ready, crowd, harms)
+
+
+async def play(ready: Stage, crowd: Crowd, harms: Sequence[Harm]) -> Play:
     """Do the harms while the clients work, wait until all is well again, and return what is known."""
     async with trio.open_nursery() as nursery:
         for tab in crowd.tabs:
             nursery.start_soon(tab.run)
         for harm in harms:
             await crowd.until_seen(harm.events)
-            await do(stage, harm)
+            await do(ready, harm)
         healed = trio.current_time()
         crowd.stopped = True
         while not all(tab.finished for tab in crowd.tabs):
             await crowd.changed.park()
-        while not at_rest(crowd, stored := await stage.stored()):
+        while not at_rest(crowd, stored := await ready.stored()):
             with trio.move_on_after(MOMENT):
                 await crowd.changed.park()
         recovery = trio.current_time() - healed
         nursery.cancel_scope.cancel()
     kinds = {harm.kind for harm in harms}
-    records = [*chain.from_iterable(node.record() for node in stage.nodes)]
+    records = [*chain.from_iterable(node.record() for node in ready.nodes)]
     clients = [tab.history for tab in crowd.tabs]
     return Play(Story(clients, stored, records, bool(kinds & RESTARTS), bool(kinds & LOSSES)), recovery)
 
@@ -60,37 +78,37 @@ def at_rest(crowd: Crowd, stored: Mapping[StreamKey, Stored]) -> bool:
     return not crowd.behind(stored) and kinds.count("agent_started") == kinds.count("agent_completed")
 
 
-async def do(stage: Stage, harm: Harm) -> None:
+async def do(ready: Stage, harm: Harm) -> None:
     """Do one harm, and return when it is over."""
-    node = stage.nodes[harm.node]
+    node = ready.nodes[harm.node]
     match harm.kind:
         case Kind.KILL:
             await node.kill()
-            await stage.start(node)
+            await ready.start(node)
         case Kind.PAUSE:
             node.pause()
-            await last(stage, harm)
+            await last(ready, harm)
             node.go_on()
         case Kind.LATE:
-            await come_late(stage, node)
+            await come_late(ready, node)
         case Kind.RESTART | Kind.OLDER | Kind.EMPTY | Kind.FLUSH:
-            await harm_valkey(stage, harm)
+            await harm_valkey(ready, harm)
         case Kind.CLIENT_CUT | Kind.CLIENT_STALL | Kind.CLIENT_HOLE:
             break_link(node.to_node, harm)
-            await stage.until_beaten(node, harm.beats or 4)
+            await ready.until_beaten(node, harm.beats or 4)
             node.to_node.heal()
         case _:
             break_link(node.to_valkey, harm)
-            await last(stage, harm)
+            await last(ready, harm)
             node.to_valkey.heal()
 
 
-async def last(stage: Stage, harm: Harm) -> None:
+async def last(ready: Stage, harm: Harm) -> None:
     """Wait for the length of a harm that keeps a node from beating."""
     if harm.beats:
-        await stage.until_beaten(stage.nodes[harm.node - 1], harm.beats)
+        await ready.until_beaten(ready.nodes[harm.node - 1], harm.beats)
     else:
-        await stage.until_removed(stage.nodes[harm.node])
+        await ready.until_removed(ready.nodes[harm.node])
 
 
 def break_link(link: Link, harm: Harm) -> None:
@@ -104,28 +122,28 @@ def break_link(link: Link, harm: Harm) -> None:
             link.hole(*harm.directions)
 
 
-async def come_late(stage: Stage, node: Node) -> None:
+async def come_late(ready: Stage, node: Node) -> None:
     """Keep the bytes of a node until it is removed from the cluster. Then let them through, and the node too."""
     node.to_valkey.stall("up")
     node.pause()
-    await stage.until_removed(node)
+    await ready.until_removed(node)
     node.to_valkey.heal()
-    await stage.until_beaten(stage.nodes[stage.nodes.index(node) - 1], 1)
+    await ready.until_beaten(ready.nodes[ready.nodes.index(node) - 1], 1)
     node.go_on()
 
 
-async def harm_valkey(stage: Stage, harm: Harm) -> None:
+async def harm_valkey(ready: Stage, harm: Harm) -> None:
     """Restart Valkey, or remove its data, and wait until the nodes use it again."""
     match harm.kind:
         case Kind.RESTART:
-            stage.valkey.restart()
+            ready.valkey.restart()
         case Kind.OLDER:
-            copy = stage.valkey.copy_data()
-            await stage.until_beaten(stage.nodes[harm.node], harm.beats or 4)
-            stage.valkey.restart_with(copy)
+            copy = ready.valkey.copy_data()
+            await ready.until_beaten(ready.nodes[harm.node], harm.beats or 4)
+            ready.valkey.restart_with(copy)
         case Kind.EMPTY:
-            stage.valkey.restart_empty()
+            ready.valkey.restart_empty()
         case _:
-            stage.valkey.ask("FLUSHALL")
-    await stage.until_up()
-    await stage.until_beaten(stage.nodes[harm.node], 2)
+            ready.valkey.ask("FLUSHALL")
+    await ready.until_up()
+    await ready.until_beaten(ready.nodes[harm.node], 2)

@@ -17,6 +17,7 @@ from delivery.agents import CALLS
 from delivery.process import ServerProcess
 from delivery.tabs import agent_calls
 
+from actors.eventlog._valkey_options import ValkeyOptions
 from actors.eventlog.valkey import ValkeyLog
 from actors.valkey.address import parse_address
 
@@ -130,7 +131,7 @@ class Stage:
 async def stage(folder: Path, nodes: int, lease: float) -> AsyncGenerator[Stage]:
     """Run Valkey and nodes inside the block. At its end all processes are killed."""
     with Server(append=True) as valkey:
-        async with trio.open_nursery() as nursery, ValkeyLog(parse_address(valkey.url), read_only=True) as log:
+        async with trio.open_nursery() as nursery, _log_on(valkey) as log:
             made: list[Node] = []
             for number in range(nodes):
                 link = Link(nursery, partial(trio.open_unix_socket, valkey.path))
@@ -147,6 +148,11 @@ async def stage(folder: Path, nodes: int, lease: float) -> AsyncGenerator[Stage]
                     for node in made:
                         await end(node)
             nursery.cancel_scope.cancel()
+
+
+def _log_on(valkey: Server) -> ValkeyLog:
+    """Return a log for the test. Its calls may take long, because the machine may be busy."""
+    return ValkeyLog(parse_address(valkey.url), ValkeyOptions(timeout_seconds=60), read_only=True)
 
 
 async def end(node: Node) -> None:

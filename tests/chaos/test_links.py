@@ -143,13 +143,13 @@ async def test_black_hole() -> None:
 
 async def test_hold_at_a_marker() -> None:
     """A link stalls when the chosen bytes come, also if they come in two pieces, and passes them on later."""
-    async with linked() as (link, target), trio.open_nursery() as nursery, await link.connect() as stream:
-        nursery.start_soon(link.hold_at, b"mark")
+    async with linked() as (link, target), await link.connect() as stream:
+        held = link.hold_at(b"mark")
         await stream.send_all(b"one ma")
         await read(stream, 6)
         await stream.send_all(b"rk two")
-        nursery.start_soon(stream.send_all, b" three")
-        await wait_all_tasks_blocked(0.1)
+        await held.wait()
+        await stream.send_all(b" three")
         assert target.got == [b"one ma"]
         link.heal()
         assert await read(stream, 12) == b"RK TWO THREE"
