@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from actors.errors import LogError, LogUnavailable
+from actors.errors import Fenced, LogError, LogUnavailable
 from actors.failures import log_failure
 from actors.loop.boundary import attempted
 from actors.streams._ages import AgeClock
@@ -88,7 +88,8 @@ class RetentionSweep:
     async def clean(self) -> None:
         """Trim the log of each session that is not in memory, and remove old sessions that have no events.
 
-        If the log fails for one session, the failure is logged, and the other sessions are cleaned.
+        If the log fails for one session, the failure is logged, and the other sessions are cleaned. A session that
+        another node of a cluster has is left to that node.
 
         Raises:
             LogUnavailable: The log is not available at all.
@@ -102,6 +103,8 @@ class RetentionSweep:
                 await self._clean(key)
             except LogUnavailable:
                 raise
+            except Fenced:
+                continue  # another node of a cluster has the session, and cleans it
             except BaseException as error:  # noqa: BLE001 - an engine may raise anything for a damaged stream
                 await trio.lowlevel.checkpoint_if_cancelled()
                 text = "session %r of %r could not be cleaned up"

@@ -113,6 +113,21 @@ async def test_full_memory() -> None:
             assert client.is_whole()
 
 
+async def test_too_few_replicas() -> None:
+    """While a primary has fewer replicas than it must have for writes, runs wait. Then they go on."""
+    with trio.fail_after(SECONDS), Server() as valkey:
+        async with node(valkey.url, "first") as first, guest(first.url) as client:
+            valkey.ask("CONFIG", "SET", "min-replicas-to-write", "1")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.start, "echo", "waits")
+                await eventually(lambda: client.signals[-1:] == [("paused", {"active": True})])
+                assert client.texts == []
+                valkey.ask("CONFIG", "SET", "min-replicas-to-write", "0")
+            await eventually(lambda: client.ends)
+            assert (client.texts, client.ends) == (["waits"], ["ok"])
+            assert client.is_whole()
+
+
 async def test_client_that_loses_its_node() -> None:
     """A client that no longer reaches its node goes on at another one, with the same session, while its run goes on."""
     with trio.fail_after(SECONDS), Server() as valkey:

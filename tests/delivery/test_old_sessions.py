@@ -12,6 +12,7 @@ from delivery.agents import KEY, server_on
 from protocol.wire import greeted, greeted_in_memory
 
 from actors import Head, MemoryLog, Retention, SqliteLog, StreamKey
+from actors.errors import Fenced
 from actors.testing import FaultyLog, event_batch
 
 if TYPE_CHECKING:
@@ -131,6 +132,26 @@ async def test_damaged_session_is_skipped(log: EventLog, caplog: pytest.LogCaptu
         head, left = await log.head(OLD), await log.head(damaged)
         assert (head and head.oldest, left and left.state) == (4, b"no json")
     assert "session 'damaged' of 'anonymous' could not be cleaned up" in caplog.text
+
+
+async def test_session_of_another_node_is_left_to_it(caplog: pytest.LogCaptureFixture) -> None:
+    """If another node of a cluster has an old session, cleaning leaves the session to that node, without a warning."""
+
+    class Shared(MemoryLog):
+        refused = 0
+
+        async def remove(self, key: StreamKey) -> None:
+            self.refused += 1
+            raise Fenced("another node owns this user now")
+
+    log = Shared()
+    async with server_on(log).running(port=0) as server:
+        await add_old_events(log, 40)
+        await server.sessions.cleaner.clean()
+        await server.sessions.cleaner.clean()
+        assert log.refused == 1
+        assert await log.head(OLD) is not None
+    assert "could not be cleaned up" not in caplog.text
 
 
 async def test_unexpected_exception_of_the_log(autojump_clock: trio.testing.MockClock) -> None:
