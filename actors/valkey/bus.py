@@ -13,6 +13,7 @@ Messages and pushes are counted apart: they go over different connections, so th
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -20,6 +21,7 @@ import trio
 from actors.cluster._times import boot_time
 from actors.cluster.interfaces import Bus, Gap, Incarnation, Message, Push
 from actors.errors import LogCorrupt
+from actors.loop.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +66,7 @@ class ValkeyBus(Bus):
         self._counts: dict[tuple[bytes, str], tuple[bytes, int]] = {}
         self._waiting: list[Message | Push | Gap] = []
         self._size = 0
-        self._came = trio.Event()
+        self._wakeup = Wakeup()
 
     def open(self) -> None:
         self._heard = self._clock()
@@ -83,12 +85,12 @@ class ValkeyBus(Bus):
         return channel, b"msg %b %d\n%b" % (sender, count, body)
 
     async def receive(self) -> Sequence[Message | Push | Gap]:
-        await trio.lowlevel.checkpoint_if_cancelled()
+        # A checkpoint before the messages are taken, never after it: then no message is lost.
+        if self._waiting:
+            await trio.lowlevel.checkpoint()
         while not self._waiting:
-            await self._came.wait()
+            await self._wakeup.wait()
         received, self._waiting, self._size = self._waiting, [], 0
-        self._came = trio.Event()
-        await trio.lowlevel.cancel_shielded_checkpoint()
         return received
 
     def heard_at(self) -> float:
@@ -106,7 +108,7 @@ class ValkeyBus(Bus):
             return
         head, _, body = message.partition(b"\n")
         kind, sender, count = _parsed(head)
-        incarnation = Incarnation.parse(sender.decode())
+        incarnation = _incarnation(sender)
         # By name and not by incarnation, so that dead ones leave nothing behind.
         before, last = self._counts.get((kind, incarnation.node), (sender, 0))
         self._counts[kind, incarnation.node] = sender, count
@@ -121,7 +123,12 @@ class ValkeyBus(Bus):
             self._waiting.clear()
             self._waiting.append(Gap(None))
             self._size = 0
-        self._came.set()
+        self._wakeup.wake()
+
+
+@lru_cache(maxsize=256)
+def _incarnation(sender: bytes) -> Incarnation:
+    return Incarnation.parse(sender.decode())
 
 
 def _parsed(head: bytes) -> tuple[bytes, bytes, int]:

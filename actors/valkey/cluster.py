@@ -12,8 +12,9 @@ from actors.valkey.errors import Moved, NotSent
 from actors.valkey.link import Link
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from actors.valkey._wire import Command
     from actors.valkey.address import Address
     from actors.valkey.link import Call
 
@@ -31,7 +32,7 @@ def slot_of(key: str) -> int:
     return binascii.crc_hqx((tag if brace and closed and tag else key).encode(), 0) % SLOTS
 
 
-def key_of(args: tuple[bytes | str | float, ...]) -> str | None:
+def key_of(args: Command) -> str | None:
     """Return the first key of a command. Return None if any primary can do the command."""
     name = args[0].decode() if isinstance(args[0], bytes) else str(args[0])
     if name in _ANYWHERE:
@@ -107,7 +108,7 @@ class ClusterLink(Link):
         for link in self._links.values():
             link.drop()
 
-    async def calls(self, commands: list[tuple[bytes | str | float, ...]], seconds: float | None = None) -> list[Any]:
+    async def calls(self, commands: Sequence[Command], seconds: float | None = None) -> list[Any]:
         """Send several commands to the primary of the first command's key. See :meth:`Link.calls`."""
         link = self._link_of(key_of(commands[0]))
         self.commands += len(commands)

@@ -8,20 +8,17 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import trio
-from coredis.exceptions import BusyLoadingError, MovedError, RedisError
-from coredis.exceptions import ConnectionError as ConnectionLost
+from coredis.exceptions import BusyLoadingError, MovedError
 
 from actors.backoff import Backoff
 from actors.failures import log_line, members, text_of
-from actors.loop.boundary import contained
-from actors.valkey._connecting import discard, new_connection, quiet
+from actors.valkey._wire import connected, greet
 from actors.valkey.errors import Moved, NotSent, Refused, Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coredis.connection import BaseConnection
-
+    from actors.valkey._wire import Command, Wire
     from actors.valkey.address import Address
 
 Call = Callable[..., Awaitable[Any]]
@@ -80,13 +77,13 @@ class Link:
         self._scope = trio.CancelScope()
         self._prepare = prepare
         self._on_push = on_push
-        self._connection: BaseConnection | None = None
+        self._wire: Wire | None = None
         self._changed = trio.Event()
 
     @property
     def up(self) -> bool:
         """Whether there is a connection that was prepared."""
-        return self._connection is not None
+        return self._wire is not None
 
     async def changed(self) -> None:
         """Wait until the link has a connection, loses its connection, or fails to make one."""
@@ -94,7 +91,6 @@ class Link:
 
     async def run(self) -> None:
         """Keep a connection until this is cancelled."""
-        quiet.set(True)
         attempt = 0
         while True:
             if await self._hold():
@@ -120,14 +116,14 @@ class Link:
 
     def drop(self) -> None:
         """Drop the connection. A new connection is made at once."""
-        if self._connection is not None:
-            self._connection.invalidate("dropped")
-            self._connection = None
+        if self._wire is not None:
+            self._wire.drop()
+            self._wire = None
 
     def post(self, *args: bytes | str | float) -> None:
         """Send a command that is answered by a push, such as ``SUBSCRIBE``. Without a connection, do nothing."""
-        if self._connection is not None and self._connection.usable:
-            self._connection.send_command(_command(args[0]), *args[1:])
+        if self._wire is not None and not self._wire.ended:
+            self._wire.send([args])
 
     def subscribe(self, channel: str) -> None:
         """Subscribe to a channel, also with each later connection. The server confirms that by a push."""
@@ -155,94 +151,89 @@ class Link:
         """
         return (await self.calls([args], seconds))[0]
 
-    async def calls(self, commands: list[tuple[bytes | str | float, ...]], seconds: float | None = None) -> list[Any]:
+    async def calls(self, commands: Sequence[Command], seconds: float | None = None) -> list[Any]:
         """Send several commands at once, and return their answers. Raises the errors of :meth:`call`.
 
         If one of them is refused, the others are done all the same.
         """
-        connection = self._connection
-        if connection is None:
+        wire = self._wire
+        if wire is None:
             raise NotSent(f"no connection to the Valkey server at {self.address}{self._reason()}")
-        return await self._ask(connection, commands, self.seconds if seconds is None else seconds)
+        return await self._ask(wire, commands, self.seconds if seconds is None else seconds)
 
-    async def _ask(
-        self, connection: BaseConnection, commands: list[tuple[bytes | str | float, ...]], limit: float
-    ) -> list[Any]:
+    async def _ask(self, wire: Wire, commands: Sequence[Command], limit: float) -> list[Any]:
         try:
-            requests = [connection.create_request(_command(first), *rest, decode=False) for first, *rest in commands]
-        except ConnectionLost:
+            asked = wire.ask(commands)
+        except trio.BrokenResourceError:
             raise NotSent(f"the connection to the Valkey server at {self.address} was just lost") from None
-        self.commands += len(requests)
-        answers: list[Any] = []
+        self.commands += len(commands)
         with trio.move_on_after(limit):
-            for request in requests:
-                try:
-                    answers.append(await request)
-                # Every other error is the one that has ended the connection, which fails all its requests with it.
-                except Exception as error:  # noqa: BLE001 - as above
-                    raise self._error(error) from None
-            return answers
-        connection.invalidate("timed out")
-        raise Unanswered(f"the Valkey server at {self.address} did not answer within {limit:g} s")
+            await asked.over.wait()
+        if not asked.is_answered:
+            if wire.ended:
+                raise Unanswered(f"the connection to the Valkey server at {self.address} was lost before the answer")
+            wire.drop()
+            raise Unanswered(f"the Valkey server at {self.address} did not answer within {limit:g} s")
+        for answer in asked.answers:
+            if isinstance(answer, Exception):
+                raise self._error(answer)
+        return asked.answers
 
-    def _error(self, error: Exception) -> NotSent | Unanswered | Refused:
+    def _error(self, error: Exception) -> NotSent | Refused:
         if isinstance(error, BusyLoadingError):
             return NotSent(f"the Valkey server at {self.address} is still loading its data")
         if isinstance(error, MovedError):
             return Moved(error.host or self.address.host, error.port)
-        if isinstance(error, RedisError) and not isinstance(error, ConnectionLost):
-            text = text_of(error)
-            if text.startswith("ERR Function not found") or "Function not found" in text:
-                # Nothing was done. With the next connection the library is loaded again.
-                self.drop()
-                return NotSent(f"the Valkey server at {self.address} has lost the library of functions")
-            return Refused(text.partition(" ")[0], text)
-        return Unanswered(f"the connection to the Valkey server at {self.address} was lost before the answer")
+        text = text_of(error)
+        if "Function not found" in text:
+            # Nothing was done. With the next connection the library is loaded again.
+            self.drop()
+            return NotSent(f"the Valkey server at {self.address} has lost the library of functions")
+        return Refused(text.partition(" ")[0], text)
 
     def _reason(self) -> str:
         return "" if self.failure is None else f": {text_of(self.failure)}"
 
     async def _hold(self) -> bool:
         """Make a connection and keep it until it is lost. Return whether it was ever ready."""
-        connection = new_connection(self.address, self.seconds)
         ready = False
         try:
             async with trio.open_nursery() as nursery:
-                ended = trio.Event()
                 try:
                     with trio.fail_after(2 * self.seconds):
-                        await nursery.start(_run, connection, ended)
-                        self.generation = await self._prepare(self._call_of(connection))
+                        wire = await self._prepared(nursery)
                 # Whatever is wrong with the server, the link must go on and try again.
                 except Exception as error:  # noqa: BLE001 - as above
                     self._note(_cause(error, self.address))
                 else:
-                    ready = connection.usable
-                    self._begin(nursery, connection)
-                    await ended.wait()
+                    ready = not wire.ended
+                    self._begin(wire)
+                    await wire.over.wait()
                     self._note(ConnectionResetError(f"the connection to {self.address} was lost"))
                 nursery.cancel_scope.cancel()
         finally:
-            self._connection = None
-            discard(connection)
+            self._wire = None
         return ready
 
-    def _call_of(self, connection: BaseConnection) -> Call:
-        """Return a function that calls through a connection which other tasks cannot use yet."""
+    async def _prepared(self, nursery: trio.Nursery) -> Wire:
+        """Return a connection that other tasks can use. The nursery runs it."""
+        with trio.fail_after(self.seconds):
+            wire = await connected(self.address, self._on_push)
+        nursery.start_soon(wire.run)
+        await greet(wire, self.address)
 
         async def call(*args: bytes | str | float) -> Any:
-            return (await self._ask(connection, [args], self.seconds))[0]
+            return (await self._ask(wire, [args], self.seconds))[0]
 
-        return call
+        self.generation = await self._prepare(call)
+        return wire
 
-    def _begin(self, nursery: trio.Nursery, connection: BaseConnection) -> None:
-        if self._on_push is not None:
-            nursery.start_soon(_pass_pushes, connection, self._on_push)
+    def _begin(self, wire: Wire) -> None:
         if self.failure is not None and self.connections:
             log_line(logger, logging.INFO, "connected again to the Valkey server at %s", self.address)
         self.failure = None
         self.connections += 1
-        self._connection = connection
+        self._wire = wire
         for channel in self.channels:
             self.post("SUBSCRIBE", channel)
         self._notify()
@@ -251,7 +242,7 @@ class Link:
         if self.failure is None and self.connections:
             log_line(logger, logging.WARNING, "no connection to the Valkey server at %s: %s", self.address, error)
         self.failure = error
-        self._connection = None
+        self._wire = None
         self._notify()
 
     def _notify(self) -> None:
@@ -261,37 +252,18 @@ class Link:
             self.on_change()
 
 
-def _command(name: bytes | str | float) -> bytes:
-    return name if isinstance(name, bytes) else str(name).encode()
-
-
-async def _run(
-    connection: BaseConnection,
-    ended: trio.Event,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    try:
-        await connection.run(task_status=task_status)
-    finally:
-        ended.set()
-
-
-async def _pass_pushes(connection: BaseConnection, on_push: Callable[[list[Any]], None]) -> None:
-    try:
-        async for message in connection.push_messages:
-            contained("the handling of a message of Valkey", on_push, message)
-    except RedisError:
-        pass  # the connection has ended, which its other user notices too
-
-
 def _cause(error: BaseException, address: Address) -> BaseException:
-    """Return the error that says why a connection was not made, without the library's wrappers."""
+    """Return the error that says why a connection was not made, without the wrappers of trio."""
     if isinstance(error, trio.TooSlowError):
         return TimeoutError(f"{address} does not answer")
     cause = error
-    while isinstance(cause, ConnectionLost) and cause.__cause__ is not None:
-        cause = cause.__cause__
-    while inner := members(cause):
-        cause = inner[0]
-    return cause
+    while True:
+        inner = members(cause)
+        # Trio tries each address of a host, and raises an error without a number, whose cause is the errors of all.
+        is_wrapper = isinstance(cause, trio.BrokenResourceError) or (isinstance(cause, OSError) and cause.errno is None)
+        if is_wrapper and cause.__cause__ is not None:
+            cause = cause.__cause__
+        elif inner:
+            cause = inner[0]
+        else:
+            return cause
