@@ -14,6 +14,7 @@ OWN = "own"
 VALKEY = "valkey"
 NODES = "nodes"
 ENGINES = (VALKEY, NODES)
-ENGINE = os.environ.get("GREENROOM_TEST_ENGINE", OWN)
+ENGINE = os.environ.get("GREENROOM_TEST_ENGINE", os.environ.get("TEST_ENGINE", OWN))
 """The engine of this run. It is read once, because each test removes Greenroom's variables from the environment."""
+os.environ["TEST_ENGINE"] = ENGINE  # for the processes that a test starts: no variable of Greenroom
 assert ENGINE in {OWN, *ENGINES}, f"GREENROOM_TEST_ENGINE must be one of {', '.join((OWN, *ENGINES))}"

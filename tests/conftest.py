@@ -61,8 +61,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(everywhere)
     if ENGINE != OWN:
-        from engines import everything  # noqa: PLC0415 - it needs a Valkey server
+        from engines import everything, instant  # noqa: PLC0415 - they need a Valkey server
 
+        instant.install()
         everything.install()
         config.pluginmanager.register(everything)
 

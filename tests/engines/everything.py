@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 from _engine import ENGINE, NODES
-from engines import instant, logs, nodes
+from engines import logs, nodes
 from engines.exceptions import Row, rows
 
 import actors
@@ -35,8 +35,7 @@ def join(sessions: Sessions, log: Any, settings: ClusterSettings | None = None) 
 
 
 def install() -> None:
-    """Replace the logs of all tests, before their modules are imported."""
-    instant.install()
+    """Replace the logs of all tests, before their modules are imported. Or those of a process that a test starts."""
     changed: Any
     for changed in (actors, actors.eventlog):
         changed.MemoryLog, changed.SqliteLog = logs.InPlaceOfMemory, logs.InPlaceOfSqlite

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import secrets
+import socket
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from actors.eventlog import ValkeyOptions
 from actors.eventlog import open_log as own_open_log
 from actors.eventlog.valkey import ValkeyLog
 from actors.valkey.address import parse_address
+from actors.valkey.keys import Keyspace
 
 URL = "TEST_VALKEY_URL"
 """Environment variable with the URL of the server, for the processes that a test starts."""
@@ -33,6 +35,19 @@ def server_url() -> str:
         atexit.register(server.__exit__, None, None, None)
         os.environ[URL] = server.url
     return os.environ[URL]
+
+
+def prefix_of(path: str | Path) -> str:
+    """Return the prefix of the log in place of a file."""
+    return f"file-{Path(path).absolute()}"
+
+
+def bury_nodes(path: str | Path) -> None:
+    """Remove all nodes of the log in place of a file, whose processes are dead. Other nodes would do it later."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(server_url().partition(":")[2])
+        sock.sendall(f"DEL {Keyspace(prefix_of(path)).nodes}\r\n".encode())
+        assert sock.recv(64).startswith(b":")
 
 
 class Log(ValkeyLog):
@@ -65,7 +80,7 @@ class InPlaceOfSqlite(Log):
     """The log of a path, made as :class:`actors.SqliteLog` is. Its options are those of a file."""
 
     def __init__(self, path: str | Path, *_: object, read_only: bool = False, **__: object) -> None:
-        super().__init__(f"file-{Path(path).absolute()}", read_only=read_only)
+        super().__init__(prefix_of(path), read_only=read_only)
         self.path = Path(path)
 
 

@@ -22,7 +22,7 @@ FEW = (
     "-k",
     "(memory and 2] and (trimmed or position)) or conversation",
 )
-ALL = ("tests/eventlog/test_contract.py", "tests/delivery/test_resume_table.py")
+ALL = ("tests/eventlog/test_contract.py", "tests/streams/test_resume.py", "tests/delivery", "--timeout", "300")
 
 pytestmark = pytest.mark.left_out_if((HOST, ENGINE) != (NATIVE, OWN), "this run has another engine already")
 
