@@ -1,4 +1,4 @@
-"""The greeting: valid hellos, refusals with their codes, the welcome, and positions to resume from."""
+"""The greeting: valid hellos, refusals with their codes, and the welcome."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from actors.testing import FaultyLog
 from transport import Credentials, TokenAuth, User
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from trio.testing import MockClock
 
 MAX_SEQ = 2**53 - 1
@@ -337,86 +335,6 @@ async def test_open_run_has_ts_of_its_start(monkeypatch: pytest.MonkeyPatch) -> 
         started = (await one.events_until(1))[0]
         async with greeted(server) as two:
             assert [run["started"] for run in two.welcome["runs"]] == [started["ts"]]
-
-
-async def test_resume_recovers_events_above_its_seq() -> None:
-    """A client that resumes from a seq gets exactly the events above this seq: the old ones, then the new ones."""
-    async with make_app().running(port=0) as server, greeted(server) as one:
-        await one.say("a", "b", "c", "d")
-        epoch = one.welcome["epoch"]
-        for seq in range(5):
-            async with greeted(server, resume={"epoch": epoch, "seq": seq}, strict=True) as two:
-                assert two.welcome["recovered"] is True
-                assert "reset" not in two.welcome
-                await one.say(f"live {seq}")
-                events = await two.events_until(5 + seq)
-                assert [event["seq"] for event in events] == list(range(seq + 1, 6 + seq))
-
-
-@pytest.mark.parametrize(
-    ("epoch", "seq", "reset"),
-    [(None, 99, "ahead"), ("another", 3, "epoch_changed"), ("another", 99, "epoch_changed"), (None, 1, "trimmed")],
-)
-async def test_unrecoverable_position_resets(epoch: str | None, seq: int, reset: str) -> None:
-    """If the events after a client's position are lost, its welcome has a ``reset`` with the reason.
-
-    The client then gets all events that are kept. A client that resumes with ``strict`` is closed with 4410
-    (unrecoverable position) instead.
-    """
-    async with make_app(retain_events=3).running(port=0) as server, greeted(server) as one:
-        await one.say("a", "b", "c", "d", "e")
-        resume = {"epoch": epoch or one.welcome["epoch"], "seq": seq}
-        async with greeted(server, resume=resume) as two:
-            assert (two.welcome["recovered"], two.welcome["reset"], two.welcome["oldest"]) == (False, reset, 3)
-            assert [event["seq"] for event in await two.events_until(5)] == [3, 4, 5]
-        ended = await end_of(server, hello(resume=resume, strict=True))
-        assert (ended.code, ended.reason) == (4410, reset)
-        assert ended.goodbye is not None
-        async with greeted(server, strict=True) as fresh:
-            assert "reset" not in fresh.welcome
-
-
-async def test_resume_at_latest_of_trimmed_log(tmp_path: Path) -> None:
-    """If all events were deleted from the log, a client that had the latest event can still resume.
-
-    A client that had fewer events cannot resume.
-    """
-    log = f"sqlite:{tmp_path / 'log.db'}"
-    async with make_app(log).running(port=0) as server, greeted(server) as one:
-        await one.say("a", "b", "c")
-        position = {"epoch": one.welcome["epoch"], "seq": 3}
-    async with make_app(log, retain_seconds=0).running(port=0) as server:
-        with trio.fail_after(60):
-            while True:
-                async with greeted(server, resume=position, strict=True) as two:
-                    assert (two.welcome["recovered"], two.welcome["latest"]) == (True, 3)
-                    if two.welcome["oldest"] == 4:
-                        break
-        assert (await end_of(server, hello(resume={**position, "seq": 2}, strict=True))).reason == "trimmed"
-        async with greeted(server, resume=position) as two:
-            await two.say("d")
-            assert [event["seq"] for event in await two.events_until(4)] == [4]
-
-
-async def test_from_latest_skips_old_events() -> None:
-    """A client that says ``"from": "latest"`` gets only new events. A client without this gets the old events too."""
-    async with make_app().running(port=0) as server, greeted(server) as one:
-        await one.say("a", "b")
-        async with greeted(server, **{"from": "latest"}) as late, greeted(server) as early:
-            assert (late.welcome["recovered"], late.welcome["latest"]) == (False, 2)
-            await one.say("c")
-            assert [event["seq"] for event in await late.events_until(3)] == [3]
-            assert [event["seq"] for event in await early.events_until(3)] == [1, 2, 3]
-
-
-async def test_empty_log_can_be_resumed(tmp_path: Path) -> None:
-    """A session without events already has an epoch, so a client can resume it at seq 0 after a restart."""
-    log = f"sqlite:{tmp_path / 'log.db'}"
-    async with make_app(log).running(port=0) as server, greeted(server) as one:
-        epoch = one.welcome["epoch"]
-    async with make_app(log).running(port=0) as server:
-        async with greeted(server, resume={"epoch": epoch, "seq": 0}, strict=True) as one:
-            assert one.welcome["recovered"] is True
 
 
 async def test_users_see_nothing_of_each_other() -> None:

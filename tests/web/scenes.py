@@ -1,4 +1,4 @@
-"""Helpers in JavaScript for the tests of greenroom.js with simulated sockets. See sockets.mjs."""
+"""Helpers for the tests of greenroom.js: a live client, and JavaScript for simulated sockets. See sockets.mjs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from web.node import Node
+    from web.scripted import Connection, ScriptedServer
 
 HELPERS = """
     const states = () => noted.filter(([type]) => type === "state").map(([, { state }]) => state);
@@ -22,3 +23,11 @@ HELPERS = """
 def run_js(page: Node, js: str) -> Any:
     """Run the JavaScript ``js`` together with the helpers of this module, and return its result."""
     return page.run(HELPERS + js)
+
+
+def live_client(node: Node, server: ScriptedServer, options: str = "", **welcome: object) -> Connection:
+    """Make a client and send it a welcome. Return the server's side of its connection."""
+    node.connect(options)
+    connection = server.accept(**(welcome or {"latest": 0}))
+    node.until("live")
+    return connection
