@@ -183,8 +183,8 @@ async def test_lone_event_takes_no_turn(
 
 
 RUNS = 3
-"""Number of runs that are counted, of which the least counts: the order of tasks differs from run to run."""
-RUN_CALLS, RUN_BUILTINS = 200, 135
+"""Number of runs that are counted, of which the most counts."""
+RUN_CALLS, RUN_BUILTINS = 200, 137
 TOOL_CALLS, TOOL_BUILTINS = 88.0, 61.0
 ASYNCIO_RUN_CALLS, ASYNCIO_RUN_BUILTINS = 214, 109
 
@@ -207,10 +207,10 @@ async def call_tools(run: Run, tools: int) -> None:
 async def test_calls_of_a_run() -> None:
     """A run that does nothing stays within its budget, from the command of its client to its two delivered events."""
     counts = await count_run(do_nothing, *[0] * RUNS)
-    assert 100 <= min(each.calls for each in counts) <= RUN_CALLS
-    assert 100 <= min(each.builtins for each in counts) <= RUN_BUILTINS
+    assert 100 <= max(each.calls for each in counts) <= RUN_CALLS
+    assert 100 <= max(each.builtins for each in counts) <= RUN_BUILTINS
     # The reply waits for the commit of the first event, and leaves with this event.
-    assert min(each.turns["Flusher"] for each in counts) == 0
+    assert max(each.turns["Flusher"] for each in counts) == 0
 
 
 async def test_calls_of_a_tool_call() -> None:

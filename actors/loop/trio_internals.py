@@ -257,6 +257,12 @@ def require_place(task: Any, place: object) -> None:
         raise RuntimeError(LEFT_OPEN)
 
 
+def go_back(task: Any, place: Any) -> None:
+    """Leave the scopes that the task has entered since :func:`place_of` returned ``place``, innermost first."""
+    while task._cancel_status is not place and place.encloses(task._cancel_status):
+        task._cancel_status._scope._close(None)
+
+
 def footing(nurseries: int | None = None) -> Footing:
     """Return the Footing of the current task: the task's number, and the number of its open nurseries.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def let_go_of_frames(error: BaseException) -> None:
     """Clear the local variables in the tracebacks of an exception, of its causes and of its members.
 
+    The same is done for their callers: a message that is handled at once has the frames of its sender's call below it.
     The tracebacks keep their files, lines and functions. *The exit reason of a failed actor is an exception. Its
     traceback kept the actor's instance and last message in memory as long as a handle on the actor existed.*
 
@@ -23,6 +24,10 @@ def let_go_of_frames(error: BaseException) -> None:
     """
     for each in _related(error):
         traceback = traceback_of(each)
+        caller = None if traceback is None else traceback.tb_frame.f_back
+        while caller is not None and _has_ended(caller):
+            caller.clear()
+            caller = caller.f_back
         while traceback is not None:
             if _has_ended(traceback.tb_frame):
                 traceback.tb_frame.clear()

@@ -9,13 +9,14 @@ does a stop when its time is up.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import outcome
 import trio
 
 from actors.errors import DeathPact
-from actors.loop.trio_internals import place_of, require_place
+from actors.loop.stack import is_shallow
+from actors.loop.trio_internals import go_back, place_of, require_place
 from actors.runtime._dead_letters import Undelivered
 from actors.runtime._instance import UNHANDLED
 from actors.runtime._mailbox import NOTHING
@@ -23,12 +24,16 @@ from actors.runtime._nurseries import Nurseries
 from actors.runtime._request import Request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors.runtime._asks import LateAnswers
     from actors.runtime._instance import Instance
     from actors.runtime._lifecycle import ExitReason
     from actors.runtime._ref import Terminated
     from actors.runtime._timers import Timers
     from actors.runtime._watching import Watching
+
+Message = TypeVar("Message")
 
 BATCH = 64
 """Number of messages that an actor handles without a pause, before it lets other tasks run."""
@@ -149,6 +154,36 @@ class MessageLoop(Nurseries):
         elif not request.settle(outcome.Value(reply)):
             self.cell.late(reply)
         return gave_up
+
+    @trio.lowlevel.enable_ki_protection
+    def handle_at_once(self, handle: Callable[[Message], None], message: Message) -> bool:
+        """Handle a message in the caller's task, without waiting. Return False if the caller must tell it instead.
+
+        That is so unless the actor waits for a message and the caller is a task with much room on the stack. Then no
+        other message is being handled or comes before this one. ``handle`` is a method of the actor that never waits.
+        It runs with the context variables of the actor's task. If it raises, or leaves a cancel scope open, the actor
+        fails as it would in its own task, and nothing is raised here.
+        """
+        mailbox, task, scope = self.cell.mailbox, self.cell.task, self.scope
+        if task is None or scope is None or self.current is not NO_MESSAGE or not mailbox.accepts_at_once():
+            return False
+        if not is_shallow() or not trio.lowlevel.in_trio_task():
+            return False
+        caller = trio.lowlevel.current_task()
+        place = place_of(caller)
+        mailbox.accepted += 1
+        self.current = message
+        try:
+            task.context.run(handle, message)
+            require_place(caller, place)
+        except BaseException as failure:  # noqa: BLE001  -- whatever an actor raises is its exit reason
+            go_back(caller, place)
+            self.note(failure)
+            scope.cancel()
+        else:
+            self.cell.handled += 1
+            self.current = NO_MESSAGE
+        return True
 
     def _has_deferred(self) -> bool:
         """Return whether there are asks that the actor has deferred and has not answered yet."""

@@ -56,7 +56,9 @@ class Attachment:
         return before
 
     def command(self, command: Command) -> None:
-        """Put a command into the session's mailbox. Never wait.
+        """Let the session carry out a command: at once if the session has nothing to do, else from its mailbox.
+
+        Never wait. An exception of the session's code is not raised here.
 
         Raises:
             MailboxFull: Too many messages wait for the session.

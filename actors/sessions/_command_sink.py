@@ -15,7 +15,7 @@ class CommandSink(Protocol):
     """The receiver of a client's commands: the session itself, or a link to a server that has the session."""
 
     def post(self, message: Command | Typing) -> None:
-        """Put a command or a typing notice into the session's mailbox. Never wait.
+        """Let the session handle a command or a typing notice: at once, or from its mailbox. Never wait.
 
         Raises:
             MailboxFull: Too many messages wait for the session.

@@ -12,6 +12,7 @@ from actors.events.line import envelope
 from actors.events.types import Custom
 from actors.loop.boundary import attempted
 from actors.runtime._actor import Actor
+from actors.runtime._incarnation import life_of
 from actors.runtime._lifecycle import Failure
 from actors.sessions._attachment import Attachment
 from actors.sessions._command_handlers import CommandHandlers
@@ -72,7 +73,7 @@ class Session(Actor):
             SessionClosed: The session was closed permanently, and retention has not removed it yet.
             LogError: The log failed.
         """
-        self._ref, services = self.ref, self._services
+        self._life, self._ref, services = life_of(self), self.ref, self._services
         self._memory = memory = memory_for(self._key, services)
         self._tasks = tasks = SessionTasks(self.nursery, services)
         self._recorder = recorder = await recover(self._key, services, memory, tasks, self.nursery.cancel_scope)
@@ -84,16 +85,14 @@ class Session(Actor):
 
     async def receive(self, message: object) -> object:
         """Handle a message to the session: a command, an attach, a typing notice, or an event of the application."""
-        self._active_at = now = self._services.clock()
+        self._active_at = self._services.clock()
         self._handles_message = True
         try:
             match message:
-                case Command():
-                    self._handle_command(message, now)
+                case Command() | Typing():
+                    self._handle(message)
                 case Attach():
                     await self._answer(self._attach, message)
-                case Typing():
-                    self._show_typing(message)
                 case Emit():
                     await self._answer_emit(message)
                 case _:
@@ -102,10 +101,14 @@ class Session(Actor):
             self._handles_message = False
         return None
 
-    def _handle_command(self, command: Command, now: float) -> None:
+    def _handle(self, message: Command | Typing) -> None:
+        self._active_at = now = self._services.clock()
+        if isinstance(message, Typing):
+            self._show_typing(message)
+            return
         # The handlers cannot start this task: it stops the actor, and they have no reference to the actor.
         was_closing = self._handlers.closing is not None
-        self._handlers.handle(command, now)
+        self._handlers.handle(message, now)
         closing = self._handlers.closing
         if closing is not None and not was_closing:
             self._tasks.start_soon(self._close, closing)
@@ -171,8 +174,12 @@ class Session(Actor):
     # What an attachment calls: CommandSink
 
     def post(self, message: Command | Typing) -> None:
-        """Put a message into the session's mailbox. Never wait. Raise MailboxFull or ActorTerminated."""
-        self._ref.tell_nowait(message)
+        """Handle a message at once if the session waits for one, else put it into the mailbox. Never wait.
+
+        Raise MailboxFull or ActorTerminated.
+        """
+        if not self._life.handle_at_once(self._handle, message):
+            self._ref.tell_nowait(message)
 
     def detach(self, connection: str) -> None:
         """Forget a client's connection, and end its user's typing. Never wait.

@@ -54,6 +54,8 @@ class Start:
     The value is None if the agent need not wait for the commit: no client can send the start again, or the log is lost
     with the process anyway.
     """
+    holds_commit: bool = False
+    """Whether the commit of ``agent_started`` waits for the first turn of the run's task."""
     begun: bool = False
     """Whether the run was started: its event ``agent_started`` was emitted."""
 
@@ -148,6 +150,10 @@ class Starts:
         # Start the task before anything else can raise: it leaves the place on every path.
         self._tasks.start_soon(self._perform, start)
         if place.held:
+            if recorded is None:
+                # The agent's first turn comes next: what it emits there is committed and sent together with its start.
+                start.holds_commit = True
+                services.committer.hold()
             # Begin now, not in the task: a later command must find the run begun, and that command's events come after.
             self._begin(start)
         else:
@@ -180,13 +186,15 @@ class Starts:
 
         Each requested start has one task, and this task runs only this method.
         """
+        services = self._services
+        if start.holds_commit:
+            services.committer.release()
         try:
             if start.begun or (await start.place.taken() and self._begin(start)):
                 await self._run(start)
         finally:
             start.place.leave()
             self._starts.pop(start.run.id, None)
-            services = self._services
             self.active_at = services.clock()
             if services.run_over:
                 services.run_over.unpark_all()

@@ -108,6 +108,8 @@ class Committer:
         self._taken_at: list[float] = []
         self._waits = [0] * (WAIT_STEPS + 1)
         self._wakeup = Wakeup()
+        self._holds = 0
+        """Number of tasks that the next commit waits for."""
         self._idle = False
         """Whether the task sleeps, and no commit is in progress. Never true if the log can wait, or gathers events."""
         self._context = Context()
@@ -136,9 +138,22 @@ class Committer:
         now = self._now() if self._append_now is None else 0.0  # only commits that wait are timed
         # Wake first. If the append fails, the task was woken for nothing and waits again. If the append came first, the
         # task could sleep while a source is scheduled.
-        if not self._scheduled:
+        if not self._scheduled and not self._holds:
             self._wakeup.wake()
         self._scheduled.append((source, now))
+
+    def hold(self) -> None:
+        """Let the next commit wait for :meth:`release`, unless the task is awake. Each call needs one release.
+
+        To be called only if the release comes in the next step of trio's scheduler.
+        """
+        self._holds += 1
+
+    def release(self) -> None:
+        """End the wait of a :meth:`hold`. After the last release, the commit begins."""
+        self._holds -= 1
+        if self._scheduled and not self._holds:
+            self._wakeup.wake()
 
     def is_idle(self) -> bool:
         """Return whether the caller can call :meth:`commit` now.

@@ -198,6 +198,8 @@ async def broken(sessions: Sessions, name: str) -> None:
         attachment.typing_changed(active=True)
         await trio.sleep(1)
     attachment.detach()
+    # As a connection does. The traceback leads to this coroutine, which has told the session.
+    del attachment
     assert sessions.of() == ()
 
 
