@@ -15,9 +15,10 @@ class Wakeup:
     woken, and that ends trio.*
     """
 
-    __slots__ = ("_tasks",)
+    __slots__ = ("_holds", "_tasks")
 
     def __init__(self) -> None:
+        self._holds = 0
         self._tasks: dict[trio.lowlevel.Task, None] = {}
 
     def __bool__(self) -> bool:
@@ -41,11 +42,11 @@ class Wakeup:
                 del tasks[task]
 
     def wake(self) -> None:
-        """Wake all waiting tasks.
+        """Wake all waiting tasks. Between :meth:`hold` and :meth:`release`, do nothing.
 
         Raise ``RecursionError`` if the stack is full: tasks that were not woken continue to wait.
         """
-        for task in tuple(self._tasks):
+        for task in () if self._holds else tuple(self._tasks):
             del self._tasks[task]
             try:
                 trio.lowlevel.reschedule(task)
@@ -54,3 +55,13 @@ class Wakeup:
                 if task.custom_sleep_data is self:
                     self._tasks[task] = None
                 raise
+
+    def hold(self) -> None:
+        """Let the waiting tasks sleep until :meth:`release`. Each call needs one release."""
+        self._holds += 1
+
+    def release(self) -> None:
+        """End a :meth:`hold`. The last release wakes all waiting tasks, as :meth:`wake` does."""
+        self._holds -= 1
+        if not self._holds:
+            self.wake()

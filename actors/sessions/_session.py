@@ -174,11 +174,8 @@ class Session(Actor):
     # What an attachment calls: CommandSink
 
     def post(self, message: Command | Typing) -> None:
-        """Handle a message at once if the session waits for one, else put it into the mailbox. Never wait.
-
-        Raise MailboxFull or ActorTerminated.
-        """
-        if not self._life.handle_at_once(self._handle, message):
+        """Handle a message at once, or put it into the mailbox. Never wait. Raise MailboxFull or ActorTerminated."""
+        if self._tasks.is_failing or not self._life.handle_at_once(self._handle, message):
             self._ref.tell_nowait(message)
 
     def detach(self, connection: str) -> None:
@@ -212,8 +209,7 @@ class Session(Actor):
     @property
     def is_closed(self) -> bool:
         """Whether the session was closed permanently, and the log has recorded this."""
-        closing = self._handlers.closing
-        return closing is not None and closing.is_done
+        return self._handlers.closing is not None and self._handlers.closing.is_done
 
     @property
     def idle_since(self) -> float | None:
@@ -237,8 +233,7 @@ class Session(Actor):
     async def trim_log(self) -> None:
         """Delete from the log the session's events that exceed the limits of retention. Cancelling this does no harm.
 
-        If the log is unavailable, the next periodic check tries again. Any other failure is logged: a failure must not
-        prevent the trimming of other sessions.
+        A log that is unavailable is tried again at the next check. Any other failure is logged.
         """
         await attempted("the trimming of a session's log", self._trim_log)
 

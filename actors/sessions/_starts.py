@@ -153,7 +153,7 @@ class Starts:
             if recorded is None:
                 # The agent's first turn comes next: what it emits there is committed and sent together with its start.
                 start.holds_commit = True
-                services.committer.hold()
+                services.committer.wakeup.hold()
             # Begin now, not in the task: a later command must find the run begun, and that command's events come after.
             self._begin(start)
         else:
@@ -188,7 +188,7 @@ class Starts:
         """
         services = self._services
         if start.holds_commit:
-            services.committer.release()
+            services.committer.wakeup.release()
         try:
             if start.begun or (await start.place.taken() and self._begin(start)):
                 await self._run(start)

@@ -20,13 +20,15 @@ class SessionTasks:
     collection.
     """
 
-    __slots__ = ("_nursery", "_services", "is_up")
+    __slots__ = ("_nursery", "_services", "is_failing", "is_up")
 
     def __init__(self, nursery: trio.Nursery, services: SessionServices) -> None:
         self._nursery = nursery
         self._services = services
         self.is_up = False
         """Whether the session accepts work. True from the end of the recovery until the stop."""
+        self.is_failing = False
+        """Whether the log has failed. The session ends in the next turn of its tasks, and handles no more commands."""
 
     def start_soon(self, function: Any, *args: object) -> None:  # as trio types it
         """Start a task of the session with a copy of the server's context variables."""
@@ -34,6 +36,7 @@ class SessionTasks:
 
     def on_log_failed(self, error: LogError) -> None:
         """End the session as failed, because its events can no longer be committed to the log."""
+        self.is_failing = True
         if self.is_up and not self._nursery.cancel_scope.cancel_called:
             self.start_soon(_fail, error)
 

@@ -107,9 +107,8 @@ class Committer:
         self._taken: list[tuple[Source, Batch]] = []
         self._taken_at: list[float] = []
         self._waits = [0] * (WAIT_STEPS + 1)
-        self._wakeup = Wakeup()
-        self._holds = 0
-        """Number of tasks that the next commit waits for."""
+        self.wakeup = Wakeup()
+        """The sleep of the task. To hold it for a step of the scheduler lets more events into the next commit."""
         self._idle = False
         """Whether the task sleeps, and no commit is in progress. Never true if the log can wait, or gathers events."""
         self._context = Context()
@@ -136,24 +135,10 @@ class Committer:
         ``RecursionError``.
         """
         now = self._now() if self._append_now is None else 0.0  # only commits that wait are timed
-        # Wake first. If the append fails, the task was woken for nothing and waits again. If the append came first, the
-        # task could sleep while a source is scheduled.
-        if not self._scheduled and not self._holds:
-            self._wakeup.wake()
+        # Wake first. If the append came first and the wake failed, the task would sleep while a source is scheduled.
+        if not self._scheduled:
+            self.wakeup.wake()
         self._scheduled.append((source, now))
-
-    def hold(self) -> None:
-        """Let the next commit wait for :meth:`release`, unless the task is awake. Each call needs one release.
-
-        To be called only if the release comes in the next step of trio's scheduler.
-        """
-        self._holds += 1
-
-    def release(self) -> None:
-        """End the wait of a :meth:`hold`. After the last release, the commit begins."""
-        self._holds -= 1
-        if self._scheduled and not self._holds:
-            self._wakeup.wake()
 
     def is_idle(self) -> bool:
         """Return whether the caller can call :meth:`commit` now.
@@ -173,7 +158,7 @@ class Committer:
         # Not in the context of the caller: its context variables, such as the agent's run, are not the listeners'.
         self._idle = self._context.run(self._commit_now)
         if not self._idle:
-            self._wakeup.wake()
+            self.wakeup.wake()
 
     def hurry(self) -> None:
         """End the wait for more events, so that the next commit begins at once.
@@ -181,8 +166,8 @@ class Committer:
         Call this if there is much to commit, or if a task waits for the commit.
         """
         self._hurried = True
-        if self._wakeup:
-            self._wakeup.wake()
+        if self.wakeup:
+            self.wakeup.wake()
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
@@ -197,7 +182,7 @@ class Committer:
                 while True:
                     while not self._scheduled and not self._barriers and not self._taken:
                         self._idle = self._append_now is not None and not self._log.gather_seconds
-                        await self._wakeup.wait()
+                        await self.wakeup.wait()
                     self._idle = False
                     if self._log.gather_seconds or len(self._scheduled) >= CROWD:
                         await self._gather()
@@ -222,7 +207,7 @@ class Committer:
         begun = self._now()
         if self._next_at > begun and not self._hurried and not self._barriers:
             with trio.move_on_at(self._next_at):
-                await self._wakeup.wait()
+                await self.wakeup.wait()
             # A timer is late by up to a millisecond. The next interval is counted from the time when the timer was due,
             # so that delays do not add up.
             begun = min(self._now(), self._next_at)
@@ -293,7 +278,7 @@ class Committer:
         """Wait until all events that were scheduled before this call are committed or have failed. Safe to cancel."""
         passed = trio.Event()
         self._barriers.append(passed)
-        self._wakeup.wake()
+        self.wakeup.wake()
         await passed.wait()
 
     async def _commit(self, taken: Sequence[tuple[Source, Batch]]) -> None:

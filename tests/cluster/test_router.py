@@ -269,7 +269,7 @@ async def test_clients_of_a_buried_node_follow_their_sessions(autojump_clock: Mo
         await other.attach(b)
         for i in range(21):
             attachment.command(command(tab, f"k{i}", "run.start", agent="wait"))
-        await eventually(lambda: "queued" in dict(tab.signals))
+        await eventually(lambda: "queued" in dict(tab.signals) and tab.replies)
         begun = len(tab.replies)
         a.node.incarnation = Incarnation("a", 2, 99)
         engine.nodes["a"] = NodeInfo(a.node.incarnation, 1)
