@@ -274,13 +274,6 @@ class Mailbox:
         """Whether the actor's task waits for a message now."""
         return self._reader is not None and self._reader.custom_sleep_data is self
 
-    def accepts_at_once(self) -> bool:
-        """Return whether the actor waits for a message, so that one can be handled without the mailbox.
-
-        False in another thread than the actor's, and while the mailbox refuses messages.
-        """
-        return self.is_awaited and self._refusal is None and get_ident() == self.home.thread
-
     def wait(self, reader: trio.lowlevel.Task) -> Awaitable[object]:
         """Return an awaitable that waits until :meth:`wake`. The actor's task ``reader`` must await it at once.
 

@@ -9,6 +9,7 @@ does a stop when its time is up.
 from __future__ import annotations
 
 import itertools
+from threading import get_ident
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import outcome
@@ -165,9 +166,10 @@ class MessageLoop(Nurseries):
         fails as it would in its own task, and nothing is raised here.
         """
         mailbox, task, scope = self.cell.mailbox, self.cell.task, self.scope
-        if task is None or scope is None or self.current is not NO_MESSAGE or not mailbox.accepts_at_once():
+        # A stop or kill wakes the actor at once: an actor that waits has got none.
+        if task is None or scope is None or self.current is not NO_MESSAGE or not mailbox.is_awaited:
             return False
-        if not is_shallow() or not trio.lowlevel.in_trio_task():
+        if get_ident() != mailbox.home.thread or not is_shallow() or not trio.lowlevel.in_trio_task():
             return False
         caller = trio.lowlevel.current_task()
         place = place_of(caller)
