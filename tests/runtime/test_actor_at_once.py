@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 import trio.testing
-from sessions.borders import failure  # noqa: F401 - a fixture
+from sessions.borders import FAILURES
 
 from actors import Actor, ActorSystem, Failure, open_system
 from actors.runtime._incarnation import Incarnation, life_of
@@ -123,7 +124,8 @@ async def test_no_message_is_handled_at_once_elsewhere() -> None:
         assert (handled(), clerk.notes) == (False, ["one"])
 
 
-async def test_failure_at_once_ends_only_the_actor(failure: Callable[..., None]) -> None:  # noqa: F811
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+async def test_failure_at_once_ends_only_the_actor(failure: Callable[..., None]) -> None:
     """If the handling of a message raises anything, the actor fails and the message is lost. The sender goes on."""
     async with open_system() as system:
         clerk = await hired(system)
