@@ -43,10 +43,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from actors.backoff import Backoff
+from actors.cluster._statistics import ClusterStatistics
+from actors.cluster.interfaces import NodeState
 from actors.errors import (
     ActorError,
     ActorRestarted,
     ActorTerminated,
+    AppendRefused,
     AskTimeout,
     ChildNotFound,
     ChildRunning,
@@ -54,12 +57,14 @@ from actors.errors import (
     ConfigError,
     DeathPact,
     EventError,
+    Fenced,
     GrammarError,
     GreenroomError,
     LogCorrupt,
     LogError,
     LogSchemaTooNew,
     LogUnavailable,
+    LogUncertain,
     MailboxFull,
     MaxChildren,
     MessageUnhandled,
@@ -180,6 +185,7 @@ __all__ = [
     "AgentStarted",
     "AgentThinking",
     "Agents",
+    "AppendRefused",
     "AskTimeout",
     "AsyncioRun",
     "AsyncioRunBlock",
@@ -192,6 +198,7 @@ __all__ = [
     "ChildNotFound",
     "ChildRunning",
     "ChildSpec",
+    "ClusterStatistics",
     "CommandRefused",
     "CommitterStatistics",
     "ConfigError",
@@ -210,6 +217,7 @@ __all__ = [
     "EventLog",
     "ExitReason",
     "Failure",
+    "Fenced",
     "GrammarError",
     "GreenroomError",
     "Head",
@@ -225,6 +233,7 @@ __all__ = [
     "LogSchemaTooNew",
     "LogStatistics",
     "LogUnavailable",
+    "LogUncertain",
     "MailboxFull",
     "MailboxSpec",
     "MailboxStatistics",
@@ -232,6 +241,7 @@ __all__ = [
     "MemoryLog",
     "MessageUnhandled",
     "NameTaken",
+    "NodeState",
     "Normal",
     "Observed",
     "Observer",

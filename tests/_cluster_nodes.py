@@ -122,6 +122,7 @@ class FakeNode:
     incarnation: Incarnation
     state: NodeState = NodeState.LIVE
     claims: int = 0
+    unready: str = ""
 
     @property
     def nodes(self) -> Mapping[str, NodeInfo]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from actors import ActorSystem, Sessions, SupervisorRef
+    from actors import ActorSystem, ClusterStatistics, Sessions, SupervisorRef
+    from actors.cluster.assembly import Membership
     from actors.loop.asyncio_host import AsyncioHost
     from transport.auth import Authenticate
     from transport.settings import Settings
@@ -84,6 +85,14 @@ class Server:
     _supervisor: SupervisorRef
     certificate: Certificate | None = None
     """The TLS certificate. ``certificate.reload()`` reads its files again, as SIGHUP does. None without TLS."""
+    _cluster: Membership | None = None
+
+    def cluster_statistics(self) -> ClusterStatistics | None:
+        """Return the state and the counters of this server as a node of a cluster. Return None if its log is its own.
+
+        A server with a log in Valkey is a node, also while it is the only one.
+        """
+        return None if self._cluster is None else self._cluster.statistics()
 
     def health(self) -> Health:
         """Return whether the server works, and whether it takes new clients: the answers to /healthz and /readyz."""
@@ -208,6 +217,7 @@ async def open_server(  # noqa: PLR0913 - the parts of a server
     *,
     bound: Bound,
     origins: tuple[str, ...],
+    cluster: Membership | None = None,
 ) -> AsyncGenerator[Server]:
     """Run a server inside the block. At the end of the block it drains, for at most ``drain_seconds``.
 
@@ -225,7 +235,7 @@ async def open_server(  # noqa: PLR0913 - the parts of a server
         system = await stack.enter_async_context(kept(open_system(), _HURRY_SECONDS))
         spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=children)
         supervisor = await system.supervise(spec, "greenroom")
-        server = Server(bound.url(certificate), system, sessions, endpoint, place, supervisor, certificate)
+        server = Server(bound.url(certificate), system, sessions, endpoint, place, supervisor, certificate, cluster)
         try:
             yield server
             await server.drain(settings.drain_seconds)

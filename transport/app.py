@@ -257,8 +257,11 @@ class Greenroom(AppHooks):
         redact = _redaction(self._redact, self.settings)
         engine = open_log(log, valkey=self.settings.valkey_options()) if isinstance(log, str) else log
         sessions = Sessions(engine, self._agents, self.settings, redact, host=place.asyncio, hooks=self._hooks)
-        join_cluster(sessions, engine, self.settings)
-        opened = open_server(place, sessions, self.auth or anonymous, self.settings, bound=bound, origins=origins)
+        cluster = join_cluster(sessions, engine, self.settings)
+        authenticate = self.auth or anonymous
+        opened = open_server(
+            place, sessions, authenticate, self.settings, bound=bound, origins=origins, cluster=cluster
+        )
         async with self._resources(), opened as server:
             yield server
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from actors.cluster._messages import PUSH, Kind, decode, encode
+from actors.cluster._statistics import RouterStatistics
 from actors.cluster.interfaces import Gap, Push
 from actors.errors import LogCorrupt
 from actors.loop.boundary import report
@@ -35,18 +36,36 @@ class Hearing:
     _serving: Serving
     _revoking: Revoking
     _asked_heads: dict[Incarnation, list[Mirror]] = attrs.field(factory=dict["Incarnation", "list[Mirror]"], init=False)
+    gaps: int = attrs.field(default=0, init=False)
+    """Number of times that messages to this node were lost, or may be because it connected to its channel anew."""
 
     async def run(self) -> None:
         """Handle messages until this is cancelled. A message that cannot be read is logged, and ignored."""
         while True:
             for message in await self._bus.receive():
                 if isinstance(message, Gap):
+                    self.gaps += 1
                     self._mirrors.suspects.add(message.sender)
                     continue
                 try:
                     self._take(message)
                 except (LogCorrupt, KeyError, ValueError, TypeError) as error:
                     report("a message of another server", error)
+
+    def statistics(self, owned: int) -> RouterStatistics:
+        """Return statistics of the messages to and from other nodes. ``owned`` is the number of users of this node."""
+        return RouterStatistics(
+            owned=owned,
+            mirrors=len(self._mirrors),
+            watchers=len(self._watched),
+            forwarded=self._questions.asked,
+            resent=self._questions.resent,
+            unreachable=self._questions.unreachable,
+            pushes=self._mirrors.pushes,
+            gaps=self.gaps,
+            resyncs=self._mirrors.resyncs,
+            dropped=self._outbox.dropped,
+        )
 
     def tick(self) -> None:
         """Tell the watchers of sessions the heads, and ask for heads where messages were lost. Called each second."""

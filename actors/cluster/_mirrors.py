@@ -58,7 +58,7 @@ class Mirrors:
         """The nodes that must tell all their heads, because messages of them were lost. None: all nodes."""
         self.pushes = 0
         """Number of messages with events that came."""
-        self.gaps = 0
+        self.resyncs = 0
         """Number of times that a mirror was behind."""
 
     def __len__(self) -> int:
@@ -199,7 +199,7 @@ class Mirrors:
 
     def _on_behind(self, mirror: Mirror) -> None:
         if mirror not in self._behind:
-            self.gaps += 1
+            self.resyncs += 1
             self._behind[mirror] = None
             self._wakeup.wake()
 

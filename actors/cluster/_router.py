@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from actors.cluster._mirror import Mirror
+    from actors.cluster._statistics import RouterStatistics
     from actors.cluster.interfaces import Bus, Node, Publisher
     from actors.eventlog.base import EventLog, StreamKey
     from actors.runtime._lifecycle import ExitReason
@@ -45,30 +46,6 @@ TICK_SECONDS = 1.0
 """Interval in seconds at which owners tell the heads of watched sessions, and unused mirrors are removed."""
 ATTEMPTS = 10
 """Maximum number of attempts to attach a client to a session that moves from node to node."""
-
-
-@attrs.frozen
-class RouterStatistics:
-    """Statistics of the part of a node that talks to other nodes."""
-
-    owned: int
-    """Number of users that this node owns."""
-    mirrors: int
-    """Number of sessions of other nodes that this node mirrors."""
-    watchers: int
-    """Number of sessions of this node that other nodes mirror, counted for each of these nodes."""
-    forwarded: int
-    """Number of questions, such as commands, that were sent to other nodes."""
-    resent: int
-    """Number of times that a question was sent again, because no answer had come."""
-    unreachable: int
-    """Number of questions that were given up without an answer."""
-    pushes: int
-    """Number of messages with events that came from other nodes."""
-    gaps: int
-    """Number of times that a mirror had to read missing events from the log."""
-    dropped: int
-    """Number of messages to other nodes that were lost before they left this node."""
 
 
 class Router:
@@ -308,16 +285,10 @@ class Router:
             self._mirrors.end_all(SessionEnding.SUSPENDED)
             self._sessions.here.table.end_listeners(SessionEnding.SUSPENDED)
 
+    def unready(self) -> str:
+        """Return the reason why this node should get no new clients now; "" if it can serve them."""
+        return self._node.unready
+
     def statistics(self) -> RouterStatistics:
         """Return statistics of the messages to and from other nodes."""
-        return RouterStatistics(
-            owned=len(self.owned),
-            mirrors=len(self._mirrors),
-            watchers=len(self._watched),
-            forwarded=self._questions.asked,
-            resent=self._questions.resent,
-            unreachable=self._questions.unreachable,
-            pushes=self._mirrors.pushes,
-            gaps=self._mirrors.gaps,
-            dropped=self._outbox.dropped,
-        )
+        return self._hearing.statistics(len(self.owned))

@@ -1,4 +1,4 @@
-"""The statistics of a node."""
+"""The statistics of a node, and of its router."""
 
 from __future__ import annotations
 
@@ -44,26 +44,54 @@ class ClusterStatistics:
     taken_over: int = 0
     """Number of users of dead nodes that this node has taken over, to close their open runs."""
     forwarded: int = 0
-    """Number of commands that were sent to other nodes."""
+    """Number of commands, and of other questions, that were sent to other nodes."""
     resent: int = 0
-    """Number of commands that were sent again."""
+    """Number of times that one of them was sent again, because no answer had come."""
     unreachable: int = 0
-    """Number of commands that were refused as ``owner_unreachable``."""
+    """Number of them that were given up without an answer. Commands are then refused as ``owner_unreachable``."""
     pushes: int = 0
     """Number of messages with events of other nodes."""
     gaps: int = 0
-    """Number of times that messages of another node were lost."""
+    """Number of times that messages to this node were lost, or may be because it connected to its channel anew."""
     resyncs: int = 0
-    """Number of reads of the log that replaced lost messages."""
+    """Number of times that the events of a session of another node had to be read from the log."""
+    dropped: int = 0
+    """Number of messages to other nodes that were lost before they left this node."""
     restored: int = 0
-    """Number of sessions that were written again after the engine had lost their newest events."""
+    """Number of events that were written again because the engine, once restarted, had lost them."""
     epochs_renewed: int = 0
-    """Number of sessions that got a new epoch because the engine had lost events."""
+    """Number of sessions that got a new epoch because the engine was restarted, and may have lost events."""
     flushes: int = 0
-    """Number of calls with which events were committed."""
+    """Number of commits: each is one command with the events of several sessions."""
     commands: int = 0
     """Number of commands that were sent to the engine."""
     reconnects: int = 0
     """Number of connections to the engine that were made again."""
     oom: int = 0
-    """Number of commits that the engine refused because its memory was full."""
+    """Number of attempts to commit that the engine refused because its memory was full."""
+
+
+@attrs.frozen
+class RouterStatistics:
+    """Statistics of the part of a node that talks to other nodes."""
+
+    owned: int
+    """Number of users that this node owns."""
+    mirrors: int
+    """Number of sessions of other nodes that this node mirrors."""
+    watchers: int
+    """Number of sessions of this node that other nodes mirror, counted for each of these nodes."""
+    forwarded: int
+    """Number of questions, such as commands, that were sent to other nodes."""
+    resent: int
+    """Number of times that a question was sent again, because no answer had come."""
+    unreachable: int
+    """Number of questions that were given up without an answer."""
+    pushes: int
+    """Number of messages with events that came from other nodes."""
+    gaps: int
+    """Number of times that messages to this node were lost, or may be because it connected to its channel anew."""
+    resyncs: int
+    """Number of times that a mirror had to read missing events from the log."""
+    dropped: int
+    """Number of messages to other nodes that were lost before they left this node."""

@@ -18,6 +18,7 @@ from actors.runtime._spec import ChildSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from actors.cluster._statistics import ClusterStatistics
     from actors.cluster.node import ClusterNode
     from actors.eventlog.base import StreamKey
     from actors.eventlog.valkey import ValkeyLog
@@ -30,6 +31,21 @@ class Membership:
 
     node: ClusterNode
     router: Router
+    _log: ValkeyLog
+
+    def statistics(self) -> ClusterStatistics:
+        """Return the state of the node, and the counters of the node, its router, and its log."""
+        log, links = self._log, self._log.valkey.statistics()
+        return attrs.evolve(
+            self.node.statistics(),
+            **attrs.asdict(self.router.statistics()),
+            restored=log.restored,
+            epochs_renewed=log.epochs_renewed,
+            flushes=log.statistics().commits,
+            commands=links.commands,
+            reconnects=links.reconnects,
+            oom=log.full,
+        )
 
     async def leave(self) -> None:
         """Claim no more users, and release each user as soon as the user's runs have ended.
@@ -84,4 +100,4 @@ def join(sessions: Sessions, log: ValkeyLog, settings: ClusterSettings | None = 
     node.heart.on_nodes.append(router.on_node)
     node.heart.on_buried.append(router.on_node)
     node.claims.on_lost.append(on_lost)
-    return Membership(node, router)
+    return Membership(node, router, log)

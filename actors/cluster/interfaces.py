@@ -296,6 +296,11 @@ class Node(Protocol):
         """The registered nodes by name, as the last answered beat showed them."""
         ...
 
+    @property
+    def unready(self) -> str:
+        """The reason why this node should get no new clients now; "" if it can serve them."""
+        ...
+
     async def own(self, user: str, not_mine: Token | None = None) -> Token | None:
         """Claim a user if that is allowed, and return the token that the user has afterwards.
 

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from actors.eventlog.base import EventLog, StreamKey
 
 
+_UNREADY = {
+    NodeState.JOINING: "the node has not joined the cluster yet",
+    NodeState.SUSPENDED: "the node is cut off from the server of its log",
+    NodeState.STOPPED: "the node has left the cluster",
+}
+"""The reasons, by the state of a node, for which it should get no new clients."""
+
+
 class ClusterNode:
     """The node of this process. It implements :class:`~actors.cluster.interfaces.Node`.
 
@@ -87,9 +95,11 @@ class ClusterNode:
         return self.heart.nodes
 
     @property
-    def is_ready(self) -> bool:
-        """Whether clients can be sent to this node: it is live, and hears the other nodes."""
-        return self.state is NodeState.LIVE and not self.heart.deaf
+    def unready(self) -> str:
+        """The reason why this node should get no new clients now; "" if it is live, and hears the other nodes."""
+        if self.state is not NodeState.LIVE:
+            return _UNREADY[self.state]
+        return "the node does not hear the other nodes" if self.heart.deaf else ""
 
     async def own(self, user: str, not_mine: Token | None = None) -> Token | None:
         """Claim a user if that is allowed. See :meth:`actors.cluster.interfaces.Node.own`."""

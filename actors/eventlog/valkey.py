@@ -90,7 +90,7 @@ class ValkeyLog(ValkeyPositions):
     def _reset(self) -> None:
         self._keys: dict[StreamKey, StreamKeys] = {}
         self._written: dict[StreamKey, Written] = {}
-        self._generation = ""
+        self._generation: str = ""
         self._commits = self._batches = self._events = self._reads = self._trims = 0
         self.epochs_renewed = 0
         """Number of streams that got a new epoch since the log was opened, because the server was restarted."""

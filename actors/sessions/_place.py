@@ -27,3 +27,7 @@ class Place(Protocol):
     def hold(self, key: StreamKey) -> AbstractAsyncContextManager[None]:
         """Keep the session in memory inside the ``async with`` block, even if it is idle."""
         ...
+
+    def unready(self) -> str:
+        """Return the reason why this process should get no new clients now; "" if it can serve them."""
+        ...

@@ -243,6 +243,10 @@ class Sessions:
         """Return whether the log could not be written within the last 10 seconds, and was not written since."""
         return self._committer.log_refuses()
 
+    def unready(self) -> str:
+        """Return the reason why this process should get no new clients now, such as a full log; "" if there is none."""
+        return self.place.unready() or ("the log cannot be written" if self.log_refuses() else "")
+
     def statistics(self) -> SessionsStatistics:
         """Return the state of all sessions together."""
         return SessionsStatistics(

@@ -102,6 +102,10 @@ class SessionSpawner:
                 await ref.terminated()
         raise AssertionError
 
+    def unready(self) -> str:
+        """Return "": a process with a log of its own needs no other server."""
+        return ""
+
     @asynccontextmanager
     async def hold(self, key: StreamKey) -> AsyncGenerator[None]:
         """Keep a session in memory inside the ``with`` block, even if it is idle; see :meth:`.Sessions.lease`."""

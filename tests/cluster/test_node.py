@@ -63,11 +63,13 @@ async def never(key: object) -> None:
 async def test_node_joins_and_leaves(autojump_clock: MockClock) -> None:
     """A node is registered while it runs, and removes itself at its end."""
     a = station(Engine())
+    assert a.node.unready == "the node has not joined the cluster yet"
     async with joined(a.node):
-        assert a.node.state is NodeState.LIVE
+        assert (a.node.state, a.node.unready) == (NodeState.LIVE, "")
         assert list(a.engine.nodes) == ["a"]
     assert a.engine.nodes == {}
     assert a.node.heart.state is NodeState.STOPPED
+    assert a.node.unready == "the node has left the cluster"
 
 
 async def test_beats_come_every_quarter_lease(autojump_clock: MockClock) -> None:
@@ -91,7 +93,7 @@ async def test_outage_suspends_and_buries_nobody(autojump_clock: MockClock) -> N
         engine.up = False
         await trio.sleep(60)
         assert a.node.state is NodeState.SUSPENDED
-        assert not a.node.is_ready
+        assert a.node.unready == "the node is cut off from the server of its log"
         engine.up = True
         await trio.sleep(3)
         assert a.node.heart.state is NodeState.LIVE
@@ -178,13 +180,13 @@ async def test_deaf_channel_is_connected_anew(autojump_clock: MockClock) -> None
     a = station(Engine())
     async with joined(a.node):
         await trio.sleep(10.5)
-        assert (a.bus.reconnects, a.node.is_ready) == ([], True)
+        assert (a.bus.reconnects, a.node.unready) == ([], "")
         a.bus.is_deaf = True
         await trio.sleep(4)
         assert a.bus.reconnects == [14.25]
-        assert not a.node.is_ready
+        assert a.node.unready == "the node does not hear the other nodes"
         await trio.sleep(4)
-        assert a.node.is_ready
+        assert a.node.unready == ""
         assert a.bus.reconnects == [14.25]
 
 

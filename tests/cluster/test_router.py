@@ -62,7 +62,7 @@ async def test_a_client_of_another_node_gets_each_event_once(autojump_clock: Moc
         await eventually(lambda: len(there.events) == len(here.events) == 3)
         assert there.events == here.events
         assert (RUNS, here.events[0]["run_id"], list(engine.tokens)) == ([1], run_id, ["ann"])
-        assert (a.node.claims, b.node.claims, b.router.statistics().gaps) == (1, 0, 0)
+        assert (a.node.claims, b.node.claims, b.router.statistics().resyncs) == (1, 0, 0)
         late = Tab("c-3")
         attachment = await late.attach(b)
         assert late.events == here.events
@@ -371,7 +371,7 @@ async def test_a_log_that_publishes_is_told_of_the_watchers(autojump_clock: Mock
             await handle.emit("n", i)
         await trio.sleep(0.1)
         assert [event["seq"] for event in tab.events] == [1, 2, 3]
-        assert (a.log.nodes, b.router.statistics().pushes, b.router.statistics().gaps) == ({KEY: ("b",)}, 3, 0)
+        assert (a.log.nodes, b.router.statistics().pushes, b.router.statistics().resyncs) == ({KEY: ("b",)}, 3, 0)
         tab.attachment.detach()
         await trio.sleep(3)
         assert a.log.nodes == {KEY: ()}

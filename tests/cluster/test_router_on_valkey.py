@@ -111,7 +111,7 @@ async def test_clients_of_both_nodes_and_a_node_that_leaves() -> None:
             await there.until(lambda: len(there.events) == 3)
             await here.until(lambda: len(here.events) == 3)
             assert here.events == there.events
-            assert (b.router.statistics().mirrors, b.router.statistics().gaps) == (1, 0)
+            assert (b.router.statistics().mirrors, b.router.statistics().resyncs) == (1, 0)
             assert b.router.statistics().pushes > 0
             attachment.command(Command("k1", "message.send", {"text": "x"}, "c-1", there.on_reply))
             await there.until(lambda: there.replies)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import trio
+from _cluster_nodes import eventually
 from _valkey import Server
 
-from actors import ConfigError
+from actors import ConfigError, NodeState
 from transport import Greenroom
 from transport.client import connect
 
@@ -59,6 +60,32 @@ async def test_settings_reach_the_node() -> None:
             ):
                 async with app(valkey.url, node_name="web", lease_seconds=1).running(port=0):
                     raise AssertionError("the second server has started")
+
+
+async def test_server_that_is_cut_off_is_not_ready() -> None:
+    """While Valkey does not answer, ``/readyz`` says that the node is cut off. The statistics show it, too."""
+    with Server() as valkey:
+        async with app(valkey.url, node_name="web", lease_seconds=1).running(port=0) as server:
+            assert server.health().unready == ""
+            async with connect(server.url, session="s1") as client:
+                await client.start("echo", "1")
+                await read(client, 3)
+            seen = server.cluster_statistics()
+            assert seen is not None
+            assert (seen.node, seen.state, seen.nodes, seen.claims) == ("web", NodeState.LIVE, 1, 1)
+            assert seen.until <= 0.75
+            assert min(seen.flushes, seen.commands) > 0
+            valkey.pause()
+            await eventually(lambda: server.health().unready == "the node is cut off from the server of its log")
+            assert server.health().failed == ""
+            valkey.go_on()
+            await eventually(lambda: not server.health().unready)
+
+
+async def test_server_with_a_log_of_its_own_is_no_node() -> None:
+    """A server whose log no other server can use has no statistics of a cluster."""
+    async with app("memory:").running(port=0) as server:
+        assert server.cluster_statistics() is None
 
 
 async def read(client: Any, number: int) -> list[str]:

@@ -380,8 +380,8 @@ async def test_deaf_channel_is_found(shared: _valkey.Server, valkey: Valkey) -> 
         shared.ask("CLIENT", "KILL", "TYPE", "pubsub")
         a.log.valkey.messages.channels.clear()  # it connects again, and subscribes to nothing
         await until(lambda: a.node.heart.deaf)
-        assert not a.node.is_ready
+        assert a.node.unready
         a.log.valkey.messages.channels.add("gr:n:a")
-        await until(lambda: a.node.is_ready)
+        await until(lambda: not a.node.unready)
         assert a.node.heart.counters.deaf >= 1
     await a.log.close()

@@ -48,6 +48,4 @@ class ServerContext:
         """Return the health of the server. Its endpoint runs."""
         if self.connections.going_away:
             return Health(unready="the server is shutting down")
-        if self.sessions.log_refuses():
-            return Health(unready="the log cannot be written")
-        return Health()
+        return Health(unready=self.sessions.unready())
