@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from actors.eventlog.base import Head
     from transport import Greenroom
 
-EVERYTHING = {"retain_events": 1_000_000, "retain_bytes": 1 << 34, "starts_per_minute": 0}
-"""The settings with which a log keeps every event, and a user can start any number of runs."""
+UNLIMITED = {
+    "retain_events": 1_000_000,
+    "retain_bytes": 1 << 34,
+    "starts_per_minute": 0,
+    "max_connections_per_address": 10_000,
+}
+"""The settings with which a log keeps every event, and users are not refused because they are many."""
 
 
 def app_for(url: str, name: str, lease: float) -> Greenroom:
     """Return the server of the node ``name``. Its record is in the present folder."""
     log = RecordedLog(url, Record(Path(f"{name}.record")))
-    return server_on(log, auth=auth_by_name, node_name=name, lease_seconds=lease, **EVERYTHING)
+    return server_on(log, auth=auth_by_name, node_name=name, lease_seconds=lease, **UNLIMITED)
 
 
 class _Tokens(dict[str, str]):

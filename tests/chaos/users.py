@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
+from _scale import SOAK, scaled
 from chaos.histories import SESSION, ClientHistory, Part, Stored
 from delivery.process import FastJitter
 
@@ -14,7 +16,6 @@ from transport import Reset, connect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from random import Random
 
     from chaos.stage import Node
     from delivery.agents import Paced
@@ -28,7 +29,7 @@ AGAIN = frozenset({"overloaded", "owner_unreachable", "internal"})
 
 
 class Crowd:
-    """All clients. They send commands until :meth:`finish`."""
+    """All clients. They send commands until :meth:`stop`."""
 
     def __init__(self, rng: Random, nodes: Sequence[Node], users: int, work: Paced) -> None:
         self.changed = trio.lowlevel.ParkingLot()
@@ -37,6 +38,12 @@ class Crowd:
         self.stopped = False
         names = [f"user{number}" for number in range(users)]
         self.tabs = [Tab(self, f"{name}-{tab}", name, rng, nodes, work) for name in names for tab in range(2)]
+
+    def stop(self) -> None:
+        """Let the clients send no more commands than their last message."""
+        self.stopped = True
+        for tab in self.tabs:
+            tab.news.unpark_all()
 
     async def until_seen(self, count: int) -> None:
         """Wait until the clients got so many events more."""
@@ -62,12 +69,18 @@ class Tab:
     history: ClientHistory = attrs.Factory(lambda self: ClientHistory(self.name, self.user), takes_self=True)
     finished: bool = False
     """Whether no command is sent any more, and each was answered or refused."""
+    running: set[str | None] = attrs.Factory(set[str | None])
+    """The runs of the user that the client has seen begin, and not end."""
+    news: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
 
     async def run(self) -> None:
         """Read and send commands, until cancelled."""
-        jitter = FastJitter(self.name)
+        # Many clients with short delays would keep the machine busy with attempts to connect.
+        jitter = Random(self.name) if SOAK else FastJitter(self.name)
         async with (
-            connect("ws://node/", SESSION, self.user, open_stream=self._open, rng=jitter, connect_seconds=2) as client,
+            connect(
+                "ws://node/", SESSION, self.user, open_stream=self._open, rng=jitter, connect_seconds=scaled(2.0, 10.0)
+            ) as client,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(self._read, client)
@@ -85,10 +98,16 @@ class Tab:
             part = self.history.parts[-1]
             if isinstance(item, Reset):
                 self.history.parts.append(Part(client.position.epoch, item.reason))
+                self.running.clear()
             else:
                 part.epoch = client.position.epoch
                 part.events.append(item)
                 self.crowd.events += 1
+                if item.type == "agent_started":
+                    self.running.add(item.run_id)
+                elif item.type == "agent_completed":
+                    self.running.discard(item.run_id)
+            self.news.unpark_all()
             self.crowd.changed.unpark_all()
 
     async def _send(self, client: Client) -> None:
@@ -99,7 +118,8 @@ class Tab:
                 await self._message(client, f"{self.user} {self.name} {number}")
             else:
                 await self._start(client, f"{self.name} {number}")
-            await self._moment()
+            while self.running and not self.crowd.stopped:
+                await self.news.park()
         while not await self._message(client, f"{self.user} {self.name} ends {number}"):
             number += 1
             await self._moment()
@@ -126,9 +146,9 @@ class Tab:
         return True
 
     async def _moment(self) -> None:
-        """Wait for news of any client, but not for long."""
+        """Wait for news, but not for long."""
         with trio.move_on_after(MOMENT):
-            await self.crowd.changed.park()
+            await self.news.park()
 
     def has_all(self, stored: Mapping[StreamKey, Stored]) -> bool:
         """Return whether the client has all events of the log, and all its commands were answered."""
