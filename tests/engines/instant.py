@@ -4,24 +4,23 @@
 answer of a server in another process would count as blocked. Here the event loop itself waits for the answer.
 """
 
+# ruff: noqa: SLF001 - the event loop must know what is under way
+
 from __future__ import annotations
 
 import select
 import socket
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import anyio
-import anyio.lowlevel
-from anyio.abc import SocketAttribute
+from actors.valkey._wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Sequence
+
+    from actors.valkey._wire import Command
 
 PATIENCE = 60_000
 """Time limit of an answer, in milliseconds. It takes 50 µs, and longer on a machine that is busy."""
-LARGE = 16 * 1024
-"""Bytes of a part of an answer, from which on more parts perhaps follow."""
 
 
 class Barrier:
@@ -49,55 +48,36 @@ class Barrier:
 barrier = Barrier()
 
 
-class InstantStream(anyio.abc.ByteStream):
-    """A stream whose :meth:`send` blocks the event loop until the answer is there."""
-
-    def __init__(self, inner: anyio.abc.SocketStream, path: str) -> None:
-        self._inner = inner
-        self._path = path
-        self._socket = inner.extra_attributes[SocketAttribute.raw_socket]()
-        self._readable, self._writable = select.poll(), select.poll()
-        self._readable.register(self._socket, select.POLLIN)
-        self._writable.register(self._socket, select.POLLOUT)
-        self._was_large = False
-
-    async def send(self, item: bytes) -> None:
-        # Without a checkpoint: another task would read the answer, and this one would wait for it in vain.
-        view = memoryview(item)
-        try:
-            while view:
-                self._writable.poll(PATIENCE)
-                view = view[self._socket.send(view) :]
-            self._readable.poll(PATIENCE)
-            barrier.wait(self._path)
-        except OSError as error:
-            raise anyio.BrokenResourceError from error
-        await anyio.lowlevel.checkpoint()
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        if self._was_large:
-            self._readable.poll(20)
-        part = await self._inner.receive(max_bytes)
-        self._was_large = len(part) >= LARGE
-        return part
-
-    async def send_eof(self) -> None:
-        await self._inner.send_eof()
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    @property
-    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return self._inner.extra_attributes
+own_send, own_take = Wire.send, Wire._take
 
 
-async def connect(path: str) -> InstantStream:
-    """Connect to a Unix socket."""
-    return InstantStream(await anyio.connect_unix(path), path)
+def send(self: Any, commands: Sequence[Command]) -> None:
+    """Do as :meth:`Wire.send`. Then block until the answer is there."""
+    own_send(self, commands)
+    sock = self._socket
+    while self._unsent and not _wait(sock, select.POLLOUT) & (select.POLLERR | select.POLLHUP):
+        data = self._unsent.pop(0)
+        sent = self._try(data)
+        self._unsent[:0] = [data[sent:]] if data[sent:] else []
+    _wait(sock, select.POLLIN)
+    barrier.wait(sock.getpeername())
+
+
+def take(self: Any, data: bytes) -> None:
+    """Do as :meth:`Wire._take`. Then block until the next part is there, if answers are missing."""
+    own_take(self, data)
+    if self._asked:
+        _wait(self._socket, select.POLLIN)
+
+
+def _wait(sock: Any, event: int) -> int:
+    """Block until an event of a socket. Return the events that are there."""
+    poll = select.poll()
+    poll.register(sock.fileno(), event)
+    return poll.poll(PATIENCE)[0][1]
 
 
 def install() -> None:
     """Make all connections to Unix sockets of Valkey servers instant, from now on."""
-    library: Any = import_module("coredis.connection._uds")
-    library.connect_unix = connect
+    changed: Any = Wire
+    changed.send, changed._take = send, take
