@@ -38,6 +38,8 @@ class Entry:
     """Event that is set when the session was made or could not be made. None after that."""
     ref: ActorRef | None = None
     """Reference to the session's actor. None while the actor is being made."""
+    older: Entry | None = None
+    """The session of the same user that was added to the table before this one. None if there is none."""
 
     @property
     def lives(self) -> bool:
@@ -89,7 +91,8 @@ class SessionTable:
     def __init__(self) -> None:
         self._entries: dict[StreamKey, Entry] = {}
         self._by_ref: dict[ActorRef, Entry] = {}
-        self._per_user: dict[str, int] = {}
+        self._newest: dict[str, Entry] = {}
+        """The newest session of each user. It leads to the others: a list for each user would need more memory."""
         self._idle: deque[tuple[float, StreamKey]] = deque()
         """Sessions that the last search found idle and that were not returned yet.
 
@@ -118,11 +121,17 @@ class SessionTable:
 
     def count(self, user: str) -> int:
         """Return the number of the user's sessions in memory."""
-        return self._per_user.get(user, 0)
+        return len(self.of(user))
 
     def of(self, user: str) -> list[Entry]:
-        """Return the entries of the user's sessions."""
-        return [entry for entry in self._entries.values() if entry.key.user == user] if self.count(user) else []
+        """Return the entries of the user's sessions, in the order in which they were added."""
+        found: list[Entry] = []
+        entry = self._newest.get(user)
+        while entry is not None:
+            found.append(entry)
+            entry = entry.older
+        found.reverse()
+        return found
 
     def signal_all(self, name: str, data: bytes) -> None:
         """Send a signal to the clients of all sessions. ``data`` is JSON text."""
@@ -152,15 +161,16 @@ class SessionTable:
     def open_since(self, user: str) -> dict[StreamKey, int]:
         """Return the user's sessions with open runs, each with the ``ts`` with which its oldest open run began."""
         found: dict[StreamKey, int] = {}
-        for entry in self._entries.values():
-            if entry.key.user == user and entry.lives and (runs := entry.session.stream.grammar.runs()):
+        for entry in self.of(user):
+            if entry.lives and (runs := entry.session.stream.grammar.runs()):
                 found[entry.key] = min(run.started for run in runs)
         return found
 
     def add(self, entry: Entry) -> None:
         """Add to the table a session that is being made."""
         self._entries[entry.key] = entry
-        self._per_user[entry.key.user] = self.count(entry.key.user) + 1
+        entry.older = self._newest.get(entry.key.user)
+        self._newest[entry.key.user] = entry
 
     def set_ref(self, entry: Entry, ref: ActorRef) -> None:
         """Store the actor of a session, now that the actor was made."""
@@ -173,9 +183,13 @@ class SessionTable:
         del self._entries[entry.key]
         if entry.ref is not None:
             self._by_ref.pop(entry.ref, None)
-        self._per_user[user] -= 1
-        if not self._per_user[user]:
-            del self._per_user[user]
+        if self._newest[user] is not entry:
+            newer = next(each for each in self.of(user) if each.older is entry)
+            newer.older = entry.older
+        elif entry.older is not None:
+            self._newest[user] = entry.older
+        else:
+            del self._newest[user]
 
     def longest_idle_of(self, user: str) -> Entry | None:
         """Return the user's session that has been idle for the longest time. Return None if none of them is idle."""
