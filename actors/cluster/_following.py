@@ -71,7 +71,8 @@ class Following:
         self._deliver = deliver
         self._attachment: Attachment | None = None
         self._sink: CommandSink | None = None
-        self._pending: dict[str, Command] = {}
+        # By identity: a client may send a command again before its reply, and gets a reply to each.
+        self._pending: dict[int, Command] = {}
         # The ids of commands that the client was told to send again. They may have been carried out.
         self._in_doubt: set[str] = set()
 
@@ -141,13 +142,13 @@ class Following:
         if not self._is_live() and message.id not in self._in_doubt:
             message.reply(CommandReply(message.id, code="overloaded", message=CUT_OFF))
             return
-        self._pending[message.id] = message
+        self._pending[id(message)] = message
         if not self._is_live():
             return
         try:
             self._post(message)
         except BaseException:
-            self._pending.pop(message.id, None)
+            self._pending.pop(id(message), None)
             raise
 
     def _post(self, command: Command) -> None:
@@ -167,8 +168,7 @@ class Following:
         if self.is_moving and reply.code == OWNER_UNREACHABLE:
             return
         # A command that was sent again, to the new node, can get two replies: the client gets the first one.
-        if self._pending.get(command.id) is command:
-            del self._pending[command.id]
+        if self._pending.pop(id(command), None) is not None:
             if reply.code == OWNER_UNREACHABLE and len(self._in_doubt) < MAX_IN_DOUBT:
                 self._in_doubt.add(command.id)
             else:

@@ -123,6 +123,18 @@ async def test_a_command_is_carried_out_once(autojump_clock: MockClock) -> None:
         assert (first.replies[0].duplicate, second.replies[0].duplicate, RUNS) == (False, True, [1])
 
 
+async def test_a_command_that_is_sent_twice_gets_two_replies(autojump_clock: MockClock) -> None:
+    """A client that sends a command again before its reply gets a reply to each, at the owner and at another node."""
+    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+        here, there = Tab("c-1"), Tab("c-2")
+        for tab, attachment in ((here, await here.attach(a)), (there, await there.attach(b))):
+            for _ in range(2):
+                attachment.command(command(tab, f"{tab.name}-1", "message.send", text="hello"))
+        await eventually(lambda: len(here.replies) == len(there.replies) == 2)
+        for tab in (here, there):
+            assert [reply.duplicate for reply in tab.replies] == [False, True]
+
+
 async def test_refusals_of_the_owner_reach_the_client(autojump_clock: MockClock) -> None:
     """A refusal, and the permanent close of a session, are the same at any node."""
     async with cluster("a", "b", agents=agents()) as (_, (a, b)):

@@ -142,6 +142,7 @@ async def test_drain_sends_last_events_before_goodbye() -> None:
     async with make_app().running(port=0) as server, serve_welcomed(server) as wire:
         handle = await server.sessions.get("anonymous", "s1")
         await handle.emit("note", "last words")
+        await server.sessions.committed()
         await server.endpoint.say_goodbye()
         assert [frame["type"] for frame in wire.frames] == ["welcome", "events", "goodbye"]
         assert wire.closed is not None

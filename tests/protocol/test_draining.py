@@ -112,6 +112,7 @@ async def test_last_events_leave_before_the_goodbye(
     """If an event was committed before the server began to shut down, a client gets it before the goodbye."""
     async with server_with().running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await (await server.sessions.get("ann", "s1")).emit("last words")
+        await server.sessions.committed()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.drain, 10)
             await one.ended()
