@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import attrs
 
 from actors.cluster._router import Router
 from actors.cluster._settings import ClusterSettings
+from actors.cluster.looking import info_text
 from actors.cluster.node import NodeKeeper
 from actors.cluster.on_valkey import valkey_node
 from actors.cluster.publishing import ValkeyPublisher
@@ -81,7 +83,11 @@ def join(sessions: Sessions, log: ValkeyLog, settings: ClusterSettings | None = 
         for user in users:
             router.lose(user)
 
-    node, bus = valkey_node(log, settings, revive=revive, max_event_bytes=sessions.settings.max_event_bytes)
+    def info() -> str:
+        return info_text({"lease": f"{settings.lease_seconds:g}", "users": len(node.claims.owned), "version": version})
+
+    version = metadata.version("greenroom")
+    node, bus = valkey_node(log, settings, revive=revive, max_event_bytes=sessions.settings.max_event_bytes, info=info)
     router = Router(
         sessions,
         log,

@@ -110,7 +110,7 @@ class NodeInfo:
     beat: int
     """The number of beats of this incarnation that the engine has counted."""
     info: str = ""
-    """Text that the node sends with each beat, for people and tools; it has no meaning here."""
+    """Text that the node sends with each beat, for people and tools. See :mod:`actors.cluster.looking`."""
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -37,6 +37,11 @@ class ValkeyMembers(Members):
     async def leave(self, incarnation: Incarnation) -> None:
         await self._valkey.aside("gr1_leave", [self._keys.nodes], incarnation.node, str(incarnation))
 
+    async def registered(self) -> tuple[NodeInfo, ...]:
+        """Return all registered nodes, without a beat: the caller need not be a node."""
+        found: Mapping[bytes, bytes] | Sequence[bytes] = await self._valkey.reads.call(b"HGETALL", self._keys.nodes)
+        return tuple(NodeInfo.parse(value.decode()) for value in _values(found))
+
 
 def _values(found: Mapping[bytes, bytes] | Sequence[bytes]) -> Sequence[bytes]:
     """Return the values of a hash, which a function returns as a list of names and values."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -10,8 +11,14 @@ from _cluster_nodes import eventually
 from _valkey import Server
 
 from actors import ConfigError, NodeState
+from actors.cluster.looking import SeenNode, info_text, info_words
 from transport import Greenroom
+from transport.cli import main
+from transport.cli.cluster_command import table
 from transport.client import connect
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECONDS = 60
 """Time limit of the test."""
@@ -80,6 +87,49 @@ async def test_server_that_is_cut_off_is_not_ready() -> None:
             assert server.health().failed == ""
             valkey.go_on()
             await eventually(lambda: not server.health().unready)
+
+
+async def test_nodes_are_listed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """``greenroom cluster`` lists the nodes of a log. ``greenroom copy`` is refused while one of them beats."""
+
+    def command(*words: str) -> tuple[int, str, str]:
+        status = main(words)
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    async def run(*words: str) -> tuple[int, str, str]:
+        return await trio.to_thread.run_sync(command, *words)
+
+    with Server() as valkey, trio.fail_after(SECONDS):
+        assert await run("cluster", valkey.url) == (0, f"{valkey.url}: no nodes\n", "")
+        async with app(valkey.url, node_name="web", lease_seconds=8).running(port=0) as server:
+            async with connect(server.url, session="s1") as client:
+                await client.start("echo", "1")
+                await read(client, 3)
+            _, out, _ = await run("cluster", valkey.url, "--json")
+            (node,) = [json.loads(line) for line in out.splitlines()]
+            assert (node["name"], node["is_beating"], node["info"]["lease"]) == ("web", True, "8")
+            assert node["info"]["users"] in {"0", "1"}
+            status, _, refused = await run("copy", valkey.url, f"sqlite:{tmp_path}/new.db")
+            assert (status, "is in use by web: end all servers" in refused) == (2, True)
+            assert not await trio.Path(tmp_path, "new.db").exists()
+
+
+def test_table_of_nodes() -> None:
+    """The table has a line for each node, also for a node without the words of this version."""
+    told = info_words(info_text({"lease": 8, "users": 12, "version": "1.0.0"}))
+    nodes = [SeenNode("a", "a/0/1", 0, 7, True, told), SeenNode("long-name", "b/0/1", 0, 900, False, {})]  # noqa: FBT003 - a record
+    assert table(nodes, 3_661.4) == [
+        "node       beating  beats  up       lease  users  version",
+        "a          yes      7      1:01:01  8      12     1.0.0",
+        "long-name  no       900    1:01:01  ?      ?      ?",
+    ]
+
+
+def test_words_of_a_node() -> None:
+    """The text of a beat has names and values. Other words are ignored."""
+    assert info_words(info_text({"lease": 8, "users": 0})) == {"lease": "8", "users": "0"}
+    assert info_words("") == info_words("old text") == {}
 
 
 async def test_server_with_a_log_of_its_own_is_no_node() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from actors import GreenroomError, RestartLimit
 from actors.failures import describe
 from transport._border import leaves
-from transport.cli import copy_command, demo, log_commands, serve, settings, tail, token
+from transport.cli import cluster_command, copy_command, demo, log_commands, serve, settings, tail, token
 from transport.cli._errors import in_one_line
 from transport.cli._options import DEFAULT_LEVEL, add_log_level
 from transport.cli._terminal import say
@@ -101,6 +101,6 @@ def _parser() -> argparse.ArgumentParser:
         add_log_level(command, argparse.SUPPRESS)
         return command
 
-    for module in (serve, demo, settings, token, log_commands, copy_command, tail):
+    for module in (serve, demo, settings, token, log_commands, copy_command, cluster_command, tail):
         module.add_to(add_command)
     return parser

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +13,16 @@ import attrs
 import orjson
 import trio
 
-from actors import ConfigError, open_log
+from actors import ConfigError, LogError, open_log
 from actors.spi import copy_log
 from actors.valkey.address import without_password
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import AsyncGenerator
 
     from actors import EventLog
+    from actors.cluster.looking import SeenNode
     from actors.spi import CopyReport
     from transport.cli._options import AddParser
 
@@ -62,7 +66,7 @@ async def copy(source: str, target: str) -> CopyReport:
     """
     if _url(source) == _url(target):
         raise ConfigError(f"{without_password(source)} and {without_password(target)} are the same log")
-    async with _opened(source, exists=True) as one, _opened(target) as two:
+    async with _unused(source, exists=True) as one, _unused(target) as two:
         progress = _Progress()
         try:
             return await copy_log(one, two, progress.show)
@@ -82,6 +86,18 @@ def _opened(log: str, *, exists: bool = False) -> EventLog:
     if exists and url.startswith("sqlite:") and not Path(path).is_file():
         raise ConfigError(f"there is no file {path}")
     return open_log(url)
+
+
+@asynccontextmanager
+async def _unused(log: str, *, exists: bool = False) -> AsyncGenerator[EventLog]:
+    """Open a log inside the block. Raise LogError if a server uses it. A SQLite log refuses a second program itself."""
+    async with _opened(log, exists=exists) as opened:
+        if opened.statistics().engine == "valkey":
+            nodes: tuple[SeenNode, ...] = await import_module("actors.cluster.looking").seen_nodes(opened)
+            if beating := [node.name for node in nodes if node.is_beating]:
+                names = ", ".join(beating)
+                raise LogError(f"{without_password(log)} is in use by {names}: end all servers of both logs first")
+        yield opened
 
 
 class _Progress:
