@@ -145,6 +145,8 @@ class Grammar:
 
         The run itself is not included.
         """
+        if len(self._items) == 1:  # mostly there is only the run itself
+            return ()
         # A parent opens before its children, so one pass in order of opening finds all of them.
         runs = {run_id}
         inside: list[Open] = []

@@ -77,4 +77,4 @@ class SessionServices:
 
         Otherwise the task would inherit the context variables of the calling task, and perhaps another user's data.
         """
-        self.context.copy().run(nursery.start_soon, function, *args)
+        self.context.run(nursery.start_soon, function, *args)  # trio copies the context of the caller

@@ -139,9 +139,10 @@ class Starts:
         command_id = None if command.internal else command.id
         scope = RunScope(run, self._recorder, text, timeout=seconds, command_id=command_id)
         account = self._recorder.account
-        account.require_start()
+        now = services.clock()
+        account.require_start(now)
         place = services.limiter.enter(account.user)
-        account.count_start()
+        account.count_start(now)
         # A start that is sent again must not call its agent a second time. Only clients send one again. If the log
         # does not outlive the process, the whole session ends with the process.
         recorded = trio.Event() if services.log.outlives_process and not command.internal else None

@@ -147,13 +147,13 @@ class UserAccount:
         """Request that the user's oldest events are trimmed, because :attr:`size` exceeds :attr:`room`. Never wait."""
         self._shared.over.add(self.user)
 
-    def require_start(self) -> None:
-        """Raise ``CommandRefused`` if the user can start no run.
+    def require_start(self, now: float) -> None:
+        """Raise ``CommandRefused`` if the user can start no run. ``now`` is the time on trio's clock, in seconds.
 
         The code is ``rate_limited`` after too many starts, and ``overloaded`` if the user's part of the log is full.
         """
         self._require_room()
-        if self._starts is not None and not self._starts.has(1, trio.current_time()):
+        if self._starts is not None and not self._starts.has(1, now):
             self.reached("starts_per_minute")
             message = (
                 f"more than {self._shared.limits.starts_per_minute} runs were started in a minute: try again later"
@@ -179,10 +179,10 @@ class UserAccount:
             self.reached(name)
             raise CommandRefused("rate_limited", f"the user has exceeded {name}: try again later")
 
-    def count_start(self) -> None:
-        """Count one run that the user starts now."""
+    def count_start(self, now: float) -> None:
+        """Count one run that the user starts now. ``now`` is as in :meth:`require_start`."""
         if self._starts is not None:
-            self._starts.use(1, trio.current_time())
+            self._starts.use(1, now)
 
     def reached(self, setting: str, times: int = 1) -> None:
         """Count that the user has reached the limit ``setting``, ``times`` times. The statistics add up all users."""

@@ -230,3 +230,14 @@ async def test_interrupt_protection_is_inherited() -> None:
     finally:
         trio.lowlevel.remove_instrument(protection)
     assert seen == {"child": True, "grandchild": True, "itself": True, "beside": False}
+
+
+async def test_receiver_of_a_channel(nursery: trio.Nursery) -> None:
+    """``has_receiver`` tells whether a task waits for the next value of a memory channel."""
+    sender, receiver = trio.open_memory_channel[int](1)
+    assert not internals.has_receiver(receiver)
+    nursery.start_soon(receiver.receive)
+    await trio.testing.wait_all_tasks_blocked()
+    assert internals.has_receiver(receiver)
+    sender.send_nowait(1)
+    assert not internals.has_receiver(receiver)

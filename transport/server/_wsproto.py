@@ -9,6 +9,8 @@ import attrs
 import trio
 from wsproto.events import AcceptConnection
 
+from actors.loop.trio_internals import has_receiver
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -102,4 +104,4 @@ def awaits_message(socket: WebSocketConnection) -> bool:
     else fails.
     """
     channel = getattr(socket, "_recv_channel", None)
-    return channel is not None and channel.statistics().tasks_waiting_receive > 0
+    return channel is not None and has_receiver(channel)
