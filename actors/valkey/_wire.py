@@ -45,6 +45,8 @@ class Asked:
     answers: list[Any] = attrs.Factory(list[Any])
     over: trio.Event = attrs.Factory(trio.Event)
     """Set when all answers are there, or when the connection has ended."""
+    given_up: float | None = None
+    """Time at which the task that had sent the commands was cancelled. None if no task was."""
 
     @property
     def is_answered(self) -> bool:
@@ -93,6 +95,17 @@ class Wire:
             self._scope.cancel()
             for asked in self._asked:
                 asked.over.set()
+
+    def drop_if_silent(self, seconds: float) -> None:
+        """End the connection if the oldest commands have no answer ``seconds`` after their task has given up waiting.
+
+        *A network that loses only the answers would not be noticed by calls that are each cancelled before their own
+        time limit. A node's beats are such calls. The server counted them, so the other nodes took the node for well,
+        though it was suspended.*
+        """
+        given_up = self._asked[0].given_up if self._asked else None
+        if given_up is not None and trio.current_time() - given_up > seconds:
+            self.drop()
 
     def ask(self, commands: Sequence[Command]) -> Asked:
         """Send commands at once. The result gets their answers.

@@ -147,7 +147,8 @@ class Link:
             Unanswered: No answer came. It is not known whether the command was done.
             Refused: The server answered with an error.
 
-        Cancellation: the command can be done all the same. The connection stays.
+        Cancellation: the command can be done all the same. The connection stays. If there is still no answer after the
+        time limit of the link, the next call drops the connection.
         """
         return (await self.calls([args], seconds))[0]
 
@@ -162,13 +163,18 @@ class Link:
         return await self._ask(wire, commands, self.seconds if seconds is None else seconds)
 
     async def _ask(self, wire: Wire, commands: Sequence[Command], limit: float) -> list[Any]:
+        wire.drop_if_silent(self.seconds)
         try:
             asked = wire.ask(commands)
         except trio.BrokenResourceError:
             raise NotSent(f"the connection to the Valkey server at {self.address} was just lost") from None
         self.commands += len(commands)
-        with trio.move_on_after(limit):
-            await asked.over.wait()
+        try:
+            with trio.move_on_after(limit):
+                await asked.over.wait()
+        except trio.Cancelled:
+            asked.given_up = trio.current_time()
+            raise
         if not asked.is_answered:
             if wire.ended:
                 raise Unanswered(f"the connection to the Valkey server at {self.address} was lost before the answer")

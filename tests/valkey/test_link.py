@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import _valkey
@@ -75,6 +76,21 @@ async def test_cancelled_call_leaves_the_connection(valkey: Valkey) -> None:
             scope.cancel()
     assert await valkey.reads.call("ECHO", "mine") == b"mine"
     assert valkey.reads.connections == 1
+
+
+async def test_cancelled_calls_notice_lost_answers(server: _valkey.Server, valkey: Valkey) -> None:
+    """Calls that are all cancelled before their time limit do not keep a connection on which no answer comes."""
+    valkey.reads.seconds = 0.2
+    server.pause()
+    try:
+        with trio.fail_after(LIMIT):
+            while valkey.reads.up:
+                await trio.lowlevel.checkpoint()
+                with trio.move_on_after(0.05), suppress(NotSent):
+                    await valkey.reads.call("PING", seconds=LIMIT)
+    finally:
+        server.go_on()
+    await up(valkey)
 
 
 async def test_error_of_the_server(valkey: Valkey) -> None:
