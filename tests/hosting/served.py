@@ -46,6 +46,12 @@ async def endless(run: Run) -> None:
 
 
 @app.agent
+async def process(run: Run) -> None:
+    """Output the number of the process that runs this."""
+    await run.output(str(os.getpid()))
+
+
+@app.agent
 async def released(run: Run) -> None:
     """Run until the test writes to the pipe ``release``."""
     note("run began")

@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 from actors import ConfigError, LogUnavailable, Run
 from transport import Greenroom
 from transport.hosting import hosted, lifespan, mount
+from transport.hosting._lifespan import asked_workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -195,6 +196,24 @@ def test_several_workers(
         return
     with pytest.raises(ConfigError, match=r"WEB_CONCURRENCY asks for 2 workers.*Run one worker"), TestClient(site.api):
         pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "concurrency", "found"),
+    [
+        (["/x/bin/uvicorn", "a:b", "--workers", "3"], "", ("--workers", 3)),
+        (["/x/uvicorn/__main__.py", "--workers=4", "a:b"], "2", ("--workers", 4)),
+        (["gunicorn", "-w", "2", "a:b"], "", ("--workers", 2)),
+        (["/x/bin/fastapi", "run", "--workers", "5"], "", ("--workers", 5)),
+        (["/x/bin/uvicorn", "a:b", "--workers"], "", ("--workers", 1)),
+        (["/x/bin/uvicorn", "a:b"], "2", ("WEB_CONCURRENCY", 2)),
+        (["/x/bin/pytest", "--workers", "3"], "", ("WEB_CONCURRENCY", 1)),
+        ([], "many", ("WEB_CONCURRENCY", 1)),
+    ],
+)
+def test_number_of_workers(arguments: list[str], concurrency: str, found: tuple[str, int]) -> None:
+    """The number of workers is read from the arguments of a known web server, or from the environment."""
+    assert asked_workers(arguments, {"WEB_CONCURRENCY": concurrency}) == found
 
 
 def test_two_servers_with_one_log(tmp_path: Path) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from actors import ConfigError, RestartLimit
@@ -17,7 +20,7 @@ from transport.hosting._hosted import running_library
 from transport.hosting._signals import goodbye_first, is_worker, stop_web_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from actors import EventLog
     from transport.app import Greenroom
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 Lifespan: TypeAlias = "Callable[[Any], AbstractAsyncContextManager[Any]]"
 """A lifespan of FastAPI and Starlette."""
+_WEB_SERVERS = frozenset({"uvicorn", "hypercorn", "gunicorn", "fastapi"})
+"""Programs, also as ``python -m``, with an option ``--workers``: the number of processes that run the application."""
 
 
 def lifespan(
@@ -50,7 +55,7 @@ def lifespan(
 
     Raises:
         ConfigError: ``then`` is no lifespan. At the start of the web application also the errors of :func:`hosted`, and
-            if ``WEB_CONCURRENCY`` asks for several workers while the log is in memory.
+            if ``WEB_CONCURRENCY`` or ``--workers`` asks for several workers while the log is in memory.
         RestartLimit: At the end, if the app's supervision gave up. The web server is then stopped as by SIGTERM.
     """
     if then is not None and not callable(then):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
@@ -104,9 +109,29 @@ def _inner(then: Lifespan | None, web_app: Any) -> AbstractAsyncContextManager[A
 
 def _require_one_worker(log: str | EventLog) -> None:
     """Raise ConfigError if the web server has several workers, and each of them would have a log of its own."""
-    workers = os.environ.get("WEB_CONCURRENCY", "")
-    if (log == "memory:" or isinstance(log, MemoryLog)) and workers.isdecimal() and int(workers) > 1:
+    place, workers = asked_workers(sys.argv, os.environ)
+    if workers > 1 and (log == "memory:" or isinstance(log, MemoryLog)):
+        one = "--workers 1" if place == "--workers" else f"{place}=1"
         raise ConfigError(
-            f"WEB_CONCURRENCY asks for {workers} workers, and a log in memory belongs to one process: each worker "
-            "would have sessions of its own. Run one worker (WEB_CONCURRENCY=1)"
+            f"{place} asks for {workers} workers, and a log in memory belongs to one process: each worker "
+            f"would have sessions of its own. Run one worker ({one}), or give them a log that they share: valkey://HOST"
         )
+
+
+def asked_workers(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[str, int]:
+    """Return where the number of workers of the web server is asked for, and the number. Pure.
+
+    A worker has the arguments of its parent. Another program's arguments mean something else, so they count only if the
+    program is a known web server. Without a number that can be read, the result is 1.
+    """
+    program = Path(arguments[0]) if arguments else Path()
+    if _WEB_SERVERS & {program.stem, program.parent.name}:
+        for name, value in pairwise((*arguments, "")):
+            option, equals, joined = name.partition("=")
+            if option in {"--workers", "-w"}:
+                return "--workers", _count(joined if equals else value)
+    return "WEB_CONCURRENCY", _count(environment.get("WEB_CONCURRENCY", ""))
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isdecimal() else 1
