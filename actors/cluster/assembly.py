@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,11 @@ import attrs
 
 from actors.cluster._router import Router
 from actors.cluster._settings import ClusterSettings
-from actors.cluster.looking import info_text
+from actors.cluster.looking import info_text, lease_text, other_leases
 from actors.cluster.node import NodeKeeper
 from actors.cluster.on_valkey import valkey_node
 from actors.cluster.publishing import ValkeyPublisher
+from actors.failures import log_line
 from actors.runtime._actor import Actor
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec
@@ -21,10 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actors.cluster._statistics import ClusterStatistics
+    from actors.cluster.interfaces import Incarnation
     from actors.cluster.node import ClusterNode
     from actors.eventlog.base import StreamKey
     from actors.eventlog.valkey import ValkeyLog
     from actors.sessions._registry import Sessions
+
+
+logger = logging.getLogger("greenroom.cluster")
 
 
 @attrs.frozen
@@ -84,8 +90,19 @@ def join(sessions: Sessions, log: ValkeyLog, settings: ClusterSettings | None = 
             router.lose(user)
 
     def info() -> str:
-        return info_text({"lease": f"{settings.lease_seconds:g}", "users": len(node.claims.owned), "version": version})
+        return info_text(
+            {"lease": lease_text(settings.lease_seconds), "users": len(node.claims.owned), "version": version}
+        )
 
+    def compare_leases() -> None:
+        others = other_leases(node.nodes.values(), settings.lease_seconds)
+        for incarnation, lease in others.items():
+            if incarnation not in warned:
+                text = "node %s has lease_seconds %s, and this node %g: give all servers on one log the same"
+                log_line(logger, logging.WARNING, text, incarnation.node, lease, settings.lease_seconds)
+        warned[:] = others
+
+    warned: list[Incarnation] = []
     version = metadata.version("greenroom")
     node, bus = valkey_node(log, settings, revive=revive, max_event_bytes=sessions.settings.max_event_bytes, info=info)
     router = Router(
@@ -104,6 +121,7 @@ def join(sessions: Sessions, log: ValkeyLog, settings: ClusterSettings | None = 
     )
     node.heart.on_state.append(lambda _: router.on_node())
     node.heart.on_nodes.append(router.on_node)
+    node.heart.on_nodes.append(compare_leases)
     node.heart.on_buried.append(router.on_node)
     node.claims.on_lost.append(on_lost)
     return Membership(node, router, log)

@@ -11,9 +11,9 @@ from actors.errors import ConfigError
 from actors.valkey.members import ValkeyMembers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from actors.cluster.interfaces import NodeInfo
+    from actors.cluster.interfaces import Incarnation, NodeInfo
     from actors.eventlog.base import EventLog
     from actors.eventlog.valkey import ValkeyLog
 
@@ -51,6 +51,17 @@ def info_words(text: str) -> dict[str, str]:
     """Return the names and values of a text that :func:`info_text` has made. Ignore all other words."""
     pairs = (word.partition("=") for word in text.split())
     return {name: value for name, equals, value in pairs if equals}
+
+
+def other_leases(nodes: Iterable[NodeInfo], lease: float) -> dict[Incarnation, str]:
+    """Return the leases, in seconds, of the nodes that tell another one than ``lease``."""
+    told = {node.incarnation: info_words(node.info).get("lease", lease_text(lease)) for node in nodes}
+    return {incarnation: text for incarnation, text in told.items() if text != lease_text(lease)}
+
+
+def lease_text(lease: float) -> str:
+    """Return a lease as the text of a beat has it."""
+    return f"{lease:g}"
 
 
 async def seen_nodes(log: EventLog) -> tuple[SeenNode, ...]:

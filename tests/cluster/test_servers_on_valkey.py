@@ -115,6 +115,30 @@ async def test_nodes_are_listed(capsys: pytest.CaptureFixture[str], tmp_path: Pa
             assert not await trio.Path(tmp_path, "new.db").exists()
 
 
+async def test_other_leases_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """A node with another ``lease_seconds`` is a warning: the node with the shorter one would take it for dead."""
+    with Server() as valkey, trio.fail_after(SECONDS):
+        async with app(valkey.url, node_name="long", lease_seconds=60).running(port=0):
+            async with app(valkey.url, node_name="short", lease_seconds=50).running(port=0):
+                told = "node long has lease_seconds 60, and this node 50: give all servers on one log the same"
+                await eventually(lambda: told in caplog.messages)
+
+
+async def test_commands_use_the_prefix_of_keys(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands on a log in Valkey use ``valkey_prefix`` of the environment, as its servers do."""
+    with Server() as valkey, trio.fail_after(SECONDS):
+        async with app(valkey.url, valkey_prefix="other").running(port=0) as server:
+            async with connect(server.url, session="s1") as client:
+                await client.start("echo", "1")
+                await read(client, 3)
+        for prefix, sessions in (("gr", 0), ("other", 1)):
+            monkeypatch.setenv("GREENROOM_VALKEY_PREFIX", prefix)
+            assert await trio.to_thread.run_sync(main, ("verify", valkey.url)) == 0
+            assert f": {sessions} sessions, " in capsys.readouterr().out
+
+
 def test_table_of_nodes() -> None:
     """The table has a line for each node, also for a node without the words of this version."""
     told = info_words(info_text({"lease": 8, "users": 12, "version": "1.0.0"}))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from transport._sources import Given, from_assignments, read_text
-from transport.settings import DEFAULT_HOST, DEFAULT_HTTP_PORT, DEFAULT_PORT, DEFAULTS
+from transport.settings import DEFAULT_HOST, DEFAULT_HTTP_PORT, DEFAULT_PORT, DEFAULTS, Settings
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
     from typing import TypeAlias
+
+    from actors.eventlog import ValkeyOptions
 
     AddParser: TypeAlias = Callable[..., argparse.ArgumentParser]
 
@@ -50,6 +52,11 @@ def add_server_options(parser: argparse.ArgumentParser, log: str) -> None:
     parser.add_argument("--tls-cert", metavar="FILE", help="TLS certificate of both ports, in PEM (default: no TLS)")
     parser.add_argument("--tls-key", metavar="FILE", help="private key of --tls-cert, in PEM (default: in its file)")
     add_settings_option(parser)
+
+
+def valkey_options(url: str) -> ValkeyOptions | None:
+    """Return the options of a log in Valkey from the environment and ``greenroom.toml``; None for any other log."""
+    return Settings.load().valkey_options() if url.startswith("valkey") else None
 
 
 def settings_in(options: argparse.Namespace) -> list[Given]:

@@ -16,6 +16,7 @@ import trio
 from actors import ConfigError, LogError, open_log
 from actors.spi import copy_log
 from actors.valkey.address import without_password
+from transport.cli._options import valkey_options
 
 if TYPE_CHECKING:
     import argparse
@@ -85,7 +86,7 @@ def _opened(log: str, *, exists: bool = False) -> EventLog:
     path = url.removeprefix("sqlite:").partition("?")[0]
     if exists and url.startswith("sqlite:") and not Path(path).is_file():
         raise ConfigError(f"there is no file {path}")
-    return open_log(url)
+    return open_log(url, valkey=valkey_options(url))
 
 
 @asynccontextmanager

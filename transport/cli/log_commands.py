@@ -13,6 +13,7 @@ from actors import LogCorrupt, open_log, verify_log
 from actors.failures import one_line
 from actors.spi import StreamWalk
 from actors.valkey.address import without_password
+from transport.cli._options import valkey_options
 from transport.cli._terminal import say
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def _export(options: argparse.Namespace) -> int:
 
 def _open(log: str) -> EventLog:
     """Open a log for reading only. ``log`` is a URL or the path of a file."""
-    return open_log(f"sqlite:{log}" if ":" not in log or Path(log).is_file() else log, read_only=True)
+    url = f"sqlite:{log}" if ":" not in log or Path(log).is_file() else log
+    return open_log(url, read_only=True, valkey=valkey_options(url))
 
 
 async def verify(log: str) -> int:
