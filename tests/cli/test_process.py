@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 APP = 'from transport import Greenroom\napp = Greenroom(log="memory:")\n'
 # On a busy machine the event loop stands still for a second, which is a warning on stderr.
-SERVE = ("serve", "good:app", "--port", "0", "--http-port", "0", "--set", "loop_stall_seconds=60")
+QUIETLY = ("--port", "0", "--http-port", "0", "--set", "loop_stall_seconds=60")
+SERVE = ("serve", "good:app", *QUIETLY)
 PATIENCE = 60
 KEY = StreamKey("anonymous", "s1")
 
@@ -144,7 +145,7 @@ def test_second_signal_ends_at_once(tmp_path: Path, first: signal.Signals, secon
     The second signal ends the server even if a run does not end.
     """
     (tmp_path / "stubborn.py").write_text(STUBBORN)
-    arguments = ("serve", "stubborn:app", "--port", "0", "--http-port", "0", "--set", "drain_seconds=1000")
+    arguments = ("serve", "stubborn:app", *QUIETLY, "--set", "drain_seconds=1000")
     with running_command(tmp_path, *arguments) as server:
         assert server.stdout is not None
         assert server.stderr is not None

@@ -75,6 +75,8 @@ class Terminal:
             **environment,
             "PATH": f"{programs}{os.pathsep}{environment['PATH']}",
             "PYTHONUNBUFFERED": "1",
+            # On a busy machine the event loop stands still for a second, which is a warning among the printed lines.
+            "GREENROOM_LOOP_STALL_SECONDS": "60",
             **{f"GREENROOM_{name}": ports[port] for name, port in PORTS.items()},
         }
         for block in document(path).blocks:
