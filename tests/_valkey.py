@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from _ports import held_port, number_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
@@ -178,7 +180,8 @@ def cluster(count: int) -> Iterator[list[Server]]:
     """Run a Valkey Cluster of ``count`` primaries, without replicas. Each has an equal share of the slots."""
     with contextlib.ExitStack() as stack:
         options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")
-        servers = [stack.enter_context(Server(*options, append=True, port=_cluster_port())) for _ in range(count)]
+        ports = [stack.enter_context(_cluster_port()) for _ in range(count)]
+        servers = [stack.enter_context(Server(*options, append=True, port=port)) for port in ports]
         for number, server in enumerate(servers):
             first, last = 16384 * number // count, 16384 * (number + 1) // count - 1
             server.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
@@ -194,13 +197,20 @@ def _is_complete(info: bytes, count: int) -> bool:
     return b"cluster_state:ok" in info and b"cluster_known_nodes:%d" % count in info
 
 
-def _cluster_port() -> int:
-    """Return a free port that has room for the port of the cluster's own messages, which is 10,000 higher."""
+@contextlib.contextmanager
+def _cluster_port() -> Iterator[int]:
+    """Hold a port, and that of the cluster's own messages, which is 10,000 higher, so that no other test gets them."""
     while True:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            if (port := int(sock.getsockname()[1])) < 55_000:
-                return port
+        with contextlib.ExitStack() as stack:
+            port = number_of(stack.enter_context(held_port()))
+            if port >= 55_000:
+                continue
+            try:
+                stack.enter_context(held_port(port + 10_000))
+            except OSError:
+                continue
+            yield port
+            return
 
 
 def _encoded(*words: str) -> bytes:
