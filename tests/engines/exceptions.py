@@ -29,6 +29,15 @@ ROWS = (
     Row("tests/delivery/test_stalled_disk.py", "the test stalls the thread that writes the file of a SQLite log"),
     Row("tests/delivery/test_forked_workers.py::test_log_in_a_forked_child", _FILE),
     Row(
+        "tests/delivery/test_old_sessions.py::test_cleaning_is_repeated",
+        "the log fails for one node, and another node cleans in its place",
+        (NODES,),
+    ),
+    Row(
+        "tests/suites/test_websocket_context_refactor.py::test_no_shared_mutable_object",
+        "the test looks for objects that two sessions share, and all sessions share the links to Valkey",
+    ),
+    Row(
         "tests/eventlog/test_contract.py::test_contract_finds_a_wrong_outlives_process",
         "the test looks into the log in memory, and forges its attribute outlives_process",
     ),

@@ -95,12 +95,15 @@ def _keep_users(membership: Membership) -> None:
 
 
 def _claim_for(first: logs.Log, membership: Membership) -> None:
-    """Let a node claim users in the name of the first one."""
+    """Let a node claim users in the name of the first one, which it must know then."""
+    node: Any = membership.node
 
     async def own(user: str, *_: object) -> Any:
-        return await first.membership.router.owned.own(user)
+        token = await first.membership.router.owned.own(user)
+        if token is not None and not node.heart.is_registered(token.incarnation):
+            await node.heart.look()
+        return token
 
-    node: Any = membership.node
     node.own = own
 
 
