@@ -123,6 +123,7 @@ class FakeNode:
     state: NodeState = NodeState.LIVE
     claims: int = 0
     unready: str = ""
+    closed: bool = False
 
     @property
     def nodes(self) -> Mapping[str, NodeInfo]:
@@ -137,6 +138,8 @@ class FakeNode:
         token = self.engine.tokens.get(user)
         living = {node.incarnation for node in self.engine.nodes.values()}
         if token is None or token.incarnation not in living or token == not_mine:
+            if self.closed:
+                return None
             self.claims += 1
             token = self.engine.tokens[user] = Token(1 if token is None else token.term + 1, self.incarnation)
         return token
@@ -147,6 +150,10 @@ class FakeNode:
         token = self.engine.tokens[user]
         if token.incarnation == self.incarnation:
             self.engine.tokens[user] = token.released()
+
+    def close(self) -> None:
+        """Claim no more users."""
+        self.closed = True
 
     def lose(self, user: str, token: Token) -> None:
         """Forget a user. This node remembers none."""

@@ -148,7 +148,7 @@ class Claims:
     async def _claim(self, user: str, not_mine: Token | None) -> Token | None:
         found = None
         for _ in range(_ATTEMPTS):
-            if self.closed or self._heart.state is not NodeState.LIVE:
+            if self._heart.state is not NodeState.LIVE:
                 return None
             found = await self._owners.owner_of(user)
             if not await self._is_free(found, not_mine):

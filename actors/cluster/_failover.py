@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from typing import TYPE_CHECKING
 
 import trio
 
 from actors.cluster._interrupted import closing_batch, has_open_runs
+from actors.cluster._share import batched, share
 from actors.cluster.interfaces import NodeState
 from actors.errors import LogError
 from actors.failures import log_failure, log_line
 from actors.streams._stream import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from actors.cluster._claims import Claims
     from actors.cluster._heart import Heart
@@ -35,19 +35,6 @@ It finds the runs of a user whose share fell to a node that died during its own 
 
 MARGIN_BYTES = 1024
 """Number of bytes by which an event that closes an interrupted run is allowed to exceed ``max_event_bytes``."""
-
-
-def batched(users: list[str], size: int) -> Iterator[list[str]]:
-    """Return the users in lots of at most ``size``."""
-    return (users[first : first + size] for first in range(0, len(users), size))
-
-
-def share(user: str, nodes: Iterable[str]) -> str:
-    """Return the name of the node to which a user falls: the one with the highest hash of its name and the user's.
-
-    (Rendezvous hashing.) When a node goes, only its users fall to others. ``nodes`` must not be empty.
-    """
-    return max(nodes, key=lambda node: hashlib.blake2b(f"{node}\0{user}".encode(), digest_size=8).digest())
 
 
 class Failover:
@@ -146,6 +133,8 @@ class Failover:
         return user in self._claims.owned or (bool(nodes) and share(user, nodes) == self._heart.incarnation.node)
 
     async def _take_over(self, user: str, keys: list[StreamKey]) -> None:
+        if self._claims.closed:
+            return
         try:
             if user in self._claims.owned:
                 for key in keys:
@@ -157,7 +146,8 @@ class Failover:
                     self.taken_over += any(closed)
         # The other users must not wait because of one whose log is damaged, or who is just claimed by another node.
         except Exception as error:  # noqa: BLE001 - as above
-            log_failure(logger, "the open runs of user %s could not be closed", user, error=error)
+            if not self._claims.closed:  # a node that ends can get no users, and loses those that it has
+                log_failure(logger, "the open runs of user %s could not be closed", user, error=error)
 
     async def _close(self, key: StreamKey) -> bool:
         head = await self._log.head(key)

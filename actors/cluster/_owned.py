@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
 
+from actors.cluster._share import batched
 from actors.cluster.interfaces import NodeState
-from actors.errors import ActorTerminated
+from actors.errors import ActorTerminated, LogError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from actors.eventlog.base import StreamKey
     from actors.sessions._spawner import SessionSpawner
 
-LEAVE_SECONDS = 0.5
+LEAVE_SECONDS = 0.1
 """Interval in seconds at which a node that ends looks for users that it can release."""
+LOT = 50
+"""Maximum number of users that a node that ends releases at the same time. More would only wait for the engine."""
 
 
 class Owned:
@@ -34,6 +38,8 @@ class Owned:
         """The users of which the owner is being looked up, with the number of tasks that do it."""
         self.leaving: dict[str, trio.Event] = {}
         """The users that are being released, each with an event that is set when that is over."""
+        self.is_ending = False
+        """Whether the node gives up all its users, because its process ends."""
         self.released = 0
         """Number of users that were released to another node."""
 
@@ -95,10 +101,10 @@ class Owned:
         if not self._using[user]:
             del self._using[user]
 
-    async def give_up(self, user: str, *, ends_clients: bool = False) -> bool:
+    async def give_up(self, user: str) -> bool:
         """Release a user if no session of the user has a client, a run or anything else to do.
 
-        Return whether this node does not own the user any more. With ``ends_clients``, clients do not matter: those of
+        Return whether this node does not own the user any more. While the process ends, clients do not matter: those of
         other nodes follow their sessions, and those of this node are told that the server ends.
         """
         while (leaving := self.leaving.get(user)) is not None:
@@ -109,7 +115,7 @@ class Owned:
             return False
         self.leaving[user] = over = trio.Event()
         try:
-            if not await self.here.vacate(user, ends_clients=ends_clients) or self._using[user]:
+            if not await self.here.vacate(user, ends_clients=self.is_ending) or self._using[user]:
                 return False
             token = self._tokens.pop(user)
             try:
@@ -124,15 +130,26 @@ class Owned:
             over.set()
 
     async def leave(self) -> None:
-        """Release each user as soon as no run or command of the user is open. Return when this node owns no user.
+        """Claim no more users, and release each user as soon as no run or command of the user is open.
 
-        A node that ends calls this, after it has stopped to claim users. Raise LogUnavailable if a release failed.
+        Return when no session has anything to do. Users that could not be released until then are free when the node
+        is removed from the cluster, at the end of its process.
         """
-        while self._tokens:
-            for user in tuple(self._tokens):
-                await self.give_up(user, ends_clients=True)
-            if self._tokens:
-                await trio.sleep(LEAVE_SECONDS)
+        self.is_ending = True
+        self._node.close()
+        while True:
+            busy = {entry.key.user for entry in self.here.table if not entry.is_idle(ends_clients=True)}
+            for lot in batched(sorted(self._tokens.keys() - busy), LOT):
+                async with trio.open_nursery() as nursery:
+                    for user in lot:
+                        nursery.start_soon(self._let_go, user)
+            if not busy:
+                return
+            await trio.sleep(LEAVE_SECONDS)
+
+    async def _let_go(self, user: str) -> None:
+        with suppress(LogError):  # as the docstring of leave() says
+            await self.give_up(user)
 
     def lose(self, user: str) -> None:
         """Forget a user that another node has claimed, so that the next call looks for the owner."""

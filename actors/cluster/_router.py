@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
-import orjson
 import trio
 
 from actors.cluster._following import CUT_OFF, Following, Moving, is_fenced
@@ -17,11 +16,12 @@ from actors.cluster._mirror import EpochChanged
 from actors.cluster._mirrors import Mirrors
 from actors.cluster._outbox import Outbox
 from actors.cluster._owned import Owned
+from actors.cluster._pausing import Pausing
 from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS, UNREACHABLE, Question, Questions
 from actors.cluster._remote import raise_refusal, remote_attachment
 from actors.cluster._revoking import Revoking
 from actors.cluster._serving import Serving, emit_command, question_of
-from actors.cluster._watched import PAUSED, Watched
+from actors.cluster._watched import Watched
 from actors.cluster.interfaces import NodeState
 from actors.errors import CommandRefused, GreenroomError, SessionClosed
 from actors.loop.boundary import report
@@ -67,7 +67,6 @@ class Router:
     ) -> None:
         self._sessions = sessions
         self._node = node
-        self._patience_seconds = patience_seconds
         self._outbox = Outbox(bus)
         self._mirrors = Mirrors(log, self._outbox, sessions.here.deliver, publisher)
         self.owned = Owned(sessions.here, node, self._mirrors.end_user)
@@ -79,8 +78,8 @@ class Router:
             bus, node, self._outbox, self._mirrors, self._watched, self._questions, self._serving, self._revoking
         )
         self._moving = Moving(self._attach, patience_seconds)
+        self._pausing = Pausing(self._mirrors, self._moving, sessions.here.table, patience_seconds)
         self._incarnation = node.incarnation
-        self._suspended_at: float | None = None
         self._nursery: trio.Nursery | None = None
 
     # A Place
@@ -112,6 +111,10 @@ class Router:
             case _:
                 raise TypeError(f"{type(message).__name__} cannot be sent to another node")
         return None
+
+    async def leave(self) -> None:
+        """Release the users of this node, each as soon as its runs have ended; see :meth:`.Place.leave`."""
+        await self.owned.leave()
 
     @asynccontextmanager
     async def hold(self, key: StreamKey) -> AsyncGenerator[None]:
@@ -261,7 +264,7 @@ class Router:
             if gone := self._mirrors.owners() - living:
                 self._mirrors.end_all(SessionEnding.MOVED, gone)
                 self._questions.hurry()
-        self._pause(suspended=self._node.state is not NodeState.LIVE)
+        self._pausing.follow(suspended=self._node.state is not NodeState.LIVE)
 
     def lose(self, user: str) -> None:
         """End the sessions of a user, because another node has claimed the user. Their clients attach again."""
@@ -271,19 +274,6 @@ class Router:
     def _end_user(self, user: str) -> None:
         if self._nursery is not None:
             self._nursery.start_soon(self._sessions.here.end_user, user)
-
-    def _pause(self, *, suspended: bool) -> None:
-        """Tell all clients that the node is suspended, or no longer. After a time of patience, end them."""
-        now = trio.current_time()
-        if suspended != (self._suspended_at is not None):
-            self._suspended_at = now if suspended else None
-            data = orjson.dumps({"active": suspended})
-            self._mirrors.signal(PAUSED, data)
-            self._moving.signal(PAUSED, data)
-            self._sessions.here.table.signal_all(PAUSED, data)
-        if self._suspended_at is not None and now >= self._suspended_at + self._patience_seconds:
-            self._mirrors.end_all(SessionEnding.SUSPENDED)
-            self._sessions.here.table.end_listeners(SessionEnding.SUSPENDED)
 
     def unready(self) -> str:
         """Return the reason why this node should get no new clients now; "" if it can serve them."""

@@ -69,8 +69,9 @@ class Serving:
         self.served += 1
         key, op = StreamKey(data["user"], data["session"]), data["op"]
         if op == "command":
-            command = _command_of(data, lambda reply: self._on_reply(pair, reply))
-            session = None if key.user in self.owned.leaving else self.owned.here.table.living(key)
+            command = _command_of(data, lambda reply: self._on_reply(pair, data["name"], reply))
+            moves = self.owned.is_ending or key.user in self.owned.leaving
+            session = None if moves else self.owned.here.table.living(key)
             if session is not None:
                 # At once, so that the commands of a client stay in their order.
                 try:
@@ -108,8 +109,11 @@ class Serving:
             self._finish(pair, _refused("internal", str(error)))
 
     async def _command(self, pair: tuple[Incarnation, int], key: StreamKey, command: Command) -> None:
-        del pair
-        await self.owned.ask_here(key, command)
+        # While the process ends, an idle user moves to the node of its client.
+        if self.owned.is_ending and await self.owned.give_up(key.user):
+            self._finish(pair, {"is": Outcome.YOURS})
+        else:
+            await self.owned.ask_here(key, command)
 
     async def _watch(self, pair: tuple[Incarnation, int], key: StreamKey, number: int) -> None:
         if await self.owned.give_up(key.user):
@@ -124,8 +128,10 @@ class Serving:
             await self.owned.open_here(key)
             self._finish(pair, {"is": Outcome.OK})
 
-    def _on_reply(self, pair: tuple[Incarnation, int], reply: CommandReply) -> None:
-        if reply.code == OWNER_UNREACHABLE:
+    def _on_reply(self, pair: tuple[Incarnation, int], name: str, reply: CommandReply) -> None:
+        # A process that ends begins no run. Perhaps the user moves in time, and then the new owner begins it.
+        too_late = self.owned.is_ending and name == "run.start" and reply.code == "overloaded"
+        if too_late or reply.code == OWNER_UNREACHABLE:
             self._pending.discard(pair)  # the session moves: the asker looks for its new owner
         else:
             fields = [reply.result, reply.code, reply.message, reply.duplicate]

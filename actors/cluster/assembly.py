@@ -55,14 +55,6 @@ class Membership:
             oom=log.full,
         )
 
-    async def leave(self) -> None:
-        """Claim no more users, and release each user as soon as the user's runs have ended.
-
-        Return when this node owns no user. Then its end interrupts nothing.
-        """
-        self.node.claims.closed = True
-        await self.router.owned.leave()
-
 
 class RouterKeeper(Actor):
     """The actor that talks to the other nodes."""

@@ -318,6 +318,9 @@ class Node(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Claim no more users, because the process ends. Users that the node owns stay its own."""
+
     def lose(self, user: str, token: Token) -> None:
         """Forget a user, because the log refused an append with ``token``: another node has claimed the user.
 

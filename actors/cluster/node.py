@@ -109,6 +109,10 @@ class ClusterNode:
         """Give up a user. See :meth:`actors.cluster.interfaces.Node.release`."""
         await self.claims.release(user)
 
+    def close(self) -> None:
+        """Claim no more users. See :meth:`actors.cluster.interfaces.Node.close`."""
+        self.claims.closed = True
+
     def lose(self, user: str, token: Token) -> None:
         """Forget a user that another node has claimed. See :meth:`actors.cluster.interfaces.Node.lose`."""
         self.claims.lose(user, token)

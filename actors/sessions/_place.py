@@ -24,6 +24,13 @@ class Place(Protocol):
         """Send a message to the session, and return the session's answer. Make the session first if needed."""
         ...
 
+    async def leave(self) -> None:
+        """Give up the users of the sessions in this process, because the process ends.
+
+        A user with a run or a command without a reply is given up after its end. Return when there is nothing more to
+        give up. Without a cluster, return at once. Safe to cancel. Raise no error of the log.
+        """
+
     def hold(self, key: StreamKey) -> AbstractAsyncContextManager[None]:
         """Keep the session in memory inside the ``async with`` block, even if it is idle."""
         ...

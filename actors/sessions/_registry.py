@@ -291,6 +291,8 @@ class Sessions:
     async def drain(self, seconds: float) -> None:
         """Start no more runs, and wait until the running runs have ended, but at most ``seconds``.
 
+        In a cluster, other nodes meanwhile get the users without runs, and then the others, as their runs end.
+
         A later call does not wait for longer than an earlier one.
 
         Cancellation: new runs are refused nevertheless.
@@ -298,5 +300,7 @@ class Sessions:
         self._services.draining = True
         self._drained_by = min(self._drained_by, trio.current_time() + seconds)
         with trio.move_on_at(self._drained_by):
-            while self._services.limiter.statistics().running:
-                await self._services.run_over.park()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.place.leave)
+                while self._services.limiter.statistics().running:
+                    await self._services.run_over.park()

@@ -88,6 +88,10 @@ class SessionSpawner:
         """Make the session if it is not in memory (a method of :class:`~actors.sessions._place.Place`)."""
         await self.get_or_spawn(key)
 
+    async def leave(self) -> None:
+        """Return: no other process takes the sessions over (a method of :class:`~actors.sessions._place.Place`)."""
+        await trio.lowlevel.checkpoint()
+
     async def ask(self, key: StreamKey, message: object) -> object:
         """Send a message to a session and return the session's answer; see :meth:`.Sessions.ask`."""
         for attempt in range(_ATTEMPTS):

@@ -133,6 +133,16 @@ async def test_suspended_node_claims_nothing(autojump_clock: MockClock) -> None:
     assert a.engine.tokens == {}
 
 
+async def test_node_that_ends_knows_the_other_owners(autojump_clock: MockClock) -> None:
+    """A node that claims no more users returns the tokens of other nodes: commands of its clients still go there."""
+    engine = Engine()
+    a, b = await desk(engine), await desk(engine, "b")
+    token = await b.claims.own("u")
+    a.claims.closed = True
+    await a.heart.look()
+    assert await a.claims.own("u") == token
+
+
 async def test_faster_node_wins(autojump_clock: MockClock) -> None:
     """Two nodes that claim a user at the same time agree on one owner."""
     engine = Engine()

@@ -12,9 +12,10 @@ from _cluster_engine import Engine, MemoryBus, MemoryMembers, MemoryOwners
 
 from actors import Agents, Sessions, Strategy, SupervisorSpec, open_system
 from actors.cluster._claims import Claims
-from actors.cluster._failover import SWEEP_LEASES, Failover, share
+from actors.cluster._failover import SWEEP_LEASES, Failover
 from actors.cluster._heart import Heart
 from actors.cluster._interrupted import closing_batch, has_open_items
+from actors.cluster._share import share
 from actors.cluster._times import NodeTimes
 from actors.cluster.interfaces import Incarnation, NodeInfo, Token
 from actors.errors import LogUnavailable

@@ -387,34 +387,3 @@ async def test_a_log_that_publishes_is_told_of_the_watchers(autojump_clock: Mock
         tab.attachment.detach()
         await trio.sleep(3)
         assert a.log.nodes == {KEY: ()}
-
-
-async def test_a_node_that_ends_releases_its_users(autojump_clock: MockClock) -> None:
-    """A node that ends releases each user when the user's runs have ended. The clients of other nodes do not notice."""
-    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
-        tabs, run_id = [Tab("c-1"), Tab("c-2")], ""
-        for tab, user in zip(tabs, ("ann", "bob"), strict=True):
-            await a.router.open(StreamKey(user, "s1"))
-            handle = await a.sessions.get(user, "s1")
-            run_id = await handle.start("wait")
-            await tab.attach(b, user)
-            if user == "ann":
-                await handle.cancel(run_id)
-                await trio.sleep(1)
-
-        with trio.move_on_after(5):
-            await a.router.owned.leave()
-        assert {user: str(token.incarnation)[0] for user, token in engine.tokens.items()} == {"ann": "b", "bob": "a"}
-        tabs[1].attachment.command(command(tabs[1], "k1", "run.cancel", run_id=run_id))
-        with trio.fail_after(5):
-            await a.router.owned.leave()
-        await trio.sleep(1)
-        assert {user: str(token.incarnation)[0] for user, token in engine.tokens.items()} == {"ann": "b", "bob": "b"}
-        assert [tab.ended for tab in tabs] == [None, None]
-        tabs[0].attachment.command(command(tabs[0], "k2", "run.start", agent="work", input=1))
-        await eventually(lambda: RUNS)
-        for tab in tabs:
-            await tab.catch_up()
-        statuses = [e["data"]["status"] for tab in tabs for e in tab.events if e["type"] == "agent_completed"]
-        assert "interrupted" not in statuses
-        assert (a.router.statistics().owned, b.router.statistics().mirrors) == (0, 0)

@@ -117,7 +117,7 @@ async def test_clients_of_both_nodes_and_a_node_that_leaves() -> None:
             await there.until(lambda: there.replies)
             assert there.replies[0].ok
             here.made[0].detach()
-            await a.leave()
+            await sessions.drain(SECONDS)
             attachment.command(Command("k2", "message.send", {"text": "y"}, "c-1", there.on_reply))
             await there.until(lambda: len(there.replies) > 1)
             await there.until(lambda: len(there.events) == 5)
