@@ -136,6 +136,15 @@ class Heart:
         async with self._beating:
             return self._life.looked_at > asked or await self._beat()
 
+    async def until_live(self) -> bool:
+        """Wait until the node is live, and return True. Return False if the node has stopped."""
+        while (state := self.state) is not NodeState.LIVE:
+            if state is NodeState.STOPPED:
+                await trio.lowlevel.checkpoint()
+                return False
+            await self._moved.wait()
+        return True
+
     def _new_life(self) -> NodeLife:
         return NodeLife(self._times, lambda: Incarnation.new(self._name, now_ms()))
 
@@ -229,6 +238,7 @@ class Heart:
     async def _leave(self) -> None:
         """Remove the node, so that the others need not wait until it counts as dead."""
         self._life.stop()
+        self._moved.set()
         with trio.move_on_after(self._times.beat, shield=True):
             with suppress(LogUnavailable):  # then the others bury it
                 await self._members.leave(self.incarnation)

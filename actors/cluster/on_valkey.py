@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
-import trio
 
+from actors.cluster._gate import NodeGate
 from actors.cluster._interrupted import has_open_items
 from actors.cluster._settings import default_node_name
 from actors.cluster.node import ClusterNode
@@ -32,7 +32,7 @@ def valkey_node(
 ) -> tuple[ClusterNode, ValkeyBus]:
     """Return a node for the users of a log in Valkey, and the bus of the node.
 
-    From then on the log appends with the tokens of the node, tries an append until the node is suspended, and keeps the
+    From then on the log appends with the tokens of the node, writes nothing while the node is not live, and keeps the
     set of the streams with open runs.
 
     Args:
@@ -64,6 +64,5 @@ def valkey_node(
     introduce()
     heart.on_buried.append(introduce)
     log.opens = has_open_items
-    # The node measures with the clock of the machine, the log with trio's.
-    log.until = lambda: trio.current_time() + heart.until - heart.clock()
+    log.gate = NodeGate(heart)
     return node, bus

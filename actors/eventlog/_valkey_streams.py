@@ -66,12 +66,25 @@ class ValkeyStreams(EventLog):
         """Call a function that changes one stream and that may be done twice. A sent call is not cancelled."""
         self._require_writable()
         await trio.lowlevel.checkpoint_if_cancelled()
+        seconds = self.valkey.seconds
+        if not self._can_write():
+            await self._pass_gate(trio.current_time() + seconds)
         with trio.CancelScope(shield=True):
             try:
-                seconds = self.valkey.seconds
                 return await repeated(self.valkey.commits, seconds, b"FCALL", name, len(keys), *keys, *args)
             except Refused as error:
                 raise refusal(error.text, [key]) from None
+
+    def _can_write(self) -> bool:
+        return self.gate is None or self.gate.is_open()
+
+    async def _pass_gate(self, until: float) -> None:
+        """Wait until the gate is open, until a time of trio's clock. Raise LogUnavailable if it stays closed."""
+        may_write = False
+        with trio.move_on_at(until):
+            may_write = self.gate is None or await self.gate.wait()
+        if not may_write:
+            raise LogUnavailable("this server is cut off from its cluster")
 
     async def make(self, key: StreamKey) -> Head:
         self._require_open()

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from actors.eventlog._gate import Gate
+
 __all__ = [
     "BY_AGE_ALONE",
     "Batch",
@@ -216,6 +218,9 @@ class EventLog(ConsumerPositions, Restorable, ABC):
     It gets the stream, the seq before the first line, and the seq of the last. Set by the code that runs sessions, for
     a log whose server can come back with older data.
     """
+
+    gate: Gate | None = None
+    """The permission to write, of a node of a cluster. While it is closed, nothing is stored and no tool starts."""
 
     shared_by_processes: bool = False
     """Whether several processes can use the same log at the same time, each for streams of its own.

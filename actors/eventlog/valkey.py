@@ -20,7 +20,7 @@ from actors.valkey.keys import Keyspace, StreamKeys, partition_of
 from actors.valkey.server import Valkey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from actors.eventlog.base import Batch, StreamKey
     from actors.valkey.address import Address
@@ -32,7 +32,7 @@ Meanwhile code that emits events waits, and nothing is lost.
 """
 
 UNKNOWN_SECONDS = 6.0
-"""Time in seconds for which an append that got no answer is sent again, if no node sets :attr:`ValkeyLog.until`."""
+"""Default time in seconds for which an append that got no answer is sent again, if the log has no gate."""
 
 
 class ValkeyLog(ValkeyPositions):
@@ -42,8 +42,8 @@ class ValkeyLog(ValkeyPositions):
     the *token* of each user with the stored one: a process that no longer owns a user cannot append.
 
     If a call gets no answer, it is sent again. Then the function recognises the batches that it has already stored. If
-    there is no answer before :attr:`until`, the append raises ``LogUncertain``. If a call did not reach the server, or
-    the server has no memory for it, it is tried for :attr:`hold_seconds`.
+    there is no answer while :attr:`gate` is open, the append raises ``LogUncertain``. An append is tried for
+    :attr:`hold_seconds` if the gate is closed, if it did not reach the server, or if the server has no memory for it.
 
     How durable an append is depends on the server: with ``appendonly yes`` it outlives the server's process, with
     ``appendfsync always`` also a loss of power.
@@ -71,11 +71,8 @@ class ValkeyLog(ValkeyPositions):
         """A function that returns whether a stream's state has open runs. None: nothing needs to know."""
         self.watchers = Watchers()
         """The nodes that get the events of streams of this process."""
-        self.until: Callable[[], float] | None = None
-        """A function that returns the time of trio's clock until which an append without an answer is sent again.
-
-        After that time another process can own the user. None: :data:`UNKNOWN_SECONDS` from its beginning.
-        """
+        self.unknown_seconds = UNKNOWN_SECONDS
+        """Time in seconds for which an append that got no answer is sent again, if the log has no gate."""
         self.hold_seconds = HOLD_SECONDS
         """Time in seconds for which an append that the server has not got, or could not do, is tried."""
         if address.cluster:
@@ -119,10 +116,9 @@ class ValkeyLog(ValkeyPositions):
             return
         if self.divide is not None and len({self.divide(batch.key) for batch in batches}) > 1:
             raise ValueError("an append to a Valkey Cluster has streams of one partition only: see EventLog.divide")
-        call = build_call(batches, [self._of(batch.key) for batch in batches], self.tokens, self.watchers, self.opens)
         # Once sent, a call cannot be taken back. It ends in time by itself.
         with trio.CancelScope(shield=True):
-            await self._append(call, [batch.key for batch in batches])
+            await self._append(batches)
         self._commits += 1
         self._batches += len(batches)
         self._events += sum(len(batch.lines) for batch in batches)
@@ -150,23 +146,24 @@ class ValkeyLog(ValkeyPositions):
             self.epochs_renewed += repair.renewed
         self._generation = generation
 
-    async def _append(self, call: Call, keys: Sequence[StreamKey]) -> None:
+    async def _append(self, batches: Sequence[Batch]) -> None:
         begun = trio.current_time()
         attempts = Attempts(self.valkey.commits, begun + self.hold_seconds)
-        unknown = False
+        unknown, call = False, self._built(batches)
         while True:
             asked = False
             try:
-                await self.repair()
+                if await self._prepare(attempts) and not unknown:
+                    call = self._built(batches)  # the process may have lost its tokens in that time
                 asked = True
                 await self._send(call, again=unknown)
             except Unanswered as error:
                 failure: LogUnavailable = error
                 unknown = unknown or asked
                 if unknown:
-                    attempts.until = begun + UNKNOWN_SECONDS if self.until is None else self.until()
+                    attempts.until = begun + self.unknown_seconds if self.gate is None else self.gate.until()
             except (NotSent, Refused) as error:
-                failure = self._understood(error, keys, attempts)
+                failure = self._understood(error, [batch.key for batch in batches], attempts)
             else:
                 return
             if not await attempts.wait():
@@ -175,6 +172,25 @@ class ValkeyLog(ValkeyPositions):
         if unknown:
             raise LogUncertain(f"it is not known whether events were stored: {reason}") from None
         raise LogUnavailable(reason) from None
+
+    def _built(self, batches: Sequence[Batch]) -> Call:
+        streams = [self._of(batch.key) for batch in batches]
+        return build_call(batches, streams, self.tokens, self.watchers, self.opens)
+
+    async def _prepare(self, attempts: Attempts) -> bool:
+        """Wait until the gate is open and the streams are compared with a restarted server. Return whether it waited.
+
+        *A node that was cut off may have lost its users before the server was restarted. If it put back what it knows
+        before a beat was answered, it could put back the streams of a former owner.*
+        """
+        waited = False
+        while True:
+            if not self._can_write():
+                waited = True
+                await self._pass_gate(attempts.until)
+            await self.repair()
+            if self._can_write():
+                return waited
 
     def _understood(self, error: NotSent | Refused, keys: Sequence[StreamKey], attempts: Attempts) -> LogUnavailable:
         """Return the error for an append that the server has not done. Raise if the function refused its batches."""

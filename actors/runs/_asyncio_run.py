@@ -22,7 +22,7 @@ from actors.runs._outcome import Outcome
 from actors.runs._raised import CodeEnded
 from actors.runs._run import FINISHING_SECONDS, Run
 from actors.runs._task_scope import TaskScope, has_cancelled, is_ending
-from actors.streams._stream import has_room
+from actors.streams._stream import can_write, has_room
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from actors.streams._stream import SessionStream
 
 T = TypeVar("T")
+
+LOOK_SECONDS = 0.05
+"""Interval in seconds at which asyncio code looks whether the log can be written again."""
 
 
 class AsyncioRun(Run):
@@ -214,6 +217,8 @@ async def _pause(stream: SessionStream, rate: EmitRate | None) -> None:
         return
     if rate is not None:
         await rate.sleep(*rate.due(), asyncio.sleep)
+    while not can_write(stream):  # noqa: ASYNC110 - the event is one of trio
+        await asyncio.sleep(LOOK_SECONDS)
     if has_room(stream):
         await asyncio.sleep(0)
         return

@@ -122,6 +122,11 @@ class SessionFeed:
             await self._extent.trim()
         return self._extent.oldest
 
+    async def pass_gate(self) -> None:
+        """Wait until the log can be written, or never can again. Only a node of a cluster ever waits."""
+        if (gate := self._log.gate) is not None and not gate.is_open():
+            await gate.wait()
+
     async def read(self, after: int, limit: int, size: int) -> Sequence[bytes]:
         """Read committed lines with a seq above ``after`` from the log.
 

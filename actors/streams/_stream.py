@@ -143,10 +143,7 @@ class SessionStream(SessionFeed):
         """Id of the thread of the session's event loop. Only this thread can put events."""
 
     def now(self) -> int:
-        """Return the time of day in ms, but never a time before the newest event's ``ts``.
-
-        So if the clock is set back, the times of events still never decrease.
-        """
+        """Return the time of day in ms. If the clock was set back, return the newest event's ``ts``."""
         return max(now_ms(), self.ts)
 
     @trio.lowlevel.enable_ki_protection
@@ -213,10 +210,12 @@ class SessionStream(SessionFeed):
         self._pause_at = min(seq - seq % FAIRNESS + FAIRNESS, full)
 
     async def admit(self) -> None:
-        """Wait until the number of uncommitted events is below its limit. Always a checkpoint.
+        """Wait until uncommitted events are below their limit, and the log can be written. Always a checkpoint.
 
         If this is cancelled, the events that were put before are emitted all the same.
         """
+        if self._log.gate is not None:
+            await self.pass_gate()
         uncommitted = self.seq - self.committed_seq
         # Already at three quarters of the window, so that an emitter that continues at this rate need not wait at all.
         if 4 * uncommitted >= 3 * self._window:
@@ -320,6 +319,12 @@ class SessionStream(SessionFeed):
             self.on_failed(LogUnavailable("what waited for a commit of the session failed"))
         if waits is not None and not waits.pending:
             self._commit_waits = None
+
+
+def can_write(stream: SessionStream) -> bool:
+    """Return whether the log can be written: another part of :meth:`SessionStream.admit`."""
+    gate = stream._log.gate  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as has_room() says
+    return gate is None or gate.is_open()
 
 
 def has_room(stream: SessionStream) -> bool:

@@ -174,7 +174,7 @@ async def test_no_answer_in_time(served: tuple[_valkey.Server, ValkeyLog]) -> No
     """Without an answer until the time limit, the outcome is unknown. Without a connection, nothing was stored."""
     server, log = served
     await log.make(KEY)
-    log.until = trio.current_time
+    log.unknown_seconds = 0.0
     log.hold_seconds = 0
     log.valkey.commits.seconds = 0.02
     server.pause()
@@ -192,7 +192,6 @@ async def test_unsent_append_waits(served: tuple[_valkey.Server, ValkeyLog]) -> 
     """An append that cannot be sent waits for the server, also after the time for calls without an answer."""
     server, log = served
     await log.make(KEY)
-    log.until = lambda: 0.0
     server.kill()
     while log.valkey.commits.up:
         await log.valkey.commits.changed()
@@ -274,7 +273,7 @@ async def test_missing_replicas() -> None:
     with _valkey.Server() as server, trio.fail_after(LIMIT):
         async with ValkeyLog(parse_address(server.url), options) as log:
             await log.make(KEY)
-            log.until = trio.current_time
+            log.unknown_seconds = 0.0
             log.valkey.seconds = 0.2  # it limits only the wait for replicas
             with pytest.raises(LogUncertain, match="only 0 of 1 replicas"):
                 await log.append([event_batch(KEY, 1, 1)])

@@ -1,0 +1,37 @@
+"""The permission of a node to write to the log that all nodes share."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from actors.cluster.interfaces import NodeState
+
+if TYPE_CHECKING:
+    from actors.cluster._heart import Heart
+
+
+@attrs.frozen
+class NodeGate:
+    """A :class:`~actors.eventlog._gate.Gate` that is open while the node is live."""
+
+    _heart: Heart
+
+    def is_open(self) -> bool:
+        """Return whether the node is live."""
+        return self._heart.state is NodeState.LIVE
+
+    def until(self) -> float:
+        """Return the time of trio's clock at which the node is suspended if no further beat is answered."""
+        heart = self._heart
+        if heart.state is NodeState.STOPPED:
+            return -math.inf
+        # The node measures with the clock of the machine, the log with trio's.
+        return trio.current_time() + heart.until - heart.clock()
+
+    async def wait(self) -> bool:
+        """Wait until the node is live, and return True. Return False if the node has stopped."""
+        return await self._heart.until_live()

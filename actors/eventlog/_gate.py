@@ -1,0 +1,24 @@
+"""The permission to write to a log that several processes share."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Gate(Protocol):
+    """The permission of one process to write. A node of a cluster loses it while it is cut off from the others.
+
+    Without a gate, a log can be written at any time.
+    """
+
+    def is_open(self) -> bool:
+        """Return whether the process can write now."""
+        ...
+
+    def until(self) -> float:
+        """Return the time of trio's clock until which the gate stays open. It is not later than now if it is closed."""
+        ...
+
+    async def wait(self) -> bool:
+        """Wait until the process can write, and return True. Return False if it never can again. Safe to cancel."""
+        ...
