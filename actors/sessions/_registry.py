@@ -195,10 +195,7 @@ class Sessions:
             require_task(self._spawner.thread, call)
 
     async def get_or_spawn(self, key: StreamKey) -> ActorRef:
-        """Return the actor of a session of this process. Make the actor if there is none.
-
-        Concurrent callers get the same actor.
-        """
+        """Return the actor of a session of this process. Make it if there is none. Concurrent callers get the same."""
         self.require_task("a call to a session")
         return await self._spawner.get_or_spawn(key)
 
@@ -291,8 +288,7 @@ class Sessions:
     async def drain(self, seconds: float) -> None:
         """Start no more runs, and wait until the running runs have ended, but at most ``seconds``.
 
-        In a cluster, other nodes meanwhile get the users without runs, and then the others, as their runs end.
-
+        In a cluster, other nodes meanwhile get the users, each as soon as the user's runs have ended.
         A later call does not wait for longer than an earlier one.
 
         Cancellation: new runs are refused nevertheless.
@@ -300,7 +296,6 @@ class Sessions:
         self._services.draining = True
         self._drained_by = min(self._drained_by, trio.current_time() + seconds)
         with trio.move_on_at(self._drained_by):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.place.leave)
-                while self._services.limiter.statistics().running:
-                    await self._services.run_over.park()
+            await self.place.leave()
+            while self._services.limiter.statistics().running:
+                await self._services.run_over.park()

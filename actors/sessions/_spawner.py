@@ -185,10 +185,7 @@ class SessionSpawner:
         self.thread = get_ident()
 
     def on_factory_stopping(self) -> None:
-        """Make no more sessions, because the session factory (their parent actor) is stopping.
-
-        Remove the ended sessions.
-        """
+        """Make no more sessions, because the session factory is stopping. Remove the ended sessions."""
         self._supervisor = self._watch = None
         for entry in self.table:
             self._on_ended(entry, Shutdown())
@@ -271,10 +268,7 @@ class SessionSpawner:
             self._on_ended(entry, await entry.ref.stop())
 
     def _on_ended(self, entry: Entry, reason: ExitReason) -> None:
-        """Remove a session that has ended, and notify its listeners.
-
-        Do nothing if the session is still alive or was removed already.
-        """
+        """Remove a session that has ended, and notify its listeners. If it lives or was removed, do nothing."""
         if self.table.get(entry.key) is not entry or entry.ref is None or entry.ref.alive:
             return
         self.table.remove(entry)
