@@ -99,7 +99,7 @@ bench: $(STAMP) ## every measurement, written to bench/RESULTS.md: half an hour
 	$(BIN)/python bench/stall.py --results bench/RESULTS.md
 	$(BIN)/python bench/hostile.py --results bench/RESULTS.md
 	$(BIN)/python bench/cores.py --repetitions 2 --results bench/RESULTS.md
-	$(BIN)/python bench/cluster.py --results bench/RESULTS.md
+	$(BIN)/python bench/cluster.py --repetitions 2 --results bench/RESULTS.md
 	$(BIN)/python bench/actor_costs.py --results bench/RESULTS.md
 	$(BIN)/python bench/hosted.py --results bench/RESULTS.md
 	$(BIN)/python bench/compression.py --results bench/RESULTS.md

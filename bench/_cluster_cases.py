@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 import os
 import subprocess
 import sys
@@ -16,8 +17,7 @@ import _loading
 import _peer_store
 import _process
 import attrs
-import scale
-from _peer_loads import BURST, PACED, figures
+from _peer_loads import BURST, PACED, WARM_SECONDS, figures
 from _peer_subjects import SERVERS, Server
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 CORES = sorted(os.sched_getaffinity(0))
 OWNED = 500
 """Maximum number of users whose sessions one node runs for the clients of the other. More sessions share users."""
+
+OPENING = 64
+"""Number of mirrors that begin at the same time. With more, the last one of them would wait for its answer too long."""
+STARTS_PER_SECOND = 50
+"""Lower bound of the runs that a node starts per second for clients of the other. No run may end before all began."""
 
 
 class Place(enum.Enum):
@@ -74,10 +79,16 @@ def cases(seconds: float, mirrors: Sequence[int], rate: float) -> list[Case]:
             users = load.users * (2 if place is Place.BOTH else 1)
             words = attrs.evolve(load.words(seconds, "greenroom"), users=users, spin=False)
             found.append(Case(name=f"{load.name}, {place.value}", load=words, place=place, uncounted=load.uncounted))
-    for number in mirrors:
-        words = attrs.evolve(scale.load(number, rate, seconds), spin=False)
-        found.append(Case(name=f"{number} mirrors", load=words, place=Place.ELSEWHERE))
-    return found
+    loads = {number: _mirrors(number, rate, seconds) for number in mirrors}
+    return found + [Case(name=f"{number} mirrors", load=load, place=Place.ELSEWHERE) for number, load in loads.items()]
+
+
+def _mirrors(number: int, rate: float, seconds: float) -> _loading.Load:
+    each = rate / number
+    events = math.ceil((number / STARTS_PER_SECOND + WARM_SECONDS + seconds + 10) * each)
+    return _loading.Load(
+        users=number, events=events, rate=each, warm=WARM_SECONDS, window=seconds, cut=True, opening=OPENING
+    )
 
 
 VALKEY = Server(
