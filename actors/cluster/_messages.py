@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, cast
 
@@ -64,18 +65,34 @@ class Note:
 
 def encode(kind: Kind, data: Mapping[str, object]) -> bytes:
     """Return a message that is no push."""
-    return orjson.dumps([kind, data])
+    try:
+        return orjson.dumps([kind, data])
+    except TypeError:
+        # A client may send lone surrogates and very large integers. The session refuses them, with a reply.
+        return json.dumps([kind, data], default=_of_fragment).encode()
+
+
+def _of_fragment(fragment: object) -> object:
+    """Return the value of a part that is JSON text already."""
+    return json.loads(orjson.dumps(fragment))
 
 
 def decode(body: bytes) -> Note:
     """Return the message in ``body``, which is no push. Raise LogCorrupt if it is not one."""
     try:
-        kind, data = orjson.loads(body)
+        kind, data = _loads(body)
         if isinstance(data, dict):
             return Note(Kind(kind), cast("dict[str, Any]", data))
     except (ValueError, TypeError) as error:
         raise LogCorrupt("a message of another node cannot be read") from error
     raise LogCorrupt("a message of another node has no data")
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return json.loads(body)  # text that orjson cannot make: see encode()
 
 
 def encode_push(parts: Iterable[tuple[int, int, Sequence[bytes]]]) -> bytes:

@@ -135,6 +135,17 @@ async def test_a_command_that_is_sent_twice_gets_two_replies(autojump_clock: Moc
             assert [reply.duplicate for reply in tab.replies] == [False, True]
 
 
+@pytest.mark.parametrize("text", ["\ud800", 10**30])
+async def test_values_that_the_owner_must_refuse_reach_it(text: object, autojump_clock: MockClock) -> None:
+    """A lone surrogate or a very large integer in a command of another node's client is refused, as at the owner."""
+    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+        here, there = Tab("c-1"), Tab("c-2")
+        for tab, attachment in ((here, await here.attach(a)), (there, await there.attach(b))):
+            attachment.command(command(tab, f"{tab.name}-1", "message.send", text=text))
+        await eventually(lambda: here.replies and there.replies)
+        assert here.replies[0].code == there.replies[0].code == "bad_args"
+
+
 async def test_refusals_of_the_owner_reach_the_client(autojump_clock: MockClock) -> None:
     """A refusal, and the permanent close of a session, are the same at any node."""
     async with cluster("a", "b", agents=agents()) as (_, (a, b)):
