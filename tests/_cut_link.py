@@ -31,8 +31,11 @@ class CutLink:
         self.url = f"valkey+unix://{folder / 's'}"
         self.answers = b""
         """All that servers have answered."""
+        self.is_deaf = False
+        """Whether connections with a subscription carry no answers. What comes on them is lost."""
         self._mended = trio.Event()
         self._mended.set()
+        self._subscribed: set[trio.SocketStream] = set()
         self._streams: set[trio.SocketStream] = set()
 
     def cut(self) -> None:
@@ -64,13 +67,16 @@ class CutLink:
                 nursery.cancel_scope.cancel()
         finally:
             self._streams -= {node, server}
+            self._subscribed.discard(node)
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(node)
                 await trio.aclose_forcefully(server)
 
     async def _send(self, node: trio.SocketStream, server: trio.SocketStream) -> None:
         try:
-            while data := await node.receive_some():
+            while data := bytes(await node.receive_some()):
+                if b"SUBSCRIBE" in data:
+                    self._subscribed.add(node)
                 await self._mended.wait()
                 await server.send_all(data)
             await self._mended.wait()
@@ -83,6 +89,8 @@ class CutLink:
             while data := bytes(await server.receive_some()):
                 self.answers += data
                 await self._mended.wait()
+                if self.is_deaf and node in self._subscribed:
+                    continue
                 with suppress(*_BROKEN):  # the node has given up the connection
                     await node.send_all(data)
         except _BROKEN:

@@ -58,6 +58,7 @@ async def test_short_cut() -> None:
             link.cut()
             await eventually(lambda: second.statistics()["buried"])
             assert client.signals[-1:] == [("paused", {"active": True})]
+            assert first.server.health().unready
             with pytest.raises(CommandRefused, match="cut off") as refused:
                 await client.client.start("echo", "refused")
             assert refused.value.code == "overloaded"
@@ -99,6 +100,23 @@ async def test_append_of_a_buried_node_comes_late() -> None:
             assert [event.text for event in other.events if isinstance(event, UserMessage)] == ["late"]
 
 
+async def test_node_that_hears_nothing() -> None:
+    """A node whose subscription is dead is not ready, though its beats are answered. Then its clients miss nothing."""
+    with trio.fail_after(SECONDS), Server() as valkey:
+        async with cut_off(valkey) as (link, first, second), guest(second.url) as owner, guest(first.url) as client:
+            await owner.start("echo", "before")
+            await eventually(lambda: client.ends)
+            link.is_deaf = True
+            await owner.start("echo", "meanwhile")
+            await eventually(lambda: first.statistics()["deaf"] and first.server.health().unready)
+            link.is_deaf = False
+            await eventually(lambda: not first.server.health().unready)
+            await eventually(lambda: len(client.ends) == 2)
+            assert client.events == owner.events
+            assert client.is_whole()
+            assert client.resets == []
+
+
 async def test_valkey_goes_away_and_comes_back() -> None:
     """While the server is away, clients are told of a pause and runs wait. Then all go on, and nobody is buried."""
     with trio.fail_after(SECONDS), Server() as valkey:
@@ -109,6 +127,8 @@ async def test_valkey_goes_away_and_comes_back() -> None:
                 for each in (client, other):
                     with pytest.raises(CommandRefused, match="cut off"):
                         await each.client.start("echo", "refused")
+                assert first.server.health().unready
+                assert second.server.health().unready
                 valkey.go_on()
                 await eventually(lambda: client.signals[-1] == other.signals[-1] == ("paused", {"active": False}))
                 for each in (client, other):
