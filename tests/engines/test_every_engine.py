@@ -42,7 +42,12 @@ ALL = {
         "tests/protocol/test_internal_errors.py",
         "tests/protocol/test_last_words.py",
         "tests/protocol/test_questions.py",
+        "tests/protocol/test_revocation.py",
+        "tests/protocol/test_signals.py",
+        "tests/protocol/test_small_frames.py",
         "tests/protocol/test_spec_conversation.py",
+        "tests/protocol/test_start_queue.py",
+        "tests/protocol/test_typed_questions.py",
     ),
 }
 """The tests of ``make soak`` on each engine. Those that nodes have not run yet are missing."""
