@@ -11,6 +11,7 @@ import trio
 from actors.cluster.interfaces import NodeState
 
 if TYPE_CHECKING:
+    from actors.cluster._claims import Claims
     from actors.cluster._heart import Heart
 
 
@@ -19,6 +20,7 @@ class NodeGate:
     """A :class:`~actors.eventlog._gate.Gate` that is open while the node is live."""
 
     _heart: Heart
+    _claims: Claims
 
     def is_open(self) -> bool:
         """Return whether the node is live."""
@@ -31,6 +33,11 @@ class NodeGate:
             return -math.inf
         # The node measures with the clock of the machine, the log with trio's.
         return trio.current_time() + heart.until - heart.clock()
+
+    def fence(self, user: str) -> str | None:
+        """Return the text of the user's token. None if this node does not own the user."""
+        token = self._claims.owned.get(user)
+        return None if token is None else str(token)
 
     async def wait(self) -> bool:
         """Wait until the node is live, and return True. Return False if the node has stopped."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -13,7 +13,7 @@ from actors.cluster.interfaces import NodeState
 from actors.errors import ActorTerminated, LogError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from actors.cluster.interfaces import Node, Token
     from actors.eventlog.base import StreamKey
@@ -74,32 +74,31 @@ class Owned:
 
         Raise ActorTerminated if this node has just released the user.
         """
-        await self._stay(key.user)
-        try:
+        async with self.using(key.user):
             return await self.here.ask(key, message)
-        finally:
-            self._leave(key.user)
 
     async def open_here(self, key: StreamKey) -> None:
         """Make a session of this process; see :meth:`.Place.open`. Raise ActorTerminated as :meth:`ask_here`."""
-        await self._stay(key.user)
-        try:
+        async with self.using(key.user):
             await self.here.open(key)
-        finally:
-            self._leave(key.user)
 
-    async def _stay(self, user: str) -> None:
-        """Prevent the release of a user until :meth:`_leave` is called."""
+    @asynccontextmanager
+    async def using(self, user: str) -> AsyncGenerator[None]:
+        """Prevent the release of a user inside the ``async with`` block.
+
+        Raise ActorTerminated if this node does not own the user, or has just released the user.
+        """
         while (leaving := self.leaving.get(user)) is not None:
             await leaving.wait()
         if not self.is_mine(user):
             raise ActorTerminated("the user's sessions have moved to another server")
         self._using[user] += 1
-
-    def _leave(self, user: str) -> None:
-        self._using[user] -= 1
-        if not self._using[user]:
-            del self._using[user]
+        try:
+            yield
+        finally:
+            self._using[user] -= 1
+            if not self._using[user]:
+                del self._using[user]
 
     async def give_up(self, user: str) -> bool:
         """Release a user if no session of the user has a client, a run or anything else to do.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from actors.cluster._custody import NodeCustody
 from actors.cluster._router import Router
 from actors.cluster._settings import ClusterSettings
 from actors.cluster.looking import info_text, lease_text, other_leases
@@ -107,6 +108,7 @@ def join(sessions: Sessions, log: ValkeyLog, settings: ClusterSettings | None = 
         publisher=ValkeyPublisher(log),
     )
     sessions.place = router
+    sessions.cleaner.custody = NodeCustody(router.owned, node.claims, node.heart)
     sessions.place_children = (
         ChildSpec("node", lambda: NodeKeeper(node), Restart.PERMANENT),
         ChildSpec("router", lambda: RouterKeeper(router), Restart.PERMANENT),

@@ -64,5 +64,5 @@ def valkey_node(
     introduce()
     heart.on_buried.append(introduce)
     log.opens = has_open_items
-    log.gate = NodeGate(heart)
+    log.gate = NodeGate(heart, node.claims)
     return node, bus

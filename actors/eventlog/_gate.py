@@ -19,6 +19,10 @@ class Gate(Protocol):
         """Return the time of trio's clock until which the gate stays open. It is not later than now if it is closed."""
         ...
 
+    def fence(self, user: str) -> str | None:
+        """Return the text of the token with which the process writes for a user. None if it does not own the user."""
+        ...
+
     async def wait(self) -> bool:
         """Wait until the process can write, and return True. Return False if it never can again. Safe to cancel."""
         ...

@@ -54,6 +54,16 @@ class Run(AskingRun):
 
     __slots__ = ()
 
+    @property
+    def fence(self) -> str | None:
+        """The token with which this server of a cluster writes for the user, as text. None without a cluster.
+
+        A tool that is running goes on when another server takes the user over, because this one is cut off. To protect
+        a system that it changes, pass the token on: the number at its beginning grows with each server that takes the
+        user over. The system must refuse a token with a lower number than it has seen for the user.
+        """
+        return self._stream.fence
+
     def tool(self, name: str, arguments: Mapping[str, object] | None = None) -> ToolCall:
         """Record a ``with`` block of the agent's own code as a tool call. Clients see an ordinary tool call.
 

@@ -6,11 +6,13 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
 from actors.errors import Fenced, LogError, LogUnavailable
 from actors.failures import log_failure
 from actors.loop.boundary import attempted
+from actors.sessions._custody import Alone
 from actors.streams._ages import AgeClock
 from actors.streams._record import DoneCommands, decode_record, encode_record
 from actors.streams._stream import now_ms
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from actors.eventlog.base import EventLog, Head, Retention, StreamKey
+    from actors.sessions._custody import Custody
 
 logger = logging.getLogger("greenroom.sessions")
 
@@ -32,6 +35,22 @@ LONGEST_PAUSE = 3600.0
 
 If retention keeps events for less than 4 hours, the time between two cleanings is shorter.
 """
+
+
+@attrs.frozen
+class _Work:
+    """The cleaning that one session needs."""
+
+    state: bytes | None
+    """The state to store, because commands are forgotten; None for the present one."""
+    removes: bool = False
+    trims_at: int | None = None
+    """The time of day at which events are too old, in ms since 1970; None if no event is to be deleted."""
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there is anything to do."""
+        return self.removes or self.trims_at is not None or self.state is not None
 
 
 class RetentionSweep:
@@ -69,6 +88,8 @@ class RetentionSweep:
         self._command_seconds = command_seconds
         self._ages = ages or AgeClock(now_ms)
         self._on_removed = on_removed
+        self.custody: Custody = Alone()
+        """The users for which this process cleans the logs. A node of a cluster sets its own."""
 
     async def run(self) -> None:
         """Clean the logs again and again, until cancelled. If a cleaning fails, log the failure and try again later."""
@@ -88,8 +109,8 @@ class RetentionSweep:
     async def clean(self) -> None:
         """Trim the log of each session that is not in memory, and remove old sessions that have no events.
 
-        If the log fails for one session, the failure is logged, and the other sessions are cleaned. A session that
-        another node of a cluster has is left to that node.
+        If the log fails for one session, the failure is logged, and the other sessions are cleaned. In a cluster each
+        session is cleaned by the node that owns its user. If no node does, one node claims the user for it.
 
         Raises:
             LogUnavailable: The log is not available at all.
@@ -104,34 +125,53 @@ class RetentionSweep:
             except LogUnavailable:
                 raise
             except Fenced:
-                continue  # another node of a cluster has the session, and cleans it
+                continue  # another node has claimed the user meanwhile, and cleans the session
             except BaseException as error:  # noqa: BLE001 - an engine may raise anything for a damaged stream
                 await trio.lowlevel.checkpoint_if_cancelled()
                 text = "session %r of %r could not be cleaned up"
                 log_failure(logger, text, key.session, key.user, level=logging.WARNING, error=error)
 
     async def _clean(self, key: StreamKey) -> None:
+        if not self.custody.falls_here(key.user):
+            return
         with self._reserve(key) as reserved:
             head = await self._log.head(key) if reserved else None
-            if head is not None:
-                await self._clean_reserved(key, head)
+            # First look whether there is anything to do: a node must not claim all users in each round.
+            if head is None or not self._work(head):
+                return
+            async with self.custody.held(key.user) as mine:
+                head = await self._log.head(key) if mine else None
+                work = None if head is None else self._work(head)
+                if head is not None and work is not None:
+                    await self._clean_reserved(key, head, work)
 
-    async def _clean_reserved(self, key: StreamKey, head: Head) -> None:
-        now = self._ages.now(self._forget_seconds)
+    def _work(self, head: Head) -> _Work | None:
+        """Return the cleaning that a session with this summary needs. Return None if it needs none."""
         record = decode_record(head.state)
         done = DoneCommands(sys.maxsize, self._command_seconds, record.done)
         done.forget(self._ages.now(self._command_seconds))
+        state = None
+        if len(done) < len(record.done):
+            state = encode_record(record.ts, record.grammar.snapshot(), record.closed_at, done)
         if head.oldest > head.latest and not len(done):
             # A session may be closed long after its last event. The close is remembered as long as an event would be.
-            if now - max(head.touched, record.closed_at or 0) > self._forget_seconds * 1000:
-                await self._log.remove(key)
-                if self._on_removed is not None:
-                    self._on_removed(key)
-                return
-        elif self._exceeds(head, now := self._ages.now(self._keep.seconds)):
-            await self._log.trim(key, self._keep.beside(len(head.state)), now)
-        if len(done) < len(record.done):
-            await self._log.mark(key, encode_record(record.ts, record.grammar.snapshot(), record.closed_at, done))
+            age = self._ages.now(self._forget_seconds) - max(head.touched, record.closed_at or 0)
+            work = _Work(state, removes=age > self._forget_seconds * 1000)
+        else:
+            now = self._ages.now(self._keep.seconds)
+            work = _Work(state, trims_at=now if self._exceeds(head, now) else None)
+        return work if work.is_any else None
+
+    async def _clean_reserved(self, key: StreamKey, head: Head, work: _Work) -> None:
+        if work.removes:
+            await self._log.remove(key)
+            if self._on_removed is not None:
+                self._on_removed(key)
+            return
+        if work.trims_at is not None:
+            await self._log.trim(key, self._keep.beside(len(head.state)), work.trims_at)
+        if work.state is not None:
+            await self._log.mark(key, work.state)
 
     def _exceeds(self, head: Head, now: int) -> bool:
         """Return whether a session has events beyond the limits of retention. ``head`` is the summary of its stream."""

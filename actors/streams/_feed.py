@@ -122,6 +122,12 @@ class SessionFeed:
             await self._extent.trim()
         return self._extent.oldest
 
+    @property
+    def fence(self) -> str | None:
+        """The text of the token with which this process writes for the user. None without a cluster."""
+        gate = self._log.gate
+        return None if gate is None else gate.fence(self.key.user)
+
     async def pass_gate(self) -> None:
         """Wait until the log can be written, or never can again. Only a node of a cluster ever waits."""
         if (gate := self._log.gate) is not None and not gate.is_open():

@@ -42,7 +42,8 @@ def life() -> Life:
     """Return a node that has not begun to beat."""
     engine, bus = Engine(), MemoryBus()
     heart = Heart("a", MemoryMembers(engine, bus), bus, NodeTimes(8.0), clock=trio.current_time)
-    return Life(engine, heart, Claims(MemoryOwners(engine), heart), NodeGate(heart))
+    claims = Claims(MemoryOwners(engine), heart)
+    return Life(engine, heart, claims, NodeGate(heart, claims))
 
 
 async def test_each_state_permits_what_the_table_says(autojump_clock: MockClock) -> None:
@@ -106,6 +107,10 @@ class StateGate:
         """Return a time: appends of these tests do not ask for it."""
         return trio.current_time() + self.is_open()
 
+    def fence(self, user: str) -> str | None:
+        """Return the user's token."""
+        return str(self.server.node.engine.tokens[user])
+
     async def wait(self) -> bool:
         """Wait until the node is live."""
         await eventually(self.is_open)
@@ -139,3 +144,20 @@ async def test_no_tool_starts_while_suspended(autojump_clock: MockClock) -> None
         assert names == ["one"]
         a.node.state = NodeState.LIVE
         await eventually(lambda: names == ["one", "two"])
+
+
+async def test_a_run_knows_its_fence(autojump_clock: MockClock) -> None:
+    """``run.fence`` is the token of the user's present owner, and None without a cluster."""
+    registry, fences = Agents(), list[str | None]()
+
+    async def looks(run: Any) -> None:
+        """Note the fence."""
+        fences.append(run.fence)
+
+    registry.add(looks)
+    async with cluster("a", agents=registry) as (engine, (a,)):
+        for gate in (None, StateGate(a)):
+            a.log.gate = gate
+            await (await a.sessions.get("ann", "s1")).start("looks")
+            await eventually(lambda: len(fences) == 1 + (a.log.gate is not None))
+        assert fences == [None, str(engine.tokens["ann"])]

@@ -40,6 +40,10 @@ class Barrier:
         """Return a time that is over, or never comes."""
         return math.inf if self.is_open() else -math.inf
 
+    def fence(self, user: str) -> str | None:
+        """Return a token."""
+        return f"1 {user}"
+
     async def wait(self) -> bool:
         """Wait until the test opens the gate."""
         self.asked.set()

@@ -1,0 +1,126 @@
+"""Retention in a cluster: each user's logs are cleaned by one node, which owns the user or claims the user for it."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+from _cluster_engine import Engine, MemoryBus, MemoryMembers, MemoryOwners
+from _valkey import Server
+
+from actors import Sessions, SessionSettings, StreamKey, SupervisorSpec, open_system
+from actors.cluster._claims import Claims
+from actors.cluster._custody import NodeCustody
+from actors.cluster._heart import Heart
+from actors.cluster._settings import ClusterSettings
+from actors.cluster._share import share
+from actors.cluster._times import NodeTimes
+from actors.cluster.assembly import Membership, join
+from actors.cluster.interfaces import Incarnation, Token
+from actors.eventlog.valkey import ValkeyLog
+from actors.valkey.address import parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from trio.testing import MockClock
+
+SECONDS = 50
+"""Time limit of the test with a real server."""
+
+
+@attrs.define
+class NoSessions:
+    """The users of a node that has no session in memory."""
+
+    mine: set[str] = attrs.Factory(set[str])
+
+    def is_mine(self, user: str) -> bool:
+        """Return whether the node owns the user."""
+        return user in self.mine
+
+    @asynccontextmanager
+    async def using(self, user: str) -> AsyncGenerator[None]:
+        """Prevent the release of a user."""
+        del user
+        yield
+
+
+async def custody(engine: Engine, name: str) -> tuple[NodeCustody, Claims, NoSessions]:
+    """Return the custody of a node that has joined."""
+    bus, owned = MemoryBus(), NoSessions()
+    heart = Heart(name, MemoryMembers(engine, bus), bus, NodeTimes(8.0), clock=trio.current_time)
+    await heart.look()
+    claims = Claims(MemoryOwners(engine), heart)
+    return NodeCustody(owned, claims, heart), claims, owned  # type: ignore[arg-type]  # a part of it
+
+
+async def test_users_without_an_owner_are_shared(autojump_clock: MockClock) -> None:
+    """A user without an owner falls to one node, which claims the user for the cleaning, and releases the user."""
+    engine = Engine()
+    nodes = {name: await custody(engine, name) for name in "ab"}
+    for _, claims, _ in nodes.values():
+        await claims._heart.look()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # both have joined now
+    users = [f"u{number}" for number in range(20)]
+    for user in users:
+        falls = [name for name, (each, _, _) in nodes.items() if each.falls_here(user)]
+        assert falls == [share(user, "ab")]
+    each, claims, _ = nodes[share("u0", "ab")]
+    async with each.held("u0") as mine:
+        assert (mine, engine.tokens["u0"].incarnation) == (True, claims.owned["u0"].incarnation)
+    assert engine.tokens["u0"].incarnation is None
+
+
+async def test_users_of_living_nodes_are_left_to_them(autojump_clock: MockClock) -> None:
+    """A node cleans the logs of its own users, and not those of a user that another living node owns."""
+    engine = Engine()
+    (a, claims, owned), (b, others, _) = await custody(engine, "a"), await custody(engine, "b")
+    await claims._heart.look()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # both have joined now
+    token = await claims.own("u")
+    owned.mine.add("u")
+    assert a.falls_here("u")
+    async with b.held("u") as mine:
+        assert not mine
+    assert engine.tokens["u"] == token
+    engine.tokens["v"] = Token(4, Incarnation("dead", 0, 1))
+    async with b.held("v") as mine:
+        assert mine
+    assert (engine.tokens["v"], others.owned) == (Token(5, None), {})
+    claims.closed = True
+    assert not a.falls_here("u")
+
+
+@asynccontextmanager
+async def nodes(server: Server, *names: str) -> AsyncGenerator[list[tuple[Sessions, Membership]]]:
+    """Run nodes with these names that forget sessions at once."""
+    async with AsyncExitStack() as stack:
+        made: list[tuple[Sessions, Membership]] = []
+        for name in names:
+            log = ValkeyLog(parse_address(server.url))
+            settings = SessionSettings(forget_seconds=0)
+            sessions = Sessions(log, settings=settings)
+            membership = join(sessions, log, ClusterSettings(node_name=name, lease_seconds=60))
+            system = await stack.enter_async_context(open_system())
+            await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()), name)
+            made.append((sessions, membership))
+        yield made
+
+
+async def test_sessions_without_an_owner_are_forgotten() -> None:
+    """Old sessions of a user that was released are removed from the log. Those of a user that is owned stay."""
+    with trio.fail_after(SECONDS), Server() as server:
+        async with nodes(server, "a", "b") as ((sessions, a), (others, b)):
+            for user in ("released", "owned"):
+                await sessions.get(user, "s1")
+            assert await a.router.owned.give_up("released")
+            for membership in (a, b):
+                await membership.node.heart.look()
+            for _ in range(2):
+                for each in (others, sessions):
+                    await each.cleaner.clean()
+            log = ValkeyLog(parse_address(server.url))
+            async with log:
+                assert await log.streams() == [StreamKey("owned", "s1")]
+            assert (list(a.node.claims.owned), b.node.claims.owned) == (["owned"], {})
