@@ -114,8 +114,7 @@ def join(sessions: Sessions, log: ValkeyLog, settings: ClusterSettings | None = 
         ChildSpec("router", lambda: RouterKeeper(router), Restart.PERMANENT),
     )
     node.heart.on_state.append(lambda _: router.on_node())
-    node.heart.on_nodes.append(router.on_node)
-    node.heart.on_nodes.append(compare_leases)
+    node.heart.on_nodes += (router.on_node, compare_leases)
     node.heart.on_buried.append(router.on_node)
     node.claims.on_lost.append(on_lost)
     return Membership(node, router, log)

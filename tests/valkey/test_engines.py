@@ -10,6 +10,7 @@ import attrs
 import pytest
 import trio
 from _cluster_engine import joined
+from _scale import scaled
 
 from actors.cluster._settings import ClusterSettings
 from actors.cluster.interfaces import Gap, Incarnation, Message, NodeInfo, NodeState, Push, Token
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from actors.cluster.node import ClusterNode
 
+USERS = scaled(20, 1000)
+"""Number of users whose runs are closed when a node is killed."""
 LIMIT = 60
 A, B = Incarnation("a", 0, 1), Incarnation("b", 0, 2)
 KEY = StreamKey("ü/1", "s s")
@@ -328,29 +331,33 @@ async def test_old_owner_is_fenced_after_the_data_are_lost(shared: _valkey.Serve
 
 
 async def test_runs_of_a_killed_node_are_closed(shared: _valkey.Server, valkey: Valkey) -> None:
-    """A node that is gone without a word is buried by another one, which closes its runs and releases its users."""
+    """A node that is gone without a word is buried by another one, which closes all its runs and releases its users."""
     a = await station(shared.url, "a")
     owners, members = ValkeyOwners(valkey), ValkeyMembers(valkey)
-    dead, key = Token(3, Incarnation("dead", 0, 7)), StreamKey("u", "s")
+    dead, keys = Token(3, Incarnation("dead", 0, 7)), [StreamKey(f"u{number}", "s") for number in range(USERS)]
     assert dead.incarnation is not None
     await members.beat(dead.incarnation, "", join=True)
-    await owners.claim("u", None, dead)
     grammar = Grammar()
     grammar.apply("agent_started", "r", ts=1)
     state = encode_record(1, grammar.snapshot(), None, DoneCommands(1000, math.inf))
-    a.log.tokens["u"] = str(dead)
     gate, a.log.gate = a.log.gate, None
-    await a.log.make(key)
-    await a.append(key, 1, [build_line(1, 1, envelope("agent_started", "r"), b"{}")], state)
+    for key in keys:
+        await owners.claim(key.user, None, dead)
+        a.log.tokens[key.user] = str(dead)
+        await a.log.make(key)
+        await a.append(key, 1, [build_line(1, 1, envelope("agent_started", "r"), b"{}")], state)
     a.log.tokens.clear()
     a.log.gate = gate
     async with joined(a.node):
         await until(lambda: "dead" not in a.node.nodes)
-        await until(lambda: a.node.failover.taken_over == 1)
-        lines = await a.log.read(key, 1, 10, 10000)
-        assert b'"status":"interrupted"' in lines[0]
-        assert await owners.owner_of("u") == Token(4, None)
-        assert await owners.open_of(owners.partition_of("u")) == []
+        await until(lambda: a.node.failover.taken_over == USERS)
+        for key in keys:
+            (line,) = await a.log.read(key, 1, 10, 10000)
+            assert b'"status":"interrupted"' in line
+            token = await owners.owner_of(key.user)
+            assert token is not None
+            assert token.incarnation is None
+        assert not any([await owners.open_of(part) for part in range(owners.partitions)])
     await a.log.close()
 
 
