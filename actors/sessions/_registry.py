@@ -31,7 +31,7 @@ from actors.sessions._statistics import SessionsStatistics, SessionStatistics
 from actors.sessions._supervision import LogKeeper, SessionFactory
 from actors.sessions._user_retention import UserRetention
 from actors.streams._accounts import Accounts
-from actors.streams._committer import Committer
+from actors.streams._committer import Committer, commit_due
 from actors.streams.observing import Observers
 
 if TYPE_CHECKING:
@@ -236,13 +236,13 @@ class Sessions:
         """Wait until the events of all sessions so far are committed, or have failed. Safe to cancel."""
         await self._committer.barrier()
 
-    def log_refuses(self) -> bool:
-        """Return whether the log could not be written within the last 10 seconds, and was not written since."""
-        return self._committer.log_refuses()
+    def commit_due(self) -> bool:
+        """Commit the events of all sessions so far if that needs no wait. Return False if that comes very soon."""
+        return commit_due(self._committer)
 
     def unready(self) -> str:
         """Return the reason why this process should get no new clients now, such as a full log; "" if there is none."""
-        return self.place.unready() or ("the log cannot be written" if self.log_refuses() else "")
+        return self.place.unready() or ("the log cannot be written" if self._committer.log_refuses() else "")
 
     def statistics(self) -> SessionsStatistics:
         """Return the state of all sessions together."""

@@ -82,8 +82,8 @@ class CommitterStatistics:
 class Committer:
     """The task that commits the events of all scheduled sources (streams of sessions) together.
 
-    One task runs :meth:`run`. :meth:`schedule` costs no task switch. If the log appends without waiting
-    (:meth:`~actors.EventLog.appender`), a commit is a plain call. Otherwise the task waits for the log.
+    :meth:`schedule` costs no task switch. If the log appends without waiting (:meth:`~actors.EventLog.appender`), a
+    commit is a plain call. Otherwise the task waits for the log.
 
     Only committed events are delivered, so nothing has to be taken back when a commit fails. If the log says which
     batches it refuses, their sources end, and the others are tried together once more. If it does not, each batch is
@@ -95,9 +95,9 @@ class Committer:
     collected for one transaction until that time is over, or until a task needs the commit in order to continue
     (:meth:`hurry`, :meth:`barrier`).
 
-    While the task sleeps and the log never waits, a source can commit its events itself, by :meth:`commit`: then a
-    lone event costs no switch of tasks. The commit is the same, and one commit never begins inside another. A listener
-    or callback that emits during a commit schedules its session for the next commit, which is the task's.
+    While the task sleeps and the log never waits, a source can commit its events itself, by :meth:`commit`: then a lone
+    event costs no switch of tasks. One commit never begins inside another. A listener or callback that emits during a
+    commit schedules its session for the next commit, which is the task's.
     """
 
     def __init__(self, log: EventLog) -> None:
@@ -118,10 +118,7 @@ class Committer:
         self._hurried = False
         self._refused_at: float | None = None
         self.after_commits: dict[Callable[[], None], None] = {}
-        """Callbacks that are called after each commit, when the sources were notified. The callbacks must not wait.
-
-        A callback that raises is removed.
-        """
+        """Callbacks after each commit and its notifications. They must not wait. A callback that raises is removed."""
         self.watchers: dict[Callable[[Sequence[tuple[Source, Batch]]], None], None] = {}
         """Callbacks that get the sources and batches of each commit, when the sources were notified.
 
@@ -143,18 +140,19 @@ class Committer:
     def is_idle(self) -> bool:
         """Return whether the caller can call :meth:`commit` now.
 
-        False if other sources are scheduled, inside a commit, if the log can wait, and deep in the stack: a commit
-        calls foreign code, which needs room.
+        False inside a commit, if others are scheduled or the log can wait, and where the stack is nearly full.
         """
         return self._idle and not self._scheduled and is_shallow()
 
-    def commit(self, source: Source) -> None:
+    def commit(self, source: Source | None) -> None:
         """Commit the events of ``source`` and notify their listeners before this returns. Never raises or waits.
 
-        To be called only if :meth:`is_idle` is true. If the log refuses the events, the task handles that.
+        To be called only if :meth:`is_idle` is true, or with None for the scheduled sources if the task sleeps. If the
+        log refuses the events, the task handles that.
         """
         self._idle = False
-        self._scheduled.append((source, 0.0))
+        if source is not None:
+            self._scheduled.append((source, 0.0))
         # Not in the context of the caller: its context variables, such as the agent's run, are not the listeners'.
         self._idle = self._context.run(self._commit_now)
         if not self._idle:
@@ -329,6 +327,22 @@ class Committer:
             contained("a session whose log refused", source.on_failed, failure)
         for group in groups:
             await self._commit_part(group)
+
+
+def commit_due(committer: Committer) -> bool:
+    """Commit the events of the scheduled sources now, if that needs no wait. Never raises or waits.
+
+    Return False if the committer's task commits them within a few steps of the scheduler. To be called from the bottom
+    of a task's stack: a commit calls foreign code, which needs room.
+    """
+    # Two lines for the private names: a method would make the class too long.
+    scheduled, idle = committer._scheduled, committer._idle  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as said
+    append, log = committer._append_now, committer._log  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as said
+    if not scheduled or append is None or log.gather_seconds:
+        return True
+    if idle:
+        committer.commit(None)
+    return idle
 
 
 def _end(source: Source, error: BaseException) -> None:

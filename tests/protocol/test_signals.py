@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from protocol.wire import greeted
+import trio
+from protocol.wire import greeted, greeted_in_memory
 
 from actors import UnserialisableEvent
 from transport import Greenroom
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from actors import Run
+    from transport import Server
 
 
-def house(agent: Callable[[Run], Awaitable[None]]) -> Greenroom:
+def house(agent: Callable[[Run], Awaitable[None]], **settings: int) -> Greenroom:
     """Return an app with one agent."""
-    app = Greenroom(log="memory:")
+    app = Greenroom(log="memory:", settings=settings)
     app.agent(name="agent")(agent)
     return app
 
@@ -41,6 +43,24 @@ async def test_signal_carries_any_json_value() -> None:
             *({"type": "signal", "name": "progress", "data": value} for value in VALUES),
             {"type": "signal", "name": "done", "data": None},
         ]
+
+
+async def test_signal_does_not_overtake_the_start_of_its_run() -> None:
+    """A run's first signal arrives after the reply to its start and ``agent_started``, also if many runs start."""
+
+    async def agent(run: Run) -> None:
+        run.signal("begun")
+
+    async def start(server: Server, number: int) -> None:
+        async with greeted_in_memory(server, f"s{number}") as one:
+            await one.send("command", id="1", name="run.start", args={"agent": "agent"})
+            await one.receive("signal")
+            assert {frame["type"] for frame in one.frames} == {"welcome", "reply", "events", "signal"}
+
+    app = house(agent, max_connections_per_user=50, runs_per_user=50)
+    async with app.running(port=0) as server, trio.open_nursery() as nursery:
+        for number in range(40):  # more than a commit waits for, and as many orders in which trio can run the tasks
+            nursery.start_soon(start, server, number)
 
 
 async def test_signal_name_with_lone_surrogate() -> None:

@@ -184,7 +184,7 @@ async def test_pumps_survive_failing_connections(
 
     They report the failure to this connection, and serve the other connections.
     """
-    flusher, heartbeat = Flusher(), Heartbeat()
+    flusher, heartbeat = Flusher(lambda: True), Heartbeat()
     nursery.start_soon(flusher.run)
     nursery.start_soon(heartbeat.run)
     on_failed = failure if also_when_told else nothing

@@ -12,7 +12,7 @@ import trio.testing
 from actors import Batch, MemoryLog, Retention, StreamKey
 from actors.errors import AppendRefused, Fenced, LogUnavailable, LogUncertain
 from actors.eventlog.base import CommitLimit
-from actors.streams._committer import CROWD, CROWD_ROUNDS, WAIT_STEP_SECONDS, WAIT_STEPS, Committer
+from actors.streams._committer import CROWD, CROWD_ROUNDS, WAIT_STEP_SECONDS, WAIT_STEPS, Committer, commit_due
 from actors.streams._stream import SessionStream, StreamLimits
 
 if TYPE_CHECKING:
@@ -427,6 +427,27 @@ async def test_source_that_emits_at_each_commit(nursery: trio.Nursery) -> None:
         for _ in range(10):
             await trio.lowlevel.checkpoint()
         assert 4 <= log.statistics().events <= 20
+
+
+async def test_due_commit(nursery: trio.Nursery) -> None:
+    """Another task can commit what is scheduled at once, but not while the committer waits for more sources."""
+    async with MemoryLog() as log:
+        for number in range(CROWD + 1):
+            await log.make(StreamKey("alice", f"s{number}"))
+        committer = Committer(log)
+        nursery.start_soon(committer.run)
+        await trio.testing.wait_all_tasks_blocked()
+        committer.schedule(Numbered(CROWD, 1))
+        assert commit_due(committer)
+        assert log.statistics().events == 1
+        assert commit_due(committer)  # nothing is left
+        for number in range(CROWD):
+            committer.schedule(Numbered(number, 1))
+        for _ in range(CROWD_ROUNDS):  # one more could be after the commit
+            await trio.lowlevel.checkpoint()
+        assert not commit_due(committer)
+        await committer.barrier()
+        assert log.statistics().events == CROWD + 1
 
 
 async def test_callbacks_after_commits(nursery: trio.Nursery) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from transport.server._containment import Contained, end_failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COMMIT_STEPS = 4
+"""Maximum number of steps of trio's scheduler for which the flusher waits for a commit that comes very soon."""
 
 
 class Visited(Contained, Protocol):
@@ -22,10 +28,16 @@ class Flusher:
     The task calls :meth:`~Visited.flush` of each connection that is scheduled. All events since a connection's last
     flush are sent as one message, so messages grow with the load. Events are written without delay, right after their
     commit (:meth:`schedule_with_commit`, then :meth:`visit`). All other data is written when trio next runs this task
-    (:meth:`schedule`, then :meth:`run`).
+    (:meth:`schedule`, then :meth:`run`). Events that were emitted before are committed first, if the log never waits:
+    so a signal does not overtake the reply and the events before it. *Trio runs the tasks of one step in any order, and
+    a client that awaits the reply to its start would miss the first signals of the run in every other case.*
+
+    Args:
+        commit_due: Commits what can be committed without a wait; see :meth:`.Sessions.commit_due`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, commit_due: Callable[[], bool]) -> None:
+        self._commit_due = commit_due
         # A dict, since it keeps the order and holds each connection once.
         self._scheduled: dict[Visited, None] = {}
         self._wakeup = trio.lowlevel.ParkingLot()
@@ -64,6 +76,10 @@ class Flusher:
                 await trio.lowlevel.checkpoint()
             else:
                 await self._wakeup.park()
+            for _ in range(COMMIT_STEPS):
+                if self._commit_due():
+                    break
+                await trio.lowlevel.checkpoint()
             self.visit()
 
     def visit(self) -> None:

@@ -108,7 +108,7 @@ class Endpoint:
             connections=Connections(settings, heartbeat, time, refusals),
             stage=AcceptStage(settings, time, refusals),
             refusals=refusals,
-            flusher=Flusher(),
+            flusher=Flusher(sessions.commit_due),
             heartbeat=heartbeat,
             time=time,
         )
