@@ -84,7 +84,7 @@ async def test_sweep_survives_failure_with_one_session(
         for session in ("a", "odd", "z"):
             await Tab().attach(sessions, session)
             await talk(sessions, session)
-        await trio.sleep(10)
+        await trio.sleep(3)
         oldest = {each.session: each.journal.oldest for each in sessions.of()}
         assert oldest == {"a": EVENTS - 9, "odd": 1, "z": EVENTS - 9}
         assert log.asked > 1
