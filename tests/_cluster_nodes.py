@@ -18,7 +18,7 @@ from actors import Agents, MemoryLog, Sessions, SessionSettings, SupervisorSpec,
 from actors.cluster._router import Router
 from actors.cluster.interfaces import Bus, Gap, Incarnation, Message, NodeInfo, NodeState, Push, Token
 from actors.errors import Fenced
-from actors.spi import Attach, CommandReply, SessionEnding
+from actors.spi import Attach, Command, CommandReply, SessionEnding
 from actors.testing.faulty_log import FaultyLog
 
 if TYPE_CHECKING:
@@ -273,6 +273,29 @@ class Tab:
     def types(self) -> list[object]:
         """The types of all events, in order."""
         return [event["type"] for event in self.events]
+
+
+def recording_agents(inputs: list[object]) -> Agents:
+    """Return the agent ``work``, which adds its input to ``inputs``, and ``wait``, which runs until it is cancelled."""
+    registry = Agents()
+
+    async def work(run: Any, value: object) -> str:
+        inputs.append(value)
+        await run.output("text")
+        return "done"
+
+    async def wait(run: Any) -> None:
+        await run.output("begun")
+        await trio.sleep_forever()
+
+    registry.add(work)
+    registry.add(wait)
+    return registry
+
+
+def command(tab: Tab, id_: str, name: str, **args: object) -> Command:
+    """Return a command of the client."""
+    return Command(id_, name, args, tab.name, tab.replies.append)
 
 
 async def eventually(condition: Callable[[], object], seconds: float = 60) -> None:

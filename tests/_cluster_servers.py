@@ -18,14 +18,12 @@ import attrs
 import trio
 
 from actors import CommandRefused
-from actors.cluster import assembly
 from actors.events.types import AgentCompleted, AgentOutput
 from transport import Greenroom, Reset, connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from actors.cluster.assembly import Membership
     from actors.events.types import Event, Position
     from transport import Client, Server
 
@@ -58,8 +56,6 @@ class Node:
     """A server in this process, as a node of a cluster."""
 
     server: Server
-    membership: Membership
-    log: Any
 
     @property
     def url(self) -> str:
@@ -67,31 +63,17 @@ class Node:
         return self.server.url
 
     def statistics(self) -> dict[str, Any]:
-        """Return the counters of the node, of its router and of its log."""
-        node, router = self.membership.node.statistics(), self.membership.router.statistics()
-        log = {"oom": self.log.full, "restored": self.log.restored, "epochs_renewed": self.log.epochs_renewed}
-        return {**attrs.asdict(node), **attrs.asdict(router), **log}
+        """Return the counters of the node."""
+        seen = self.server.cluster_statistics()
+        assert seen is not None
+        return attrs.asdict(seen)
 
 
 @asynccontextmanager
 async def node(log: str, name: str, **settings: object) -> AsyncGenerator[Node]:
     """Run a server as a node inside the block."""
-    made: list[tuple[Membership, Any]] = []
-    join = assembly.join
-
-    def joined(sessions: Any, engine: Any, *given: Any) -> None:
-        made.append((join(sessions, engine, *given), engine))
-
-    assembly.join = joined  # type: ignore[assignment]  # it returns nothing
-    opened = app(log, node_name=name, **settings).running(port=0)
-    try:
-        server = await opened.__aenter__()
-    finally:
-        assembly.join = join
-    try:
-        yield Node(server, *made[0])
-    finally:
-        await opened.__aexit__(None, None, None)
+    async with app(log, node_name=name, **settings).running(port=0) as server:
+        yield Node(server)
 
 
 @attrs.define(eq=False)

@@ -188,9 +188,9 @@ class Starts:
         Each requested start has one task, and this task runs only this method.
         """
         services = self._services
-        if start.holds_commit:
-            services.committer.wakeup.release()
         try:
+            if start.holds_commit:
+                services.committer.wakeup.release()
             if start.begun or (await start.place.taken() and self._begin(start)):
                 await self._run(start)
         finally:

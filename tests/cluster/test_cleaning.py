@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 from _cluster_engine import Engine, MemoryBus, MemoryMembers, MemoryOwners
 from _valkey import Server
+from _valkey_nodes import nodes
 
-from actors import Sessions, SessionSettings, StreamKey, SupervisorSpec, open_system
+from actors import SessionSettings, StreamKey
 from actors.cluster._claims import Claims
 from actors.cluster._custody import NodeCustody
 from actors.cluster._heart import Heart
-from actors.cluster._settings import ClusterSettings
 from actors.cluster._share import share
 from actors.cluster._times import NodeTimes
-from actors.cluster.assembly import Membership, join
 from actors.cluster.interfaces import Incarnation, Token
 from actors.eventlog.valkey import ValkeyLog
 from actors.valkey.address import parse_address
@@ -92,26 +91,13 @@ async def test_users_of_living_nodes_are_left_to_them(autojump_clock: MockClock)
     assert not a.falls_here("u")
 
 
-@asynccontextmanager
-async def nodes(server: Server, *names: str) -> AsyncGenerator[list[tuple[Sessions, Membership]]]:
-    """Run nodes with these names that forget sessions at once."""
-    async with AsyncExitStack() as stack:
-        made: list[tuple[Sessions, Membership]] = []
-        for name in names:
-            log = ValkeyLog(parse_address(server.url))
-            settings = SessionSettings(forget_seconds=0)
-            sessions = Sessions(log, settings=settings)
-            membership = join(sessions, log, ClusterSettings(node_name=name, lease_seconds=60))
-            system = await stack.enter_async_context(open_system())
-            await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()), name)
-            made.append((sessions, membership))
-        yield made
-
-
 async def test_sessions_without_an_owner_are_forgotten() -> None:
     """Old sessions of a user that was released are removed from the log. Those of a user that is owned stay."""
     with trio.fail_after(SECONDS), Server() as server:
-        async with nodes(server, "a", "b") as ((sessions, a), (others, b)):
+        async with nodes(server, "a", "b", lease=60, settings=SessionSettings(forget_seconds=0)) as (
+            (sessions, a),
+            (others, b),
+        ):
             for user in ("released", "owned"):
                 await sessions.get(user, "s1")
             assert await a.router.owned.give_up("released")

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import trio
-from _cluster_nodes import Tab, cluster, eventually
+from _cluster_nodes import Tab, cluster, command, eventually, recording_agents
 from _scale import scaled
 from _valkey import Server as ValkeyServer
 
-from actors import Agents, CommandRefused, Event, StreamKey
+from actors import CommandRefused, Event, StreamKey
 from actors.cluster.interfaces import NodeState
-from actors.spi import Command
 from transport import Greenroom, User
 from transport.client import connect
 
@@ -42,29 +41,6 @@ def _no_runs() -> None:
     RUNS.clear()
 
 
-def agents() -> Agents:
-    """Return an agent that notes its input, and one that runs until it is cancelled."""
-    registry = Agents()
-
-    async def work(run: Any, value: object) -> str:
-        RUNS.append(value)
-        await run.output("text")
-        return "done"
-
-    async def wait(run: Any) -> None:
-        await run.output("begun")
-        await trio.sleep_forever()
-
-    registry.add(work)
-    registry.add(wait)
-    return registry
-
-
-def command(tab: Tab, id_: str, name: str, **args: object) -> Command:
-    """Return a command of the client."""
-    return Command(id_, name, args, tab.name, tab.replies.append)
-
-
 def owners(engine: Engine) -> dict[str, str]:
     """Return the name of the node in each user's token, or None."""
     return {user: str(token.incarnation and token.incarnation.node) for user, token in engine.tokens.items()}
@@ -83,7 +59,7 @@ async def an_idle_and_a_busy_user(a: Server, b: Server) -> tuple[list[Tab], Sess
 
 async def test_users_are_released_as_their_runs_end(autojump_clock: MockClock) -> None:
     """A node that drains releases idle users at once, and others as their runs end. Clients elsewhere do not notice."""
-    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (engine, (a, b)):
         tabs, handle, run_id = await an_idle_and_a_busy_user(a, b)
         assert owners(engine) == {"ann": "a", "bob": "a"}
         async with trio.open_nursery() as nursery:
@@ -100,7 +76,7 @@ async def test_users_are_released_as_their_runs_end(autojump_clock: MockClock) -
 
 async def test_runs_are_started_at_the_new_owner(autojump_clock: MockClock) -> None:
     """A start that reaches a node that drains is done at the next owner: at once, or when the user's run has ended."""
-    async with cluster("a", "b", agents=agents(), forward_seconds=20) as (engine, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS), forward_seconds=20) as (engine, (a, b)):
         tabs, handle, run_id = await an_idle_and_a_busy_user(a, b)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(a.sessions.drain, 100)
@@ -116,7 +92,7 @@ async def test_runs_are_started_at_the_new_owner(autojump_clock: MockClock) -> N
 
 async def test_an_end_without_an_engine_is_not_delayed(autojump_clock: MockClock) -> None:
     """A node that is cut off and has no run ends its drain at once: the others get its users after its burial."""
-    async with cluster("a", agents=agents()) as (engine, (a,)):
+    async with cluster("a", agents=recording_agents(RUNS)) as (engine, (a,)):
         await a.router.open(StreamKey("ann", "s1"))
         a.node.state = NodeState.SUSPENDED
         with trio.fail_after(1):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from _cluster_nodes import Tab, cluster, eventually
+from _cluster_nodes import Tab, cluster, command, eventually, recording_agents
 
-from actors import Agents, CommandRefused, Position, Retention, SessionClosed, StreamKey, Trimmed
+from actors import CommandRefused, Position, Retention, SessionClosed, StreamKey, Trimmed
 from actors.cluster.interfaces import Incarnation, NodeInfo, NodeState, Token
 from actors.events.types import ResetReason
-from actors.spi import Attach, Command, SessionEnding
+from actors.spi import Attach, SessionEnding
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -27,32 +27,9 @@ def _no_runs() -> None:
     RUNS.clear()
 
 
-def agents() -> Agents:
-    """Return an agent that notes its input, and one that runs until it is cancelled."""
-    registry = Agents()
-
-    async def work(run: Any, value: object) -> str:
-        RUNS.append(value)
-        await run.output("text")
-        return "done"
-
-    async def wait(run: Any) -> None:
-        await run.output("begun")
-        await trio.sleep_forever()
-
-    registry.add(work)
-    registry.add(wait)
-    return registry
-
-
-def command(tab: Tab, id_: str, name: str, **args: object) -> Command:
-    """Return a command of the client."""
-    return Command(id_, name, args, tab.name, tab.replies.append)
-
-
 async def test_a_client_of_another_node_gets_each_event_once(autojump_clock: MockClock) -> None:
     """The first node that is asked owns the user. A client of another node gets the same events, by pushes."""
-    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (engine, (a, b)):
         here, there = Tab("c-1"), Tab("c-2")
         await here.attach(a)
         attachment = await there.attach(b)
@@ -71,7 +48,7 @@ async def test_a_client_of_another_node_gets_each_event_once(autojump_clock: Moc
 
 async def test_an_idle_user_moves_to_the_node_of_the_newcomer(autojump_clock: MockClock) -> None:
     """An owner without clients and runs of a user releases the user, so that the client's own node runs the session."""
-    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (engine, (a, b)):
         await (await a.sessions.get("ann", "s1")).start("work", 1)
         await trio.sleep(1)
         tab = Tab()
@@ -83,7 +60,7 @@ async def test_an_idle_user_moves_to_the_node_of_the_newcomer(autojump_clock: Mo
 
 async def test_a_user_with_a_run_stays(autojump_clock: MockClock) -> None:
     """An owner that runs an agent of the user keeps the user, and the client of another node gets a mirror."""
-    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (_, (a, b)):
         run_id = await (await a.sessions.get("ann", "s1")).start("wait")
         tab = Tab()
         attachment = await tab.attach(b)
@@ -96,7 +73,7 @@ async def test_a_user_with_a_run_stays(autojump_clock: MockClock) -> None:
 
 async def test_a_refused_read_counts_for_the_next_client(autojump_clock: MockClock) -> None:
     """If events were trimmed without the owner, one client of a mirror finds out, and the next one gets a reset."""
-    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (engine, (a, b)):
         session = await a.sessions.get("ann", "s1")
         await session.start("wait")
         await session.emit("noted", None)
@@ -112,7 +89,7 @@ async def test_a_refused_read_counts_for_the_next_client(autojump_clock: MockClo
 
 async def test_a_command_is_carried_out_once(autojump_clock: MockClock) -> None:
     """A command that is sent again, also to another node, gets the first reply, and runs nothing."""
-    async with cluster("a", "b", "c", agents=agents()) as (_, (a, b, c)):
+    async with cluster("a", "b", "c", agents=recording_agents(RUNS)) as (_, (a, b, c)):
         await Tab("c-0").attach(a)
         first, second = Tab("c-1"), Tab("c-2")
         (await first.attach(b)).command(command(first, "k1", "run.start", agent="work", input=1))
@@ -125,7 +102,7 @@ async def test_a_command_is_carried_out_once(autojump_clock: MockClock) -> None:
 
 async def test_a_command_that_is_sent_twice_gets_two_replies(autojump_clock: MockClock) -> None:
     """A client that sends a command again before its reply gets a reply to each, at the owner and at another node."""
-    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (_, (a, b)):
         here, there = Tab("c-1"), Tab("c-2")
         for tab, attachment in ((here, await here.attach(a)), (there, await there.attach(b))):
             for _ in range(2):
@@ -138,7 +115,7 @@ async def test_a_command_that_is_sent_twice_gets_two_replies(autojump_clock: Moc
 @pytest.mark.parametrize("text", ["\ud800", 10**30])
 async def test_values_that_the_owner_must_refuse_reach_it(text: object, autojump_clock: MockClock) -> None:
     """A lone surrogate or a very large integer in a command of another node's client is refused, as at the owner."""
-    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (_, (a, b)):
         here, there = Tab("c-1"), Tab("c-2")
         for tab, attachment in ((here, await here.attach(a)), (there, await there.attach(b))):
             attachment.command(command(tab, f"{tab.name}-1", "message.send", text=text))
@@ -148,7 +125,7 @@ async def test_values_that_the_owner_must_refuse_reach_it(text: object, autojump
 
 async def test_refusals_of_the_owner_reach_the_client(autojump_clock: MockClock) -> None:
     """A refusal, and the permanent close of a session, are the same at any node."""
-    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (_, (a, b)):
         await Tab("c-0").attach(a)
         tab = Tab()
         (await tab.attach(b)).command(command(tab, "k1", "run.start", agent="nobody"))
@@ -167,7 +144,7 @@ async def test_refusals_of_the_owner_reach_the_client(autojump_clock: MockClock)
 
 async def test_the_application_emits_and_reads_at_any_node(autojump_clock: MockClock) -> None:
     """The handle of a session works at a node that does not run it: emit, history, lease."""
-    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (_, (a, b)):
         tab = Tab()
         await tab.attach(a)
         handle = await b.sessions.get("ann", "s1")
@@ -185,7 +162,7 @@ async def test_the_application_emits_and_reads_at_any_node(autojump_clock: MockC
 
 async def test_signals_and_typing_cross_nodes(autojump_clock: MockClock) -> None:
     """A user who types at one node is seen at the other, and no longer when the connection is gone."""
-    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (_, (a, b)):
         here, there = Tab("c-1"), Tab("c-2")
         await here.attach(a)
         attachment = await there.attach(b)
@@ -203,7 +180,10 @@ async def test_signals_and_typing_cross_nodes(autojump_clock: MockClock) -> None
 async def test_lost_doubled_and_late_messages_change_no_history(seed: int, autojump_clock: MockClock) -> None:
     """With a tenth of the messages lost, doubled and late, each client gets all events in order, and runs run once."""
     publishes = seed % 2 == 1  # the pushes of a log that sends them itself, or those of the owner
-    async with cluster("a", "b", "c", publishes=publishes, agents=agents(), forward_seconds=60) as (engine, servers):
+    async with cluster("a", "b", "c", publishes=publishes, agents=recording_agents(RUNS), forward_seconds=60) as (
+        engine,
+        servers,
+    ):
         engine.faults.seed(seed)
         tabs = [Tab(f"c-{i}") for i in range(3)]
         for tab, server in zip(tabs, servers, strict=True):
@@ -222,7 +202,7 @@ async def test_lost_doubled_and_late_messages_change_no_history(seed: int, autoj
 
 async def test_the_last_push_of_a_burst_may_be_lost(autojump_clock: MockClock) -> None:
     """If the newest push is lost, the owner's digest shows it within two seconds."""
-    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (engine, (a, b)):
         await Tab("c-0").attach(a)
         tab = Tab()
         await tab.attach(b)
@@ -236,7 +216,7 @@ async def test_the_last_push_of_a_burst_may_be_lost(autojump_clock: MockClock) -
 
 async def test_a_client_follows_its_session_from_a_dead_owner(autojump_clock: MockClock) -> None:
     """When the owner is buried, the client's node claims the user. The client gets the next events, and its reply."""
-    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (engine, (a, b)):
         await Tab("c-0").attach(a)
         tab = Tab()
         attachment = await tab.attach(b)
@@ -257,7 +237,7 @@ async def test_a_client_follows_its_session_from_a_dead_owner(autojump_clock: Mo
 
 async def test_a_session_that_loses_its_log_ends_its_clients(autojump_clock: MockClock) -> None:
     """If the position of a client is lost while its session moves, the client ends as ``moved``, and connects again."""
-    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (engine, (a, b)):
         await Tab("c-0").attach(a)
         tab = Tab()
         await tab.attach(b)
@@ -269,7 +249,7 @@ async def test_a_session_that_loses_its_log_ends_its_clients(autojump_clock: Moc
 
 async def test_an_owner_that_does_not_answer_is_unreachable(autojump_clock: MockClock) -> None:
     """If the owner lives and does not answer for ``forward_seconds``, a command gets ``owner_unreachable``."""
-    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (engine, (a, b)):
         await Tab("c-0").attach(a)
         tab = Tab()
         attachment = await tab.attach(b)
@@ -286,7 +266,7 @@ async def test_an_owner_that_does_not_answer_is_unreachable(autojump_clock: Mock
 
 async def test_clients_of_a_buried_node_follow_their_sessions(autojump_clock: MockClock) -> None:
     """A node that was buried ends its sessions as ``moved``. Its clients go on, and queued starts are sent again."""
-    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (engine, (a, b)):
         tab, other = Tab("c-1"), Tab("c-2")
         attachment = await tab.attach(a)
         await other.attach(b)
@@ -310,7 +290,7 @@ async def test_clients_of_a_buried_node_follow_their_sessions(autojump_clock: Mo
 
 async def test_a_client_of_a_buried_node_hears_the_end_of_the_pause(autojump_clock: MockClock) -> None:
     """A client whose session moves while its node is suspended is told that the pause is over, too."""
-    async with cluster("a", "b", agents=agents()) as (engine, (a, _)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (engine, (a, _)):
         tab = Tab("c-1")
         await tab.attach(a)
         a.node.state = NodeState.SUSPENDED
@@ -328,7 +308,7 @@ async def test_a_client_of_a_buried_node_hears_the_end_of_the_pause(autojump_clo
 
 async def test_a_suspended_node_tells_its_clients_and_loses_patience(autojump_clock: MockClock) -> None:
     """A node that is cut off tells its clients, refuses commands and newcomers, and ends its clients in the end."""
-    async with cluster("a", "b", agents=agents()) as (_, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (_, (a, b)):
         here, there = Tab("c-1"), Tab("c-2")
         await here.attach(a)
         attachment = await there.attach(b)
@@ -348,7 +328,7 @@ async def test_a_suspended_node_tells_its_clients_and_loses_patience(autojump_cl
 
 async def test_a_session_that_is_fenced_moves(autojump_clock: MockClock) -> None:
     """If the log refuses an append because another node has claimed the user, the session goes on there."""
-    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (engine, (a, b)):
         tab = Tab()
         attachment = await tab.attach(a)
         token = engine.tokens["ann"]
@@ -365,7 +345,7 @@ async def test_a_session_that_is_fenced_moves(autojump_clock: MockClock) -> None
 
 async def test_a_revocation_counts_at_all_nodes(autojump_clock: MockClock) -> None:
     """A token that is revoked at one node is refused at the others at once, and soon even if the message is lost."""
-    async with cluster("a", "b", agents=agents()) as (engine, (a, b)):
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (engine, (a, b)):
         await a.sessions.revoke(user="ann")
         await trio.sleep(0.1)
         assert b.sessions.revocations.covers("ann", None, 0)
@@ -386,7 +366,7 @@ async def test_a_revocation_counts_at_all_nodes(autojump_clock: MockClock) -> No
 
 async def test_a_log_that_publishes_is_told_of_the_watchers(autojump_clock: MockClock) -> None:
     """If the log sends events to other nodes itself, the owner sends none, and the log learns of each watcher's end."""
-    async with cluster("a", "b", publishes=True, agents=agents()) as (_, (a, b)):
+    async with cluster("a", "b", publishes=True, agents=recording_agents(RUNS)) as (_, (a, b)):
         await Tab("c-0").attach(a)
         tab, handle = Tab(), await a.sessions.get("ann", "s1")
         await tab.attach(b)

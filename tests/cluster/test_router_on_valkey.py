@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import orjson
 import trio
 from _valkey import Server
+from _valkey_nodes import nodes
 
-from actors import Agents, Sessions, SupervisorSpec, open_system
-from actors.cluster._settings import ClusterSettings
-from actors.cluster.assembly import Membership, join
+from actors import Agents, Sessions
 from actors.cluster.interfaces import Token
 from actors.eventlog.valkey import ValkeyLog
 from actors.spi import Attach, Command, CommandReply, SessionEnding
 from actors.valkey.address import parse_address
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
 
     from actors.spi import Attachment
 
@@ -85,25 +83,10 @@ def agents() -> Agents:
     return registry
 
 
-@asynccontextmanager
-async def nodes(server: Server, *names: str) -> AsyncGenerator[list[tuple[Sessions, Membership]]]:
-    """Run nodes with these names, on one server."""
-    async with AsyncExitStack() as stack:
-        made: list[tuple[Sessions, Membership]] = []
-        for name in names:
-            log = ValkeyLog(parse_address(server.url))
-            sessions = Sessions(log, agents())
-            membership = join(sessions, log, ClusterSettings(node_name=name, lease_seconds=4))
-            system = await stack.enter_async_context(open_system())
-            await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()), name)
-            made.append((sessions, membership))
-        yield made
-
-
 async def test_clients_of_both_nodes_and_a_node_that_leaves() -> None:
     """A client of the other node gets each event once, by the log's pushes. It goes on when the owner leaves."""
     with trio.fail_after(3 * SECONDS), Server() as server:
-        async with nodes(server, "a", "b") as ((sessions, a), (others, b)):
+        async with nodes(server, "a", "b", lease=4, agents=agents()) as ((sessions, a), (others, b)):
             here, there = Tab(), Tab()
             await here.attach(sessions)
             attachment = await there.attach(others)
@@ -128,7 +111,7 @@ async def test_clients_of_both_nodes_and_a_node_that_leaves() -> None:
 async def test_a_node_that_is_fenced_though_it_lives() -> None:
     """If an older copy of the data names another owner, the refused node looks for the owner, and goes on."""
     with trio.fail_after(3 * SECONDS), Server() as server:
-        async with nodes(server, "a", "b") as ((_, a), (others, b)):
+        async with nodes(server, "a", "b", lease=4, agents=agents()) as ((_, a), (others, b)):
             there = Tab()
             attachment = await there.attach(others)
             token = str(b.node.claims.owned["ann"])
