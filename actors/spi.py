@@ -11,12 +11,14 @@ from actors.runs._agents import AgentHost, needs_asyncio, require_host
 from actors.sessions import Attach, Attachment, Command, CommandReply, Cursor, Listener
 from actors.sessions._hooks import Hook
 from actors.streams._cursor import SessionEnding
+from actors.streams._signal_queue import MAX_SIGNALS, SignalQueue
 from actors.streams.subscription import Subscription, SubscriptionEnd
 
 __all__ = [
     "INTERRUPT_HANDLER",
     "MAX_DEPTH",
     "MAX_SEQ",
+    "MAX_SIGNALS",
     "AgentHost",
     "Attach",
     "Attachment",
@@ -28,6 +30,7 @@ __all__ = [
     "Hook",
     "Listener",
     "SessionEnding",
+    "SignalQueue",
     "StreamWalk",
     "Subscription",
     "SubscriptionEnd",

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS, UNREACHABLE
+from actors.cluster._shown import FLAGS, ShownStates
 from actors.cluster._watched import PAUSED
 from actors.errors import ActorTerminated, Fenced, GreenroomError, MailboxFull, SessionClosed
 from actors.events.types import Position
@@ -45,9 +46,11 @@ class Following:
         "_attachment",
         "_deliver",
         "_follow",
+        "_held",
         "_in_doubt",
         "_is_live",
         "_pending",
+        "_shown",
         "_sink",
         "is_moving",
         "key",
@@ -71,6 +74,9 @@ class Following:
         self._deliver = deliver
         self._attachment: Attachment | None = None
         self._sink: CommandSink | None = None
+        self._shown: ShownStates
+        # The signals that the new session sends before the client is attached to it.
+        self._held: tuple[tuple[str, bytes], ...] = ()
         # By identity: a client may send a command again before its reply, and gets a reply to each.
         self._pending: dict[int, Command] = {}
         # The ids of commands that the client was told to send again. They may have been carried out.
@@ -79,6 +85,7 @@ class Following:
     def begin(self, attachment: Attachment) -> Attachment:
         """Stand between the client and the session of its new attachment. Return the attachment."""
         self._attachment = attachment
+        self._shown = ShownStates(attachment.typing, attachment.queued)
         self._sink = attachment.reroute(self)
         return attachment
 
@@ -99,6 +106,12 @@ class Following:
         self._sink = new.reroute(self)
         self.is_moving = False
         attachment.cursor.take_over(new.cursor)
+        shown, self._shown = self._shown, ShownStates(new.typing, new.queued)
+        held, self._held = self._held, ()
+        for name, data in shown.signals_to(self._shown):
+            self.listener.on_signal(name, data)
+        for name, data in held:
+            self.on_signal(name, data)
         for command in tuple(self._pending.values()):
             self._post(command)
         self.listener.on_events()
@@ -112,6 +125,11 @@ class Following:
 
     def on_signal(self, name: str, data: bytes) -> None:
         """Pass a signal to the client. At the end of a pause, send the commands that have waited for it."""
+        if name in FLAGS and self._attachment is not None:
+            if self.is_moving:
+                self._held += ((name, data),)
+                return
+            self._shown.note(name, data)
         self.listener.on_signal(name, data)
         if name == PAUSED and self._is_live():
             for command in tuple(self._pending.values()):

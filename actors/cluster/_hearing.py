@@ -65,6 +65,7 @@ class Hearing:
             gaps=self.gaps,
             resyncs=self._mirrors.resyncs,
             dropped=self._outbox.dropped,
+            signals_dropped=self._outbox.signals_dropped,
         )
 
     def tick(self) -> None:

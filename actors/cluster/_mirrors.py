@@ -149,12 +149,15 @@ class Mirrors:
             mirror.signal(data["name"], orjson.dumps(data["data"]))
 
     def on_ended(self, sender: Incarnation, data: dict[str, Any]) -> None:
-        """End a mirror, because its session has ended. If the session goes on elsewhere, its clients attach again."""
+        """End a mirror, because its session has ended. If the session goes on elsewhere, its clients attach again.
+
+        A failure ends the clients, as it ends those of the owner: the commands that had no reply may have caused it.
+        """
         mirror = self._of(sender, data["n"])
         if mirror is not None:
             why = SessionEnding(data["why"])
-            # The end of the other node, or of the session, is no end for the clients of this node.
-            self.end(mirror, why if why is SessionEnding.CLOSED else SessionEnding.MOVED)
+            # The end of the other node is no end for the clients of this node.
+            self.end(mirror, why if why in {SessionEnding.CLOSED, SessionEnding.CRASHED} else SessionEnding.MOVED)
 
     def on_digest(self, sender: Incarnation, data: dict[str, Any]) -> None:
         """Compare the mirrors with the newest seqs that their owner has told."""

@@ -57,6 +57,8 @@ class ClusterStatistics:
     """Number of times that the events of a session of another node had to be read from the log."""
     dropped: int = 0
     """Number of messages to other nodes that were lost before they left this node."""
+    signals_dropped: int = 0
+    """Number of signals for clients of other nodes that were dropped before they left this node: too many waited."""
     restored: int = 0
     """Number of events that were written again because the engine, once restarted, had lost them."""
     epochs_renewed: int = 0
@@ -95,3 +97,5 @@ class RouterStatistics:
     """Number of times that a mirror had to read missing events from the log."""
     dropped: int
     """Number of messages to other nodes that were lost before they left this node."""
+    signals_dropped: int
+    """Number of signals to other nodes that were dropped, because too many of their session waited."""

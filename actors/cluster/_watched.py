@@ -9,6 +9,7 @@ import orjson
 from actors.cluster._messages import Kind, encode, encode_push
 from actors.sessions._messages import Attach
 from actors.streams._cursor import NO_LISTENER
+from actors.streams._signal_queue import SignalQueue
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -32,7 +33,7 @@ PAUSED = "paused"
 class Watcher:
     """The listener of one watched session for one other node. The session notifies it as it notifies a client."""
 
-    __slots__ = ("attachment", "ended", "is_published", "key", "link", "number")
+    __slots__ = ("_signals", "attachment", "ended", "is_published", "key", "link", "number")
 
     def __init__(self, key: StreamKey, number: int, link: Link) -> None:
         self.key = key
@@ -42,20 +43,33 @@ class Watcher:
         self.ended = False
         self.is_published = False
         """Whether the log sends the events of the session to the node of this watcher."""
+        self._signals: SignalQueue | None = None
+        """The signals that wait to be sent. None until the first signal, since most sessions never have one."""
 
     def on_events(self) -> None:
         """Push the new events at the end of this commit."""
         self.link.dirty[self] = None
 
     def on_signal(self, name: str, data: bytes) -> None:
-        """Send a signal to the other node. It may get lost."""
-        if name != PAUSED:  # that is about this node, not about the session
-            self.link.post(Kind.SIGNAL, {"n": self.number, "name": name, "data": orjson.Fragment(data)})
+        """Queue a signal for the other node, as for a client: too many are dropped, the least important first."""
+        if name == PAUSED:  # that is about this node, not about the session
+            return
+        if self._signals is None:
+            self._signals = SignalQueue()
+        message = self.link.encode(Kind.SIGNAL, {"n": self.number, "name": name, "data": orjson.Fragment(data)})
+        self.link.schedule(self, dropped=self._signals.put(name, data, message))
+
+    def take_signal(self) -> tuple[str, bytes] | None:
+        """Remove the oldest signal that waits; see :class:`.SignalSource`."""
+        return (self.link.to.node, self._signals.take()) if self._signals else None
 
     def on_ended(self, reason: SessionEnding) -> None:
         """Tell the other node that the session has ended."""
         self.ended = True
         self.link.forget(self)
+        # What the last signals say, such as that an agent no longer types, is still true after a move.
+        while self._signals:
+            self.link.post_encoded(self._signals.take())
         self.link.post(Kind.ENDED, {"n": self.number, "why": str(reason)})
 
     def lines(self) -> tuple[int, int, Sequence[bytes]] | None:
@@ -97,14 +111,28 @@ class Link:
         self._recent: dict[Watcher, None] = {}
         self._earlier: dict[Watcher, None] = {}
 
+    def encode(self, kind: Kind, data: dict[str, object]) -> bytes:
+        """Return a message to the node."""
+        return encode(kind, {"to": str(self.to), **data})
+
     def post(self, kind: Kind, data: dict[str, object]) -> None:
         """Send a message to the node."""
-        self._outbox.post(self.to.node, encode(kind, {"to": str(self.to), **data}))
+        self.post_encoded(self.encode(kind, data))
+
+    def post_encoded(self, message: bytes) -> None:
+        """Send a message that is encoded."""
+        self._outbox.post(self.to.node, message)
+
+    def schedule(self, watcher: Watcher, *, dropped: int) -> None:
+        """Send the signals of a watcher soon. ``dropped`` signals of it were dropped, because too many waited."""
+        self._outbox.signals_dropped += dropped
+        self._outbox.schedule(watcher)
 
     def forget(self, watcher: Watcher) -> None:
         """Remove a watcher."""
         for each in (self.dirty, self._recent, self._earlier):
             each.pop(watcher, None)
+        self._outbox.forget(watcher)
         if self.watchers.get(watcher.number) is watcher:
             del self.watchers[watcher.number]
         self._on_forgotten(watcher)

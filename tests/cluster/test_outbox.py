@@ -93,3 +93,42 @@ async def test_room_is_free_again() -> None:
     outbox.post("a", bytes(10))
     await sent_by(outbox)
     assert (len(bus.sent), outbox.dropped) == (2, 1)
+
+
+@attrs.define(eq=False)
+class Source:
+    """The signals of one session for a node."""
+
+    node: str
+    signals: list[bytes]
+
+    def take_signal(self) -> tuple[str, bytes] | None:
+        """Return the next signal."""
+        return (self.node, self.signals.pop(0)) if self.signals else None
+
+
+async def test_signals_leave_last_and_in_turn() -> None:
+    """Signals are sent after all other messages, one of each session in turn, and take no room of the messages."""
+    bus = SlowBus()
+    outbox = Outbox(bus, room=3)
+    one, other, gone = Source("a", [b"1", b"2", b"3"]), Source("b", [b"x"]), Source("a", [b"-"])
+    for source in (one, other, gone):
+        outbox.schedule(source)
+    outbox.forget(gone)
+    for body in (b"p", b"q", b"r"):
+        outbox.post("b", body)
+    await sent_by(outbox)
+    assert bus.sent == [[("b", b"p"), ("b", b"q"), ("b", b"r"), ("a", b"1"), ("b", b"x"), ("a", b"2"), ("a", b"3")]]
+    assert outbox.dropped == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "batches"), [(1, [SENT_MESSAGES, 1]), (SENT_BYTES // 2, [2] * (SENT_MESSAGES // 2) + [1])]
+)
+async def test_limits_of_signals_in_one_sending(size: int, batches: list[int]) -> None:
+    """The limits of one sending hold for signals, too."""
+    bus = SlowBus()
+    outbox = Outbox(bus)
+    outbox.schedule(Source("a", [bytes(size)] * (SENT_MESSAGES + 1)))
+    await sent_by(outbox)
+    assert [len(batch) for batch in bus.sent] == batches

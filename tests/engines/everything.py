@@ -30,7 +30,7 @@ own_join = assembly.join
 def join(sessions: Sessions, log: Any, settings: ClusterSettings | None = None) -> assembly.Membership:
     """Do as :func:`actors.cluster.assembly.join`, with a long lease."""
     membership = own_join(sessions, log, attrs.evolve(settings or ClusterSettings(), lease_seconds=LEASE))
-    nodes.joined(log, membership)
+    nodes.joined(sessions, log, membership)
     return membership
 
 

@@ -35,11 +35,6 @@ ROWS = (
         runs=False,
     ),
     Row(
-        "tests/delivery/test_old_sessions.py::test_cleaning_is_repeated",
-        "the log fails for one node, and another node cleans in its place",
-        (NODES,),
-    ),
-    Row(
         "tests/suites/test_websocket_context_refactor.py::test_no_shared_mutable_object",
         "the test looks for objects that two sessions share, and all sessions share the links to Valkey",
     ),

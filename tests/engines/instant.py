@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 from actors.valkey._wire import Wire
@@ -23,8 +24,11 @@ PATIENCE = 60_000
 """Time limit of an answer, in milliseconds. It takes 50 µs, and longer on a machine that is busy."""
 
 
-class Barrier:
-    """A connection of its own: after :meth:`wait` the server has sent all answers, and all messages of channels."""
+class Barrier(threading.local):
+    """A connection of its own for each thread.
+
+    After :meth:`wait` the server has sent all answers, and all messages of channels.
+    """
 
     def __init__(self) -> None:
         self._sockets: dict[str, socket.socket] = {}

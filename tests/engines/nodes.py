@@ -13,16 +13,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 from engines import logs
 
+from actors.testing import FaultyLog
 from transport import Greenroom
 from transport._running import Host, OneRun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
 
     from actors import Sessions
     from actors.cluster.assembly import Membership
+    from actors.sessions._custody import Custody
     from transport import Server
 
 NODES = 3
@@ -41,7 +45,7 @@ async def running(self: Any, *, log: Any = None, **arguments: Any) -> AsyncGener
         others: list[Server] = []
         if isinstance(log.innermost, logs.Log):
             # They begin before the first node and end after it, so that they serve its clients until it has drained.
-            others = [await stack.enter_async_context(_other(self, log.innermost)) for _ in range(NODES - 1)]
+            others = [await stack.enter_async_context(_other(self, log)) for _ in range(NODES - 1)]
         async with own_running(self, log=log, **arguments) as server:
             for other in others:
                 _share_transport(stack, server, other.sessions)
@@ -50,12 +54,21 @@ async def running(self: Any, *, log: Any = None, **arguments: Any) -> AsyncGener
 
 
 @asynccontextmanager
-async def _other(app: Any, log: logs.Log) -> AsyncGenerator[Server]:
+async def _other(app: Any, log: Any) -> AsyncGenerator[Server]:
     """Run another node with the agents of an app. It claims no user: the first node does."""
     other = copy.copy(app)
     other._one_run, other._hooks, other._lifespan = OneRun(), [], None
-    async with other.running_in(lambda nursery: Host("trio", nursery), log=log.again()) as server:
+    async with other.running_in(lambda nursery: Host("trio", nursery), log=_again(log)) as server:
         yield server
+
+
+def _again(log: Any) -> Any:
+    """Return the log of another node. Calls that a test makes fail, or wait, do so at whichever node they are made."""
+    if not isinstance(log, FaultyLog):
+        return log.innermost.again()
+    other: Any = FaultyLog(_again(log._inner))
+    other._faults = log._faults
+    return other
 
 
 def _share_transport(stack: AsyncExitStack, server: Server, sessions: Sessions) -> None:
@@ -72,24 +85,42 @@ def _deal(server: Server, nodes: list[Sessions]) -> None:
     endpoint._context_with = lambda authenticate: attrs.evolve(own_context(authenticate), sessions=dice.choice(nodes))
 
 
-def joined(log: Any, membership: Membership) -> None:
-    """Note the node of a log, and let the first node of the log own all users."""
+def joined(sessions: Sessions, log: Any, membership: Membership) -> None:
+    """Note the node of a log, and let the first node of the log own all users, and clean all logs."""
     if not isinstance(log, logs.Log):
         return
     log.membership = membership
+    sessions.cleaner.custody = _Custody(sessions.cleaner.custody, is_first=log.first is None)
     if log.first is None:
         _keep_users(membership)
     else:
         _claim_for(log.first, membership)
 
 
+@attrs.frozen
+class _Custody:
+    """The custody of one of the nodes."""
+
+    _own: Custody
+    _is_first: bool = attrs.field(kw_only=True)
+
+    def falls_here(self, user: str) -> bool:
+        """Return whether this is the first node: only it has the faults that a test has put around its log."""
+        del user
+        return self._is_first
+
+    def held(self, user: str) -> AbstractAsyncContextManager[bool]:
+        """Do as the custody of the node."""
+        return self._own.held(user)
+
+
 def _keep_users(membership: Membership) -> None:
     """Let a node keep its idle users, although a node with a client of theirs asks for them."""
     owned: Any = membership.router.owned
-    own_give_up = owned.give_up
 
-    async def give_up(user: str, *, ends_clients: bool = False) -> bool:
-        return bool(await own_give_up(user, ends_clients=True)) if ends_clients else not owned.is_mine(user)
+    async def give_up(user: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        return not owned.is_mine(user)
 
     owned.give_up = give_up
 

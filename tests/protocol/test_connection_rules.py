@@ -11,8 +11,8 @@ import trio.testing
 from protocol.agents import make_app
 from protocol.memory_wire import serve_on_memory_wire, serve_welcomed
 
+from actors.spi import MAX_SIGNALS
 from transport.protocol.handshake import Reject
-from transport.server._signal_queue import MAX_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

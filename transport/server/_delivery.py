@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors import GreenroomError, Trimmed
-from actors.spi import SessionEnding
+from actors.spi import SessionEnding, SignalQueue
 from transport.protocol import close_codes, server_frames
 from transport.protocol.limits import MAX_BATCH_EVENTS
-from transport.server._signal_queue import SignalQueue
 
 if TYPE_CHECKING:
     from actors.spi import CommandReply, Cursor

@@ -6,7 +6,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.server._signal_queue import MAX_SIGNALS, SignalQueue
+from actors.streams._signal_queue import MAX_SIGNALS, SignalQueue
 
 SIGNALS = st.lists(
     st.tuples(st.sampled_from(["typing", "queued", "progress"]), st.integers(0, 9), st.booleans()), max_size=300

@@ -1,4 +1,4 @@
-"""The signals that a connection could not send yet, with a limit on their number and size."""
+"""The signals that could not be sent yet to a client, or to another node, with a limit on their number and size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_SIGNAL_BYTES = 64 * 1024
 
 
 class SignalQueue:
-    """Signals that wait to be sent to one client: at most ``MAX_SIGNALS``, and at most ``MAX_SIGNAL_BYTES``.
+    """Signals that wait for one receiver: at most ``MAX_SIGNALS``, and at most ``MAX_SIGNAL_BYTES``.
 
     If there are too many, outdated signals are dropped first: a later signal has replaced them. Examples are ``typing``
     of a user that has stopped since, and ``queued`` for a run that has begun. *If the queue always dropped its oldest
