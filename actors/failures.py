@@ -16,6 +16,8 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, cast
 
+from actors.tracebacks import traceback_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
@@ -222,7 +224,7 @@ def log_failure(
 
     A handler of the standard library can raise a ``RecursionError``. Such a handler also lets an exception of a
     formatter or filter pass, unless that exception is an ``Exception``. If no traceback can be logged, the line has as
-    much text as possible.
+    much text as possible. Of a traceback with very many frames, only the first and the last are logged.
 
     Args:
         logger: The logger.
@@ -288,27 +290,31 @@ def _logged(
         path, line, function, _ = logger.findCaller(stacklevel=3)
         info = None if error is None else (type(error), error, traceback_of(error))
         record = logger.makeRecord(logger.name, level, path, line, message, args, info, function)
-        if error is not None and _has_unprintable(error):
-            # Formatters use this text instead of their own.
-            record.exc_text = _indented("".join(traceback.format_exception(error)))
+        if error is not None:
+            text, cut = traceback_text(error, traceback_of(error))
+            # If it is set, formatters use this text instead of their own.
+            if _has_unprintable(error, text):
+                record.exc_text = _indented(text)
+            elif cut:
+                record.exc_text = text.removesuffix("\n")
         logger.handle(record)
     except BaseException:  # noqa: BLE001 - a failing handler must not fail the code that logs
         return False
     return True
 
 
-def _has_unprintable(error: BaseException) -> bool:
-    """Return whether a traceback of the exception would show a text with line ends or control characters."""
+def _has_unprintable(error: BaseException, shown_text: str) -> bool:
+    """Return whether the text of a traceback has other line ends than its own, or control characters."""
     texts = (text for each in _walk(error, _related) for text in (class_name(each), each, *_notes(each), *_code(each)))
     if not all(text_of(text, sys.maxsize).isprintable() for text in texts):
         return True
-    return not "".join(traceback.format_exception(error)).replace("\n", "").isprintable()
+    return not shown_text.replace("\n", "").isprintable()
 
 
 def _code(error: BaseException) -> Iterator[object]:
     """Yield the texts of code that a traceback shows. The code can be foreign, such as code of a model."""
-    for frame, _ in traceback.walk_tb(traceback_of(error)):
-        yield from (frame.f_code.co_filename, frame.f_code.co_name)
+    codes = (frame.f_code for frame, _ in traceback.walk_tb(traceback_of(error)))
+    yield from {name for code in codes for name in (code.co_filename, code.co_name)}
     if is_a(error, SyntaxError):
         wrong = cast("SyntaxError", error)
         yield from (wrong.filename or "", (wrong.text or "").rstrip("\n"))

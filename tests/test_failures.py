@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import Failure, failures
+from actors.tracebacks import MAX_FRAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,6 +141,46 @@ def test_large_exceptions(make: Callable[[], BaseException], caplog: pytest.LogC
     assert record.getMessage().startswith("agent a failed")
     assert type(error).__name__ in caplog.text
     assert record.funcName == "test_large_exceptions"
+
+
+def even(steps: int) -> None:
+    """Take steps, each a call in the other function, and raise an exception in the last one."""
+    if steps == 0:
+        raise ValueError("the last step")
+    odd(steps - 1)
+
+
+def odd(steps: int) -> None:
+    """Take the other steps."""
+    even(steps - 1)
+
+
+def raised_by(frames: int) -> Exception:
+    """Return an exception with a traceback of that many frames, an even number."""
+    try:
+        even(frames - 2)
+    except ValueError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [lambda error: error, lambda error: caused_by(KeyError(), error), lambda error: ExceptionGroup("g", [error])],
+)
+def test_frames_of_a_traceback(wrapped: Callable[[Exception], Exception], caplog: pytest.LogCaptureFixture) -> None:
+    """At most MAX_FRAMES frames of a traceback are logged: the first and the last, and the number of the others."""
+    failures.log_failure(LOGGER, "it failed", error=wrapped(raised_by(MAX_FRAMES)))
+    assert caplog.text.count('File "') == MAX_FRAMES
+    assert "left out" not in caplog.text
+    caplog.clear()
+    failures.log_failure(LOGGER, "it failed", error=wrapped(raised_by(MAX_FRAMES + 2)))
+    assert caplog.text.count('File "') == MAX_FRAMES
+    before, between, after = caplog.text.partition("  … frames left out: 2 …\n")
+    assert between
+    assert "in raised_by" in before
+    assert "ValueError: the last step" in after
+    assert before.count('File "') == after.count('File "')
 
 
 @pytest.mark.parametrize("raised", [RecursionError, SystemExit, KeyboardInterrupt, ValueError])
