@@ -24,6 +24,7 @@ ORDER = (
     "hosted",
     "compression",
     "where",
+    "runs",  # written by hand: it counts instructions under valgrind
     "actors",
     "log",
     "resume",
@@ -34,10 +35,16 @@ ORDER = (
     "cluster",
 )
 
+_SECTION = re.compile(r"<!-- (?P<name>\w+) -->\n(?P<text>.*?)<!-- /(?P=name) -->\n", re.DOTALL)
+
 
 def write(results: Path, section: str, title: str, text: str, packages: Sequence[str] = ()) -> None:
-    """Write a section, whose name is in ``ORDER``, into ``results``, with the versions of ``packages``."""
-    sections = _sections(results.read_text() if results.exists() else "")
+    """Write a section, whose name is in ``ORDER``, into ``results``, with the versions of ``packages``.
+
+    Raises:
+        ValueError: The file has text outside of all sections, which would be lost.
+    """
+    sections = _sections(results.read_text() if results.exists() else TITLE)
     said = f"`{command()}`, on {machine(packages)}"
     sections[section] = f"## {title}\n\n{said}\n\n{text.strip()}\n"
     parts = [f"<!-- {name} -->\n{sections[name]}<!-- /{name} -->\n" for name in ORDER if name in sections]
@@ -72,7 +79,10 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 
 def _sections(text: str) -> dict[str, str]:
-    return dict(re.findall(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", text, re.DOTALL))
+    outside = _SECTION.sub("", text.removeprefix(TITLE)).split()
+    if outside:
+        raise ValueError(f"text outside of the sections would be lost: {' '.join(outside)[:80]}")
+    return {match["name"]: match["text"] for match in _SECTION.finditer(text)}
 
 
 def _version(package: str) -> str:
