@@ -46,7 +46,10 @@ def written() -> Iterator[str]:
 
 
 def test_sections_have_a_place() -> None:
-    """Each section that a script writes has a place in RESULTS.md, so that no table is dropped. ``runs`` is counted by hand."""
+    """Each section that a script writes has a place in RESULTS.md, so that no table is dropped.
+
+    The section ``runs`` is counted by hand.
+    """
     sections = set(written())
     assert "hosted" in sections
     assert sections | {"runs"} == set(_results.ORDER)
