@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from web.colours import themes, too_close
 
 import transport
 from transport.protocol.close_codes import CLOSE_CODES, UNRECOVERABLE_POSITION, comes_back
@@ -168,42 +169,17 @@ TEXTS = ("ink", "soft", "accent", "ok", "error", "timeout", "cancelled", "interr
 EDGES = ("edge", "accent", "error", "timeout")
 
 
-def themes() -> dict[str, dict[str, str]]:
-    """Return the colours of the light and of the dark theme, by their names."""
-    blocks = [
-        dict(re.findall(r"--(\w[\w-]*):\s*(#[0-9a-f]{6});", block))
-        for block in re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)
-    ]
-    light, dark = blocks
-    return {"light": light, "dark": light | dark}
-
-
-def luminance(colour: str) -> float:
-    """Return the relative luminance of a colour (WCAG 2.2)."""
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def contrast(one: str, other: str) -> float:
-    """Return the contrast of two colours (WCAG 2.2), from 1 to 21."""
-    dark, light = sorted((luminance(one), luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_contrast(theme: str) -> None:
     """The contrast of text on each background is at least 4.5. The contrast of edges and focus marks is at least 3.
 
     WCAG AA demands these values. They hold for the light and the dark theme.
     """
-    colours = themes()[theme]
+    colours = themes(CSS)[theme]
     texts = [(text, surface, 4.5) for text, surface in itertools.product(TEXTS, SURFACES)]
     edges = [(edge, surface, 3.0) for edge, surface in itertools.product(EDGES, SURFACES)]
     pairs = [*texts, *edges, ("on-accent", "accent", 4.5), ("page", "ink", 4.5)]
-    assert {
-        (a, b): contrast(colours[a], colours[b]) for a, b, least in pairs if contrast(colours[a], colours[b]) < least
-    } == {}
+    assert too_close(colours, pairs) == {}
 
 
 def test_colours_are_the_checked_ones() -> None:
