@@ -120,7 +120,7 @@ class Inspected:
         return {
             "at": NOW + tick,
             "node": f"node-1{self.evil}",
-            "version": "0.1.0",
+            "version": "1.2.3",
             "started_at": NOW - 7_300,
             "health": {
                 "ok": True,
