@@ -117,6 +117,7 @@ from actors.events import (
 )
 from actors.events.decoding import decode_event
 from actors.events.redaction import DEFAULT_SECRET_KEYS, Redact, redact_keys
+from actors.recent_failures import FailureKind, FailureReport, RecentFailures
 from actors.runtime._actor import Actor, Context, Reply
 from actors.runtime._dead_letters import DeadLetter, DeadLetters, DeadLettersStatistics, Undelivered
 from actors.runtime._instance import UNHANDLED
@@ -128,7 +129,7 @@ from actors.runtime._shutdown import Phase, PhaseReport
 from actors.runtime._spec import AutoShutdown, ChildSpec, MailboxSpec, Overflow, Strategy, SupervisorSpec
 from actors.runtime._supervisor import ChildCounts, ChildInfo, SupervisorRef, SupervisorStatistics
 from actors.runtime._system import ActorSystem, SystemStatistics, open_system
-from actors.runtime._tree import TreeNode
+from actors.runtime._tree import TreeEntry, TreeNode
 from actors.sessions import (
     Agent,
     AgentFunction,
@@ -142,11 +143,15 @@ from actors.sessions import (
     Observer,
     ObserversStatistics,
     OpenCall,
+    OpenItem,
     QuotaStatistics,
     Run,
     RunBlock,
     RunContext,
     RunLimiterStatistics,
+    RunState,
+    RunStatistics,
+    SessionExtent,
     SessionFactory,
     SessionHandle,
     SessionHealth,
@@ -156,6 +161,7 @@ from actors.sessions import (
     SessionsStatistics,
     SessionStatistics,
     StreamStatistics,
+    Survey,
     ToolCall,
     ToolThreadsStatistics,
     current_run,
@@ -217,6 +223,8 @@ __all__ = [
     "EventLog",
     "ExitReason",
     "Failure",
+    "FailureKind",
+    "FailureReport",
     "Fenced",
     "GrammarError",
     "GreenroomError",
@@ -247,12 +255,14 @@ __all__ = [
     "Observer",
     "ObserversStatistics",
     "OpenCall",
+    "OpenItem",
     "Overflow",
     "Phase",
     "PhaseReport",
     "Position",
     "PositionLost",
     "QuotaStatistics",
+    "RecentFailures",
     "Redact",
     "Reply",
     "ReplyDropped",
@@ -268,7 +278,10 @@ __all__ = [
     "RunError",
     "RunFailed",
     "RunLimiterStatistics",
+    "RunState",
+    "RunStatistics",
     "SessionClosed",
+    "SessionExtent",
     "SessionFactory",
     "SessionHandle",
     "SessionHealth",
@@ -288,6 +301,7 @@ __all__ = [
     "SupervisorRef",
     "SupervisorSpec",
     "SupervisorStatistics",
+    "Survey",
     "SystemStatistics",
     "Terminated",
     "ToolCall",
@@ -295,6 +309,7 @@ __all__ = [
     "ToolExecuting",
     "ToolThreadsStatistics",
     "ToolTimeout",
+    "TreeEntry",
     "TreeNode",
     "Trimmed",
     "Undelivered",

@@ -238,7 +238,7 @@ def log_failure(
     arguments = _printable(args)
     if is_plain(error) and _logged(logger, level, message, arguments, error):
         return
-    if not _logged(logger, level, message + "\n%s", (*arguments, _indented(_tracebacks(error)))):
+    if not _logged(logger, level, message + "\n%s", (*arguments, _indented(tracebacks_of(error)))):
         _logged(logger, level, "%s: %s", (message, one_line(class_name(error))))
 
 
@@ -331,7 +331,7 @@ def _indented(text: str) -> str:
     return "\n".join("    " + one_line(line) for line in text.splitlines())
 
 
-def _tracebacks(error: BaseException) -> str:
+def tracebacks_of(error: BaseException) -> str:
     """Return the last frames of the tracebacks of the exception and of related exceptions, as text."""
     parts: list[str] = []
     for count, each in enumerate(_walk(error, _related)):

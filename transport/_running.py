@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
@@ -86,6 +87,8 @@ class Server:
     certificate: Certificate | None = None
     """The TLS certificate. ``certificate.reload()`` reads its files again, as SIGHUP does. None without TLS."""
     _cluster: Membership | None = None
+    started_at: float = attrs.field(factory=time.time)
+    """Time of the start, in seconds since 1970."""
 
     def cluster_statistics(self) -> ClusterStatistics | None:
         """Return the state and the counters of this server as a node of a cluster. Return None if its log is its own.

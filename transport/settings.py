@@ -104,6 +104,19 @@ def _compressed(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         raise ConfigError(f"{attribute.name} must be 0 (off) or a whole number from {LEAST_BYTES}, not {shown(value)}")
 
 
+MIN_OPERATOR_TOKEN = 16
+"""Minimum length of ``operator_token``, in characters: a shorter one could be guessed from the cookie made with it."""
+
+
+def _operator_token(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    # The message does not show the value: it is a secret, also if it cannot be used.
+    if value is not None and (not isinstance(value, str) or not re.fullmatch(r"[!-~]{%d,}" % MIN_OPERATOR_TOKEN, value)):
+        raise ConfigError(
+            f"{attribute.name} must have at least {MIN_OPERATOR_TOKEN} characters of ASCII without spaces; make one with: "
+            "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+        )
+
+
 def _file(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is not None and (not isinstance(value, str) or not value):
         raise ConfigError(f"{attribute.name} must be the path of a file, not {shown(value)}")
@@ -185,6 +198,10 @@ class Settings(ClusterSettings):
     """How long code may hold the event loop before a warning names the code."""
     workers: int = attrs.field(default=1, validator=whole_from(1))
     """Number of processes that ``greenroom serve`` runs. More than one needs a log that processes can share."""
+    operator_token: str | None = attrs.field(default=None, validator=_operator_token, repr=False)
+    """The secret of operators, for the inspector. Without it, only programs on this machine can use the inspector."""
+    inspect_content: bool = attrs.field(default=False, validator=_flag)
+    """Whether the inspector shows the content of events (texts, arguments, results). Each look is logged."""
     gc_threshold: int = attrs.field(default=20_000, validator=whole_from(0))
     """Python's first garbage collection threshold in a server process; 0 leaves Python's own."""
 

@@ -89,8 +89,8 @@ def redact_keys(keys: Iterable[str] = DEFAULT_SECRET_KEYS) -> Redact:
     return _Redactor.of(keys).redact
 
 
-def redact_text(redact: Redact, text: str) -> str:
-    """Return the text of a failure without secrets, as ``redact`` returns it.
+def redact_text(redact: Redact, text: str, limit: int = MAX_TEXT) -> str:
+    """Return the text of a failure without secrets, as ``redact`` returns it, cut at ``limit`` characters.
 
     If ``redact`` raises, or returns no dict with a string ``message``, return :data:`WITHHELD`. This never raises.
     """
@@ -100,7 +100,7 @@ def redact_text(redact: Redact, text: str) -> str:
             return WITHHELD
     except BaseException:  # noqa: BLE001 - the hook is foreign code; if it fails, clients get no text
         return WITHHELD
-    return text_of(redacted, MAX_TEXT)
+    return text_of(redacted, limit)
 
 
 @attrs.frozen

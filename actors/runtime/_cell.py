@@ -180,6 +180,7 @@ class Cell(Waits[Incarnation]):
         """
         self.pause(delay)
         self.restarts += 1
+        self.system.restarts += 1
         life, self.life = self.life, None
         if life is not None:
             self.mailbox.put_back(life.close(self._restarted, cause_of(reason)))

@@ -37,6 +37,8 @@ class Runtime:
         self.enforcer = DeadlineEnforcer()
         self.living = 0
         """Number of actors that have not ended permanently."""
+        self.restarts = 0
+        """Number of restarts of actors since the system was opened."""
         self._spawned = 0
 
     def is_turn_after_spawn(self) -> bool:

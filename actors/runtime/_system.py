@@ -14,21 +14,19 @@ from actors.checks import check_kind
 from actors.errors import RestartLimit
 from actors.failures import is_a, members
 from actors.loop.trio_internals import Protection
-from actors.runtime._children import Children, children_of
+from actors.runtime._children import Children
 from actors.runtime._dead_letters import DeadLetters
 from actors.runtime._deadlines import GRACE
 from actors.runtime._lifecycle import KILL, Failure
 from actors.runtime._restart import Restart
-from actors.runtime._runtime import Runtime
 from actors.runtime._shutdown import CoordinatedShutdown, Phase, PhaseReport
 from actors.runtime._spec import ChildSpec, MailboxSpec, Overflow, SupervisorSpec, mailbox_spec
 from actors.runtime._supervisor import SupervisorRef, new_cell
-from actors.runtime._tree import TreeNode, tree_of
+from actors.runtime._tree import ActorTree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
-    from actors.runtime._cell import Cell
     from actors.runtime._incarnation import Incarnation
     from actors.runtime._instance import Instance
     from actors.runtime._lifecycle import ExitReason
@@ -44,12 +42,13 @@ class SystemStatistics:
     """Number of actors that have not ended, supervisors included."""
     dead_letters: int
     """Number of messages that were not handled, since the system was opened."""
+    restarts: int = 0
+    """Number of restarts of actors, since the system was opened."""
 
 
-class ActorSystem(Runtime):
+class ActorSystem(ActorTree):
     """All actors of one :func:`open_system` block. It has no public constructor."""
 
-    path = "/"
     cell = None
 
     def __init__(self, nursery: trio.Nursery, phases: CoordinatedShutdown) -> None:
@@ -130,20 +129,6 @@ class ActorSystem(Runtime):
         """
         return DeadLetters(self.office, size)
 
-    def find(self, path: str) -> ActorRef | None:
-        """Return the handle of the living actor at ``path``, such as ``/sessions/alice``; None if there is none."""
-        check_kind("path", path, str, "a text")
-        children: Children | None = self._root
-        cell: Cell | None = None
-        for name in path.strip("/").split("/"):
-            cell = children.find(name) if children is not None else None
-            children = children_of(cell) if cell is not None else None
-        return cell.ref if cell is not None else None
-
-    def tree(self) -> TreeNode:
-        """Return the whole tree of actors as a value, which shows the present moment and does not change later."""
-        return tree_of(self.path, "stopping" if self._going_down else "running", self._root)
-
     def on_shutdown(self, phase: str, work: Work) -> None:
         """Register ``work`` for a phase of the shutdown. If the phase is running, start the work at once.
 
@@ -195,7 +180,7 @@ class ActorSystem(Runtime):
 
     def statistics(self) -> SystemStatistics:
         """Return the current statistics of the system."""
-        return SystemStatistics(self.living, self.office.count)
+        return SystemStatistics(self.living, self.office.count, self.restarts)
 
     # For the runtime itself
 

@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from actors.checks import check_kind
 from actors.runtime._children import Children, children_of
+from actors.runtime._lifecycle import State
+from actors.runtime._runtime import Runtime
+from actors.runtime._spec import SupervisorSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from actors.runtime._cell import Cell
     from actors.runtime._child import Child
+    from actors.runtime._ref import ActorRef
 
 
 @attrs.frozen
@@ -48,6 +55,95 @@ class TreeNode:
         restarts = f" restarts={self.restarts}" if self.restarts else ""
         depth = f" depth={self.depth}" if self.depth else ""
         return f"{name} {self.state}{restarts}{depth}"
+
+
+@attrs.frozen
+class TreeEntry:
+    """One actor of the tree by itself, at one moment. :class:`TreeNode` has all actors below it, too."""
+
+    path: str
+    """Path of the actor in the tree; ``/`` is the system."""
+    kind: str
+    """``system``, ``supervisor`` or ``actor``."""
+    strategy: str
+    """Strategy by which the actor restarts its children; empty for an actor without children."""
+    state: str
+    """State of the actor, as in :class:`TreeNode`."""
+    restarts: int
+    """Number of the actor's restarts."""
+    depth: int
+    """Number of messages in the actor's mailbox."""
+    children: int
+    """Number of the actor's children. Ended children of which the spec is kept are included."""
+
+
+class ActorTree(Runtime):
+    """The tree of all actors of a system, with the methods that look at it. ``ActorSystem`` is its subclass."""
+
+    path = "/"
+    _root: Children
+    _going_down = False
+
+    def find(self, path: str) -> ActorRef | None:
+        """Return the handle of the living actor at ``path``, such as ``/sessions/alice``; None if there is none."""
+        child, _ = self._at(path)
+        return None if child is None or child.cell is None else child.cell.ref
+
+    def tree(self) -> TreeNode:
+        """Return the whole tree of actors as a value, which shows the present moment and does not change later.
+
+        No other task runs meanwhile. With thousands of actors, use :meth:`entry` and :meth:`below` instead.
+        """
+        return tree_of(self.path, self._state, self._root)
+
+    def entry(self, path: str = "/") -> TreeEntry | None:
+        """Return the actor at ``path`` without the actors below it. Return None if there is no such actor."""
+        child, children = self._at(path)
+        if child is not None:
+            return _tree_entry(f"/{path.strip('/')}", child)
+        if children is not self._root:
+            return None
+        strategy, count = children.spec.strategy.value, len(children.table)
+        return TreeEntry(self.path, "system", strategy, self._state, 0, 0, count)
+
+    def below(self, path: str = "/") -> Iterator[TreeEntry]:
+        """Yield the children of the actor at ``path``, without the actors below them, in the order of their start.
+
+        The children are those of the first step. Each entry shows the moment in which it is yielded: other tasks can
+        run between two steps, and a child that has ended by then is shown as terminated. Yield nothing if there is no
+        such actor.
+        """
+        _, children = self._at(path)
+        for child in () if children is None else children.entries():
+            yield _tree_entry(f"{path.rstrip('/')}/{child.spec.id}", child)
+
+    @property
+    def _state(self) -> str:
+        return "stopping" if self._going_down else "running"
+
+    def _at(self, path: str) -> tuple[Child[Cell] | None, Children | None]:
+        """Return the actor at ``path``, and its children. For ``/``, return None and the top-level actors."""
+        check_kind("path", path, str, "a text")
+        children: Children | None = self._root
+        child: Child[Cell] | None = None
+        for name in path.strip("/").split("/") if path.strip("/") else ():
+            child = None if children is None else children.table.find(name)
+            children = None if child is None or child.cell is None else children_of(child.cell)
+        return child, children
+
+
+def _tree_entry(path: str, child: Child[Cell]) -> TreeEntry:
+    cell = child.cell
+    children = None if cell is None else children_of(cell)
+    return TreeEntry(
+        path=path,
+        kind="supervisor" if isinstance(child.spec.factory, SupervisorSpec) else "actor",
+        strategy="" if children is None else children.spec.strategy.value,
+        state=State.TERMINATED.value if cell is None else cell.state.value,
+        restarts=0 if cell is None else cell.restarts,
+        depth=0 if cell is None else cell.mailbox.statistics().depth,
+        children=0 if children is None else len(children.table),
+    )
 
 
 def tree_of(path: str, state: str, children: Children | None) -> TreeNode:

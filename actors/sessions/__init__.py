@@ -16,9 +16,11 @@ from actors.sessions._reader import SessionInfo
 from actors.sessions._registry import Sessions
 from actors.sessions._run_block import RunBlock
 from actors.sessions._run_limiter import RunLimiterStatistics
+from actors.sessions._run_statistics import OpenItem, RunState, RunStatistics
 from actors.sessions._settings import SessionSettings
 from actors.sessions._statistics import ConsumerStatistics, SessionsStatistics, SessionStatistics
 from actors.sessions._supervision import SessionFactory
+from actors.sessions._survey import SessionExtent, Survey
 from actors.streams._accounts import QuotaStatistics
 from actors.streams._committer import CommitterStatistics
 from actors.streams._cursor import Cursor, Listener
@@ -45,11 +47,15 @@ __all__ = [
     "Observer",
     "ObserversStatistics",
     "OpenCall",
+    "OpenItem",
     "QuotaStatistics",
     "Run",
     "RunBlock",
     "RunContext",
     "RunLimiterStatistics",
+    "RunState",
+    "RunStatistics",
+    "SessionExtent",
     "SessionFactory",
     "SessionHandle",
     "SessionHealth",
@@ -59,6 +65,7 @@ __all__ = [
     "Sessions",
     "SessionsStatistics",
     "StreamStatistics",
+    "Survey",
     "ToolCall",
     "ToolThreadsStatistics",
     "current_run",

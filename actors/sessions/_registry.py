@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
-from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,14 +27,15 @@ from actors.sessions._settings import SessionSettings
 from actors.sessions._spawner import SessionSpawner
 from actors.sessions._statistics import SessionsStatistics, SessionStatistics
 from actors.sessions._supervision import LogKeeper, SessionFactory
+from actors.sessions._survey import Survey
 from actors.sessions._user_retention import UserRetention
 from actors.streams._accounts import Accounts
-from actors.streams._committer import Committer, commit_due
+from actors.streams._committer import Committer, calling_after_commits, commit_due
 from actors.streams.observing import Observers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable, Coroutine, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from actors.eventlog.base import EventLog
     from actors.events.redaction import Redact
@@ -92,6 +91,10 @@ class Sessions:
         self._drained_by = math.inf
         self._reader = SessionReader(log, self._spawner.table)
         self._hooks = tuple(hooks)
+        self.survey = Survey(log, self._spawner.table, self._reader)
+        """The sessions as operators look at them: all in memory, a few at a time, or the events of one."""
+        self.failures = self._services.failures
+        """The newest failures of the server, for operators."""
         self.observers = Observers(self._committer, settings.observer_events, settings.observer_bytes)
         """The hub of all observers: ``sessions.observers.observe(("agent_completed",))``."""
         self.consumers = Consumers(log, self._reader, self._committer)
@@ -217,20 +220,9 @@ class Sessions:
         self.require_task("revoke()")
         return await self.revocations.revoke(user, token_id, until)
 
-    @contextmanager
-    def calling_after_commits(self, callback: Callable[[], None]) -> Generator[None]:
-        """Call ``callback`` after each commit to the log, inside the ``with`` block. ``callback`` must not wait.
-
-        First all listeners are notified of the committed events, then ``callback`` is called. If ``callback`` raises,
-        the error is logged, and ``callback`` is not called again. The commits continue.
-        """
-        # A partial is a key of its own: the same callback may be registered twice.
-        callbacks, registered = self._committer.after_commits, partial(callback)
-        callbacks[registered] = None
-        try:
-            yield
-        finally:
-            callbacks.pop(registered, None)
+    def calling_after_commits(self, callback: Callable[[], None]) -> AbstractContextManager[None]:
+        """Call ``callback`` after each commit to the log, inside the ``with`` block. ``callback`` must not wait."""
+        return calling_after_commits(self._committer, callback)
 
     async def committed(self) -> None:
         """Wait until the events of all sessions so far are committed, or have failed. Safe to cancel."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from actors.errors import Fenced, LogUncertain
 from actors.failures import log_failure
+from actors.recent_failures import FailureKind
 from actors.sessions._commands import CommandReply
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from actors.errors import LogError
     from actors.events.types import JSON
+    from actors.recent_failures import RecentFailures
     from actors.sessions._command_memory import CommandMemory
     from actors.sessions._commands import Command
     from actors.streams._stream import SessionStream
@@ -28,12 +30,15 @@ class Replies:
     Each reply is also remembered, so that a command which is sent again gets the same reply.
     """
 
-    __slots__ = ("_clock", "_memory", "_stream")
+    __slots__ = ("_clock", "_failures", "_memory", "_stream")
 
-    def __init__(self, memory: CommandMemory, stream: SessionStream, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, memory: CommandMemory, stream: SessionStream, clock: Callable[[], float], failures: RecentFailures
+    ) -> None:
         self._memory = memory
         self._stream = stream
         self._clock = clock
+        self._failures = failures
 
     def send(self, command_id: str, result: JSON) -> None:
         """Send the reply of a successful command now, with its result."""
@@ -51,6 +56,9 @@ class Replies:
         reference = secrets.token_hex(4)
         key = self._stream.key
         log_failure(logger, "command %r of %s/%s failed, reference %s", command_id, *key, reference, error=error)
+        user, session = key
+        what = f"command {command_id!r} failed"
+        self._failures.add(FailureKind.COMMAND, what, error, reference=reference, user=user, session=session)
         return f"reference {reference}"
 
     def send_when_committed(self, command_id: str, result: JSON) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextvars
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
+from actors.events.redaction import redact_text
+from actors.recent_failures import RecentFailures
 from actors.sessions._session_quota import SessionQuota
 from actors.streams._ages import AgeClock
 from actors.streams._stream import now_ms
@@ -68,8 +71,11 @@ class SessionServices:
 
     quota: SessionQuota = attrs.field(init=False)
     """The object that limits the number of each user's sessions in the log."""
+    failures: RecentFailures = attrs.field(init=False)
+    """The newest failures of the server, without secrets, for operators."""
 
     def __attrs_post_init__(self) -> None:
+        self.failures = RecentFailures(partial(redact_text, self.redact))
         self.quota = SessionQuota(self.log, self.accounts, self.settings.sessions_per_user)
 
     def start_soon(self, nursery: trio.Nursery, function: Any, *args: object) -> None:  # as trio types it

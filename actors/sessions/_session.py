@@ -20,6 +20,7 @@ from actors.sessions._commands import Command
 from actors.sessions._messages import Attach, Emit, Typing
 from actors.sessions._recovery import memory_for, recover
 from actors.sessions._replies import Replies
+from actors.sessions._run_statistics import runs_of
 from actors.sessions._snapshot import snapshot
 from actors.sessions._starts import Starts
 from actors.sessions._tasks import SessionTasks
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from actors.runtime._lifecycle import ExitReason
     from actors.sessions._closing import Closing
     from actors.sessions._command_memory import CommandMemory
+    from actors.sessions._run_statistics import RunStatistics
     from actors.sessions._services import SessionServices
     from actors.sessions._statistics import SessionStatistics
     from actors.streams._emit_rate import EmitRate
@@ -77,7 +79,7 @@ class Session(Actor):
         self._memory = memory = memory_for(self._key, services)
         self._tasks = tasks = SessionTasks(self.nursery, services)
         self._recorder = recorder = await recover(self._key, services, memory, tasks, self.nursery.cancel_scope)
-        self._replies = replies = Replies(memory, recorder.stream, services.clock)
+        self._replies = replies = Replies(memory, recorder.stream, services.clock, services.failures)
         self._starts = starts = Starts(services, recorder, replies, tasks)
         self._handlers = CommandHandlers(services, recorder, memory, replies, starts)
         self._active_at = trio.current_time()
@@ -309,3 +311,10 @@ async def _reply_after(rate: EmitRate, due: tuple[float, str], reply: Reply) -> 
     """Answer a request to emit an event, after the delay ``due``: the user is then within the limits per second."""
     await rate.sleep(*due)
     reply.send(None)
+
+
+def open_runs(session: Session) -> tuple[RunStatistics, ...]:
+    """Return the runs of a session that have not ended. Those in the queue come last."""
+    # A function for the private names: a method would make the class too long.
+    recorder, starts = session._recorder, session._starts  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as said
+    return runs_of(recorder, starts) if recorder.runs or starts else ()

@@ -11,6 +11,7 @@ import trio
 
 from actors.errors import LogUnavailable
 from actors.failures import log_failure
+from actors.recent_failures import FailureKind
 from actors.runs._raised import CodeEnded, only_cancelled
 from actors.runs._run import make_run
 from actors.runs._scope import RunScope
@@ -233,6 +234,9 @@ class Starts:
             if not only_cancelled(error) and type(error) is not CodeEnded:
                 key = self._recorder.key
                 log_failure(logger, "agent %s failed in run %s of %s/%s", agent.name, run.id, *key, error=error)
+                what, (user, session) = f"agent {agent.name} failed", key
+                failures = self._services.failures
+                failures.add(FailureKind.AGENT, what, error, user=user, session=session, run=run.id)
             # From Python 3.12 on a timeout of trio leaves a cycle in these frames, which would keep all their objects.
             let_go_of_frames(error)
 

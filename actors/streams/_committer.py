@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -18,7 +20,7 @@ from actors.loop.wakeup import Wakeup
 from actors.streams._commit_failures import after_failure, each_part, forget_frames, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from actors.errors import LogError
     from actors.eventlog.base import Batch, EventLog
@@ -327,6 +329,22 @@ class Committer:
             contained("a session whose log refused", source.on_failed, failure)
         for group in groups:
             await self._commit_part(group)
+
+
+@contextmanager
+def calling_after_commits(committer: Committer, callback: Callable[[], None]) -> Generator[None]:
+    """Call ``callback`` after each commit, inside the ``with`` block. ``callback`` must not wait.
+
+    First all listeners are notified of the committed events, then ``callback`` is called. If ``callback`` raises, the
+    error is logged, and ``callback`` is not called again. The commits continue.
+    """
+    # A partial is a key of its own: the same callback may be registered twice.
+    callbacks, registered = committer.after_commits, partial(callback)
+    callbacks[registered] = None
+    try:
+        yield
+    finally:
+        callbacks.pop(registered, None)
 
 
 def commit_due(committer: Committer) -> bool:

@@ -127,3 +127,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert ended.value.code == 0
     assert re.fullmatch(r"greenroom \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+@pytest.mark.usefixtures("folder")
+def test_operator_token_is_hidden(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The value of ``operator_token`` is not printed, only that there is one."""
+    monkeypatch.setenv("GREENROOM_OPERATOR_TOKEN", "a-secret-of-many-letters")
+    for arguments in ([], ["--json"]):
+        text = printed(capsys, *arguments)
+        assert ("a-secret-of-many-letters" in text, text.count("[hidden]")) == (False, 1)

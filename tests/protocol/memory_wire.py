@@ -87,6 +87,10 @@ class MemoryWire:
     # The connection's side
 
     @property
+    def blocked_seconds(self) -> float:
+        return 1.0 if self.blocked else 0.0
+
+    @property
     def pending(self) -> int:
         """Return 1 while the wire is blocked: the real number of bytes does not matter."""
         return int(self.blocked)

@@ -66,6 +66,8 @@ NOT_IN_SPEC = {
     "allowed_origins": "HTTP 403, under Connection",
     "redact_keys": "inside the values of events",
     "loop_stall_seconds": "a warning in the server's log",
+    "operator_token": "the HTTP pages, not the endpoint",
+    "inspect_content": "the HTTP pages, not the endpoint",
     "gc_threshold": "the server's process",
 }
 """The settings that a client cannot notice, with the reason. SPEC.md need not have them."""

@@ -171,3 +171,54 @@ async def test_failure_is_logged_with_its_path(caplog: pytest.LogCaptureFixture)
         )
         assert caplog.records[0].exc_info is not None
         assert caplog.records[0].exc_info[1] is error
+
+
+async def test_entries_of_the_tree() -> None:
+    """``entry`` and ``below`` show one actor, and its children in the order of their start, one level alone."""
+    async with open_system() as system:
+        world = World()
+        inner = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member("y"), world.member("x")])
+        await system.supervise(SupervisorSpec(children=[ChildSpec("inner", inner)]), "top")
+        await system.spawn(Member, "a", world, name="a")
+        x = system.find("/top/inner/x")
+        assert x is not None
+        await crash(x)
+        root, found = system.entry(), system.entry("/top/inner/")
+        assert root is not None
+        assert found is not None
+        assert (root.path, root.kind, root.state, root.children) == ("/", "system", "running", 2)
+        assert (found.path, found.kind, found.strategy, found.children) == (
+            "/top/inner",
+            "supervisor",
+            "one_for_all",
+            2,
+        )
+        assert [(each.path, each.kind) for each in system.below()] == [("/top", "supervisor"), ("/a", "actor")]
+        assert [(each.path, each.restarts) for each in system.below("/top/inner")] == [
+            ("/top/inner/y", 1),
+            ("/top/inner/x", 1),
+        ]
+        assert [system.entry(path) for path in ("/b", "/a/b", "/top/inner/z")] == [None] * 3
+        assert [*system.below("/a"), *system.below("/nobody")] == []
+        assert system.statistics().restarts == 2
+
+
+async def test_child_ends_while_the_tree_is_looked_at() -> None:
+    """Other tasks may run between two steps of ``below``: a child that has ended by then is shown as terminated."""
+    async with open_system() as system:
+        world = World()
+        supervisor = await system.supervise(SupervisorSpec(children=[world.member(name) for name in "abc"]), "top")
+        steps = system.below("/top")
+        seen = [next(steps)]
+        await supervisor.terminate_child("b")
+        await supervisor.terminate_child("c")
+        supervisor.delete_child("c")
+        seen += steps
+        assert [(each.path, each.state) for each in seen] == [
+            ("/top/a", "running"),
+            ("/top/b", "terminated"),
+            ("/top/c", "terminated"),
+        ]
+        ended = system.entry("/top/b")
+        assert ended is not None
+        assert (ended.state, ended.children, system.entry("/top/c")) == ("terminated", 0, None)

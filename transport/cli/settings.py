@@ -27,6 +27,8 @@ _WIDEST = 40
 
 A longer text does not fit into its column, and moves the rest of its own line to the right.
 """
+HIDDEN = "[hidden]"
+"""Text in place of a secret."""
 _TITLES = ("setting", "value", "source", "default")
 
 
@@ -78,6 +80,8 @@ def lines_of(settings: Settings, log: str | EventLog | None = None) -> list[Line
             value, source = f"<{class_name(log)}>", KEYWORD
         elif name == "log":
             value = without_password(str(value))
+        elif name == "operator_token" and value is not None:
+            value = HIDDEN
         found.append(Line(name, value, source, default))
     return found
 

@@ -11,7 +11,8 @@ import_extra("the app in a web server", "hosting", "starlette")
 
 from transport.hosting._endpoint import endpoint  # noqa: E402 - after the check of the extra
 from transport.hosting._hosted import hosted  # noqa: E402 - as above
+from transport.hosting._inspector import mount_inspector  # noqa: E402 - as above
 from transport.hosting._lifespan import lifespan  # noqa: E402 - as above
 from transport.hosting._mount import mount  # noqa: E402 - as above
 
-__all__ = ["endpoint", "hosted", "lifespan", "mount"]
+__all__ = ["endpoint", "hosted", "lifespan", "mount", "mount_inspector"]

@@ -83,6 +83,11 @@ class AsgiWriter:
 
     # Writing
 
+    @property
+    def blocked_seconds(self) -> float:
+        """Seconds for which the server has taken nothing, although messages wait. 0 if it takes them."""
+        return loop_time().now() - self._progressed_at if self.blocked else 0.0
+
     def write(self, message: Message, size: int = 0) -> None:
         """Send an ASGI message after all messages that were written before. Never waits.
 

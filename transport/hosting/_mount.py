@@ -46,6 +46,20 @@ def mount(api: Any, path: str, app: Greenroom, *, user: UserFunction | None = No
     Raises:
         ConfigError: An argument cannot be used.
     """
+    router, whole = checked_place(api, path)
+    router.add_websocket_route(whole, endpoint(app, user=user), name="greenroom")
+    for name in CLIENT_FILES:
+        router.add_route(
+            f"{whole.rstrip('/')}/{name}", _file(name), methods=["GET"], name=name, include_in_schema=False
+        )
+
+
+def checked_place(api: Any, path: str) -> tuple[Any, str]:
+    """Return the router of a web application, and the whole path of a mount at ``path`` of it.
+
+    Raises:
+        ConfigError: An argument cannot be used, or the path has a route already.
+    """
     router = getattr(api, "router", api)
     if not hasattr(router, "add_websocket_route") or not hasattr(router, "add_route"):
         raise ConfigError(f"mount needs a FastAPI or Starlette application, or a router, not {shown(api)}")
@@ -54,11 +68,7 @@ def mount(api: Any, path: str, app: Greenroom, *, user: UserFunction | None = No
     whole = getattr(router, "prefix", "") + path
     if any(getattr(route, "path", None) == whole for route in router.routes):
         raise ConfigError(f"the web application has a route {whole} already: choose another path")
-    router.add_websocket_route(whole, endpoint(app, user=user), name="greenroom")
-    for name in CLIENT_FILES:
-        router.add_route(
-            f"{whole.rstrip('/')}/{name}", _file(name), methods=["GET"], name=name, include_in_schema=False
-        )
+    return router, whole
 
 
 def _file(name: str) -> Callable[[Request], Awaitable[Response]]:

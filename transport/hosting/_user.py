@@ -51,7 +51,7 @@ class FoundUser:
         1006, as if the network had failed, and tries again for ever.*
         """
         try:
-            self._found = await _called(_overridden(self._function, scope), HTTPConnection(scope))
+            self._found = await call_function(self._function, HTTPConnection(scope))
         except HTTPException as error:
             refusal = _REFUSALS.get(error.status_code)
             self._found = error if refusal is None else refusal(str(error.detail))
@@ -85,8 +85,8 @@ async def found_user(credentials: Credentials) -> User:
     return await headers.user.get()
 
 
-def checked_function(function: Any) -> UserFunction | None:
-    """Return the argument ``user`` of a mount.
+def checked_function(function: Any, argument: str = "user") -> UserFunction | None:
+    """Return the argument ``user`` of a mount, or another one of this kind.
 
     Raises:
         ConfigError: It cannot be called with one argument, the request.
@@ -94,18 +94,23 @@ def checked_function(function: Any) -> UserFunction | None:
     if function is None:
         return None
     if not callable(function):
-        raise ConfigError(f"user must be the function itself, without Depends(…), not {shown(function)}")
+        raise ConfigError(f"{argument} must be the function itself, without Depends(…), not {shown(function)}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise ConfigError(f"user must return the user, but {shown(function)} yields: give a function that returns")
+        raise ConfigError(f"{argument} must return the user, but {shown(function)} yields: give a function that returns")
     try:
         inspect.signature(function).bind(None)
     except TypeError as error:
         raise ConfigError(
-            f"user must take one argument, the request as starlette.requests.HTTPConnection: {shown(function)}: {error}"
+            f"{argument} must take one argument, the request as starlette.requests.HTTPConnection: {shown(function)}: {error}"
         ) from None
     except ValueError:  # a function in C has no signature
         pass
     return cast("UserFunction", function)
+
+
+async def call_function(function: UserFunction, connection: HTTPConnection) -> object:
+    """Return the result of the function, called in the library of the web server. Its exceptions are raised."""
+    return await _called(_overridden(function, connection.scope), connection)
 
 
 def _overridden(function: UserFunction, scope: Scope) -> UserFunction:

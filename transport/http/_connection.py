@@ -12,6 +12,7 @@ import attrs
 import trio
 from starlette.requests import ClientDisconnect
 
+from actors import FailureKind
 from actors.failures import is_a, log_failure, log_line
 from transport._border import called, leaves
 from transport.http._exchange import Exchange
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Scope
 
+    from actors import RecentFailures
     from transport.http._turns import Turns
     from transport.server.port import Port
 
@@ -46,6 +48,8 @@ class PageContext:
     """The limits, and the open connections."""
     turns: Turns
     """The turns in which the requests of all connections are handled."""
+    failures: RecentFailures | None = None
+    """The newest failures of the server, for operators."""
 
 
 class PageConnection:
@@ -67,6 +71,7 @@ class PageConnection:
         self._app = context.app
         self._port = context.port
         self._turns = context.turns
+        self._failures = context.failures
         opener = context.port.opener
         self._open = None if opener is None else partial(opener, stream, sock, address)
         """Opens the connection before its first request. None if that is done, or if there is nothing to do."""
@@ -163,7 +168,7 @@ class PageConnection:
         error = result if isinstance(result, BaseException) else None
         if error is None and not exchange.complete and not self._stream.gone:
             error = RuntimeError("the application has sent no whole response")
-        reference = None if error is None else _log(error)
+        reference = None if error is None else _log(error, self._failures)
         if self._stream.gone:
             raise ClientGone
         if not exchange.written:
@@ -195,11 +200,13 @@ class PageConnection:
         return request.scope(peer, self._server, "https" if is_https else "http")
 
 
-def _log(error: BaseException) -> str:
+def _log(error: BaseException, failures: RecentFailures | None) -> str:
     """Log an application's exception, unless it only says that the client has left. Return its reference number."""
     reference = secrets.token_hex(4)
     if not all(is_a(each, _NO_FAILURES) for each in leaves(error)):
         log_failure(logger, "a request to the pages failed, reference %s", reference, error=error)
+        if failures is not None:
+            failures.add(FailureKind.HTTP, "a request to the pages failed", error, reference=reference)
     return reference
 
 

@@ -56,7 +56,8 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
     def _add(self, headers: MutableHeaders, host: str | None) -> None:
-        headers["Content-Security-Policy"] = _NO_FRAMES if self._own else self._policy(host)
+        policy = _NO_FRAMES if self._own else self._policy(host)
+        headers.setdefault("Content-Security-Policy", policy)  # the inspector has a stricter one
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "no-referrer"
         headers.setdefault("Cache-Control", "no-cache")  # the browser asks again each time; the ETag saves the body

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from actors import RecentFailures
     from transport.server.tls import Certificate
     from transport.settings import Settings
 
@@ -62,11 +63,18 @@ class PageServer:
         app: The application.
         settings: The limits and times of connections. They count for this port alone.
         certificate: The certificate, if the pages are to be served by HTTPS.
+        failures: The list to which failures of the application are added.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, certificate: Certificate | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        certificate: Certificate | None = None,
+        failures: RecentFailures | None = None,
+    ) -> None:
         self._port = Port[PageConnection](settings, "the pages", certificate)
-        self._context = PageContext(app, self._port, Turns())
+        self._context = PageContext(app, self._port, Turns(), failures)
 
     async def run(
         self, listeners: Sequence[socket.socket], stop: trio.Event, *, task_status: trio.TaskStatus[None]

@@ -15,6 +15,7 @@ from transport.http._headers import NEVER_STORED, SecurityHeaders, ws_url_seen_f
 from transport.http._own_pages import OwnPages
 from transport.http.health import health_routes
 from transport.http.visitors import Visitors, refusal_of
+from transport.inspector.app import routes as routes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from transport.http.visitors import VisitorTokens
+    from transport.inspector import Inspector
     from transport.protocol.health import Health
 
 WEB = Path(__file__).parents[1] / "web"
 LIBRARY = ("greenroom.js", "store.js")
 """Files of the folder ``transport/web`` that browsers get. The README and ``package.json`` are not for visitors."""
 PAGE = Path(__file__).parents[1] / "demo" / "page"
+INSPECTOR_PATH = "/inspect"
+"""The path of the inspector. A folder of this name in the application's own pages is not served."""
 
 
 def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
@@ -40,6 +44,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     suggestions: Sequence[str] = (),
     model: str | None = None,
     folder: Path | None = None,
+    inspector: Inspector | None = None,
 ) -> Starlette:
     """Return the ASGI application: the page at ``/``, its files, the client library, and the routes of the server.
 
@@ -55,6 +60,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         suggestions: Questions that the page offers.
         model: Name of the agent's model. "" if the agent answers without a model. None if the page shows no model.
         folder: A folder with the application's own pages. They replace the built-in page.
+        inspector: The inspector, which is then served at ``/inspect/``.
     """
     visitors = Visitors(tokens) if tokens else None
 
@@ -74,6 +80,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         Route("/token", token, methods=["GET", "POST"]),  # a GET is told how to ask
         *health_routes(health),
         *map(_library, LIBRARY),
+        *([] if inspector is None else routes_of(inspector, INSPECTOR_PATH)),
         Mount("/", StaticFiles(directory=PAGE, html=True) if folder is None else OwnPages(folder)),
     ]
     return Starlette(routes=routes, middleware=[Middleware(SecurityHeaders, ws_url=ws_url, own=folder is not None)])

@@ -15,6 +15,7 @@ from transport.http._addresses import own_origins, url_of
 from transport.http._own_pages import checked_folder
 from transport.http._server import PageServer, serve_http
 from transport.http.pages import pages
+from transport.inspector import Inspector
 from transport.server.listening import Listeners, listening
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ async def serve(
         async with app.running(origins=own_origins(url), listeners=given.endpoint) as server:
             try:
                 async with trio.open_nursery() as nursery:
-                    page_server = PageServer(_site(server, options, folder), app.settings, server.certificate)
+                    page_server = PageServer(
+                        _site(server, options, folder), app.settings, server.certificate, server.sessions.failures
+                    )
                     await nursery.start(serve_http, page_server, listeners)
                     await server.until_signal(reporter, url)
                     # The pages go on meanwhile, so that /readyz says that the server takes no more clients.
@@ -94,4 +97,5 @@ def _site(server: Server, options: PageOptions, folder: Path | None) -> ASGIApp:
         title=options.title,
         suggestions=options.suggestions,
         model=options.model,
+        inspector=Inspector(lambda: server, server.endpoint.settings),
     )

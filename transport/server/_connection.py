@@ -15,6 +15,7 @@ from transport.protocol import close_codes, server_frames
 from transport.protocol.client_frames import Ack, Hello, Pong, TypingFrame
 from transport.protocol.handshake import AFTER_HELLO, Conversation
 from transport.protocol.limits import CONTROL_CHARACTERS
+from transport.server._connection_statistics import ConnectionStatistics, statistics_of
 from transport.server._delivery import Delivery
 from transport.server._frame_limits import FrameLimits
 from transport.server._frames import read_frame
@@ -72,7 +73,7 @@ class Connection:
     def __init__(self, context: ServerContext, wire: Wire) -> None:
         self._context = context
         self._wire = wire
-        self._life = Lifetime()
+        self._life = Lifetime(context.sessions.failures)
         self._delivery = Delivery(context, self._life, wire)
         self._liveness = Liveness(context, self._life, wire)
         self._limits: FrameLimits | None = None
@@ -345,3 +346,18 @@ def _leave(attachment: Attachment | None, connection: str) -> None:
             attachment.detach()
     except Exception as error:  # noqa: BLE001 - the session's failure: nothing is left here that could end by it
         log_failure(logger, "connection %s could not be detached", connection, error=error)
+
+
+# Functions for the private names of a connection: methods would make the class too long.
+
+
+def life_of(connection: Connection) -> Lifetime:
+    """Return the part of a connection that has its id and its end."""
+    return connection._life  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as said
+
+
+def statistics_of_connection(connection: Connection) -> ConnectionStatistics:
+    """Return the state of a connection, for operators."""
+    life, wire = connection._life, connection._wire  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as said
+    delivery, attachment = connection._delivery, connection._attachment  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as said
+    return statistics_of(life, wire, delivery, connection.user, attachment)

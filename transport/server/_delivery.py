@@ -72,6 +72,16 @@ class Delivery:
         signals = self._signals.size if self._signals is not None else 0
         return signals + (self._wire.pending if self._cursor is not None else 0)
 
+    @property
+    def position(self) -> int | None:
+        """Seq of the newest event that was sent. None before the welcome and after the end."""
+        return None if self._cursor is None else self._cursor.position
+
+    @property
+    def lag_events(self) -> int:
+        """Number of committed events that were not sent yet."""
+        return 0 if self._cursor is None else self._cursor.waiting
+
     def begin(self, cursor: Cursor) -> None:
         """Start to deliver the events after the position of ``cursor``. Called once, after the welcome was written."""
         self._cursor = cursor

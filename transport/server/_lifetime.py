@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import random
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from actors import FailureKind
 from actors.failures import log_failure
 from transport.protocol import close_codes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from actors import RecentFailures
 
 logger = logging.getLogger("greenroom.connections")
 
@@ -57,10 +61,13 @@ class Lifetime:
     to the connection itself. Since there is no cycle of references, an ended connection is freed at once.
     """
 
-    __slots__ = ("closing", "id", "nursery", "over", "scope")
+    __slots__ = ("_failures", "closing", "id", "nursery", "over", "scope", "since")
 
-    def __init__(self) -> None:
+    def __init__(self, failures: RecentFailures) -> None:
+        self._failures = failures
         self.id = f"c-{secrets.token_hex(8)}"
+        self.since = time.time()
+        """Time at which the connection was accepted, in seconds since 1970."""
         self.scope = trio.CancelScope()
         """The scope of the present work of the connection's task. The first :meth:`close` cancels it.
 
@@ -102,6 +109,7 @@ class Lifetime:
         """
         reference = secrets.token_hex(4)
         log_failure(logger, "%s on connection %s, reference %s", what, self.id, reference, error=error)
+        self._failures.add(FailureKind.CONNECTION, what, error, reference=reference, connection=self.id)
         return End(close_codes.INTERNAL_ERROR, f"{what}, reference {reference}")
 
     def fail(self, error: BaseException, what: str) -> None:

@@ -116,6 +116,11 @@ class Wire(Protocol):
         ...
 
     @property
+    def blocked_seconds(self) -> float:
+        """Seconds for which the peer has taken nothing, although data waits to be sent. 0 if nothing waits."""
+        ...
+
+    @property
     def is_open(self) -> bool:
         """Whether the WebSocket is open, as far as is known. False before the upgrade and after a close."""
         ...

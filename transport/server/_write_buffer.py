@@ -97,6 +97,11 @@ class WriteBuffer(ReadBuffer):
         """Number of bytes that wait to be sent."""
         return len(self._pending)
 
+    @property
+    def blocked_seconds(self) -> float:
+        """Seconds for which the peer has taken nothing, although bytes wait to be sent. 0 if none wait."""
+        return loop_time().now() - self.progressed_at if self.blocked else 0.0
+
     def write(self, data: bytes) -> None:
         """Send ``data`` after all data that was written before. Never waits. Does nothing if the stream has ended."""
         if self._broken:

@@ -12,9 +12,10 @@ import trio
 
 from actors import Actor, ChildSpec, Restart
 from actors.loop.clock import loop_time
+from transport.protocol import close_codes
 from transport.protocol.handshake import AllowedOrigins
 from transport.protocol.health import Health
-from transport.server._connection import Connection
+from transport.server._connection import Connection, life_of, statistics_of_connection
 from transport.server._connections import Connections
 from transport.server._context import ServerContext
 from transport.server._flusher import Flusher
@@ -28,10 +29,11 @@ from transport.server.listening import BorrowedListener
 from transport.server.opening import opener_for
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from actors import Sessions
     from transport.auth import Authenticate
+    from transport.server._connection_statistics import ConnectionStatistics
     from transport.server._wire import Wire
     from transport.server.tls import Certificate
     from transport.settings import Settings
@@ -243,6 +245,27 @@ class Endpoint:
             stood_still=self._context.time.lost,
             signals_dropped=connections.signals_dropped,
         )
+
+    def connections(self) -> Iterator[ConnectionStatistics]:
+        """Yield the state of each open connection, for operators.
+
+        The connections are those of the first step. Other tasks may run between two steps: each state is that of its own
+        step, and connections that have ended by then are left out.
+        """
+        for connection in self._context.connections:
+            if isinstance(connection, Connection) and not life_of(connection).over:
+                yield statistics_of_connection(connection)
+
+    def close_connection(self, connection_id: str) -> bool:
+        """Close a connection with 1001, so that its client comes back. Never waits.
+
+        Return False if there is no connection with this id, or if it is closing already.
+        """
+        for connection in self._context.connections:
+            if isinstance(connection, Connection) and life_of(connection).id == connection_id and connection.waits():
+                connection.close(close_codes.GOING_AWAY, "an operator has closed the connection")
+                return True
+        return False
 
     def _begin(self, stream: trio.SocketStream, sock: socket.socket, address: str) -> Callable[[], Awaitable[None]]:
         if self._opener is None:

@@ -1,0 +1,154 @@
+"""The open runs of a session, as values for operators. They are read from the grammar, so an event costs nothing."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import attrs
+
+from actors.events.grammar import Kind
+
+if TYPE_CHECKING:
+    from actors.events.grammar import Open
+    from actors.runs._recorder import RunRecorder
+    from actors.sessions._starts import Start, Starts
+
+
+class RunState(StrEnum):
+    """The states of a run that has not ended."""
+
+    QUEUED = "queued"
+    """The run waits for its turn: its user has too many runs."""
+    RUNNING = "running"
+    ASKING = "asking"
+    """The run waits for an answer of its user."""
+    STOPPING = "stopping"
+    """The run was asked to stop, and its code still cleans up."""
+
+
+@attrs.frozen
+class OpenItem:
+    """A tool call or a question of a run that is open."""
+
+    name: str
+    """Name of the tool; empty for a question."""
+    call_id: str
+    """Id of the call or question."""
+    since: float
+    """Time at which it was opened, in seconds since 1970."""
+
+
+@attrs.frozen(kw_only=True)
+class RunStatistics:
+    """The state of one run that has not ended."""
+
+    user: str
+    session: str
+    """Name of the session."""
+    run: str
+    """Id of the run."""
+    agent: str
+    """Name of the agent."""
+    parent: str | None
+    """Id of the run that started this run as a sub-agent. None if this run is not a sub-agent."""
+    root: str
+    """Id of the topmost run above this run. For a run that is not a sub-agent, its own id."""
+    depth: int
+    """Number of runs above this run."""
+    since: float
+    """Time at which the run began, in seconds since 1970. For a queued run, the time of its command."""
+    state: RunState
+    open_tools: int = 0
+    """Number of open tool calls of the run, without those of its sub-agents."""
+    tool: OpenItem | None = None
+    """The newest open tool call of the run. None if no tool call is open."""
+    question: OpenItem | None = None
+    """The newest open question of the run. None if no question is open."""
+    subruns: int = 0
+    """Number of open sub-agents below the run, on all levels."""
+
+
+@attrs.define
+class _Found:
+    """One open run while the items of its session are counted."""
+
+    item: Open
+    root: str
+    depth: int
+    open_tools: int = 0
+    tool: Open | None = None
+    question: Open | None = None
+    subruns: int = 0
+
+
+def runs_of(recorder: RunRecorder, starts: Starts) -> tuple[RunStatistics, ...]:
+    """Return the open runs of a session, those that began first coming first. Runs in the queue come last."""
+    found: dict[str, _Found] = {}
+    # Parents open before their children and calls, so one pass in the order of opening is enough.
+    for item in recorder.stream.grammar.open:
+        if item.kind is Kind.RUN:
+            _add_run(found, item)
+        elif (run := found.get(item.run_id)) is not None and item.kind is Kind.CALL:
+            run.open_tools += 1
+            run.tool = item
+        elif run is not None:
+            run.question = item
+    # A child comes behind its parent, so a child has its own number when it is added to its parent.
+    for each in reversed(found.values()):
+        if (above := found.get(each.item.parent_run_id or "")) is not None:
+            above.subruns += 1 + each.subruns
+    return (
+        *(_statistics(recorder, each) for each in found.values()),
+        *(_queued(recorder, start) for start in starts.queued()),
+    )
+
+
+def _add_run(found: dict[str, _Found], item: Open) -> None:
+    above = None if item.parent_run_id is None else found.get(item.parent_run_id)
+    found[item.id] = _Found(item, item.id, 0) if above is None else _Found(item, above.root, above.depth + 1)
+
+
+def _statistics(recorder: RunRecorder, found: _Found) -> RunStatistics:
+    item, key = found.item, recorder.key
+    return RunStatistics(
+        user=key.user,
+        session=key.session,
+        run=item.id,
+        agent=item.name,
+        parent=item.parent_run_id,
+        root=found.root,
+        depth=found.depth,
+        since=item.started / 1000,
+        state=_state(recorder, found),
+        open_tools=found.open_tools,
+        tool=_open_item(found.tool),
+        question=_open_item(found.question),
+        subruns=found.subruns,
+    )
+
+
+def _state(recorder: RunRecorder, found: _Found) -> RunState:
+    run = recorder.runs.get(found.item.id)
+    if run is not None and run.scope.cancel_called:
+        return RunState.STOPPING
+    return RunState.RUNNING if found.question is None else RunState.ASKING
+
+
+def _open_item(item: Open | None) -> OpenItem | None:
+    return None if item is None else OpenItem(item.name if item.kind is Kind.CALL else "", item.id, item.started / 1000)
+
+
+def _queued(recorder: RunRecorder, start: Start) -> RunStatistics:
+    user, session = recorder.key
+    return RunStatistics(
+        user=user,
+        session=session,
+        run=start.run.id,
+        agent=start.agent.name,
+        parent=None,
+        root=start.run.id,
+        depth=0,
+        since=start.since / 1000,
+        state=RunState.QUEUED,
+    )

@@ -1,0 +1,398 @@
+"""What the inspector shows and does: overview, runs, sessions, events, failures, connections, tree."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from _inspector import PATIENCE, Site, inspected, make_app, site_of
+
+from actors import RunState
+from transport.client import connect
+from transport.inspector._live import MAX_WATCHERS
+from transport.inspector._sampler import LOOK_SECONDS
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+async def started(site: Site, user: str, session: str, agent: str, given: object = None) -> str:
+    """Start a run, wait until it waits for something or has ended, and return its id."""
+    handle = await site.server.sessions.get(user, session)
+    run = await handle.start(agent, given)
+    await trio.testing.wait_all_tasks_blocked()
+    return run
+
+
+# The overview
+
+
+async def test_overview(autojump_clock: MockClock) -> None:
+    """The overview has the numbers of the server: its runs by agent and state, its events, its health."""
+    async with inspected() as site:
+        await started(site, "alice", "s1", "nested")
+        await started(site, "alice", "s2", "curious")
+        await started(site, "bob", "s1", "broken")
+        seen = await site.json("api/overview")
+        assert seen["health"] == {"ok": True, "ready": True, "reasons": []}
+        assert (seen["sessions"], seen["failures"], seen["restarts"], seen["cluster"]) == (3, 1, 0, None)
+        assert seen["operator"] == {"name": "loopback", "by": "loopback"}
+        assert (seen["runs"]["running"], seen["runs"]["asking"], seen["runs"]["queued"]) == (3, 1, 0)
+        by_agent = {row["agent"]: row for row in seen["runs"]["by_agent"]}
+        assert [by_agent[name]["running"] for name in ("curious", "nested", "slow")] == [1, 1, 1]
+        assert seen["log"]["engine"] == "memory"
+        assert seen["events_total"] == seen["log"]["events"] > 5
+        assert seen["started_at"] <= seen["at"]
+
+
+async def test_samples_are_taken_while_somebody_looks(autojump_clock: MockClock) -> None:
+    """Samples are taken once a second after a look, and stop when nobody looks any more."""
+    async with inspected() as site:
+        assert (await site.json("api/overview"))["events_per_second"] is None
+        handle = await site.server.sessions.get("alice", "s1")
+        for _ in range(50):
+            await handle.emit("n", 1)
+        await trio.sleep(1.5)
+        seen = await site.json("api/overview")
+        assert seen["events_per_second"] == pytest.approx(50, rel=0.01)
+        assert [round(each["events_per_second"]) for each in seen["samples"]] == [50]
+        await trio.sleep(10 * LOOK_SECONDS)
+        assert len((await site.json("api/overview"))["samples"]) == 0
+
+
+# Runs
+
+
+async def test_runs_and_their_open_tools() -> None:
+    """An open run is shown with its tool or question, its parent and its age. Runs in the queue are shown as queued."""
+    async with inspected(runs_per_user=2) as site:
+        outer = await started(site, "alice", "s1", "nested")
+        asking = await started(site, "alice", "s2", "curious")
+        handle = await site.server.sessions.get("alice", "s3")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(handle.start, "slow")
+            await trio.testing.wait_all_tasks_blocked()
+            rows = (await site.json("api/runs"))["runs"]
+            assert [(row["agent"], row["state"], row["depth"]) for row in rows] == [
+                ("nested", "running", 0),
+                ("slow", "running", 1),
+                ("curious", "asking", 0),
+                ("slow", "queued", 0),
+            ]
+            assert (rows[1]["parent"], rows[1]["root"], rows[0]["subruns"]) == (outer, outer, 1)
+            assert (rows[0]["open_tool"], rows[1]["open_tool"]["name"], rows[1]["open_tools"]) == (None, "dig", 1)
+            assert rows[1]["open_tool"]["since"] >= rows[1]["started_at"]
+            assert (rows[2]["run"], rows[2]["question"]["call_id"][:2]) == (asking, "c-")
+            assert (await cancelled(site, "alice", "s3", rows[3]["run"])) is True
+            nursery.cancel_scope.cancel()
+
+
+async def cancelled(site: Site, user: str, session: str, run: str) -> bool:
+    """Cancel a run through the inspector, and return whether it was there."""
+    answer = await site.post("api/runs/cancel", {"user": user, "session": session, "run": run})
+    assert answer.status == 200, answer.body
+    return bool(answer.json["cancelled"])
+
+
+@pytest.mark.parametrize(
+    ("query", "agents"),
+    [
+        ("agent=slow", ["slow"]),
+        ("user=bob", ["curious"]),
+        ("user=nobody", []),
+        ("session=s2", ["slow"]),
+        ("state=asking", ["curious"]),
+        ("state=queued", []),
+        ("older_than=1000", []),
+        ("older_than=0", ["nested", "slow", "slow", "curious"]),
+        ("user=alice&session=s1&agent=nested", ["nested"]),
+    ],
+)
+async def test_runs_are_filtered(query: str, agents: list[str]) -> None:
+    """Each filter keeps the runs that it names; several filters keep those that all of them keep."""
+    async with inspected() as site:
+        await started(site, "alice", "s1", "nested")
+        if query in {"session=s2", "older_than=0"}:
+            await started(site, "alice", "s2", "slow")
+        await started(site, "bob", "s1", "curious")
+        seen = await site.json(f"api/runs?{query}")
+        assert sorted(row["agent"] for row in seen["runs"]) == sorted(agents)
+        assert seen["total"] == len(agents)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=201", "limit=x", "state=dead", "older_than=-1",
+     "older_than=nan", "sort=age", "after=!!", "after=W10"],
+)
+async def test_wrong_parameters(query: str) -> None:
+    """A parameter that cannot be used is 400, and the message names it."""
+    async with inspected() as site:
+        answer = await site.get(f"api/runs?{query}")
+        assert (answer.status, answer.code) == (400, "bad_args")
+        assert query.partition("=")[0] in answer.json["error"]["message"]
+
+
+async def test_cancel(caplog: pytest.LogCaptureFixture) -> None:
+    """A run is cancelled with its sub-agents. The audit log says who did it, to which run, and whether it was there."""
+    caplog.set_level(logging.INFO, "greenroom.audit")
+    async with inspected() as site:
+        run = await started(site, "alice", "s1", "nested")
+        assert await cancelled(site, "alice", "s1", run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await site.json("api/runs"))["total"] == 0
+        assert not await cancelled(site, "alice", "s1", run)
+        events = await (await site.server.sessions.get("alice", "s1")).history()
+        assert [event.data["status"] for event in events if event.type == "agent_completed"] == ["cancelled"] * 2
+    lines = [record.getMessage() for record in caplog.records if record.name == "greenroom.audit"]
+    subject = f"operator loopback from 127.0.0.1: cancel run {run} of user alice session s1"
+    assert lines == [f"{subject}: done", f"{subject}: not found"]
+
+
+async def test_cancel_makes_no_session() -> None:
+    """A cancellation for a session that does not exist finds nothing, and does not make the session."""
+    async with inspected() as site:
+        assert not await cancelled(site, "nobody", "s1", "r-1")
+        assert (site.server.sessions.of(), await site.server.sessions.list("nobody")) == ((), ())
+
+
+async def test_stopping_run_is_shown() -> None:
+    """A run that was asked to stop and still cleans up is shown as stopping."""
+    app = make_app()
+
+    @app.agent
+    async def tidy(run: Any) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await cleaned.wait()
+
+    cleaned = trio.Event()
+    async with app.running(port=0) as server:
+        site = site_of(server)
+        run = await started(site, "alice", "s1", "tidy")
+        assert await cancelled(site, "alice", "s1", run)
+        assert [row["state"] for row in (await site.json("api/runs"))["runs"]] == [RunState.STOPPING]
+        cleaned.set()
+
+
+# Sessions
+
+
+async def test_sessions() -> None:
+    """The sessions in memory are shown by user and name, with their runs and events."""
+    async with inspected() as site:
+        await started(site, "bob", "s1", "slow")
+        await started(site, "alice", "s2", "quick", "hello")
+        await started(site, "alice", "s1", "curious")
+        seen = await site.json("api/sessions")
+        assert [(row["user"], row["session"], row["runs"]) for row in seen["sessions"]] == [
+            ("alice", "s1", 1),
+            ("alice", "s2", 0),
+            ("bob", "s1", 1),
+        ]
+        assert (seen["sessions"][1]["committed"], seen["sessions"][0]["agents"]) == (3, ["curious"])
+        assert (await site.json("api/sessions?user=bob"))["total"] == 1
+
+
+async def test_waterfall() -> None:
+    """A session is shown as its runs, the newest first, each with its tools, from start to end."""
+    async with inspected() as site:
+        first = await started(site, "alice", "s1", "quick", "hello")
+        second = await started(site, "alice", "s1", "nested")
+        asking = await started(site, "alice", "s1", "curious")
+        seen = await site.json("api/session?user=alice&session=s1")
+        runs = {run["agent"]: run for run in seen["runs"]}
+        assert [run["agent"] for run in seen["runs"]][-1] == "quick"
+        assert (runs["quick"]["run"], runs["quick"]["status"], runs["quick"]["tools"]) == (first, "ok", [])
+        assert runs["quick"]["ended_at"] >= runs["quick"]["started_at"]
+        assert (runs["slow"]["parent"], runs["slow"]["status"], runs["slow"]["ended_at"]) == (second, "running", None)
+        assert [(tool["name"], tool["kind"], tool["status"]) for tool in runs["slow"]["tools"]] == [
+            ("dig", "tool", "running")
+        ]
+        assert (runs["curious"]["run"], runs["curious"]["status"]) == (asking, "asking")
+        assert [(tool["kind"], tool["status"]) for tool in runs["curious"]["tools"]] == [("question", "asking")]
+        assert (seen["live"], seen["seq"], seen["next"], seen["connections"]) == (True, 8, None, 0)
+        # Cancelled, the question ends with its run.
+        await cancelled(site, "alice", "s1", asking)
+        await trio.testing.wait_all_tasks_blocked()
+        ended = (await site.json("api/session?user=alice&session=s1"))["runs"]
+        (run,) = [run for run in ended if run["run"] == asking]
+        assert (run["status"], run["tools"][0]["status"]) == ("cancelled", "cancelled")
+
+
+async def test_waterfall_in_windows() -> None:
+    """A long session is shown in windows. A run whose start is in an older window has its start from its duration."""
+    async with inspected() as site:
+        handle = await site.server.sessions.get("alice", "s1")
+        await started(site, "alice", "s1", "quick", "hello")
+        for number in range(600):
+            await handle.emit("n", number)
+        newest = await site.json("api/session?user=alice&session=s1")
+        assert (newest["runs"], newest["next"]) == ([], 104)
+        older = await site.json("api/session?user=alice&session=s1&before=104")
+        assert ([run["agent"] for run in older["runs"]], older["next"]) == (["quick"], None)
+        cut = (await site.json("api/session?user=alice&session=s1&before=2"))["runs"]
+        assert [(run["agent"], run["status"]) for run in cut] == [("quick", "running")]
+
+
+async def test_session_that_left_memory(autojump_clock: MockClock) -> None:
+    """A session that is only in the log is shown from there, and is not made again by looking at it."""
+    async with inspected(idle_seconds=1) as site:
+        await started(site, "alice", "s1", "quick", "hello")
+        await trio.sleep(10)
+        assert site.server.sessions.of() == ()
+        seen = await site.json("api/session?user=alice&session=s1")
+        assert (seen["live"], seen["seq"], [run["status"] for run in seen["runs"]]) == (False, 3, ["ok"])
+        assert len((await site.json("api/session/events?user=alice&session=s1"))["events"]) == 3
+        assert site.server.sessions.of() == ()
+
+
+@pytest.mark.parametrize("path", ["session", "session/events"])
+async def test_unknown_session(path: str) -> None:
+    """A session that the log does not have is 404. Without a user or a session, the request is 400."""
+    async with inspected() as site:
+        assert (await site.get(f"api/{path}?user=nobody&session=s1")).status == 404
+        assert (await site.get(f"api/{path}?user=nobody")).status == 400
+
+
+# Events
+
+
+async def test_events_have_no_content() -> None:
+    """Events are shown without texts, inputs, arguments and results, but with names, status and size."""
+    async with inspected() as site:
+        await started(site, "alice", "s1", "quick", "my secret diary")
+        await started(site, "alice", "s1", "slow")
+        answer = await site.get("api/session/events?user=alice&session=s1")
+        assert all(text not in answer.body for text in (b"diary", b"garden"))
+        events = answer.json["events"]
+        assert [event["type"] for event in events][:3] == ["agent_started", "agent_output", "agent_completed"]
+        assert (events[1]["data"], events[2]["data"]["status"]) == ({}, "ok")
+        assert (events[4]["data"], events[4]["size"] > 50) == ({"tool": "dig"}, True)
+        assert answer.json["seq"] == answer.json["latest"] == 5
+        refused = await site.get("api/session/events?user=alice&session=s1&content=1")
+        assert (refused.status, refused.code) == (403, "forbidden")
+
+
+async def test_content_is_a_setting(caplog: pytest.LogCaptureFixture) -> None:
+    """With ``inspect_content``, ``content=1`` shows the data of events. Each look is in the audit log."""
+    caplog.set_level(logging.INFO, "greenroom.audit")
+    async with inspected(inspect_content=True) as site:
+        await started(site, "alice", "s1", "quick", "hello")
+        seen = await site.json("api/session/events?user=alice&session=s1&content=1")
+        assert seen["events"][1]["data"] == {"text": "hello"}
+    assert "operator loopback from 127.0.0.1: read content of user alice session s1: done" in caplog.text
+
+
+async def test_live_events(autojump_clock: MockClock) -> None:
+    """A request waits for the next event, and is answered without events when its time is over."""
+    async with inspected() as site:
+        handle = await site.server.sessions.get("alice", "s1")
+        await handle.emit("n", 1)
+        path = "api/session/events?user=alice&session=s1&after=1&wait=20"
+        began = trio.current_time()
+        seen = await site.json(path)
+        assert (seen["events"], seen["seq"], trio.current_time() - began) == ([], 1, pytest.approx(20))
+        seen = None
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                nonlocal seen
+                seen = await site.json(path)
+
+            nursery.start_soon(wait)
+            await trio.sleep(3)
+            assert seen is None
+            await handle.emit("n", 2)
+        assert [event["seq"] for event in seen["events"]] == [2]
+        assert trio.current_time() - began < 24
+
+
+async def test_watchers_are_bounded(autojump_clock: MockClock) -> None:
+    """Only so many requests may wait for events at the same time. A further one is told to come later."""
+    async with inspected() as site:
+        await (await site.server.sessions.get("alice", "s1")).emit("n", 1)
+        path = "api/session/events?user=alice&session=s1&after=1&wait=20"
+        async with trio.open_nursery() as nursery:
+            for _ in range(MAX_WATCHERS):
+                nursery.start_soon(site.json, path)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            answer = await site.get(path)
+            assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "busy", "5")
+        assert (await site.get(path)).status == 200
+
+
+# Failures
+
+
+async def test_failures_have_their_references(caplog: pytest.LogCaptureFixture) -> None:
+    """Failures are shown, the newest first, with run or reference and traceback, and without secrets."""
+    async with inspected() as site:
+        run = await started(site, "alice", "s1", "broken")
+        site.server.endpoint.statistics = None  # type: ignore[method-assign, assignment]  # so that the overview fails
+        answer = await site.get("api/overview")
+        assert answer.status == 500
+        reference = answer.json["error"]["message"].split()[-1]
+        seen = await site.json("api/failures")
+        assert [(each["kind"], each["reference"], each["run"]) for each in seen["failures"]] == [
+            ("http", reference, None),
+            ("agent", None, run),
+        ]
+        agent = seen["failures"][1]
+        assert (agent["user"], agent["session"], agent["what"]) == ("alice", "s1", "agent broken failed")
+        assert "no agent is perfect" in agent["message"]
+        assert "_inspector.py" in agent["traceback"]
+        assert "hunter2" not in answer.body.decode() + str(seen)
+        assert (seen["total"], len((await site.json("api/failures?limit=1"))["failures"])) == (2, 1)
+
+
+# Connections
+
+
+async def test_connections_are_shown_and_closed() -> None:
+    """A connection is shown with its user, session and lag. A closed one gets 1001, and its client comes back."""
+    async with make_app().running(port=0) as server:
+        site = site_of(server)
+        with trio.fail_after(PATIENCE):
+            async with connect(server.url, session="s1") as client:
+                await client.start("quick", "hello")
+                (row,) = (await site.json("api/connections"))["connections"]
+                assert (row["user"], row["session"], row["state"]) == ("anonymous", "s1", "open")
+                assert (row["lag_events"], row["blocked_seconds"], row["address"]) == (0, 0, "127.0.0.1")
+                assert (await site.json("api/connections?user=bob"))["total"] == 0
+                answer = await site.post("api/connections/close", {"connection": row["connection"]})
+                assert answer.json["closed"] is True
+                await client.start("quick", "again")
+                (back,) = [
+                    each
+                    for each in (await site.json("api/connections?sort=age"))["connections"]
+                    if each["state"] == "open"
+                ]
+                assert back["connection"] != row["connection"]
+                answer = await site.post("api/connections/close", {"connection": row["connection"]})
+                assert answer.json["closed"] is False
+
+
+# The tree
+
+
+async def test_tree() -> None:
+    """The tree is shown level by level: an actor, and its children with the number of theirs."""
+    async with inspected() as site:
+        await started(site, "alice", "s1", "slow")
+        top = await site.json("api/tree")
+        assert (top["node"]["kind"], top["node"]["name"]) == ("system", "/")
+        assert [child["path"] for child in top["children"]] == ["/greenroom"]
+        below = await site.json("api/tree?path=/greenroom")
+        assert below["node"]["strategy"] == "rest_for_one"
+        assert [child["name"] for child in below["children"]] == ["event-log", "sessions", "endpoint"]
+        (parent,) = [child for child in below["children"] if child["children"]]
+        found = await site.json(f"api/tree?path={parent['path']}")
+        while found["children"] and found["children"][0]["kind"] == "supervisor":
+            found = await site.json(f"api/tree?path={found['children'][0]['path']}")
+        assert [child["name"] for child in found["children"]] == ["alice:s1"]
+        assert (await site.get("api/tree?path=/greenroom/nobody")).status == 404

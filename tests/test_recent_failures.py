@@ -1,0 +1,74 @@
+"""The list of the newest failures, for operators."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from actors import FailureKind, RecentFailures, redact_keys
+from actors.events.redaction import redact_text
+from actors.recent_failures import KEPT_FAILURES, MAX_TRACEBACK
+
+CLEAN = partial(redact_text, redact_keys())
+
+
+def raised(error: Exception) -> Exception:
+    """Return the exception with a traceback."""
+    try:
+        raise error
+    except Exception as caught:  # noqa: BLE001 - as said
+        return caught
+
+
+def test_newest_comes_first() -> None:
+    """Only the newest failures are kept, and the newest comes first. All are counted."""
+    recent = RecentFailures(CLEAN)
+    for number in range(KEPT_FAILURES + 3):
+        recent.add(FailureKind.HTTP, f"failure {number}", ValueError())
+    assert (len(recent.newest()), recent.total) == (KEPT_FAILURES, KEPT_FAILURES + 3)
+    assert [each.what for each in recent.newest(2)] == [f"failure {KEPT_FAILURES + 2}", f"failure {KEPT_FAILURES + 1}"]
+
+
+def test_secrets_are_removed() -> None:
+    """Neither the message nor the traceback has the value of a secret key."""
+    recent = RecentFailures(CLEAN)
+    recent.add(FailureKind.AGENT, "it failed", raised(ValueError("no access with password=hunter2")), user="alice")
+    (report,) = recent.newest()
+    assert "no access" in report.message
+    assert "raised(" in report.traceback
+    assert "hunter2" not in report.message + report.traceback
+
+
+def test_reports_are_bounded() -> None:
+    """A report is text of limited size, and holds no exception."""
+    recent = RecentFailures(lambda text, limit: text[:limit], kept=1)
+    error = raised(ValueError("x" * 100_000))
+    for _ in range(50):
+        error = raised(ExceptionGroup("y" * 3_000, [error]))
+    recent.add(FailureKind.COMMAND, "it failed", error)
+    (report,) = recent.newest()
+    assert len(report.traceback) <= MAX_TRACEBACK
+    assert len(report.message) < 3_000
+
+
+class Odd(Exception):
+    """An exception that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise SystemExit("no")
+
+
+@pytest.mark.parametrize("error", [Odd(), RecursionError(), BaseExceptionGroup("g", [KeyboardInterrupt()])])
+def test_add_never_raises(error: BaseException) -> None:
+    """Any exception can be added, and a hook that fails removes the text only."""
+    recent = RecentFailures(CLEAN)
+    recent.add(FailureKind.CONNECTION, "it failed", error, reference="1234abcd", connection="c-1")
+    assert recent.newest()[0].reference == "1234abcd"
+
+    def fails(text: str, limit: int) -> str:
+        raise SystemExit
+
+    failing = RecentFailures(fails)
+    failing.add(FailureKind.CONNECTION, "it failed", error)
+    assert (failing.total, failing.newest()) == (1, ())

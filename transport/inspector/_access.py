@@ -1,0 +1,193 @@
+"""The access of operators: the decision about each request, before anything is read from the server.
+
+A function of the web application decides, if there is one; else the token, or the cookie of a login with it. Without
+``operator_token``, only programs and browsers on this machine are served.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import attrs
+from starlette.exceptions import HTTPException
+
+from transport._operators import Caller, Operators
+from transport.errors import Forbidden, NotAuthenticated
+from transport.inspector._answers import Refused
+from transport.inspector._cookies import Cookies, cookie_name
+from transport.protocol.addresses import counted_as
+from transport.protocol.handshake import is_origin, normal_origin
+from transport.protocol.limits import TokenBucket
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import HTTPConnection
+
+    from transport.settings import Settings
+
+OperatorFunction: TypeAlias = "Callable[[HTTPConnection], Awaitable[str]]"
+"""Returns the name of the operator of a request, or raises a refusal. It runs in the library of the web server."""
+
+PAGE_HEADER = "x-requested-with"
+"""The header that each request with an effect must have. A page of another site cannot add it without being allowed."""
+WRONG_TOKENS_PER_SECOND, WRONG_TOKENS_BURST = 1.0, 10
+"""Number of wrong tokens that one address may send per second, on average, and at once. Then it has to wait."""
+MAX_GUESSERS = 1_000
+"""Number of addresses whose wrong tokens are counted. Beyond it the one that was wrong longest ago is forgotten."""
+
+
+@attrs.frozen
+class Operator:
+    """The operator of one request."""
+
+    name: str
+    """The name in the audit log: ``token``, ``loopback``, or the name that the web application has for the operator."""
+    by: Literal["token", "loopback", "host"]
+    """The reason why the request is served."""
+    address: str
+    """The address of the client."""
+    cookie: str = attrs.field(default="", repr=False)
+    """The cookie by which the operator is logged in. "" for a program."""
+
+
+class Access:
+    """The check of all requests to one inspector.
+
+    Args:
+        settings: The settings ``operator_token``, ``forwarded_allow`` and ``proxy_protocol``.
+        function: The function of the web application that finds the operator. None if there is none.
+    """
+
+    def __init__(self, settings: Settings, function: OperatorFunction | None) -> None:
+        is_proxied = bool(settings.forwarded_allow) or settings.proxy_protocol
+        self._token = settings.operator_token
+        self._operators = Operators(self._token, is_proxied=is_proxied)
+        self._cookies = Cookies(self._token or "")
+        self._function = function
+        self._guessers = Guessers()
+
+    @property
+    def has_login(self) -> bool:
+        """Whether operators log in here, with the token."""
+        return self._function is None and self._token is not None
+
+    async def operator(self, connection: HTTPConnection) -> Operator:
+        """Return the operator of a request.
+
+        Raises:
+            Refused: The request is not one of an operator.
+        """
+        address = address_of(connection)
+        if self._function is not None:
+            return Operator(await _found(self._function, connection), "host", address)
+        cookie = connection.cookies.get(cookie_name(connection), "") if self._token is not None else ""
+        if cookie and self._cookies.accepts(cookie, time.time()):
+            return Operator("token", "token", address, cookie)
+        return self._by_header(connection, address)
+
+    def _by_header(self, connection: HTTPConnection, address: str) -> Operator:
+        has_token = self._token is not None and "authorization" in connection.headers
+        if has_token:
+            self._guessers.require_allowed(address)
+        verdict = self._operators.check(_caller(connection))
+        if verdict.who == "token":
+            return Operator("token", "token", address)
+        if verdict.who:
+            return Operator("loopback", "loopback", address)
+        if has_token:
+            self._guessers.note(address)
+            raise Refused(401, "wrong_token", "this is not the operator_token")
+        code = "not_logged_in" if self._token is not None else "off"
+        raise Refused(verdict.status, code, verdict.reason)
+
+    def require_page(self, connection: HTTPConnection) -> None:
+        """Raise ``Refused`` unless the files of the page may be sent. They have no data, so they need no login."""
+        if self._function is None and self._token is None:
+            self._by_header(connection, address_of(connection))
+
+    def log_in(self, connection: HTTPConnection, token: str) -> str:
+        """Return the value of a new cookie, for a browser in which an operator has written the token.
+
+        Raises:
+            Refused: The token is wrong, or too many were.
+        """
+        address = address_of(connection)
+        self._guessers.require_allowed(address)
+        if not self._operators.is_token(token):
+            self._guessers.note(address)
+            raise Refused(401, "wrong_token", "this is not the operator_token")
+        return self._cookies.make(time.time())
+
+    def log_out(self, operator: Operator) -> None:
+        """Accept the operator's cookie no more."""
+        if operator.cookie:
+            self._cookies.end(operator.cookie)
+
+
+class Guessers:
+    """The addresses that have sent wrong tokens, and the number that each of them may still send.
+
+    Args:
+        clock: Returns the time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return the number of remembered addresses."""
+        return len(self._buckets)
+
+    def require_allowed(self, address: str) -> None:
+        """Raise ``Refused`` if too many wrong tokens came from this address. The token is then not looked at."""
+        bucket = self._buckets.get(counted_as(address))
+        if bucket is not None and not bucket.has(1, self._clock()):
+            raise Refused(429, "too_many_attempts", "too many wrong tokens: wait a second", Retry_After="1")
+
+    def note(self, address: str) -> None:
+        """Count a wrong token."""
+        name, now = counted_as(address), self._clock()
+        bucket = self._buckets.pop(name, None) or TokenBucket(WRONG_TOKENS_PER_SECOND, WRONG_TOKENS_BURST, now)
+        bucket.take(now)
+        self._buckets[name] = bucket
+        while len(self._buckets) > MAX_GUESSERS:
+            self._buckets.popitem(last=False)
+
+
+def require_same_site(connection: HTTPConnection) -> None:
+    """Raise ``Refused`` if a page of another site may have sent a request that has an effect."""
+    headers = connection.headers
+    origin, host = headers.get("origin"), headers.get("host", "")
+    # With the scheme of the page: behind a proxy that is not known to the server, its own scheme can be another one.
+    own = normal_origin(f"{(origin or '').partition(':')[0]}://{host}")
+    is_foreign = origin is not None and (not is_origin(own) or normal_origin(origin) != own)
+    if is_foreign or headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise Refused(403, "cross_site", "this request comes from a page of another site")
+    if PAGE_HEADER not in headers:
+        raise Refused(403, "cross_site", "send the header X-Requested-With, with any value")
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Return the address of the client, as the server knows it. "" if it is not known."""
+    return "" if connection.client is None else connection.client.host
+
+
+def _caller(connection: HTTPConnection) -> Caller:
+    server = connection.scope.get("server") or ("",)
+    return Caller(address_of(connection), str(server[0]), dict(connection.headers.items()))
+
+
+async def _found(function: OperatorFunction, connection: HTTPConnection) -> str:
+    try:
+        return await function(connection)
+    except HTTPException as error:
+        code = "not_logged_in" if error.status_code == 401 else "forbidden"  # noqa: PLR2004 - HTTP's own numbers
+        raise Refused(error.status_code, code, str(error.detail)) from None
+    except NotAuthenticated as error:
+        raise Refused(401, "not_logged_in", str(error) or "log in to the application") from None
+    except Forbidden as error:
+        raise Refused(403, "forbidden", str(error) or "not an operator") from None

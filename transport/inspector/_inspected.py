@@ -1,0 +1,68 @@
+"""The running server behind an inspector, with the things that last longer than one request."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from actors import ConfigError
+from transport.inspector._answers import Refused
+from transport.inspector._overview import Totals
+from transport.inspector._sampler import Sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transport._running import Server
+
+
+class Inspected:
+    """One running server, as the inspector looks at it."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.sampler = Sampler(server)
+        self.totals = Totals(server.sessions)
+        self.watchers = 0
+        """Number of requests that wait for events."""
+
+    @property
+    def node(self) -> str:
+        """The name of this server: that of the node in a cluster, else that of the machine."""
+        cluster = self.server.cluster_statistics()
+        return platform.node() if cluster is None else cluster.node
+
+
+class CurrentServer:
+    """The server that an inspector shows at present. If the app is started again, that is another one.
+
+    Args:
+        find: Returns the running server, or raises ConfigError if there is none.
+    """
+
+    def __init__(self, find: Callable[[], Server]) -> None:
+        self._find = find
+        self._inspected: Inspected | None = None
+
+    @property
+    def known(self) -> Inspected | None:
+        """The server that was shown last. None if there was none yet."""
+        return self._inspected
+
+    def get(self) -> Inspected:
+        """Return the running server. Raise ``Refused`` if the app does not run."""
+        try:
+            server = self._find()
+        except ConfigError as error:
+            raise Refused(503, "starting", str(error)) from None
+        if self._inspected is None or self._inspected.server is not server:
+            self._inspected = Inspected(server)
+        return self._inspected
+
+
+@cache
+def version() -> str:
+    """Return the version of Greenroom."""
+    return metadata.version("greenroom")

@@ -1,0 +1,92 @@
+"""The open runs of a server: the list, and the cancellation of one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from actors import CommandRefused, RunState, SessionClosed
+from transport.inspector._answers import Refused
+from transport.inspector._paging import page_of, steps_of_groups
+
+if TYPE_CHECKING:
+    from actors import OpenItem, RunStatistics, Sessions
+    from transport.inspector._paging import Place
+    from transport.inspector._query import Query
+
+
+async def runs(sessions: Sessions, query: Query) -> dict[str, object]:
+    """Return a page of the open runs. The oldest come first, or the newest."""
+    now = time.time()
+    user, wanted = query.text("user", "") or None, _Filter(query, now)
+    sign = 1.0 if query.choice("sort", "oldest", "newest") == "oldest" else -1.0
+
+    def place(run: RunStatistics) -> Place:
+        return sign * run.since, run.run
+
+    found = steps_of_groups(tuple(filter(wanted, group)) for group in sessions.survey.runs(user))
+    page = await page_of(found, place, (float, str), query.cursor(), query.limit())
+    return {"runs": [_row(run, now) for run in page.entries], "next": page.next, "total": page.total}
+
+
+class _Filter:
+    """The filters of the list of runs, as a function that takes a run."""
+
+    def __init__(self, query: Query, now: float) -> None:
+        self._agent, self._session = query.text("agent", ""), query.text("session", "")
+        self._state = query.choice("state", "", *(state.value for state in RunState))
+        self._until = now - query.number("older_than", 0)
+        self._by_age = bool(query.given.get("older_than"))
+
+    def __call__(self, run: RunStatistics) -> bool:
+        """Return whether a run is in the list."""
+        return (
+            self._agent in {"", run.agent}
+            and self._session in {"", run.session}
+            and self._state in {"", run.state}
+            and (not self._by_age or run.since <= self._until)
+        )
+
+
+async def cancel(sessions: Sessions, query: Query) -> bool:
+    """Ask a run to stop, or take it out of the queue. Return False if it is unknown or has ended.
+
+    In a cluster the router sends this to the node that has the run.
+    """
+    key, run = query.key(), query.text("run")
+    # A command makes its session if there is none: a typing error would make one.
+    if await sessions.survey.extent(key) is None:
+        return False
+    try:
+        handle = await sessions.get(*key)
+        return await handle.cancel(run)
+    except SessionClosed:
+        return False
+    except CommandRefused as refused:
+        raise Refused(503, refused.code, refused.message) from refused
+
+
+def _row(run: RunStatistics, now: float) -> dict[str, object]:
+    return {
+        "run": run.run,
+        "agent": run.agent,
+        "user": run.user,
+        "session": run.session,
+        "parent": run.parent,
+        "root": run.root,
+        "depth": run.depth,
+        "started_at": run.since,
+        "age": max(0.0, now - run.since),
+        "state": run.state,
+        "open_tool": _item(run.tool, now),
+        "open_tools": run.open_tools,
+        "question": _item(run.question, now),
+        "subruns": run.subruns,
+    }
+
+
+def _item(item: OpenItem | None, now: float) -> dict[str, object] | None:
+    if item is None:
+        return None
+    name = {"name": item.name} if item.name else {}
+    return {**name, "call_id": item.call_id, "since": item.since, "age": max(0.0, now - item.since)}

@@ -1,0 +1,163 @@
+"""One session as a waterfall: its runs and their tools, each from its start to its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from actors import RunState
+from transport.inspector._answers import Refused
+from transport.inspector._lines import decoded
+
+if TYPE_CHECKING:
+    from actors import RunStatistics, SessionExtent, Sessions, StreamKey
+    from transport.inspector._query import Query
+
+WINDOW_EVENTS = 500
+"""Number of events that one answer is made from."""
+
+_OPENS = {"tool_executing": "tool", "input_requested": "question"}
+_CLOSES = {"tool_completed": "tool", "input_received": "question", "input_withdrawn": "question"}
+_ENDED_AS = {"input_received": "ok", "input_withdrawn": "cancelled"}
+
+
+@attrs.define
+class Bar:
+    """A run, a tool call or a question, from its start to its end, as far as its events were in the window."""
+
+    id: str
+    name: str = ""
+    kind: str = "run"
+    parent: str | None = None
+    status: str | None = None
+    """The status with which it has ended. None if its end was not in the window."""
+    started_at: float | None = None
+    ended_at: float | None = None
+    inside: dict[str, Bar] = attrs.field(factory=dict[str, "Bar"])
+    """The tool calls and questions of a run."""
+
+    def begin(self, event: dict[str, Any], name: str) -> None:
+        """Take over the event that opened it."""
+        self.name, self.parent = name, event.get("parent_run_id")
+        self.started_at = event["ts"] / 1000
+
+    def end(self, event: dict[str, Any], name: str, status: str) -> None:
+        """Take over the event that closed it. If the opening event is not in the window, the duration has its start."""
+        self.ended_at, self.status = event["ts"] / 1000, status
+        self.name, self.parent = self.name or name, self.parent or event.get("parent_run_id")
+        duration = event["data"].get("duration_ms")
+        if self.started_at is None and duration is not None:
+            self.started_at = self.ended_at - duration / 1000
+
+    def end_inside(self) -> None:
+        """End what is still open in a run that has ended: a question has no closing event of its own then."""
+        for each in self.inside.values():
+            if each.status is None:
+                each.status, each.ended_at = "cancelled", self.ended_at
+
+
+class Waterfall:
+    """The runs in a window of a session's events. Events are added in their order."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Bar] = {}
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Add the next event of the session. Events of no run are ignored."""
+        run_id, kind, data = event.get("run_id"), event.get("type", ""), event.get("data")
+        if run_id is None or not isinstance(data, dict):
+            return
+        run = self.runs.setdefault(run_id, Bar(run_id))
+        if run.parent is None:
+            run.parent = event.get("parent_run_id")
+        if kind == "agent_started":
+            run.begin(event, data.get("agent", ""))
+        elif kind == "agent_completed":
+            run.end(event, data.get("agent", ""), data.get("status", ""))
+            run.end_inside()
+        elif kind in _OPENS:
+            self._inside(run, event, _OPENS[kind]).begin(event, data.get("tool", ""))
+        elif kind in _CLOSES:
+            status = _ENDED_AS.get(kind) or data.get("status", "")
+            self._inside(run, event, _CLOSES[kind]).end(event, data.get("tool", ""), status)
+
+    def add_open(self, run: RunStatistics) -> None:
+        """Add what is known of an open run whose start is perhaps not in the window."""
+        bar = self.runs.setdefault(run.run, Bar(run.run))
+        bar.name, bar.parent, bar.started_at = run.agent, run.parent, run.since
+        if bar.status is None:
+            bar.status = run.state
+        for item, kind in ((run.tool, "tool"), (run.question, "question")):
+            if item is not None:
+                inside = bar.inside.setdefault(item.call_id, Bar(item.call_id, item.name, kind))
+                inside.started_at = item.since
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return the runs. The one that began last comes first."""
+        bars = sorted(self.runs.values(), key=lambda bar: bar.started_at or 0.0, reverse=True)
+        return [_run_row(bar) for bar in bars]
+
+    @staticmethod
+    def _inside(run: Bar, event: dict[str, Any], kind: str) -> Bar:
+        call_id = str(event.get("call_id"))
+        return run.inside.setdefault(call_id, Bar(call_id, kind=kind))
+
+
+async def waterfall(sessions: Sessions, query: Query) -> dict[str, object]:
+    """Return the newest runs of one session, or those before an event."""
+    key = query.key()
+    extent = await sessions.survey.extent(key)
+    if extent is None:
+        raise Refused(404, "not_found", "there is no such session")
+    before = query.whole("before", 1, 2**53, extent.latest + 1) or 1
+    until = min(extent.latest, before - 1)
+    after = max(extent.oldest - 1, until - WINDOW_EVENTS, 0)
+    made = Waterfall()
+    async for events in decoded(sessions.survey, key, after, until):
+        for event in events:
+            made.add(event)
+    if until == extent.latest:
+        for run in sessions.survey.runs_of(key):
+            made.add_open(run)
+    return {**_head(sessions, key, extent), "runs": made.rows(), "next": after + 1 if after >= extent.oldest else None}
+
+
+def _head(sessions: Sessions, key: StreamKey, extent: SessionExtent) -> dict[str, object]:
+    statistics = sessions.statistics_of(key)
+    return {
+        "user": key.user,
+        "session": key.session,
+        "epoch": extent.epoch,
+        "seq": extent.latest,
+        "oldest": extent.oldest,
+        "live": extent.live,
+        "connections": 0 if statistics is None else statistics.journal.cursors,
+    }
+
+
+def _run_row(bar: Bar) -> dict[str, object]:
+    # The window may have neither the end of a run nor its start: then it ran through the whole of it.
+    return {
+        "run": bar.id,
+        "parent": bar.parent,
+        "agent": bar.name,
+        "status": bar.status or RunState.RUNNING,
+        **_times(bar),
+        "tools": [
+            {
+                "call_id": each.id,
+                "name": each.name,
+                "kind": each.kind,
+                "status": each.status or (RunState.ASKING if each.kind == "question" else RunState.RUNNING),
+                **_times(each),
+            }
+            for each in bar.inside.values()
+        ],
+    }
+
+
+def _times(bar: Bar) -> dict[str, object]:
+    known = bar.started_at is not None and bar.ended_at is not None
+    duration = max(0.0, (bar.ended_at or 0.0) - (bar.started_at or 0.0)) if known else None
+    return {"started_at": bar.started_at, "ended_at": bar.ended_at, "duration": duration}
