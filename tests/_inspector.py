@@ -10,7 +10,6 @@ import orjson
 import trio
 from starlette.applications import Starlette
 
-from actors import Run
 from transport import Greenroom
 from transport.inspector import Inspector
 from transport.inspector.app import routes
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message
 
+    from actors import Run
     from transport._running import Server
     from transport.inspector._access import OperatorFunction
 
@@ -82,7 +82,7 @@ async def ask(  # noqa: PLR0913 - the parts of a request
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    async def send(message: Message) -> None:  # noqa: RUF029 - ASGI's form
+    async def send(message: Message) -> None:
         sent.append(message)
 
     await app(scope, receive, send)

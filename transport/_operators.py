@@ -22,6 +22,7 @@ _PROXIED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-pro
 
 _ONLY_HERE = "only programs on this machine are answered, and not through a proxy, unless operator_token is set"
 
+
 @attrs.frozen
 class Caller:
     """The origin of a request, as far as it decides who the caller can be."""

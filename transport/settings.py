@@ -106,14 +106,15 @@ def _compressed(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
 
 MIN_OPERATOR_TOKEN = 16
 """Minimum length of ``operator_token``, in characters: a shorter one could be guessed from the cookie made with it."""
+_TOKEN = re.compile(f"[!-~]{{{MIN_OPERATOR_TOKEN},}}")
 
 
 def _operator_token(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     # The message does not show the value: it is a secret, also if it cannot be used.
-    if value is not None and (not isinstance(value, str) or not re.fullmatch(r"[!-~]{%d,}" % MIN_OPERATOR_TOKEN, value)):
+    if value is not None and (not isinstance(value, str) or not _TOKEN.fullmatch(value)):
         raise ConfigError(
-            f"{attribute.name} must have at least {MIN_OPERATOR_TOKEN} characters of ASCII without spaces; make one with: "
-            "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            f"{attribute.name} must have at least {MIN_OPERATOR_TOKEN} characters of ASCII, and no spaces; make one "
+            "with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
         )
 
 

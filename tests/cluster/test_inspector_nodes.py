@@ -27,15 +27,15 @@ def statuses(server: Server) -> list[str]:
 
 
 async def test_run_of_another_node_is_cancelled(autojump_clock: MockClock) -> None:
-    """A node lists its own runs only, but cancels a run of any node, and the run stays where it was."""
+    """A node lists its own runs only, but cancels a run of any node, and the user stays there."""
     async with cluster("a", "b", agents=recording_agents([])) as (engine, (a, b)):
         run = await (await a.sessions.get("ann", "s1")).start("wait")
         nothing: dict[str, Any] = await _runs.runs(b.sessions, Query({}))
         assert (nothing["total"], statuses(a)) == (0, ["running"])
         assert await _runs.cancel(b.sessions, target(run))
         await eventually(lambda: statuses(a) == [])
-        assert not await _runs.cancel(b.sessions, target(run))
         assert engine.tokens["ann"].incarnation == a.node.incarnation
+        assert not await _runs.cancel(b.sessions, target(run))
 
 
 async def test_session_of_another_node_is_shown_from_the_log(autojump_clock: MockClock) -> None:

@@ -124,9 +124,19 @@ def test_below_other_paths() -> None:
     inner.include_router(router)
     outer = Starlette(routes=[Mount("/outer", inner)], lifespan=lifespan(app))
     with TestClient(outer, root_path="/proxy") as client:
-        assert client.get("/outer/ops/inspect/api/me").json()["who"] == "carol"
-        moved = client.get("/outer/ops/inspect", follow_redirects=False)
+        assert client.get("/proxy/outer/ops/inspect/api/me").json()["who"] == "carol"
+        moved = client.get("/proxy/outer/ops/inspect", follow_redirects=False)
         assert (moved.status_code, moved.headers["location"]) == (307, "inspect/")
+
+
+def test_below_a_proxy_that_cuts_the_path() -> None:
+    """The inspector works behind a proxy that cuts off the beginning of the path, which is then the root_path."""
+    app = make_app()
+    api = FastAPI(lifespan=lifespan(app))
+    mount_inspector(api, "/inspect", app, operator=lambda _: "carol")
+    with TestClient(api, root_path="/proxy") as client:
+        assert client.get("/inspect/api/me").json()["who"] == "carol"
+        assert client.get("/inspect", follow_redirects=False).headers["location"] == "inspect/"
 
 
 def test_app_that_does_not_run() -> None:

@@ -9,13 +9,15 @@ import pytest
 import trio
 from _inspector import PATIENCE, Site, inspected, make_app, site_of
 
-from actors import RunState
+from actors import CommandRefused, RunState
 from transport.client import connect
 from transport.inspector._live import MAX_WATCHERS
 from transport.inspector._sampler import LOOK_SECONDS
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
+
+    from actors import SessionHandle
 
 
 async def started(site: Site, user: str, session: str, agent: str, given: object = None) -> str:
@@ -72,7 +74,7 @@ async def test_runs_and_their_open_tools() -> None:
         asking = await started(site, "alice", "s2", "curious")
         handle = await site.server.sessions.get("alice", "s3")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(handle.start, "slow")
+            nursery.start_soon(refused_start, handle)
             await trio.testing.wait_all_tasks_blocked()
             rows = (await site.json("api/runs"))["runs"]
             assert [(row["agent"], row["state"], row["depth"]) for row in rows] == [
@@ -84,9 +86,14 @@ async def test_runs_and_their_open_tools() -> None:
             assert (rows[1]["parent"], rows[1]["root"], rows[0]["subruns"]) == (outer, outer, 1)
             assert (rows[0]["open_tool"], rows[1]["open_tool"]["name"], rows[1]["open_tools"]) == (None, "dig", 1)
             assert rows[1]["open_tool"]["since"] >= rows[1]["started_at"]
-            assert (rows[2]["run"], rows[2]["question"]["call_id"][:2]) == (asking, "c-")
-            assert (await cancelled(site, "alice", "s3", rows[3]["run"])) is True
-            nursery.cancel_scope.cancel()
+            assert (rows[2]["run"], bool(rows[2]["question"]["call_id"])) == (asking, True)
+            assert await cancelled(site, "alice", "s3", rows[3]["run"])
+
+
+async def refused_start(handle: SessionHandle) -> None:
+    """Start a run that is cancelled while it waits for its turn."""
+    with pytest.raises(CommandRefused, match="before its turn"):
+        await handle.start("slow")
 
 
 async def cancelled(site: Site, user: str, session: str, run: str) -> bool:
@@ -124,8 +131,17 @@ async def test_runs_are_filtered(query: str, agents: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=201", "limit=x", "state=dead", "older_than=-1",
-     "older_than=nan", "sort=age", "after=!!", "after=W10"],
+    [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "state=dead",
+        "older_than=-1",
+        "older_than=nan",
+        "sort=age",
+        "after=!!",
+        "after=W10",
+    ],
 )
 async def test_wrong_parameters(query: str) -> None:
     """A parameter that cannot be used is 400, and the message names it."""
@@ -231,6 +247,7 @@ async def test_waterfall_in_windows() -> None:
         await started(site, "alice", "s1", "quick", "hello")
         for number in range(600):
             await handle.emit("n", number)
+        await site.server.sessions.committed()
         newest = await site.json("api/session?user=alice&session=s1")
         assert (newest["runs"], newest["next"]) == ([], 104)
         older = await site.json("api/session?user=alice&session=s1&before=104")
@@ -293,10 +310,12 @@ async def test_live_events(autojump_clock: MockClock) -> None:
     async with inspected() as site:
         handle = await site.server.sessions.get("alice", "s1")
         await handle.emit("n", 1)
+        seen: Any = None
         path = "api/session/events?user=alice&session=s1&after=1&wait=20"
         began = trio.current_time()
         seen = await site.json(path)
-        assert (seen["events"], seen["seq"], trio.current_time() - began) == ([], 1, pytest.approx(20))
+        assert (seen["events"], seen["seq"]) == ([], 1)
+        assert trio.current_time() - began == pytest.approx(20)
         seen = None
         async with trio.open_nursery() as nursery:
 

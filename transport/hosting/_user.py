@@ -96,12 +96,15 @@ def checked_function(function: Any, argument: str = "user") -> UserFunction | No
     if not callable(function):
         raise ConfigError(f"{argument} must be the function itself, without Depends(…), not {shown(function)}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise ConfigError(f"{argument} must return the user, but {shown(function)} yields: give a function that returns")
+        raise ConfigError(
+            f"{argument} must return the user, but {shown(function)} yields: give a function that returns"
+        )
     try:
         inspect.signature(function).bind(None)
     except TypeError as error:
         raise ConfigError(
-            f"{argument} must take one argument, the request as starlette.requests.HTTPConnection: {shown(function)}: {error}"
+            f"{argument} must take one argument, the request as starlette.requests.HTTPConnection: "
+            f"{shown(function)}: {error}"
         ) from None
     except ValueError:  # a function in C has no signature
         pass

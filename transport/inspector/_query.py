@@ -73,7 +73,7 @@ class Query:
     def whole(self, name: str, least: int, most: int, default: int | None = None) -> int | None:
         """Return a whole number within its bounds."""
         text = self.given.get(name)
-        if text is None or text == "":  # noqa: PLC1901 - 0 is given
+        if text is None or text == "":
             return default
         value = str(text)
         is_number = value.isascii() and value.isdecimal() and len(value) <= _MAX_DIGITS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from itertools import pairwise
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ class Sampler:
         samples = tuple(self.samples)
         return [
             (new.at, (new.events - old.events) / max(new.when - old.when, 0.001), new.lag)
-            for old, new in zip(samples, samples[1:], strict=False)
+            for old, new in pairwise(samples)
         ]
 
     def wait(self, step: float) -> Wait | None:

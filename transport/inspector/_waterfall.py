@@ -95,8 +95,9 @@ class Waterfall:
 
     def rows(self) -> list[dict[str, object]]:
         """Return the runs. The one that began last comes first."""
-        bars = sorted(self.runs.values(), key=lambda bar: bar.started_at or 0.0, reverse=True)
-        return [_run_row(bar) for bar in bars]
+        # Of runs that began in the same millisecond, the one with the later first event is the newer one.
+        numbered = sorted(enumerate(self.runs.values()), key=lambda each: (each[1].started_at or 0.0, each[0]))
+        return [_run_row(bar) for _, bar in reversed(numbered)]
 
     @staticmethod
     def _inside(run: Bar, event: dict[str, Any], kind: str) -> Bar:

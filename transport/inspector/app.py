@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from transport._running import Server
     from transport.inspector._access import Operator, OperatorFunction
-    from transport.inspector._inspected import Inspected
     from transport.inspector._routes import Handler
     from transport.settings import Settings
 
@@ -173,10 +173,11 @@ async def _body(request: Request) -> bytes:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refused(400, "bad_args", "the body must be application/json")
     body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY:
-            raise Refused(413, "bad_args", f"the body may have {MAX_BODY} bytes")
+    async with aclosing(request.stream()) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > MAX_BODY:
+                raise Refused(413, "bad_args", f"the body may have {MAX_BODY} bytes")
     return body
 
 

@@ -249,8 +249,8 @@ class Endpoint:
     def connections(self) -> Iterator[ConnectionStatistics]:
         """Yield the state of each open connection, for operators.
 
-        The connections are those of the first step. Other tasks may run between two steps: each state is that of its own
-        step, and connections that have ended by then are left out.
+        The connections are those of the first step. Other tasks may run between two steps. Connections that have ended
+        by then are left out.
         """
         for connection in self._context.connections:
             if isinstance(connection, Connection) and not life_of(connection).over:
