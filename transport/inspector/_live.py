@@ -49,22 +49,24 @@ async def events(inspected: Inspected, query: Query, *, content: bool) -> dict[s
         after = max(extent.oldest - 1, extent.latest - limit, 0)
     elif after >= extent.latest:
         with _waiting(inspected):
-            extent = await _newer(sessions, key, extent, query.number("wait", 0, MAX_WAIT_SECONDS))
+            extent = await _newer(sessions, key, extent, after, query.number("wait", 0, MAX_WAIT_SECONDS))
     epoch, found = await _read(sessions, key, after, limit)
     position = found[-1]["seq"] if found else after
     rows = found if content else [_without_content(event) for event in found]
     return {"epoch": epoch or extent.epoch, "events": rows, "seq": position, "latest": max(extent.latest, position)}
 
 
-async def _newer(sessions: Sessions, key: StreamKey, extent: SessionExtent, seconds: float) -> SessionExtent:
-    """Wait until a session has a newer event or another epoch. Return its extent, also if the time is over."""
+async def _newer(
+    sessions: Sessions, key: StreamKey, extent: SessionExtent, after: int, seconds: float
+) -> SessionExtent:
+    """Wait for an event behind ``after``, or another epoch. Return the extent, also if the time is over."""
     with trio.move_on_after(seconds):
         while True:
             await trio.sleep(LOOK_AGAIN_SECONDS if extent.live else READ_AGAIN_SECONDS)
             newest = await sessions.survey.extent(key)
             if newest is None:
                 break
-            is_new = newest.epoch != extent.epoch or newest.latest > extent.latest
+            is_new = newest.epoch != extent.epoch or newest.latest > after
             extent = newest
             if is_new:
                 break

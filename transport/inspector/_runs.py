@@ -22,10 +22,10 @@ async def runs(sessions: Sessions, query: Query) -> dict[str, object]:
     sign = 1.0 if query.choice("sort", "oldest", "newest") == "oldest" else -1.0
 
     def place(run: RunStatistics) -> Place:
-        return sign * run.since, run.run
+        return sign * run.since, float(run.depth), run.run  # of runs of one millisecond, parents come first
 
     found = steps_of_groups(tuple(filter(wanted, group)) for group in sessions.survey.runs(user))
-    page = await page_of(found, place, (float, str), query.cursor(), query.limit())
+    page = await page_of(found, place, (float, float, str), query.cursor(), query.limit())
     return {"runs": [_row(run, now) for run in page.entries], "next": page.next, "total": page.total}
 
 
