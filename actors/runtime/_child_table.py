@@ -93,10 +93,6 @@ class ChildTable(Generic[BodyT]):
 
     # Entries
 
-    def __len__(self) -> int:
-        """Return the number of entries: living children, and ended ones of which the spec is kept."""
-        return len(self._entries)
-
     def entries(self) -> Sequence[Child[BodyT]]:
         """Return the entries of all children, in the order of their start."""
         return tuple(self._entries.values())

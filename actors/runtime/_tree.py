@@ -103,7 +103,7 @@ class ActorTree(Runtime):
             return _tree_entry(f"/{path.strip('/')}", child)
         if children is not self._root:
             return None
-        strategy, count = children.spec.strategy.value, len(children.table)
+        strategy, count = children.spec.strategy.value, len(children.entries())
         return TreeEntry(self.path, "system", strategy, self._state, 0, 0, count)
 
     def below(self, path: str = "/") -> Iterator[TreeEntry]:
@@ -142,7 +142,7 @@ def _tree_entry(path: str, child: Child[Cell]) -> TreeEntry:
         state=State.TERMINATED.value if cell is None else cell.state.value,
         restarts=0 if cell is None else cell.restarts,
         depth=0 if cell is None else cell.mailbox.statistics().depth,
-        children=0 if children is None else len(children.table),
+        children=0 if children is None else len(children.entries()),
     )
 
 
