@@ -25,7 +25,7 @@ _ONLY_HERE = "only programs on this machine are answered, and not through a prox
 
 @attrs.frozen
 class Caller:
-    """The origin of a request, as far as it decides who the caller can be."""
+    """The origin of a request: its addresses and its header fields."""
 
     client: str
     """The address of the client."""

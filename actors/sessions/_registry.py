@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from actors.events.redaction import Redact
     from actors.events.types import Event
     from actors.loop.asyncio_host import AsyncioHost
+    from actors.recent_failures import RecentFailures
     from actors.runtime._ref import ActorRef
     from actors.sessions._attachment import Attachment
     from actors.sessions._hooks import Hook
@@ -91,10 +92,6 @@ class Sessions:
         self._drained_by = math.inf
         self._reader = SessionReader(log, self._spawner.table)
         self._hooks = tuple(hooks)
-        self.survey = Survey(log, self._spawner.table, self._reader)
-        """The sessions as operators look at them: all in memory, a few at a time, or the events of one."""
-        self.failures = self._services.failures
-        """The newest failures of the server, for operators."""
         self.observers = Observers(self._committer, settings.observer_events, settings.observer_bytes)
         """The hub of all observers: ``sessions.observers.observe(("agent_completed",))``."""
         self.consumers = Consumers(log, self._reader, self._committer)
@@ -119,6 +116,16 @@ class Sessions:
     def here(self) -> SessionSpawner:
         """The sessions of this process, for the router of a cluster."""
         return self._spawner
+
+    @property
+    def survey(self) -> Survey:
+        """The sessions as operators look at them: all in memory, a few at a time, or the events of one."""
+        return Survey(self._log, self._spawner.table, self._reader)
+
+    @property
+    def failures(self) -> RecentFailures:
+        """The newest failures of the server, for operators."""
+        return self._services.failures
 
     @property
     def host(self) -> AsyncioHost | None:

@@ -83,7 +83,7 @@ class _Found:
 
 
 def runs_of(recorder: RunRecorder, starts: Starts) -> tuple[RunStatistics, ...]:
-    """Return the open runs of a session, those that began first coming first. Runs in the queue come last."""
+    """Return the open runs of a session, the oldest first. Runs in the queue come last."""
     found: dict[str, _Found] = {}
     # Parents open before their children and calls, so one pass in the order of opening is enough.
     for item in recorder.stream.grammar.open:

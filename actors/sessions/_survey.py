@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class SessionExtent:
-    """The committed events of one session: those that can be read."""
+    """The committed events of one session that can be read."""
 
     epoch: str
     """Id of the session's log. A new log has another one."""

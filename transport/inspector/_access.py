@@ -36,7 +36,7 @@ PAGE_HEADER = "x-requested-with"
 WRONG_TOKENS_PER_SECOND, WRONG_TOKENS_BURST = 1.0, 10
 """Number of wrong tokens that one address may send per second, on average, and at once. Then it has to wait."""
 MAX_GUESSERS = 1_000
-"""Number of addresses whose wrong tokens are counted. Beyond it the one that was wrong longest ago is forgotten."""
+"""Number of addresses with counted wrong tokens. Beyond it the address with the oldest one is forgotten."""
 
 
 @attrs.frozen

@@ -101,7 +101,7 @@ def _waiting(inspected: Inspected) -> Generator[None]:
 
 
 def _without_content(event: dict[str, Any]) -> dict[str, Any]:
-    """Return an event without what a user or an agent has written: texts, arguments, results, messages."""
+    """Return an event without the words of users and agents: texts, arguments, results, messages."""
     data: dict[str, Any] = event.get("data") or {}
     kept = {name: data[name] for name in PLAIN if isinstance(data.get(name), (str, int, float))}
     error: object = data.get("error")

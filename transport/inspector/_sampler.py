@@ -1,4 +1,4 @@
-"""Samples of a server: once a second, and only while somebody looks."""
+"""Samples of a server: once a second, as long as an operator looks."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Sampler:
         self._until = 0.0
         self._runs = False
         self.samples: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
-        """The samples, oldest first. Empty if nobody has looked for some time."""
+        """The samples, oldest first. Empty if no operator has looked for some time."""
 
     def look(self) -> None:
         """Take samples for the next :data:`LOOK_SECONDS`. Never waits."""

@@ -51,7 +51,7 @@ class Bar:
             self.started_at = self.ended_at - duration / 1000
 
     def end_inside(self) -> None:
-        """End what is still open in a run that has ended: a question has no closing event of its own then."""
+        """End the open items of a run that has ended: a question has no closing event of its own then."""
         for each in self.inside.values():
             if each.status is None:
                 each.status, each.ended_at = "cancelled", self.ended_at
@@ -83,7 +83,7 @@ class Waterfall:
             self._inside(run, event, _CLOSES[kind]).end(event, data.get("tool", ""), status)
 
     def add_open(self, run: RunStatistics) -> None:
-        """Add what is known of an open run whose start is perhaps not in the window."""
+        """Add the state of an open run, the start of which is perhaps not in the window."""
         bar = self.runs.setdefault(run.run, Bar(run.run))
         bar.name, bar.parent, bar.started_at = run.agent, run.parent, run.since
         if bar.status is None:
@@ -94,7 +94,7 @@ class Waterfall:
                 inside.started_at = item.since
 
     def rows(self) -> list[dict[str, object]]:
-        """Return the runs. The one that began last comes first."""
+        """Return the runs, the newest first."""
         # Of runs that began in the same millisecond, the one with the later first event is the newer one.
         numbered = sorted(enumerate(self.runs.values()), key=lambda each: (each[1].started_at or 0.0, each[0]))
         return [_run_row(bar) for _, bar in reversed(numbered)]
