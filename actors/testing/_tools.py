@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 KEY = StreamKey("alice", "s1")
 """The stream of most checks."""
-OTHER = StreamKey("bob", "s1")
-"""A stream of another user."""
+OTHER = StreamKey("betty", "s1")
+"""A stream of another user. On Valkey both users are in one partition, so that one append can have both streams."""
 TS = 1_700_000_000_000
 """The time of the first event, in ms since 1970."""
 ALL = 1 << 30

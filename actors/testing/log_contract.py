@@ -72,7 +72,7 @@ class EventLogContract(UserContract, RevocationContract, ConsumerContract, CopyC
         for wrong in (event_batch(KEY, 2, 1), event_batch(KEY, 0, 1)):
             await refused(log.append([event_batch(OTHER, 1, 2, b"x"), wrong]), LogCorrupt)
         await refused(log.append([event_batch(OTHER, 1, 2), Batch(KEY, 1, [], b"")]), ValueError)
-        await refused(log.append([event_batch(OTHER, 1, 2), event_batch(StreamKey("x", "y"), 1, 1)]), KeyError)
+        await refused(log.append([event_batch(OTHER, 1, 2), event_batch(StreamKey("alice", "y"), 1, 1)]), KeyError)
         same(await log.head(OTHER), before)
         await log.append([event_batch(OTHER, 1, 2)])
         await refused(log.append([event_batch(OTHER, 1, 2)]), LogCorrupt)
@@ -87,7 +87,7 @@ class EventLogContract(UserContract, RevocationContract, ConsumerContract, CopyC
         append([event_batch(KEY, 1, 3, b"a"), event_batch(KEY, 4, 2, b"b"), event_batch(OTHER, 1, 1)])
         before = [await log.head(key) for key in (KEY, OTHER)]
         same([head and (head.latest, head.state) for head in before], [(5, b"b"), (1, b"")])
-        unknown = event_batch(StreamKey("x", "y"), 1, 1)
+        unknown = event_batch(StreamKey("alice", "y"), 1, 1)
         for wrong in (event_batch(KEY, 7, 1), Batch(KEY, 6, [event_line(7)], b""), Batch(KEY, 6, [], b""), unknown):
             await refused(_called(append, [event_batch(OTHER, 2, 2, b"x"), wrong]), Exception)
         same([await log.head(key) for key in (KEY, OTHER)], before)

@@ -20,8 +20,10 @@ from coredis.constants.resp import DataType
 from coredis.exceptions import RedisError
 from coredis.parser import NotEnoughData, Parser
 
+from actors.failures import text_of
 from actors.loop.boundary import contained
 from actors.loop.wakeup import Wakeup
+from actors.valkey.errors import CertificateRefused, TlsFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,7 +207,7 @@ async def connected(address: Address, on_push: Callable[[list[Any]], None] | Non
 
     Raises:
         OSError: The address cannot be reached.
-        trio.BrokenResourceError: TLS failed. Its cause is the reason.
+        TlsFailed: TLS failed.
     """
     if address.path:
         return Wire(await trio.open_unix_socket(address.path), on_push)
@@ -218,10 +220,23 @@ async def _secured(stream: trio.SocketStream, host: str) -> trio.abc.Stream:
     secured = trio.SSLStream(stream, ssl.create_default_context(), server_hostname=host, https_compatible=True)
     try:
         await secured.do_handshake()
+    except trio.BrokenResourceError as error:
+        await trio.aclose_forcefully(secured)
+        raise _tls_failure(error.__cause__) from None
     except BaseException:
         await trio.aclose_forcefully(secured)
         raise
     return secured
+
+
+def _tls_failure(cause: BaseException | None) -> TlsFailed:
+    """Return the error for a handshake that failed because of ``cause``."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        reason = cause.verify_message.rstrip(".")
+        return CertificateRefused(
+            f"its certificate is refused: {reason} (SSL_CERT_FILE can name the certificate of your own authority)"
+        )
+    return TlsFailed(f"TLS failed: {text_of(cause) if cause else 'the connection was lost'}: is this a port with TLS?")
 
 
 async def greet(wire: Wire, address: Address) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from actors.errors import LogUnavailable
 from actors.valkey.errors import Moved, NotSent
 from actors.valkey.link import Link
 
@@ -98,10 +99,21 @@ class ClusterLink(Link):
             self._nursery = nursery
             try:
                 self._start(self.address)
-                await trio.sleep_forever()
+                await self._follow()
             finally:
                 self._nursery = None
                 self._links.clear()
+
+    async def _follow(self) -> None:
+        """Ask for the topology when a primary cannot be connected: another server may have taken its place.
+
+        *A dead primary answers no command with `MOVED`. So the users of its slots waited for ever, though a replica had
+        taken its place.*
+        """
+        while True:
+            await self.changed()
+            if self.failure is not None and not self.up:
+                await self._look_again()
 
     def drop(self) -> None:
         """Drop all connections. New connections are made at once."""
@@ -134,7 +146,7 @@ class ClusterLink(Link):
             if link.up:
                 try:
                     self._learn(await link.call("CLUSTER", "SLOTS"), address)
-                except NotSent:
+                except LogUnavailable:
                     continue
                 return
 

@@ -29,3 +29,11 @@ class Moved(Refused):
         super().__init__("MOVED", f"MOVED {host}:{port}")
         self.host = host
         self.port = port
+
+
+class TlsFailed(OSError):
+    """TLS with the server failed, so there is no connection."""
+
+
+class CertificateRefused(TlsFailed):
+    """The certificate of the server is not valid, not of its name, or of an authority that is not trusted."""

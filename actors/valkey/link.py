@@ -261,7 +261,7 @@ class Link:
 def _cause(error: BaseException, address: Address) -> BaseException:
     """Return the error that says why a connection was not made, without the wrappers of trio."""
     if isinstance(error, trio.TooSlowError):
-        return TimeoutError(f"{address} does not answer")
+        return TimeoutError(f"{address} does not answer{' over TLS' if address.tls else ''}")
     cause = error
     while True:
         inner = members(cause)

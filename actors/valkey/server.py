@@ -12,7 +12,7 @@ from actors.errors import ConfigError, LogSchemaTooNew, LogUnavailable
 from actors.failures import is_a, shown, text_of
 from actors.loop.boundary import report
 from actors.valkey.cluster import ClusterLink
-from actors.valkey.errors import Moved, Refused
+from actors.valkey.errors import CertificateRefused, Moved, Refused
 from actors.valkey.keys import PARTITIONS, Keyspace
 from actors.valkey.library import LIBRARY, SCHEMA, source
 from actors.valkey.link import Link
@@ -93,7 +93,8 @@ class Valkey:
         The links are kept by a system task, because :meth:`open` and :meth:`close` can be called by different tasks.
 
         Raises:
-            LogUnavailable: The server cannot be reached in time, or refuses the user and password.
+            LogUnavailable: The server cannot be reached in time, or refuses the user and password. Or its certificate
+                is refused.
             ConfigError: The server is too old, or evicts keys when its memory is full.
             LogSchemaTooNew: The data were written by a newer version.
 
@@ -116,7 +117,8 @@ class Valkey:
                     _raise_if_final(link)
                     await link.changed()
             return
-        reason = next((text_of(link.failure) for link in self.links if link.failure is not None), "no answer")
+        silence = "no answer over TLS" if self.address.tls else "no answer"
+        reason = next((text_of(link.failure) for link in self.links if link.failure is not None), silence)
         raise LogUnavailable(f"cannot reach the Valkey server at {self.address}: {reason}")
 
     async def close(self) -> None:
@@ -213,6 +215,8 @@ def _raise_if_final(link: Link) -> None:
         return
     if is_a(failure, (ConfigError, LogSchemaTooNew)):
         raise failure
+    if is_a(failure, CertificateRefused):
+        raise LogUnavailable(f"cannot reach the Valkey server at {link.address}: {text_of(failure)}")
     if is_a(failure, (AuthenticationError, AuthorizationError)):
         raise LogUnavailable(
             f"the Valkey server at {link.address} refuses the user or password of the URL: {text_of(failure)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from _cluster_servers import SECONDS, Node, eventually, guest, node
-from _cut_link import CutLink, link_to
+from _links import Link, link_to
 from _valkey import Server
 
 from actors import CommandRefused, UserMessage
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def cut_off(valkey: Server, **settings: float) -> AsyncGenerator[tuple[CutLink, Node, Node]]:
+async def cut_off(valkey: Server, **settings: float) -> AsyncGenerator[tuple[Link, Node, Node]]:
     """Run two nodes. The first one reaches the server by a link that can be cut."""
     async with AsyncExitStack() as stack:
         link = await stack.enter_async_context(link_to(valkey))
@@ -34,7 +34,7 @@ async def test_node_without_valkey_pauses_and_then_gives_up() -> None:
         async with cut_off(valkey, patience_seconds=1.5) as (link, first, second), guest(first.url) as client:
             await client.start("endless", "begun")
             await eventually(lambda: client.texts)
-            link.cut()
+            link.stall()
             await eventually(lambda: ("paused", {"active": True}) in client.signals)
             await eventually(lambda: client.client.last_failure.startswith("4005"))
             assert first.statistics()["state"] is NodeState.SUSPENDED
@@ -45,7 +45,7 @@ async def test_node_without_valkey_pauses_and_then_gives_up() -> None:
             assert (client.texts, client.ends) == (["begun", "later"], ["interrupted", "ok"])
             assert client.is_whole()
             assert second.statistics()["buried"] == 1
-            link.mend()
+            link.heal()
             await eventually(lambda: first.statistics()["burials"] == 1 and first.statistics()["nodes"] == 2)
 
 
@@ -55,14 +55,14 @@ async def test_short_cut() -> None:
         async with cut_off(valkey) as (link, first, second), guest(first.url) as client:
             await client.start("endless", "begun")
             await eventually(lambda: client.texts)
-            link.cut()
+            link.stall()
             await eventually(lambda: second.statistics()["buried"])
             assert client.signals[-1:] == [("paused", {"active": True})]
             assert first.server.health().unready
             with pytest.raises(CommandRefused, match="cut off") as refused:
                 await client.client.start("echo", "refused")
             assert refused.value.code == "overloaded"
-            link.mend()
+            link.heal()
             await eventually(lambda: client.signals[-1:] == [("paused", {"active": False})])
             await eventually(lambda: client.ends)
             await client.start("echo", "later")
@@ -83,15 +83,16 @@ async def test_append_of_a_buried_node_comes_late() -> None:
         async with pair as (link, first, second), guest(first.url) as client, guest(second.url) as other:
             await client.start("echo", "before")
             await eventually(lambda: other.ends and client.ends)
-            link.cut()
+            link.stall()
+            refused = link.seen(b"FENCED")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.client.send, "late")
                 await eventually(lambda: second.statistics()["buried"])
                 await other.start("echo", "meanwhile")
                 await eventually(lambda: len(other.ends) == 2)
-                assert b"FENCED" not in link.answers
-                link.mend()
-                await eventually(lambda: b"FENCED" in link.answers)
+                assert not refused.is_set()
+                link.heal()
+                await refused.wait()
             await other.start("echo", "after")
             await eventually(lambda: len(client.ends) == len(other.ends) == 3)
             assert client.events == other.events

@@ -7,7 +7,7 @@ import time
 import pytest
 import trio
 from _cluster_servers import SECONDS, eventually, guest, node, patiently
-from _cut_link import link_to
+from _links import link_to
 from _valkey import Server
 
 from actors import ConfigError
@@ -86,7 +86,7 @@ async def test_two_servers_where_one_should_be() -> None:
                     await other.start("echo", "kept")
                     await eventually(lambda: len(other.ends) == 2)
                     await client.start("echo", "lost, too")
-                    await link.lead_to(new)
+                    link.lead_to(new)
                     await eventually(lambda: client.resets)
                     await client.start("echo", "after")
                     await eventually(lambda: len(client.ends) == len(other.ends) == 3)

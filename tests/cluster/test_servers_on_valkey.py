@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from _cluster_nodes import eventually
+from _cluster_servers import guest, node
 from _valkey import Server
 
-from actors import ConfigError, NodeState
+from actors import CommandRefused, ConfigError, NodeState
 from actors.cluster.looking import SeenNode, info_text, info_words
 from transport import Greenroom
 from transport.cli import main
@@ -166,3 +167,20 @@ async def read(client: Any, number: int) -> list[str]:
     """Return the types of the next events of a client."""
     events = client.events()
     return [(await anext(events)).type for _ in range(number)]
+
+
+async def test_limits_of_a_user_hold_for_all_nodes() -> None:
+    """``runs_per_user`` counts the runs of a user at all nodes together."""
+    limits = {"runs_per_user": 1, "queued_runs_per_user": 0}
+    with Server() as valkey, trio.fail_after(SECONDS):
+        async with node(valkey.url, "first", **limits) as first, node(valkey.url, "second", **limits) as second:
+            async with guest(first.url, "s1") as client, guest(second.url, "s2") as other:
+                run = await client.start("endless", "begun")
+                with pytest.raises(CommandRefused) as refused:
+                    await other.client.start("echo", "too many")
+                assert refused.value.code == "overloaded"
+                assert "1 runs go on and 0 wait" in str(refused.value)
+                await client.client.cancel(run)
+                await eventually(lambda: client.ends)
+                await other.start("echo", "alone")
+                await eventually(lambda: other.ends == ["ok"])

@@ -1,4 +1,4 @@
-"""A log in a Valkey Cluster of three primaries: routing by keys, moved slots, and primaries that restart."""
+"""A log in a Valkey Cluster: the contract, routing by keys, moved slots, restarts, and a replica that is promoted."""
 
 from __future__ import annotations
 
@@ -8,30 +8,52 @@ from typing import TYPE_CHECKING
 import _valkey
 import pytest
 import trio
+from _cluster_servers import SECONDS, eventually, guest, node
 
 from actors import Sessions, SupervisorSpec, open_system
 from actors.eventlog import ValkeyOptions
 from actors.eventlog.base import StreamKey
 from actors.eventlog.valkey import ValkeyLog
-from actors.testing import event_batch
+from actors.testing import EventLogContract, event_batch
 from actors.valkey.address import Address
 from actors.valkey.cluster import SLOTS, key_of, slot_of
 from actors.valkey.keys import Keyspace, partition_of
 from actors.valkey.server import Valkey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+
+    from actors.eventlog.base import EventLog
 
 LIMIT = 60
 PATIENT = ValkeyOptions(timeout_seconds=LIMIT)
 KEYS = [StreamKey(f"u{number}", "s") for number in range(12)]
+GUEST = slot_of(Keyspace().of_stream("anonymous", "s1").meta) * 3 // SLOTS
+"""The number of the primary that has the sessions of clients without a name."""
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[list[_valkey.Server]]:
-    """Three primaries, each with a third of the slots."""
-    with _valkey.cluster(3) as servers:
+    """Three primaries, each with a third of the slots, and then a replica of each."""
+    with _valkey.cluster(3, replicas=3) as servers:
         yield servers
+
+
+def emptied(cluster: list[_valkey.Server]) -> Address:
+    """Remove all data. Return the address of the first server."""
+    for server in cluster[:3]:
+        server.ask("FLUSHALL")
+    return Address("127.0.0.1", cluster[0].port, cluster=True)
+
+
+class TestLogInACluster(EventLogContract):
+    """The log keeps the contract in a Valkey Cluster."""
+
+    @pytest.fixture
+    async def log(self, cluster: list[_valkey.Server]) -> AsyncIterator[EventLog]:
+        with trio.fail_after(LIMIT):
+            async with ValkeyLog(emptied(cluster), PATIENT) as log:
+                yield log
 
 
 async def filled(log: ValkeyLog) -> None:
@@ -54,7 +76,7 @@ def test_slots_of_keys() -> None:
 async def test_log_in_a_cluster(cluster: list[_valkey.Server]) -> None:
     """Streams of all primaries are written and read through one log. One append is of one partition."""
     with trio.fail_after(LIMIT):
-        async with ValkeyLog(Address("127.0.0.1", cluster[0].port, cluster=True), PATIENT) as log:
+        async with ValkeyLog(emptied(cluster), PATIENT) as log:
             assert len(log.valkey.commits.topology.primaries) == 3  # type: ignore[attr-defined]  # it is a ClusterLink
             await filled(log)
             assert list(await log.streams()) == sorted(KEYS)
@@ -68,14 +90,14 @@ async def test_moved_slot(cluster: list[_valkey.Server]) -> None:
     """After a slot has moved to another primary, its streams are found there."""
     with trio.fail_after(LIMIT):
         async with ValkeyLog(Address("127.0.0.1", cluster[0].port, cluster=True), PATIENT) as log:
-            used = {partition_of(key.user) for key in KEYS}
+            used = {partition_of(user) for user in ("anonymous", *(key.user for key in KEYS))}
             users = (str(number) for number in itertools.count())
             # A slot with keys cannot simply be given to another primary.
             key = StreamKey(next(user for user in users if partition_of(user) not in used), "s")
             slot = slot_of(log.valkey.keys.of_stream(*key).meta)
-            owner = slot * len(cluster) // SLOTS
+            owner = slot * 3 // SLOTS
             target = cluster[(owner + 1) % 3]
-            for server in cluster:
+            for server in cluster[:3]:
                 answer = server.ask("CLUSTER", "SETSLOT", str(slot), "NODE", target.node_id())
                 assert answer.startswith(b"+OK")
             await log.make(key)
@@ -102,10 +124,29 @@ async def test_sessions_in_a_cluster(cluster: list[_valkey.Server]) -> None:
                     cluster[1].restart()
 
 
+async def test_promoted_replica(cluster: list[_valkey.Server]) -> None:
+    """When a primary is killed and its replica takes its place, the nodes find the replica, and their clients go on."""
+    primary, replica, other = cluster[GUEST], cluster[GUEST + 3], cluster[(GUEST + 1) % 3]
+    url = f"valkey+cluster://127.0.0.1:{other.port}"
+    with trio.fail_after(SECONDS):
+        async with node(url, "first") as first, node(url, "second") as second:
+            async with guest(first.url) as client, guest(second.url) as neighbour:
+                await client.start("echo", "before")
+                await eventually(lambda: client.ends and neighbour.ends)
+                primary.kill()  # for good: later tests must not need it
+                assert replica.ask("CLUSTER", "FAILOVER", "TAKEOVER").startswith(b"+OK")
+                await neighbour.start("echo", "after")
+                await eventually(lambda: len(client.ends) == len(neighbour.ends) == 2)
+                assert client.events == neighbour.events
+                assert client.is_whole()
+                assert client.resets == neighbour.resets == []
+
+
 async def test_messages_without_the_first_server(cluster: list[_valkey.Server]) -> None:
     """Messages arrive over another primary, if the server that the URL names is gone."""
+    seed = cluster[(GUEST + 1) % 3]
     with trio.fail_after(LIMIT):
-        async with Valkey(Address("127.0.0.1", cluster[2].port, cluster=True)) as valkey:
-            cluster[2].kill()  # for good: this is the last test
-            while not valkey.messages.up or valkey.messages.address.port == cluster[2].port:
+        async with Valkey(Address("127.0.0.1", seed.port, cluster=True)) as valkey:
+            seed.kill()  # for good: this is the last test
+            while not valkey.messages.up or valkey.messages.address.port == seed.port:
                 await valkey.messages.changed()
