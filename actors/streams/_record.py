@@ -155,11 +155,12 @@ class RecordWriter:
     The record is encoded again only after its content has changed.
     """
 
-    __slots__ = ("_ages", "_content", "_seconds", "done", "text")
+    __slots__ = ("_ages", "_content", "_opened", "_seconds", "done", "text")
 
     def __init__(self, text: bytes, done: DoneCommands, seconds: float, ages: AgeClock) -> None:
         self._seconds = seconds
         self._ages = ages
+        self._opened = ages.steady()
         self._content: tuple[object, ...] | None = None
         self.done = done
         self.text = text
@@ -177,7 +178,8 @@ class RecordWriter:
         if self._content is None or self._content[0] is not opened or self._content[1] != closed_at:
             # The earlier of two times, so that no command is forgotten too early after a clock was set. Mostly the
             # first time alone shows that no command is too old.
-            if self.done.has_older(ts):
+            # An earlier owner remembered commands by the clock of its own machine: they count as done at the opening.
+            if self.done.has_older(ts) and self._ages.steady() - self._opened >= self._seconds:
                 self.done.forget(min(ts, self._ages.now(self._seconds)))
             self.text = encode_record(ts, opened, closed_at, self.done)
             self._content = opened, closed_at

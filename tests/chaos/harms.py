@@ -6,13 +6,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import attrs
-from chaos.links import DIRECTIONS
+from _links import DIRECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
-    from chaos.links import Direction
+    from _links import Direction
 
 
 class Kind(StrEnum):
@@ -20,6 +20,7 @@ class Kind(StrEnum):
 
     KILL = "kill -9"
     PAUSE = "SIGSTOP"
+    CLOCK = "the time of day of a node is set"
     CUT = "cut from Valkey"
     STALL = "bytes to or from Valkey stand still"
     HOLE = "bytes to or from Valkey are lost"
@@ -33,13 +34,16 @@ class Kind(StrEnum):
     FLUSH = "FLUSHALL"
 
 
-OF_NODES = (Kind.KILL, Kind.PAUSE)
-OF_LINKS = (Kind.CUT, Kind.STALL, Kind.HOLE, Kind.LATE, Kind.CLIENT_CUT, Kind.CLIENT_STALL, Kind.CLIENT_HOLE)
+OF_NODES = (Kind.KILL, Kind.PAUSE, Kind.CLOCK)
+OF_LINKS = (Kind.CUT, Kind.STALL, Kind.HOLE, Kind.LATE)
+OF_CLIENTS = (Kind.CLIENT_CUT, Kind.CLIENT_STALL, Kind.CLIENT_HOLE)
 OF_VALKEY = (Kind.RESTART, Kind.OLDER, Kind.EMPTY, Kind.FLUSH)
 RESTARTS = frozenset({Kind.RESTART, Kind.OLDER, Kind.EMPTY, Kind.FLUSH})
 """The harms after which sessions may get a new epoch."""
 LOSSES = frozenset({Kind.OLDER, Kind.EMPTY, Kind.FLUSH})
 """The harms that lose data."""
+STEPS = (-3600, -90, 90, 3600)
+"""The steps of a clock in seconds. Commands are remembered for less than the long ones."""
 
 
 @attrs.frozen
@@ -53,7 +57,21 @@ class Harm:
     directions: tuple[Direction, ...]
     """The directions of a link that are stalled, or lose bytes."""
     beats: int
-    """Its length, in beats of another node; four beats are a lease. 0: until the node is removed from the cluster."""
+    """Its length, in quarters of a lease. 0: until the node is removed from the cluster, or for a long time."""
+    overlaps: bool
+    """Whether the next harm begins while this one lasts, if it is not done to the same process or link."""
+    step: int
+    """The seconds by which the time of day is set."""
+
+    @property
+    def suffering(self) -> frozenset[str]:
+        """The processes and links that suffer. Harms to one of them come one after another."""
+        if self.kind in OF_VALKEY:
+            return frozenset({"valkey"})
+        parts = ["process"] if self.kind in OF_NODES or self.kind is Kind.LATE else []
+        parts += ["link"] if self.kind in OF_LINKS else []
+        parts += ["clients"] if self.kind in OF_CLIENTS else []
+        return frozenset(f"{part} {self.node}" for part in parts)
 
 
 def draw(rng: Random, kinds: Sequence[Kind], count: int, nodes: int) -> list[Harm]:
@@ -67,7 +85,9 @@ def draw(rng: Random, kinds: Sequence[Kind], count: int, nodes: int) -> list[Har
             events=rng.randrange(1, 60),
             node=rng.randrange(nodes),
             directions=rng.choice([DIRECTIONS, DIRECTIONS[:1], DIRECTIONS[1:]]),
-            beats=rng.choice([0, 0, rng.randrange(1, 12)]),
+            beats=rng.choice([0, rng.randrange(1, 12)]),
+            overlaps=rng.random() < 0.5,
+            step=rng.choice(STEPS),
         )
         for kind in order[:count]
     ]

@@ -9,6 +9,7 @@ gone       an event that a client saw is in the log, unless the engine lost data
 reset      a client loses its position only if the engine was restarted, and only with a new epoch
 end        each client has all events of the log at the end
 grammar    the log of each session follows G1 to G5, and nothing in it is open
+times      the times of the events of a session do not go back
 stranger   no client gets a text of another user (G6)
 once       no command is done twice, no agent is called twice for a run, and an answered command is done
 owner      no two claims have the same token, or the same term of a user
@@ -23,7 +24,7 @@ begin anew.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import attrs
@@ -51,7 +52,7 @@ class Fault:
 def judge(story: Story) -> list[Fault]:
     """Return all faults in a story. The list is empty if every rule holds."""
     rules: list[Callable[[Story], Iterator[Fault]]] = [
-        _order, _same, _resets, _end, _grammar, _strangers, _commands, _calls, _answers, _owners, _fences,
+        _order, _same, _resets, _end, _grammar, _times, _strangers, _commands, _calls, _answers, _owners, _fences,
     ]  # fmt: skip
     return list(chain.from_iterable(rule(story) for rule in rules))
 
@@ -97,7 +98,7 @@ def _same(story: Story) -> Iterator[Fault]:
 
 def _resets(story: Story) -> Iterator[Fault]:
     for client in story.clients:
-        for before, part in zip(client.parts, client.parts[1:], strict=False):
+        for before, part in pairwise(client.parts):
             if not story.restarted or part.reset != "epoch_changed" or part.epoch == before.epoch:
                 yield Fault("reset", client.user, f"{client.client} was reset: {part.reset}")
 
@@ -115,6 +116,14 @@ def _grammar(story: Story) -> Iterator[Fault]:
             check_grammar(events)
         except (AssertionError, GrammarError) as error:
             yield Fault("grammar", user, str(error) or "an item is open, or was closed twice")
+
+
+def _times(story: Story) -> Iterator[Fault]:
+    for user, events in _events(story):
+        for before, event in pairwise(events):
+            if event.ts < before.ts:
+                yield Fault("times", user, f"{event.seq} has an earlier time than the event before it")
+                break
 
 
 def _strangers(story: Story) -> Iterator[Fault]:

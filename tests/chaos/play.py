@@ -1,7 +1,8 @@
-"""A chaos test: the clients work, the harms come one after another, and at the end all that is known is collected."""
+"""A chaos test: the clients work, harms come and overlap, and at the end all that is known is collected."""
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from itertools import chain
 from random import Random
 from typing import TYPE_CHECKING
@@ -11,72 +12,98 @@ import trio
 from _scale import scaled
 from chaos.harms import LOSSES, RESTARTS, Harm, Kind, draw
 from chaos.histories import Story
-from chaos.stage import stage
 from chaos.users import MOMENT, Crowd
 from delivery.agents import Paced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
+    from _links import Link
     from chaos.histories import Stored
-    from chaos.links import Link
     from chaos.stage import Node, Stage
 
     from actors import StreamKey
 
-
-SECONDS = scaled(150, 1200)
-"""Time limit of one schedule. It takes some 15 s in small, and longer on a machine that is busy."""
+USERS = scaled(2, 200)
+LONG = 24
+"""Maximum length of a harm in quarters of a lease. Within 6 of them the other nodes bury a node, if they can."""
+WORK = Paced(3, scaled(0.1, 2.0))
+"""The work of each run. All processes share the machine of the test, and the nodes must have time for their beats."""
 
 
 @attrs.define(eq=False)
 class Play:
-    """The story of a chaos test, and the time that it took until all clients worked again after the last harm."""
+    """The story of a chaos test, and how long it took until all clients worked again after the last harm."""
 
     story: Story
     recovery: float
-    """Seconds from the end of the last harm until every client had all events, and each command was answered."""
+    """Seconds from the end of the last harm until the last client got the answer to a command that it sent later."""
+    rest: float
+    """Seconds until every run had ended besides, and every client had all events."""
 
 
-async def perform(folder: Path, seed: int, kinds: Sequence[Kind], lease: float = 1.0) -> Play:
-    """Run three nodes and do each kind of harm to them once, in an order that the seed gives. Return what is known."""
+async def play(ready: Stage, seed: int, kinds: Sequence[Kind], count: int) -> Play:
+    """Do harms while clients work, wait until all is well again, and return what is known.
+
+    ``seed`` gives the order of the harms and the names of the users. Each of the kinds comes before one comes again.
+    """
     rng = Random(seed)
-    harms = draw(rng, kinds, len(kinds), 3)
-    with trio.fail_after(SECONDS):
-        async with stage(folder, 3, lease) as ready:
-            # More users would leave the nodes no time for their beats: all processes share the test's machine.
-            crowd = Crowd(rng, ready.nodes, scaled(2, 40), Paced(3, scaled(0.1, 1.5)))
-            return await play(ready, crowd, harms)
-
-
-async def play(ready: Stage, crowd: Crowd, harms: Sequence[Harm]) -> Play:
-    """Do the harms while the clients work, wait until all is well again, and return what is known."""
+    harms = draw(rng, kinds, count, len(ready.nodes))
+    crowd = Crowd(rng, ready.nodes, [f"user{seed}x{number}" for number in range(USERS)], WORK)
     async with trio.open_nursery() as nursery:
         for tab in crowd.tabs:
             nursery.start_soon(tab.run)
-        for harm in harms:
-            await crowd.until_seen(harm.events)
-            await do(ready, harm)
+        await harmed(ready, crowd, harms)
         healed = trio.current_time()
         crowd.stop()
         while not all(tab.finished for tab in crowd.tabs):
             await crowd.changed.park()
-        while not at_rest(crowd, stored := await ready.stored()):
+        recovery = trio.current_time() - healed
+        while not (crowd.is_idle() and at_rest(crowd, stored := await stored_of(ready, crowd))):
             with trio.move_on_after(MOMENT):
                 await crowd.changed.park()
-        recovery = trio.current_time() - healed
+        rest = trio.current_time() - healed
         nursery.cancel_scope.cancel()
-    kinds = {harm.kind for harm in harms}
-    records = [*chain.from_iterable(node.record() for node in ready.nodes)]
+    done = {harm.kind for harm in harms}
+    records = [
+        [entry for entry in entries if entry.user in crowd.users]
+        for entries in chain.from_iterable(node.record() for node in ready.nodes)
+    ]
     clients = [tab.history for tab in crowd.tabs]
-    return Play(Story(clients, stored, records, bool(kinds & RESTARTS), bool(kinds & LOSSES)), recovery)
+    return Play(Story(clients, stored, records, bool(done & RESTARTS), bool(done & LOSSES)), recovery, rest)
+
+
+async def stored_of(ready: Stage, crowd: Crowd) -> dict[StreamKey, Stored]:
+    """Return the sessions of these users in the log."""
+    return {key: stored for key, stored in (await ready.stored()).items() if key.user in crowd.users}
 
 
 def at_rest(crowd: Crowd, stored: Mapping[StreamKey, Stored]) -> bool:
     """Return whether all clients have all events of the log, and no run is open."""
     kinds = [event.type for each in stored.values() for event in each.events]
     return not crowd.behind(stored) and kinds.count("agent_started") == kinds.count("agent_completed")
+
+
+async def harmed(ready: Stage, crowd: Crowd, harms: Sequence[Harm]) -> None:
+    """Do the harms. Return when all of them are over."""
+    locks = {part: trio.Lock() for harm in harms for part in harm.suffering}
+
+    async def one(harm: Harm, task_status: trio.TaskStatus[None]) -> None:
+        async with AsyncExitStack() as stack:
+            for part in sorted(harm.suffering):
+                await stack.enter_async_context(locks[part])
+            task_status.started()
+            await do(ready, harm)
+
+    remaining = list(harms)
+    while remaining:
+        async with trio.open_nursery() as nursery:
+            overlaps = True
+            while remaining and overlaps:
+                harm = remaining.pop(0)
+                await crowd.until_seen(harm.events)
+                await nursery.start(one, harm)
+                overlaps = harm.overlaps
 
 
 async def do(ready: Stage, harm: Harm) -> None:
@@ -90,13 +117,16 @@ async def do(ready: Stage, harm: Harm) -> None:
             node.pause()
             await last(ready, harm)
             node.go_on()
+        case Kind.CLOCK:
+            node.set_clock(harm.step)
+            await ready.pass_by(harm.beats)
         case Kind.LATE:
             await come_late(ready, node)
         case Kind.RESTART | Kind.OLDER | Kind.EMPTY | Kind.FLUSH:
             await harm_valkey(ready, harm)
         case Kind.CLIENT_CUT | Kind.CLIENT_STALL | Kind.CLIENT_HOLE:
             break_link(node.to_node, harm)
-            await ready.until_beaten(node, harm.beats or 4)
+            await ready.pass_by(harm.beats or 4)
             node.to_node.heal()
         case _:
             break_link(node.to_valkey, harm)
@@ -107,9 +137,15 @@ async def do(ready: Stage, harm: Harm) -> None:
 async def last(ready: Stage, harm: Harm) -> None:
     """Wait for the length of a harm that keeps a node from beating."""
     if harm.beats:
-        await ready.until_beaten(ready.nodes[harm.node - 1], harm.beats)
+        await ready.pass_by(harm.beats)
     else:
-        await ready.until_removed(ready.nodes[harm.node])
+        await removed(ready, ready.nodes[harm.node])
+
+
+async def removed(ready: Stage, node: Node) -> None:
+    """Wait until a node is removed, or for a long time: perhaps all others suffer, too."""
+    with trio.move_on_after(LONG * ready.lease / 4):
+        await ready.until_removed(node)
 
 
 def break_link(link: Link, harm: Harm) -> None:
@@ -127,24 +163,24 @@ async def come_late(ready: Stage, node: Node) -> None:
     """Keep the bytes of a node until it is removed from the cluster. Then let them through, and the node too."""
     node.to_valkey.stall("up")
     node.pause()
-    await ready.until_removed(node)
+    await removed(ready, node)
     node.to_valkey.heal()
-    await ready.until_beaten(ready.nodes[ready.nodes.index(node) - 1], 1)
+    await ready.pass_by(1)
     node.go_on()
 
 
 async def harm_valkey(ready: Stage, harm: Harm) -> None:
-    """Restart Valkey, or remove its data, and wait until the nodes use it again."""
+    """Restart Valkey, or remove its data, and wait until the nodes can use it again."""
     match harm.kind:
         case Kind.RESTART:
             ready.valkey.restart()
         case Kind.OLDER:
             copy = ready.valkey.copy_data()
-            await ready.until_beaten(ready.nodes[harm.node], harm.beats or 4)
+            await ready.pass_by(harm.beats or 4)
             ready.valkey.restart_with(copy)
         case Kind.EMPTY:
             ready.valkey.restart_empty()
         case _:
             ready.valkey.ask("FLUSHALL")
     await ready.until_up()
-    await ready.until_beaten(ready.nodes[harm.node], 2)
+    await ready.pass_by(2)

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import signal
+import struct
 from collections import Counter
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
+from _links import Link
 from _valkey import Server
 from chaos.histories import SESSION, Entry, Stored, read_record
-from chaos.links import Link
 from delivery.agents import CALLS
 from delivery.process import ServerProcess
 from delivery.tabs import agent_calls
 
+from actors import LogUnavailable
 from actors.eventlog._valkey_options import ValkeyOptions
 from actors.eventlog.valkey import ValkeyLog
 from actors.valkey.address import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
     from actors import StreamKey
+
+CLOCK = Path(__file__).with_name("clock")
+"""The folder of the module that shifts the time of day of a node."""
 
 
 class Node(ServerProcess):
@@ -41,16 +46,31 @@ class Node(ServerProcess):
         self._starts = 0
         self.name = folder.name
         super().__init__(folder)
+        self.paths.insert(0, str(CLOCK))
+        self.variables["CHAOS_CLOCK"] = str(folder / "clock")
+        self.set_clock(0)
+
+    async def start(self) -> None:
+        """Start the process until it is ready. A process that cannot reach Valkey ends, and is started again."""
+        while True:
+            await self.spawn()
+            if await self.becomes_ready():
+                return
+            await self.wait_for_end()
 
     async def spawn(self) -> None:
         """Start the process without waiting for it."""
         self._starts += 1
         self.name = f"{self.folder.name}-{self._starts}"
-        host, port = self.to_valkey.address
-        url = f"valkey://{host}:{port}"
-        text = f"from chaos.node import app_for\napp = app_for({url!r}, {self.name!r}, {self._lease})\n"
+        text = f"from chaos.node import app_for\napp = app_for({self.to_valkey.url!r}, {self.name!r}, {self._lease})\n"
         (self.folder / "app.py").write_text(text)
         await super().spawn()
+
+    def set_clock(self, seconds: float) -> None:
+        """Let the time of day of the process, and of later ones, be so many seconds ahead of that of the machine."""
+        path = self.folder / "clock"
+        with path.open("r+b" if path.exists() else "wb") as file:
+            file.write(struct.pack("d", seconds))
 
     def pause(self) -> None:
         """Stop the process until :meth:`go_on`."""
@@ -75,6 +95,7 @@ class Stage:
     valkey: Server
     log: ValkeyLog
     nodes: list[Node]
+    lease: float
     beats: Counter[str] = attrs.Factory(Counter[str])
     """Number of answered beats of each process, by its name."""
     beaten: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
@@ -102,6 +123,11 @@ class Stage:
         while self.beats[node.name] < end:
             await self.beaten.park()
 
+    async def pass_by(self, beats: int) -> None:
+        """Let quarters of a lease pass by."""
+        with trio.move_on_after(beats * self.lease / 4):
+            await trio.sleep_forever()
+
     async def until_removed(self, node: Node) -> None:
         """Wait until a process is no longer registered, or has joined again with another incarnation."""
         before = await self._registered(node)
@@ -109,8 +135,13 @@ class Stage:
             await self.beaten.park()
 
     async def _registered(self, node: Node) -> bytes:
-        found = await self.log.valkey.reads.call(b"HGET", self.log.valkey.keys.nodes, node.name)
-        return bytes(found or b"").partition(b" ")[0]
+        while True:
+            try:
+                found = await self.log.valkey.reads.call(b"HGET", self.log.valkey.keys.nodes, node.name)
+            except LogUnavailable:  # Valkey is harmed, too
+                await self.until_up()
+            else:
+                return bytes(found or b"").partition(b" ")[0]
 
     async def stored(self) -> dict[StreamKey, Stored]:
         """Return all sessions in the log."""
@@ -137,7 +168,7 @@ async def stage(folder: Path, nodes: int, lease: float) -> AsyncGenerator[Stage]
                 link = Link(nursery, partial(trio.open_unix_socket, valkey.path))
                 await link.listen()
                 made.append(Node(folder / f"n{number}", lease, link, nursery))
-            ready = Stage(valkey, log, made)
+            ready = Stage(valkey, log, made, lease)
             try:
                 async with trio.open_nursery() as starting:
                     for node in made:

@@ -56,7 +56,7 @@ def seen(*parts: Part) -> Story:
 def stored(*numbers: int, changes: dict[int, dict[str, Any]] | None = None) -> Story:
     """Return a story whose log has these of the events, renumbered and perhaps changed, and whose client saw them."""
     changed = {number: {**EVENTS[number - 1], **(changes or {}).get(number, {})} for number in numbers}
-    lines = [orjson.dumps({"seq": seq, "ts": seq, **changed[number]}) for seq, number in enumerate(numbers, 1)]
+    lines = [orjson.dumps({"ts": seq, **changed[number], "seq": seq}) for seq, number in enumerate(numbers, 1)]
     events = [decode_event(orjson.loads(line)) for line in lines]
     story = seen(Part("e", "", events))
     return attrs.evolve(story, stored={ANN: Stored("e", lines)}, records=[])
@@ -86,6 +86,7 @@ FAULTS: dict[str, tuple[str, Callable[[], Story]]] = {
     "ahead": ("reset", lambda: seen(Part("e", "", SEEN[:4]), Part("e", "ahead", SEEN))),
     "new epoch": ("reset", lambda: seen(Part("d", "", SEEN[:4]), Part("e", "epoch_changed", SEEN))),
     "behind": ("end", lambda: seen(Part("e", "", SEEN[:4]))),
+    "clock": ("times", lambda: stored(1, 2, 3, 4, 5, changes={4: {"ts": 2}})),
     "open run": ("grammar", lambda: stored(1, 2, 3, 5)),
     "completed twice": ("grammar", lambda: stored(1, 2, 3, 4, 4, 5)),
     "another user": ("stranger", lambda: stored(1, 2, 3, 4, 5, changes={5: {"data": {"text": "bob 2"}}})),

@@ -28,16 +28,27 @@ AGAIN = frozenset({"overloaded", "owner_unreachable", "internal"})
 """The refusals after which a command is sent again with the same id."""
 
 
+class Jitter(Random):
+    """Jitter with which a client that has failed often waits for up to a second. By default it would be up to 20.
+
+    Many clients with shorter delays would keep the machine busy with attempts to connect.
+    """
+
+    def uniform(self, a: float, b: float) -> float:
+        """Return a number that is at most 1 above ``a``."""
+        return super().uniform(a, min(b, a + 1.0))
+
+
 class Crowd:
     """All clients. They send commands until :meth:`stop`."""
 
-    def __init__(self, rng: Random, nodes: Sequence[Node], users: int, work: Paced) -> None:
+    def __init__(self, rng: Random, nodes: Sequence[Node], users: Sequence[str], work: Paced) -> None:
         self.changed = trio.lowlevel.ParkingLot()
         self.events = 0
         """Number of events that all clients got."""
         self.stopped = False
-        names = [f"user{number}" for number in range(users)]
-        self.tabs = [Tab(self, f"{name}-{tab}", name, rng, nodes, work) for name in names for tab in range(2)]
+        self.users = frozenset(users)
+        self.tabs = [Tab(self, f"{name}-{tab}", name, rng, nodes, work) for name in users for tab in range(2)]
 
     def stop(self) -> None:
         """Let the clients send no more commands than their last message."""
@@ -50,6 +61,10 @@ class Crowd:
         end = self.events + count
         while self.events < end:
             await self.changed.park()
+
+    def is_idle(self) -> bool:
+        """Return whether no client has seen a run begin that has not ended."""
+        return not any(tab.running for tab in self.tabs)
 
     def behind(self, stored: Mapping[StreamKey, Stored]) -> list[str]:
         """Return the clients that do not have all events of the log, or whose commands are not all answered."""
@@ -75,8 +90,7 @@ class Tab:
 
     async def run(self) -> None:
         """Read and send commands, until cancelled."""
-        # Many clients with short delays would keep the machine busy with attempts to connect.
-        jitter = Random(self.name) if SOAK else FastJitter(self.name)
+        jitter = Jitter(self.name) if SOAK else FastJitter(self.name)
         async with (
             connect(
                 "ws://node/", SESSION, self.user, open_stream=self._open, rng=jitter, connect_seconds=scaled(2.0, 10.0)

@@ -51,29 +51,39 @@ class ServerProcess:
         self.log = folder / "log.db"
         self.url = ""
         self.process: trio.Process
+        self.paths = [str(TESTS)]
+        """The folders from which the process imports, too."""
+        self.variables: dict[str, str] = {}
+        """More variables of its environment."""
         (folder / "app.py").write_text(app if ENGINE == OWN else ON_ENGINE + app)
 
     async def start(self) -> None:
         """Start the process and wait until it accepts connections. Append its log output to the file ``stderr``."""
         await self.spawn()
+        assert await self.becomes_ready(), (self.folder / "stderr").read_text()
+
+    async def becomes_ready(self) -> bool:
+        """Wait until the process accepts connections. Return False if it ends before that."""
         said = b""
         assert self.process.stdout is not None
         while not said.endswith(b"\n"):
             part = await self.process.stdout.receive_some()
-            assert part, (self.folder / "stderr").read_text()
+            if not part:
+                return False
             said += part
         self.url = said.split()[1].decode()
+        return True
 
     async def spawn(self) -> None:
         """Start the process without waiting for it. No other process of this folder may run."""
         if ENGINE != OWN:
             logs.bury_nodes(self.log)
-        path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        path = os.pathsep.join([*self.paths, *filter(None, [os.environ.get("PYTHONPATH")])])
         with (self.folder / "stderr").open("a") as stderr:
             self.process = await trio.lowlevel.open_process(
                 COMMAND,
                 cwd=self.folder,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": path, **self.variables},
                 stdout=subprocess.PIPE,
                 stderr=stderr,
             )
