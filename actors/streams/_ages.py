@@ -61,10 +61,6 @@ class AgeClock:
         self._looked_at = now = steady()
         self._eras = [_Era(-math.inf, time_ms() / 1000 - now)]
 
-    def steady(self) -> float:
-        """Return the time of the clock that is never set, in seconds."""
-        return self._steady()
-
     def now(self, seconds: float) -> int:
         """Return the time (ms since 1970) from which ages are counted, if events may be at most ``seconds`` old.
 

@@ -121,6 +121,13 @@ class Record:
     """Time at which the session was closed permanently (ms since 1970); None if the session is not closed."""
     done: tuple[DoneCommand, ...]
 
+    def done_at(self, ts: int) -> list[DoneCommand]:
+        """Return the commands that were done, those before ``ts`` as if they were done at that time.
+
+        An earlier owner of the session has stamped them by the clock of its own machine, which may have been behind.
+        """
+        return [DoneCommand.of(each.command_id, max(each.ts, ts), each.result)[0] for each in self.done]
+
 
 def encode_record(ts: int, opened: bytes, closed_at: int | None, done: DoneCommands) -> bytes:
     """Return a record as JSON text: a session's state, which the log keeps in addition to the session's events.
@@ -155,12 +162,11 @@ class RecordWriter:
     The record is encoded again only after its content has changed.
     """
 
-    __slots__ = ("_ages", "_content", "_opened", "_seconds", "done", "text")
+    __slots__ = ("_ages", "_content", "_seconds", "done", "text")
 
     def __init__(self, text: bytes, done: DoneCommands, seconds: float, ages: AgeClock) -> None:
         self._seconds = seconds
         self._ages = ages
-        self._opened = ages.steady()
         self._content: tuple[object, ...] | None = None
         self.done = done
         self.text = text
@@ -178,8 +184,7 @@ class RecordWriter:
         if self._content is None or self._content[0] is not opened or self._content[1] != closed_at:
             # The earlier of two times, so that no command is forgotten too early after a clock was set. Mostly the
             # first time alone shows that no command is too old.
-            # An earlier owner remembered commands by the clock of its own machine: they count as done at the opening.
-            if self.done.has_older(ts) and self._ages.steady() - self._opened >= self._seconds:
+            if self.done.has_older(ts):
                 self.done.forget(min(ts, self._ages.now(self._seconds)))
             self.text = encode_record(ts, opened, closed_at, self.done)
             self._content = opened, closed_at

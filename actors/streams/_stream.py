@@ -114,7 +114,7 @@ class SessionStream(SessionFeed):
     ) -> None:
         ages = ages or AgeClock(now_ms)
         record = decode_record(head.state)
-        self.done = DoneCommands(limits.command_bytes, limits.command_seconds, record.done)
+        self.done = DoneCommands(limits.command_bytes, limits.command_seconds, record.done_at(now_ms()))
         """The session's newest commands that were carried out. The log stores them in addition to the events."""
         self._record = RecordWriter(head.state, self.done, limits.command_seconds, ages)
         ring = Ring(limits.ring_events, limits.ring_bytes, head.latest + 1)

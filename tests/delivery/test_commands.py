@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from delivery.process import connect_arguments, server_process
 from protocol.wire import Client, greeted
 
 from actors import MemoryLog, SqliteLog
+from actors.streams import _stream
 from actors.testing import FaultyLog
 from transport import Greenroom, connect
 
@@ -100,6 +102,16 @@ async def test_command_is_forgotten(tmp_path: Path) -> None:
         assert await send_message(one, "a") == (1, False)
     async with server_on(log, command_memory_seconds=0).running(port=0) as server, greeted(server) as one:
         assert await send_message(one, "a") == (2, False)
+
+
+async def test_clock_of_the_next_server_is_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server knows the commands of an earlier one, though its clock is an hour ahead of that of the earlier one."""
+    log, real = f"sqlite:{tmp_path / 'log.db'}", time.time_ns
+    async with server_with_large_burst(log).running(port=0) as server, greeted(server) as one:
+        assert await send_message(one, "a") == (1, False)
+    monkeypatch.setattr(_stream, "time_ns", lambda: real() + 3600 * 10**9)
+    async with server_on(log).running(port=0) as server, greeted(server, **{"from": "latest"}) as one:
+        assert [await send_message(one, "b"), await send_message(one, "a")] == [(2, False), (1, True)]
 
 
 async def test_crashed_session_knows_its_commands() -> None:

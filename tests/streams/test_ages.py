@@ -14,9 +14,7 @@ from protocol.wire import greeted
 from suites.stage import server_with
 
 from actors import MemoryLog, StreamKey
-from actors.events.grammar import Grammar
 from actors.streams._ages import JUMP_SECONDS, MAX_JUMPS, AgeClock, steady_seconds
-from actors.streams._record import DoneCommand, DoneCommands, RecordWriter
 
 if TYPE_CHECKING:
     from actors import Run
@@ -159,18 +157,3 @@ async def test_clock_jump_hides_no_event(monkeypatch: pytest.MonkeyPatch, days: 
         head = await log.head(StreamKey("alice", "s1"))
         assert head is not None
         assert all(b'"k%d"' % number in head.state for number in range(3))
-
-
-def test_commands_of_an_earlier_owner_are_kept() -> None:
-    """Commands that another machine has remembered are not forgotten early, though its clock is behind by an hour."""
-    steady = [0.0]
-    ages = AgeClock(lambda: 3_600_000 + int(steady[0] * 1000), lambda: steady[0])
-    done = DoneCommands(10_000, 300, [DoneCommand.of("old", 0, None)[0]])
-    writer = RecordWriter(b"", done, 300, ages)
-    writer.remember_done("first", 3_600_000, None)
-    writer.encode(3_600_000, Grammar(), None)
-    assert [each.command_id for each in done] == ["old", "first"]
-    steady[0] = 300.0
-    writer.remember_done("second", 3_900_000, None)
-    writer.encode(3_900_000, Grammar(), None)
-    assert [each.command_id for each in done] == ["first", "second"]
