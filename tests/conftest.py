@@ -16,6 +16,7 @@ from _engine import ENGINE, OWN
 from _ports import held_port, number_of
 from _requires import MANDATORY
 from _scale import SOAK
+from browser.shared import SharedBrowser
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -31,6 +32,32 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - tempfile makes the names of the files 
 """Folder of Linux with files that are in memory. On a disk, tests wait for each commit of a log."""
 ROOM = 2 << 30
 """Free bytes that the folder must have: a container often has little. The tests need 0.2 GB."""
+
+LONGEST = (
+    "browser/test_demo_page.py",
+    "browser/test_demo_killed.py",
+    "browser/test_every_outcome.py",
+    "suites/test_websocket_events_refresh_validation.py",
+    "browser/test_visitors.py",
+    "browser/test_demo_workers.py",
+    "docs/test_document_servers.py",
+    "browser/test_page_reading.py",
+    "browser/test_page_connection.py",
+    "docs/test_document_programs.py",
+    "chaos/test_chaos.py",
+    "docs/test_new_users.py",
+    "attacks/test_peers.py",
+    "delivery/test_shutdown.py",
+    "cli/test_wheel.py",
+    "attacks/test_floods.py",
+    "delivery/test_faulty_network.py",
+    "runtime/test_runtime_fuzz.py",
+    "cli/test_process.py",
+    "fuzz/test_fuzzer.py",
+)
+"""The test files that take longest, 15 to 60 s each. They begin first, so that none is left over at the end."""
+
+TESTS = Path(__file__).parent
 
 settings.register_profile("test", max_examples=50, derandomize=True, deadline=None, database=None)
 settings.register_profile("soak", max_examples=1000, deadline=None, print_blob=True)
@@ -92,7 +119,7 @@ def _printable(value: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests with a marker ``left_out_if`` whose condition is true."""
+    """Leave out the tests with a marker ``left_out_if`` whose condition is true. Put the longest files first."""
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
@@ -100,6 +127,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
+    first = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -114,6 +143,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_collectstart() -> None:
+    """Collect no garbage while tests are imported and collected: it takes a sixth of the time, and finds little."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Exempt the modules and tests from garbage collection: tests that collect or count objects would visit them all.
 
@@ -121,6 +155,7 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -134,6 +169,14 @@ def default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the GREENROOM_ variables, so that a test that sets none of them gets the documented defaults."""
     for name in [name for name in os.environ if name.startswith("GREENROOM_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def shared_browser() -> Iterator[SharedBrowser]:
+    """The browser of all tests of this process. It is started when a test needs it."""
+    shared = SharedBrowser()
+    yield shared
+    shared.close()
 
 
 @pytest.fixture

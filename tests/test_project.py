@@ -17,6 +17,7 @@ from typing import Any
 
 import _requires
 import pytest
+from _shared import shared_wheel
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -82,11 +83,8 @@ def dependencies_of(distribution: str, extras: frozenset[str] = frozenset()) -> 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the project, built once."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=TREE, check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
+    """The wheel of the project."""
+    return shared_wheel(tmp_path_factory)
 
 
 def test_wheel_has_every_file(wheel: Path) -> None:
@@ -214,6 +212,16 @@ def test_files_are_short() -> None:
     }
     long.pop("greenroom.js", None)  # one module: a page takes one file, without a build step
     assert long == {}
+
+
+def test_longest_test_files_exist() -> None:
+    """Each test file that conftest.py puts first exists: a file that was renamed would come last."""
+    (listed,) = re.findall(
+        r"^LONGEST = \((.*?)^\)", (TREE / "tests" / "conftest.py").read_text(), re.DOTALL | re.MULTILINE
+    )
+    names = re.findall(r'"(.+)"', listed)
+    assert len(names) > 10
+    assert [name for name in names if not (TREE / "tests" / name).exists()] == []
 
 
 def test_test_files_have_unique_names() -> None:

@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from _requires import require
 from _shared import library_cache
 from browser.pages import ConversationPage
-from browser.quiet import QUIET
 from browser.serving import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from browser.shared import SharedBrowser
     from playwright.sync_api import Browser, BrowserContext
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """Run one browser for a module. It does not run longer, since Playwright keeps an event loop in this thread."""
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - after the check that there is a browser
-
-    path = require("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+def chromium(shared_browser: SharedBrowser) -> Iterator[Browser]:
+    """Return the browser that all modules share. Each test makes its own browser contexts."""
+    with shared_browser.opened(require("chromium")) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def new_user(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
     """Return a function that makes a browser context without cookies, so that each context is another user."""
-    contexts: list[BrowserContext] = []
+    with ExitStack() as contexts:
 
-    def make(width: int = 1280, height: int = 800, scheme: str = "light") -> BrowserContext:
-        """Make the browser context of another user, with this window size and colour scheme."""
-        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]  # light or dark
-        contexts.append(context)
-        return context
+        def make(width: int = 1280, height: int = 800, scheme: str = "light") -> BrowserContext:
+            """Make the browser context of another user, with this window size and colour scheme."""
+            context = chromium.new_context(
+                viewport={"width": width, "height": height},
+                color_scheme=scheme,  # type: ignore[arg-type]  # light or dark
+                reduced_motion="reduce",  # a page that moves is drawn 60 times a second
+            )
+            contexts.callback(context.close)
+            return context
 
-    yield make
-    for context in contexts:
-        context.close()
+        yield make
 
 
 @pytest.fixture

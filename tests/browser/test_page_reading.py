@@ -154,6 +154,7 @@ def test_reduced_motion(script_server: ServerProcess, open_tab: OpenTab) -> None
     tab = open_tab(script_server.url)
     tab.ask("text | type")
     tab.find("#typing").wait_for()
+    tab.page.emulate_media(reduced_motion="no-preference")
     assert tab.page.evaluate("document.getAnimations().length") > 0
     tab.page.emulate_media(reduced_motion="reduce")
     assert tab.page.evaluate("document.getAnimations().length") == 0

@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from docs.documents import NEW_USERS_SESSIONS, Block, blocks, document, guides
-from docs.shell import matches, steps, terminal
+from docs.documents import blocks, document, guides
+from docs.sections import before, name_of, run_section, sections
+from docs.shell import matches, steps
 
 from transport.settings import DEFAULT_HTTP_PORT, DEFAULT_PORT
 
@@ -22,35 +23,14 @@ CHECKED = (*FILES, *PROXIES, "text", "console", "sh")
 """Languages of the blocks that some test runs: see the tests below, and the other files of this folder."""
 
 
-def sections() -> list[tuple[str, str]]:
-    """Return each section with a terminal session, or with a program and its output.
-
-    The sessions of new users are in test_new_users.py, where the wheel is installed.
-    """
-    found = dict.fromkeys((block.document, block.section) for block in blocks("text", "console"))
-    with_output = {(block.document, block.section) for block in blocks("text")}
-    return [section for section in found if section not in NEW_USERS_SESSIONS or section in with_output]
-
-
-def before(block: Block) -> Block:
-    """Return the block before this one in its document."""
-    every = document(block.document).blocks
-    return every[every.index(block) - 1]
-
-
 @pytest.mark.timeout(300)  # a section starts about five processes, and the machine may be busy
-@pytest.mark.parametrize(("path", "section"), sections(), ids=lambda value: value.removesuffix("/GUIDE.md"))
+@pytest.mark.parametrize(("path", "section"), sections(servers=False), ids=name_of)
 def test_programs_of_a_section(path: str, section: str, tmp_path: Path) -> None:
-    """When the programs and terminal sessions of a document are run, they print the output that the document shows."""
-    with terminal(tmp_path, path) as own:
-        for block in document(path).blocks:
-            if block.section != section:
-                continue
-            if block.language == "text":
-                printed = own.program(before(block))
-                assert matches(block.text.splitlines(), printed), f"{block.place}\n" + "\n".join(printed)
-            elif block.language == "console" and (path, section) not in NEW_USERS_SESSIONS:
-                own.run(block)
+    """When the programs and terminal sessions of a document are run, they print the output that the document shows.
+
+    The sections with servers are in test_document_servers.py.
+    """
+    run_section(tmp_path, path, section)
 
 
 def test_each_block_is_of_a_language_that_tests_check() -> None:
