@@ -3,6 +3,7 @@
 from actors.checks import number_from, whole_from
 from actors.cluster._settings import ClusterSettings
 from actors.eventlog import StreamWalk
+from actors.eventlog.backup import back_up_file, back_up_log, restore_file, restore_log
 from actors.eventlog.copying import CopyReport, copy_log
 from actors.events import MAX_SEQ
 from actors.events.encoding import MAX_DEPTH, encode, too_deep
@@ -34,12 +35,16 @@ __all__ = [
     "StreamWalk",
     "Subscription",
     "SubscriptionEnd",
+    "back_up_file",
+    "back_up_log",
     "cancel_with_force",
     "copy_log",
     "encode",
     "needs_asyncio",
     "number_from",
     "require_host",
+    "restore_file",
+    "restore_log",
     "too_deep",
     "whole_from",
 ]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from actors import SessionHandle, SessionInfo
+    from actors import Forgotten, SessionHandle, SessionInfo
     from actors.spi import AgentHost
     from transport._app_hooks import Lifespan
     from transport._sources import Given
@@ -167,6 +167,34 @@ class Greenroom(AppHooks):
         Cancellation: the revocation counts, but perhaps not after a restart.
         """
         return await self.server.sessions.revoke(user=user, token_id=token_id, until=until)
+
+    async def forget(self, user: str, *, thorough: bool = True) -> Forgotten:
+        """Remove everything of a user: sessions with all their events and state, positions, and all memory of them.
+
+        The user's runs are cancelled, and the user's connections closed with 4506, at all servers of a cluster. Nothing
+        of the user stays in the log. Copies of the log, such as backups, are not changed, and a revocation of the user
+        stays until its time. Let the auth function refuse the user first, or revoke the user's tokens: a user who comes
+        back gets new, empty sessions.
+
+        Args:
+            user: The user's id.
+            thorough: Whether a SQLite log writes its file anew. Events of all users wait meanwhile. If False, copies
+                that SQLite has made when it moved rows may stay for some time in unused parts of the file.
+
+        Returns:
+            The numbers of removed sessions and closed connections. Both can be 0.
+
+        Raises:
+            ValueError: ``user`` is no text, or is empty.
+            ConfigError: The app is not running.
+            CommandRefused: The server that has the user's sessions cannot be reached: call this again.
+            LogError: The log failed, or another program reads its file for too long: call this again.
+
+        Cancellation: the removal goes on. An agent can forget its own user: its run is cancelled.
+        """
+        sessions = self.server.sessions
+        sessions.require_task("forget()")
+        return await sessions.removal.forget(user, thorough=thorough)
 
     @asynccontextmanager
     async def running(

@@ -105,10 +105,10 @@ class Mirrors:
             if gone is None or mirror.owner in gone:
                 self.end(mirror, reason)
 
-    def end_user(self, user: str) -> None:
-        """End the mirrors of a user: the user's sessions run here from now on."""
+    def end_user(self, user: str, reason: SessionEnding = SessionEnding.MOVED) -> None:
+        """End the mirrors of a user. By default the user's sessions run here from now on."""
         for mirror in tuple(self._by_user.get(user, ())):
-            self.end(mirror, SessionEnding.MOVED)
+            self.end(mirror, reason)
 
     def owners(self) -> set[Incarnation]:
         """Return the nodes of which this node has mirrors."""

@@ -76,6 +76,13 @@ class Questions:
             question.answer = data
             question.wakeup.wake()
 
+    def refuse_commands(self, user: str, reason: str) -> None:
+        """Answer the commands of a user that wait for the owner's reply with error ``cancelled``."""
+        for question in self._waiting.values():
+            if question.data["op"] == "command" and question.data.get("user") == user:
+                question.answer = {"is": Outcome.REFUSED, "code": "cancelled", "message": reason}
+                question.wakeup.wake()
+
     def hurry(self) -> None:
         """Ask all questions again now, because a node is gone."""
         for question in self._waiting.values():
@@ -109,6 +116,19 @@ class Questions:
     ) -> dict[str, Any] | None:
         """Open a question, and return its answer; see :meth:`answer`."""
         return await self.answer(user, self.open(data, first))
+
+    async def ask_node(self, node: Incarnation, data: Mapping[str, object]) -> dict[str, Any]:
+        """Ask a node again and again. Return its answer; an empty one if the node is not registered any more."""
+        question = self.open(data, node)
+        try:
+            while node in {each.incarnation for each in self._node.nodes.values()}:
+                if (answer := await _next(question, RESEND_SECONDS)) is not None:
+                    return answer
+                self.resent += 1
+                self._post(node, question, None)
+        finally:
+            del self._waiting[question.number]
+        return {}
 
     async def answer(self, user: str, question: Question) -> dict[str, Any] | None:
         """Return the answer of the node that owns the user. Return None as soon as this node owns the user.

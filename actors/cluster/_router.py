@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from actors.cluster._following import CUT_OFF, Following, Moving, is_fenced
+from actors.cluster._forgetting import ForgettingNodes
 from actors.cluster._hearing import Hearing
 from actors.cluster._messages import Kind, encode
 from actors.cluster._mirror import EpochChanged
@@ -77,6 +78,8 @@ class Router:
         self._hearing = Hearing(
             bus, node, self._outbox, self._mirrors, self._watched, self._questions, self._serving, self._revoking
         )
+        forgetting = ForgettingNodes(sessions.removal, log, node, self.owned, self._questions, self._mirrors)
+        sessions.removal.nodes = self._serving.forgetting = forgetting
         self._moving = Moving(self._attach, patience_seconds)
         self._pausing = Pausing(self._mirrors, self._moving, sessions.here.table, patience_seconds)
         self._incarnation = node.incarnation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import orjson
@@ -26,7 +26,20 @@ if TYPE_CHECKING:
     from actors.cluster._watched import Watched
     from actors.cluster.interfaces import Incarnation
     from actors.sessions._commands import CommandReply
+    from actors.sessions._forgetting import Forgotten
     from actors.sessions._messages import Emit
+
+
+class Forgets(Protocol):
+    """The part of the router that forgets users."""
+
+    async def forget_own(self, user: str) -> Forgotten:
+        """Forget a user that this node owns. Raise ActorTerminated if this node has just released the user."""
+        ...
+
+    def on_forgotten(self, user: str) -> int:
+        """Close the clients of a user that another node forgets. Return their number. Never wait."""
+        ...
 
 
 @attrs.define(eq=False)
@@ -37,6 +50,8 @@ class Serving:
     watched: Watched
     outbox: Outbox
     nursery: trio.Nursery | None = None
+    forgetting: Forgets | None = None
+    """The removal of users. Set by the router."""
     served: int = 0
     """Number of questions that were carried out for other nodes."""
     _pending: set[tuple[Incarnation, int]] = attrs.Factory(set[tuple["Incarnation", int]])
@@ -48,6 +63,8 @@ class Serving:
         if op == "heads":
             link = self.watched.links.get(sender)
             self._answer(pair, {"is": Outcome.OK, "heads": {} if link is None else link.heads()})
+        elif op == "forgotten":
+            self._answer(pair, {"is": Outcome.OK, "connections": self._on_forgotten(user)})
         elif pair in self._pending:
             self._answer(pair, {"is": Outcome.LATER})
         elif user in self.owned.claiming:
@@ -82,6 +99,8 @@ class Serving:
                     self._start(pair, self._command, pair, key, command)
             else:
                 self._start(pair, self._command, pair, key, command)
+        elif op == "forget":
+            self._start(pair, self._forget, pair, key.user)
         elif op == "watch":
             self._start(pair, self._watch, pair, key, data["number"])
         else:
@@ -120,6 +139,14 @@ class Serving:
             self._finish(pair, {"is": Outcome.YOURS})
         else:
             self._finish(pair, {"is": Outcome.OK, **await self.watched.watch(pair[0], number, key)})
+
+    def _on_forgotten(self, user: str) -> int:
+        return 0 if self.forgetting is None else self.forgetting.on_forgotten(user)
+
+    async def _forget(self, pair: tuple[Incarnation, int], user: str) -> None:
+        if self.forgetting is not None:
+            forgotten = await self.forgetting.forget_own(user)
+            self._finish(pair, {"is": Outcome.OK, **attrs.asdict(forgotten)})
 
     async def _open(self, pair: tuple[Incarnation, int], key: StreamKey) -> None:
         if await self.owned.give_up(key.user):

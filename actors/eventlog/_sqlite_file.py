@@ -214,6 +214,19 @@ def transaction(connection: sqlite3.Connection) -> Generator[None]:
             connection.execute("ROLLBACK")
 
 
+def empty_wal(connection: sqlite3.Connection) -> bool:
+    """Copy the write-ahead log to the file, and empty it. Return False, and do nothing more, if another program reads.
+
+    This waits for no other program.
+    """
+    before = _value(connection, "PRAGMA busy_timeout")
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        return _value(connection, "PRAGMA wal_checkpoint(TRUNCATE)") == 0
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {before}")
+
+
 def _as_log_error(path: Path, error: sqlite3.Error) -> LogError:
     # The low byte is the primary error code. The other bytes only add details.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -330,6 +343,8 @@ def _set_up(connection: sqlite3.Connection, path: Path, synchronous: str, versio
     _renew_epochs(connection, path)
     _note_risk(connection, "" if synchronous == "FULL" else _boot())
     connection.execute(f"PRAGMA synchronous = {synchronous}")
+    # Removed rows are overwritten: nothing of a forgotten user stays in unused parts of the file.
+    connection.execute("PRAGMA secure_delete = ON")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
 
 

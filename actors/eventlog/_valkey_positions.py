@@ -17,6 +17,13 @@ from actors.valkey.keys import PARTITIONS, member_of, parse_member, partition_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+# The name of a user without an owner is in one more key, that of its last token. In one step, as a node may claim the
+# user at any time.
+_FORGET_RELEASED = """
+local have = redis.call('GET', KEYS[1])
+return have and string.sub(have, -2) == ' -' and redis.call('DEL', KEYS[1]) or 0
+"""
+
 
 class ValkeyPositions(ValkeyStreams):
     """The methods of a Valkey log for consumers and revocations. See :class:`ValkeyLog`."""
@@ -27,6 +34,17 @@ class ValkeyPositions(ValkeyStreams):
         await trio.lowlevel.checkpoint_if_cancelled()
         with trio.CancelScope(shield=True):
             await repeated(self.valkey.commits, self.valkey.seconds, *args)
+
+    async def forget(self, user: str, *, thorough: bool = False) -> int:
+        count = await super().forget(user, thorough=thorough)
+        await self._write(b"EVAL", _FORGET_RELEASED, 1, self.valkey.keys.token(user))
+        return count
+
+    def drop(self, user: str) -> None:
+        for key in [key for key in self._keys if key.user == user]:
+            del self._keys[key]
+        for key in [key for key in self._written if key.user == user]:
+            del self._written[key]
 
     async def _require_consumer(self, name: str) -> None:
         if not await self._ask(b"SISMEMBER", self.valkey.keys.consumers, name):

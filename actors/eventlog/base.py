@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Self
 import attrs
 
 from actors.errors import LogError
+from actors.eventlog._forgetting import Forgettable
 from actors.eventlog._limits import BY_AGE_ALONE, CommitLimit, Retention
 from actors.eventlog._names import StreamKey, check_names, check_new
 from actors.eventlog._positions import ConsumerPosition, ConsumerPositions, ConsumerUsage
-from actors.eventlog._restoring import Restorable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -173,7 +173,7 @@ class Revocation:
         return attrs.evolve(self, at=max(self.at, other.at), until=max(self.until, other.until))
 
 
-class EventLog(ConsumerPositions, Restorable, ABC):
+class EventLog(ConsumerPositions, Forgettable, ABC):
     """Base class of all event logs: stores of the events of sessions.
 
     As an async context manager a log calls :meth:`open` on entry and :meth:`close` on exit. Methods can be called

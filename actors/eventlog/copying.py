@@ -92,14 +92,14 @@ async def _copy_stream(source: EventLog, target: EventLog, key: StreamKey) -> in
     begin = walk.position
     while lines := await walk.page():
         first = walk.position - len(lines) + 1
-        await _append(target, key, first, lines, head.state)
+        await append_lines(target, key, first, lines, head.state)
     if walk.position == begin and there is not None and there.state != head.state:
         await target.mark(key, head.state)  # it was marked after the interrupted copy
     return walk.position - begin
 
 
-async def _append(target: EventLog, key: StreamKey, first: int, lines: Sequence[bytes], state: bytes) -> None:
-    """Append lines in batches of a limited size."""
+async def append_lines(target: EventLog, key: StreamKey, first: int, lines: Sequence[bytes], state: bytes) -> None:
+    """Append lines to a stream, in batches of a limited size."""
     begin, size = 0, 0
     for end, line in enumerate(lines, 1):
         size += len(line)

@@ -11,25 +11,36 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import trio
 
 from actors.errors import ConfigError, LogUnavailable
-from actors.eventlog import _sqlite_positions as consumers
-from actors.eventlog._sqlite_file import Database, WalWatch, files_of, open_database, open_for_reading, translated
+from actors.eventlog._sqlite_consumers import SqliteConsumers
+from actors.eventlog._sqlite_file import (
+    Database,
+    WalWatch,
+    empty_wal,
+    files_of,
+    open_database,
+    open_for_reading,
+    translated,
+)
 from actors.eventlog._sqlite_inline import InlineCommits
 from actors.eventlog._sqlite_store import Reader, Writer
-from actors.eventlog.base import EventLog, Head, LogStatistics
+from actors.eventlog.base import Head, LogStatistics
 from actors.failures import shown, text_of
 from actors.loop import forks
 
 if TYPE_CHECKING:
     import os
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from actors.eventlog.base import Batch, ConsumerPosition, ConsumerUsage, Retention, Revocation, StreamKey, UserUsage
+    from actors.eventlog.base import Batch, Retention, Revocation, StreamKey, UserUsage
 
 T = TypeVar("T")
 
+_WAL_PAUSE = 0.05
+"""Pause in seconds after another program prevented that the write-ahead log is emptied."""
 
-class SqliteLog(EventLog):
+
+class SqliteLog(SqliteConsumers):
     """An event log in a SQLite file. Only one process at a time can have the file open for writing.
 
     Every batch (consecutive events of one stream) is a row, and every append is a transaction. An append that returned
@@ -124,8 +135,7 @@ class SqliteLog(EventLog):
         return self._append_now if is_inline else None
 
     def _append_now(self, batches: Sequence[Batch]) -> None:
-        events = self._append_inline(batches)
-        if events is None:
+        if (events := self._append_inline(batches)) is None:
             raise LogUnavailable(f"{self._path} is in use, or not open: an append has to wait")
         self._count(batches, events)
 
@@ -162,29 +172,22 @@ class SqliteLog(EventLog):
     async def remove(self, key: StreamKey) -> None:
         await self._write(lambda writer: writer.remove(key))
 
+    async def forget(self, user: str, *, thorough: bool = False) -> int:
+        count = await super().forget(user, thorough=thorough)
+        if thorough:
+            await self._write(lambda writer: writer.connection.execute("VACUUM").close())
+        await _until_done(self._empty_wal, self._path, self._busy_seconds)
+        return count
+
+    async def _empty_wal(self) -> bool:
+        async with self._reading:  # its reads would prevent it, too
+            return await self._write(lambda writer: empty_wal(writer.connection))
+
     async def revoke(self, revocation: Revocation, now: float) -> None:
         await self._write(lambda writer: writer.revoke(revocation, now))
 
     async def revocations(self) -> Sequence[Revocation]:
         return await self._read(lambda reader: reader.revocations())
-
-    async def start_consumer(self, name: str, *, from_start: bool) -> int:
-        return await self._write(lambda writer: consumers.start(writer.connection, name, from_start=from_start))
-
-    async def consumer_positions(self, name: str, keys: Sequence[StreamKey]) -> Sequence[ConsumerPosition]:
-        return await self._read(lambda reader: consumers.find(reader.connection, name, keys))
-
-    async def unread_streams(self, name: str, after: StreamKey | None, limit: int) -> Sequence[StreamKey]:
-        return await self._read(lambda reader: consumers.unread_streams(reader.connection, name, after, limit))
-
-    async def acknowledge(self, name: str, positions: Sequence[ConsumerPosition], lost: int = 0) -> None:
-        await self._write(lambda writer: consumers.acknowledge(writer.connection, name, positions, lost))
-
-    async def consumers(self) -> Sequence[ConsumerUsage]:
-        return await self._read(lambda reader: consumers.usage(reader.connection))
-
-    async def remove_consumer(self, name: str) -> None:
-        await self._write(lambda writer: consumers.remove(writer.connection, name))
 
     def statistics(self) -> LogStatistics:
         writer = self._writer
@@ -279,3 +282,15 @@ class SqliteLog(EventLog):
     def abandon(self) -> None:
         forks.leak(self._database)
         self._database = self._reader = self._writer = self._inline = None
+
+
+async def _until_done(empty_wal: Callable[[], Awaitable[bool]], path: Path, seconds: float) -> None:
+    """Empty the write-ahead log. Raise LogUnavailable if another program prevents that for longer than ``seconds``."""
+    until = trio.current_time() + seconds
+    while not await empty_wal():
+        if trio.current_time() >= until:
+            raise LogUnavailable(
+                f"{path}: another program reads the file, and keeps removed events in its write-ahead log: end that "
+                "program, and try again"
+            )
+        await trio.sleep(_WAL_PAUSE)

@@ -19,7 +19,7 @@ from actors.events.types import EventType
 from actors.failures import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from actors.eventlog.base import EventLog, Head, StreamKey
     from actors.events.types import Event
@@ -61,7 +61,9 @@ class LogReport:
     faults: tuple[LogFault, ...]
 
 
-async def verify_log(log: EventLog) -> LogReport:
+async def verify_log(
+    log: EventLog, on_progress: Callable[[int, int, int], None] = lambda _done, _all, _events: None
+) -> LogReport:
     """Check every session in an open log, and change nothing.
 
     Events that are appended to a session during its check are not checked. Events that retention has dropped are
@@ -69,6 +71,7 @@ async def verify_log(log: EventLog) -> LogReport:
 
     Args:
         log: An open log. To check a file that a server has open, open it with ``read_only``.
+        on_progress: Called with the number of checked sessions, of all sessions, and of the events checked so far.
 
     Raises:
         LogUnavailable: The log cannot be read.
@@ -77,7 +80,9 @@ async def verify_log(log: EventLog) -> LogReport:
     """
     sessions, events = 0, 0
     faults: list[LogFault] = []
-    for key in await log.streams():
+    keys = await log.streams()
+    for number, key in enumerate(keys):
+        on_progress(number, len(keys), events)
         head, count = await _verify_stream(log, key, faults)
         sessions += head is not None
         events += count

@@ -9,6 +9,7 @@ from actors.runs._tools import ToolCall
 from actors.sessions._attachment import Attachment
 from actors.sessions._commands import Command, CommandReply
 from actors.sessions._consumer import Consumer
+from actors.sessions._forgetting import Forgotten
 from actors.sessions._handle import SessionHandle
 from actors.sessions._health import SessionHealth
 from actors.sessions._messages import Attach
@@ -41,6 +42,7 @@ __all__ = [
     "Consumer",
     "ConsumerStatistics",
     "Cursor",
+    "Forgotten",
     "Lagged",
     "Listener",
     "Observed",

@@ -110,6 +110,13 @@ class Consumer:
             self._rescan = True
         self._news.wake()
 
+    def forget(self, user: str) -> None:
+        """Drop the events of a user that wait in memory, because everything of the user is removed. Never waits."""
+        self._dirty = {key: None for key in self._dirty if key.user != user}
+        if self._page is not None and self._page.key.user == user:
+            self._page = None
+        self._marks.forget_user(user)
+
     def end(self) -> None:
         """Make the iteration stop, because the server ends. Never waits."""
         self._ended = True

@@ -51,6 +51,11 @@ class Marks:
         """Ask the log for the position in a session when it is needed next."""
         self._known.pop(key, None)
 
+    def forget_user(self, user: str) -> None:
+        """Forget the positions in all sessions of a user, because the sessions are removed."""
+        self._known = {key: each for key, each in self._known.items() if key.user != user}
+        self._done = {key: each for key, each in self._done.items() if key.user != user}
+
     def acknowledge(self, position: ConsumerPosition, events: int) -> None:
         """Record that the events up to ``position`` are handled. ``events`` is the number of the new ones."""
         if position.key not in self._known and len(self._known) >= MOST_KNOWN:

@@ -61,6 +61,11 @@ class Consumers:
         for consumer in self._living():
             consumer.end()
 
+    def forget(self, user: str) -> None:
+        """Drop the events and positions of a user that running consumers have in memory. Never wait."""
+        for consumer in self._living():
+            consumer.forget(user)
+
     def statistics(self) -> tuple[ConsumerStatistics, ...]:
         """Return statistics of the running consumers."""
         living = self._living()

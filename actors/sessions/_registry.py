@@ -16,6 +16,7 @@ from actors.runs._tool_threads import ToolThreads
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec
 from actors.sessions._consumers import Consumers
+from actors.sessions._forgetting import UserRemoval
 from actors.sessions._handle import SessionHandle
 from actors.sessions._hooks import runner_of
 from actors.sessions._reader import SessionReader
@@ -108,7 +109,8 @@ class Sessions:
             on_removed=self._services.quota.on_removed,
         )
         """The object that applies retention to the logs of sessions that are not in memory."""
-
+        self.removal = UserRemoval(self._spawner, self._services, (self.observers, self.consumers))
+        """The object that forgets users."""
         self.user_retention = UserRetention(log, self._services.accounts, self._spawner, settings.retain_user_bytes)
         """The object that trims the events of users with more than ``retain_user_bytes`` in the log."""
 

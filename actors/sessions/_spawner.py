@@ -17,6 +17,7 @@ from actors.loop.clock import loop_time
 from actors.runtime._lifecycle import Failure, Killed, Shutdown
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec, MailboxSpec
+from actors.sessions._reservations import Reservations
 from actors.sessions._session import Session
 from actors.sessions._session_table import Entry, SessionTable
 from actors.streams._cursor import SessionEnding
@@ -46,7 +47,7 @@ class SessionSpawner:
     def __init__(self, services: SessionServices) -> None:
         self._services = services
         self._mailbox = MailboxSpec(size=services.settings.mailbox_size)
-        self._reserved: dict[StreamKey, trio.Event] = {}
+        self.reservations = Reservations()
         self._supervisor: SupervisorRef | None = None
         self._watch: Callable[[ActorRef], None] | None = None
         self.thread = 0
@@ -69,9 +70,9 @@ class SessionSpawner:
         """Return the actor of a session. Make the actor if there is none. Concurrent callers get the same actor."""
         while True:
             entry = self.table.get(key)
-            # Retention may be removing the session's log.
-            if key in self._reserved:
-                await self._reserved[key].wait()
+            # Retention may be removing the session's log, or the user is being forgotten.
+            if key in self.reservations:
+                await self.reservations.over(key)
                 continue
             if entry is None:
                 if await self._make_room(key.user):
@@ -136,15 +137,16 @@ class SessionSpawner:
         own = self.table.of(user)
         if any(not entry.is_idle(ends_clients=ends_clients) for entry in own):
             return False
-        if any(key.user == user for key in self._reserved):
+        if self.reservations.concern(user):
             return False
         for entry in own:
             await self._reap(entry)
         return not self.table.count(user)
 
     async def end_user(self, user: str) -> None:
-        """Stop the sessions of a user, because they run elsewhere from now on. Wait until they have ended."""
+        """Stop the sessions of a user that are in memory or being made. Wait until they have ended."""
         for entry in self.table.of(user):
+            await entry.made()
             await self._reap(entry)
 
     def deliver(self) -> None:
@@ -159,15 +161,11 @@ class SessionSpawner:
         If the session is in memory already, only yield False. In a block that yields True, retention can work on the
         session's log undisturbed.
         """
-        if key in self.table or key in self._reserved:
+        if key in self.table or key in self.reservations:
             yield False
             return
-        self._reserved[key] = over = trio.Event()
-        try:
+        with self.reservations.of_key(key):
             yield True
-        finally:
-            del self._reserved[key]
-            over.set()
 
     # What the factory calls
 

@@ -71,6 +71,10 @@ class Over:
             self._users[user] = None
             self._wakeup.wake()
 
+    def discard(self, user: str) -> None:
+        """Remove a user. Do nothing if the user is not there."""
+        self._users.pop(user, None)
+
     async def next(self) -> str:
         """Wait until there is a user. Remove the user that was added first, and return it. Safe to cancel."""
         while not self._users:
@@ -213,6 +217,11 @@ class Accounts:
     def find(self, user: str) -> UserAccount | None:
         """Return the account of a user. Return None if it is not in memory."""
         return self._accounts.get(user)
+
+    def forget(self, user: str) -> None:
+        """Forget the account of a user."""
+        self._accounts.pop(user, None)
+        self.over.discard(user)
 
     def forget_log(self) -> None:
         """Forget everything that was read from the log, because the log was opened again."""

@@ -92,6 +92,11 @@ class ObservedQueue:
         self._size -= len(line)
         return Observed(key.user, key.session, epoch, decode_line(line))
 
+    def forget(self, user: str) -> None:
+        """Drop the waiting events of a user, because everything of the user is removed. They do not count as missed."""
+        self._items = deque(item for item in self._items if item[0].user != user)
+        self._size = sum(len(line) for _, _, line in self._items)
+
     def end(self) -> None:
         """Add no more events, and notify the observer."""
         self.ended = True
@@ -139,6 +144,11 @@ class Observers:
         """End all observers, because the server has ended. They still get the events that wait for them."""
         for queue in self._living():
             self.close(queue)
+
+    def forget(self, user: str) -> None:
+        """Drop the events of a user that wait for observers. Never wait."""
+        for queue in self._living():
+            queue.forget(user)
 
     def statistics(self) -> ObserversStatistics:
         """Return statistics of all observers."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import attrs
 
 from actors.errors import LogCorrupt, LogError, LogUnavailable
 from actors.eventlog.base import ConsumerPosition, ConsumerUsage, Head, Retention, Revocation, StreamKey, UserUsage
-from actors.testing._tools import KEY, OTHER, TS, event_batch, event_line, filled, refused, same
+from actors.testing._tools import ALL, KEY, OTHER, TS, event_batch, event_line, filled, refused, same
 
 if TYPE_CHECKING:
     from actors.eventlog.base import EventLog
@@ -50,6 +51,43 @@ class UserContract:
         same(list(await log.oldest_streams("u", 9)), [keys[3], keys[2], keys[1]])
         await log.trim(keys[3], Retention(events=1), TS)
         same(list(await log.oldest_streams("u", 2)), [keys[2], keys[1]])
+
+    async def test_forget(self, log: EventLog) -> None:
+        """Check that ``forget`` removes all streams of one user with everything of them, and nothing else.
+
+        A revocation of the user stays. A consumer is told how many events it has lost.
+        """
+        await filled(log)
+        await log.make(second := StreamKey(KEY.user, "s2"))
+        epochs = [(await log.make(key)).epoch for key in (KEY, second)]
+        await log.make(OTHER)
+        await log.append([event_batch(OTHER, 1, 2, b"kept")])
+        other, revocation = await log.head(OTHER), Revocation(user=KEY.user, at=TS, until=TS + 9)
+        consumes = await _can_consume(log, "c", from_start=True)
+        with contextlib.suppress(LogError):  # it keeps no revocations
+            await log.revoke(revocation, TS)
+        kept = list(await log.revocations())
+        same(await log.forget(KEY.user), 2)
+        same((await log.head(KEY), await log.head(second), list(await log.streams())), (None, None, [OTHER]))
+        same((await log.usage(KEY.user), await log.head(OTHER)), (UserUsage(0, 0), other))
+        same(len(await log.read(OTHER, 0, 9, ALL)), 2)
+        same(list(await log.revocations()), kept)
+        same(list(await log.consumers()), [ConsumerUsage("c", 2, 10)] if consumes else [])
+        same(len({*epochs, *[(await log.make(key)).epoch for key in (KEY, second)]}), 4)
+
+    async def test_forget_again(self, log: EventLog) -> None:
+        """Check that a user without streams can be forgotten, thoroughly too, and that many streams are removed."""
+        same(await log.forget("nobody"), 0)
+        keys = [StreamKey("u", f"s{number}") for number in range(101)]
+        for key in keys:
+            await log.make(key)
+        await filled(log)
+        same(await log.forget("u", thorough=True), len(keys))
+        same(await log.forget("u", thorough=True), 0)
+        same((list(await log.streams()), len(await log.read(KEY, 0, 99, ALL))), ([KEY], 10))
+        await log.append([event_batch(KEY, 11, 1)])
+        await log.close()
+        await refused(log.forget(KEY.user), LogUnavailable)
 
 
 class RevocationContract:

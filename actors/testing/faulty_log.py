@@ -127,6 +127,12 @@ class FaultyLog(EventLog):
     async def remove(self, key: StreamKey) -> None:
         await self._inner.remove(key)
 
+    async def forget(self, user: str, *, thorough: bool = False) -> int:
+        return await self._inner.forget(user, thorough=thorough)
+
+    def drop(self, user: str) -> None:
+        self._inner.drop(user)
+
     async def revoke(self, revocation: Revocation, now: float) -> None:
         await self._fault("revoke")
         await self._inner.revoke(revocation, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,3 +118,17 @@ def test_tail_with_a_bad_name(capsys: pytest.CaptureFixture[str]) -> None:
     """If the session's name is not allowed, ``tail`` prints one line and returns status 2."""
     assert main(["tail", "not a name"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+async def test_tail_of_a_silent_server(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """``tail`` says within 3 s that a server which accepts connections does not answer."""
+    monkeypatch.setattr("transport.cli.tail.PATIENCE_SECONDS", 0.01)
+    told = ""
+    with socket.create_server(("127.0.0.1", 0)) as silent, trio.fail_after(60):
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}/"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow, url, "s1", None, False, False)  # noqa: FBT003 - as the command line does
+            while f"{url} does not answer yet: still waiting" not in told:
+                await trio.lowlevel.checkpoint()
+                told += capsys.readouterr().err
+            nursery.cancel_scope.cancel()

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import sys
+from typing import TYPE_CHECKING
 
-from transport.cli._terminal import TerminalReporter, openable, say
+import pytest
+import trio
+
+from actors import LogUnavailable
+from transport.cli._terminal import Progress, TerminalReporter, openable, say, told
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 
 @pytest.mark.parametrize(
@@ -63,3 +71,39 @@ def test_idle_server_drains_in_silence(capsys: pytest.CaptureFixture[str]) -> No
     """If no run is open, a server that shuts down prints nothing about runs."""
     TerminalReporter().on_drain("SIGINT", [], 30)
     assert capsys.readouterr() == ("", "")
+
+
+async def test_long_wait_is_told(capsys: pytest.CaptureFixture[str], autojump_clock: MockClock) -> None:
+    """A command says after 2 s what it waits for. A shorter wait is not worth a line."""
+
+    async def work(seconds: float) -> float:
+        await trio.sleep(seconds)
+        return seconds
+
+    assert await told("still opening x", lambda: work(1.9)) == 1.9
+    assert capsys.readouterr().err == ""
+    assert await told("still opening x", lambda: work(2.1)) == 2.1
+    assert capsys.readouterr().err == "greenroom: still opening x\n"
+
+
+async def test_failure_of_what_is_waited_for() -> None:
+    """An error of what is waited for is raised as it is, not in a group."""
+
+    async def fail() -> None:
+        await trio.lowlevel.checkpoint()
+        raise LogUnavailable("locked")
+
+    with pytest.raises(LogUnavailable, match="locked"):
+        await told("still opening x", fail)
+
+
+def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress is one line that is overwritten and removed. It needs a terminal that does not show the result, too."""
+    for err, out, shown in ((True, False, True), (False, False, False), (True, True, False)):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda err=err: err)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda out=out: out)
+        with Progress(sys.stdout) as progress:
+            progress.sessions(1, 2, 3)
+            progress.pages(1, 2)  # too soon
+        text = "greenroom: 1 of 2 sessions, 3 events"
+        assert capsys.readouterr().err == (f"\r{text}\r{' ' * len(text)}\r" if shown else "")

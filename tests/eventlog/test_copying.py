@@ -9,10 +9,10 @@ import attrs
 import orjson
 import pytest
 import trio
+from eventlog.log_contents import EMPTY, EVENTS, GONE, PART, WHOLE, contents, fill
 
 from actors.errors import LogError, LogUnavailable
-from actors.eventlog import EventLog, MemoryLog, Retention, SqliteLog, StreamKey, open_log
-from actors.eventlog.base import ConsumerPosition, Revocation
+from actors.eventlog import MemoryLog, SqliteLog, StreamKey, open_log
 from actors.eventlog.copying import copy_log
 from actors.testing import FaultyLog, event_batch
 from transport.cli._main import main
@@ -20,42 +20,7 @@ from transport.cli._main import main
 if TYPE_CHECKING:
     from pathlib import Path
 
-TS = 1_700_000_000_000
-PART, GONE, EMPTY, WHOLE = (StreamKey("ann", name) for name in ("part", "gone", "empty", "whole"))
-EVENTS = 10
-
-
-async def fill(log: EventLog) -> None:
-    """Make streams of each kind, revoked tokens, and consumers that have read some of it and have lost events."""
-    for key in (PART, GONE, EMPTY, WHOLE):
-        await log.make(key)
-        for first in (1, 4) if key != EMPTY else ():
-            await log.append([event_batch(key, first, 3 if first == 1 else 7, b"state of " + key.session.encode())])
-    await log.mark(GONE, b"closed")
-    await log.revoke(Revocation(user="bob", at=1.5, until=9e9), 0)
-    await log.revoke(Revocation(token_id="t", at=2.5, until=9e9), 0)
-    await log.start_consumer("bills", from_start=True)
-    await log.start_consumer("mails", from_start=True)
-    lost = StreamKey("ann", "lost")
-    await log.make(lost)
-    await log.append([event_batch(lost, 1, 2)])
-    await log.remove(lost)
-    positions = [ConsumerPosition(key, (await log.make(key)).epoch, 6) for key in (PART, WHOLE)]
-    await log.acknowledge("bills", positions, 1)
-    await log.trim(PART, Retention(events=5), TS)
-    await log.trim(GONE, Retention(events=0), TS)
-
-
-async def contents(log: EventLog) -> list[object]:
-    """Return everything that a log keeps."""
-    found: list[object] = []
-    for key in await log.streams():
-        head = await log.head(key)
-        assert head is not None
-        found.append((key, head, head.touched, list(await log.read(key, head.oldest - 1, 99, 1 << 20))))
-    names, keys = await log.consumers(), await log.streams()
-    found += [(consumer, list(await log.consumer_positions(consumer.name, keys))) for consumer in names]
-    return [*found, set(await log.revocations())]
+    from actors.eventlog.base import Revocation
 
 
 @pytest.mark.parametrize(("source", "target"), [("memory", "sqlite"), ("sqlite", "memory"), ("sqlite", "sqlite")])

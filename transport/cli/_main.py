@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from actors import GreenroomError, RestartLimit
 from actors.failures import describe
 from transport._border import leaves
-from transport.cli import cluster_command, copy_command, demo, log_commands, serve, settings, tail, token
+from transport.cli import (
+    backup_command,
+    cluster_command,
+    copy_command,
+    demo,
+    forget_command,
+    log_commands,
+    serve,
+    settings,
+    tail,
+    token,
+)
 from transport.cli._errors import in_one_line
 from transport.cli._options import DEFAULT_LEVEL, add_log_level
 from transport.cli._terminal import say
@@ -27,6 +38,20 @@ if TYPE_CHECKING:
 FAILED, USAGE_ERROR = 1, 2
 # As a shell reports a program that a signal ended.
 INTERRUPTED, BROKEN_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
+
+_COMMANDS = (
+    serve,
+    demo,
+    settings,
+    token,
+    log_commands,
+    backup_command,
+    copy_command,
+    forget_command,
+    cluster_command,
+    tail,
+)
+"""The modules of the commands, in the order of the help."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -101,6 +126,6 @@ def _parser() -> argparse.ArgumentParser:
         add_log_level(command, argparse.SUPPRESS)
         return command
 
-    for module in (serve, demo, settings, token, log_commands, copy_command, cluster_command, tail):
+    for module in _COMMANDS:
         module.add_to(add_command)
     return parser

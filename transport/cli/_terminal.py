@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit, urlunsplit
+
+import trio
 
 from actors.failures import one_line
 from transport._process import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
+    from typing import Self, TextIO
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 2.0
+"""Time after which a command names the reason of its wait, in seconds."""
+_PROGRESS_SECONDS = 0.2
+"""Minimum time between two lines of progress on a terminal."""
 
 _NAMED_RUNS = 10
 """Maximum number of runs that are named when the server drains. Further runs are only counted."""
@@ -63,3 +74,73 @@ def openable(url: str) -> str:
     parts = urlsplit(url)
     local = _LOCAL.get(parts.hostname or "")
     return url if local is None else urlunsplit(parts._replace(netloc=f"{local}:{parts.port}"))
+
+
+async def told(line: str, call: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of ``call``. If it takes longer than :data:`PATIENCE_SECONDS`, print ``line`` meanwhile."""
+    failure: Exception | None = None
+    results: list[T] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_say_later, line)
+        try:
+            results.append(await call())
+        except Exception as error:  # noqa: BLE001 - raised below, where no nursery can wrap it in a group
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return results[0]
+
+
+async def _say_later(line: str) -> None:
+    await trio.sleep(PATIENCE_SECONDS)
+    say(line)
+
+
+class Progress:
+    """A line on the terminal that is overwritten. If stderr is no terminal, nothing is shown.
+
+    Args:
+        output: A stream to which the command writes its result meanwhile. If it is a terminal, nothing is shown.
+    """
+
+    def __init__(self, output: TextIO | None = None) -> None:
+        self._is_shown = sys.stderr.isatty() and not (output is not None and output.isatty())
+        self._next = 0.0
+        self._width = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def show(self, text: str) -> None:
+        """Show how far the work is, at most once in 0.2 s."""
+        if self._is_shown and time.monotonic() >= self._next:
+            self._next = time.monotonic() + _PROGRESS_SECONDS
+            line = f"greenroom: {one_line(text)}"
+            sys.stderr.write(f"\r{line.ljust(self._width)}")
+            sys.stderr.flush()
+            self._width = len(line)
+
+    def sessions(self, done: int, sessions: int, events: int) -> None:
+        """Show the numbers of finished sessions, of all sessions, and of events."""
+        self.show(f"{done} of {sessions} sessions, {events} events")
+
+    def pages(self, done: int, pages: int) -> None:
+        """Show the part of a file that is copied, in percent."""
+        self.show(f"{done * 100 // max(pages, 1)} % copied")
+
+    def end(self) -> None:
+        """Clear the line."""
+        if self._width:
+            sys.stderr.write(f"\r{' ' * self._width}\r")
+            sys.stderr.flush()
+            self._width = 0
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows of a table as lines with aligned columns. The first row has the titles."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import orjson
 import trio
 
-from actors import LogCorrupt, open_log, verify_log
+from actors import LogCorrupt, verify_log
 from actors.failures import one_line
 from actors.spi import StreamWalk
 from actors.valkey.address import without_password
-from transport.cli._options import valkey_options
-from transport.cli._terminal import say
+from transport.cli._logs import reading
+from transport.cli._terminal import Progress, say
 
 if TYPE_CHECKING:
     import argparse
@@ -39,6 +39,7 @@ def add_to(add_parser: AddParser) -> None:
         epilog="example: greenroom verify greenroom.db",
     )
     verify_parser.add_argument("log", metavar="LOG", help="a file, sqlite:PATH or valkey://HOST:PORT")
+    verify_parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     verify_parser.set_defaults(run=_verify)
     export_parser = add_parser(
         "export",
@@ -49,28 +50,29 @@ def add_to(add_parser: AddParser) -> None:
     export_parser.add_argument("log", metavar="LOG", help="a file, sqlite:PATH or valkey://HOST:PORT")
     export_parser.add_argument("--user", help="only sessions of this user")
     export_parser.add_argument("--session", help="only sessions of this name")
+    export_parser.add_argument("--json", action="store_true", help="print JSON lines, as without this option")
     export_parser.set_defaults(run=_export)
 
 
 def _verify(options: argparse.Namespace) -> int:
-    return trio.run(verify, options.log)
+    return trio.run(verify, options.log, options.json)
 
 
 def _export(options: argparse.Namespace) -> int:
     return trio.run(export, options.log, options.user, options.session)
 
 
-def _open(log: str) -> EventLog:
-    """Open a log for reading only. ``log`` is a URL or the path of a file."""
-    url = f"sqlite:{log}" if ":" not in log or Path(log).is_file() else log
-    return open_log(url, read_only=True, valkey=valkey_options(url))
-
-
-async def verify(log: str) -> int:
+async def verify(log: str, as_json: bool = False) -> int:  # noqa: FBT001, FBT002 - for trio.run
     """Print every fault in a log, and the number of its sessions and events. Return 0, or 1 if there is a fault."""
-    async with _open(log) as opened:
-        report = await verify_log(opened)
+    async with reading(log) as opened:
+        with Progress() as progress:
+            report = await verify_log(opened, progress.sessions)
     log = without_password(log)
+    if as_json:
+        faults = [attrs.asdict(fault) for fault in report.faults]
+        counts = {"sessions": report.sessions, "events": report.events, "faults": faults}
+        print(orjson.dumps({"log": log, **counts}).decode())
+        return FAULTY if faults else 0
     for fault in report.faults:
         print(one_line(f"{log}: {fault}"))
     verdict = f"{len(report.faults)} faults" if report.faults else "whole"
@@ -91,15 +93,18 @@ async def export(log: str, user: str | None, session: str | None) -> int:
         stderr. All sessions that are not damaged are printed in full.
     """
     faults = 0
-    opening, log = _open(log), without_password(log)
-    async with opening as opened:
+    async with reading(log) as opened:
+        log = without_password(log)
         keys = [key for key in await opened.streams() if user in (None, key.user) and session in (None, key.session)]
-        for key in keys:
+        progress = Progress(sys.stdout)
+        for number, key in enumerate(keys):
+            progress.show(f"{number} of {len(keys)} sessions")
             try:
                 await export_session(opened, key)
             except LogCorrupt as error:
                 faults += 1
                 print(one_line(f"{log}: {key.user!r} {key.session}: {error}"), file=sys.stderr)
+    progress.end()
     sys.stdout.flush()
     if not keys and (user is not None or session is not None):
         say(f"{log}: {_missing(user, session)}")

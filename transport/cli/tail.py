@@ -14,7 +14,7 @@ from actors.failures import one_line
 from transport._border import the_one
 from transport.cli._errors import in_one_line
 from transport.cli._options import add_settings_option, settings_in
-from transport.cli._terminal import openable, say
+from transport.cli._terminal import PATIENCE_SECONDS, openable, say
 from transport.client import Reset, connect
 from transport.errors import ConnectionClosedForGood
 from transport.protocol.close_codes import NOT_AUTHENTICATED
@@ -112,6 +112,7 @@ async def follow(  # noqa: PLR0913, PLR0917 - from the command line, in its orde
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_report, client, url, session)
+                nursery.start_soon(_report_silence, client, url)
                 async for event in client.events():
                     print(_printed(event, as_json=as_json), flush=True)
         except BaseException as raised:
@@ -136,6 +137,13 @@ async def _report(client: Client, url: str, session: str) -> None:
         if line != newest:
             say(line)
         newest = line
+
+
+async def _report_silence(client: Client, url: str) -> None:
+    """Say that the server does not answer, if the first attempt to connect takes long."""
+    await trio.sleep(PATIENCE_SECONDS)
+    if client.state == "connecting":
+        say(f"{url} does not answer yet: still waiting")
 
 
 def _printed(event: Event | Reset, *, as_json: bool) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
+
 from actors import ConfigError
 from transport.auth import TokenAuth
 
@@ -28,6 +30,7 @@ def add_to(add_parser: AddParser) -> None:
     parser.add_argument("--kid", help="the id of the key, if the server's TokenAuth has several keys")
     parser.add_argument("--audience", help="the audience of the server's TokenAuth")
     parser.add_argument("--issuer", help="the issuer of the server's TokenAuth")
+    parser.add_argument("--json", action="store_true", help="print the token in a JSON object")
     parser.set_defaults(run=_token)
 
 
@@ -35,6 +38,8 @@ def _token(options: argparse.Namespace) -> None:
     key = options.key if options.kid is None else {options.kid: options.key}
     try:
         auth = TokenAuth(key, audience=options.audience, issuer=options.issuer)
-        print(auth.issue(options.user, options.seconds))
+        token = auth.issue(options.user, options.seconds)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    result = {"user": options.user, "seconds": options.seconds, "token": token}
+    print(orjson.dumps(result).decode() if options.json else token)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # same time, all would reconnect at the same time, to the other servers behind the same load balancer.*
 _GOODBYE_BATCH, _GOODBYE_SECONDS = 100, 0.05
 
+FORGOTTEN = "the user was forgotten"
+"""Reason of the close of a connection if its user was forgotten."""
+
 
 class Counted(Holder, Admitted, Protocol):
     """The interface of a connection that :class:`Connections` calls."""
@@ -87,6 +90,13 @@ class Connections(Admission[Counted]):
         for each in found:
             each.close(close_codes.NOT_AUTHENTICATED, REVOKED)
         self.revoked += len(found)
+        return len(found)
+
+    def close_forgotten(self, user: str) -> int:
+        """Close all connections of a user, because everything of the user is removed. Return their number."""
+        found = [each for each in self if each.user is not None and each.user.id == user and each.waits()]
+        for each in found:
+            each.close(close_codes.SESSION_CLOSED, FORGOTTEN)
         return len(found)
 
     def closed_by(self, seconds: float) -> float:

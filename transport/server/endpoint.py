@@ -134,6 +134,7 @@ class Endpoint:
         with (
             context.sessions.calling_after_commits(context.flusher.visit),
             context.sessions.revocations.notifying(context.connections.close_revoked),
+            context.sessions.removal.notifying(context.connections.close_forgotten),
         ):
             try:
                 await self._run()

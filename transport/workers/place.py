@@ -25,7 +25,10 @@ class WorkerPlace:
     """The place of this process among the workers of a parent."""
 
     number: int
-    """The number of the worker: 1, 2, 3 … A worker that is started in place of another has the same number."""
+    """The number of the worker: 1, 2, 3 … A worker that is started in place of another has the same number.
+
+    0 for the only process of a server, which its parent starts again.
+    """
     listeners: Listeners
     """The listening sockets, which all workers and the parent share."""
     _channel: socket.socket
@@ -47,7 +50,8 @@ def take_place(descriptor: int) -> WorkerPlace:
     channel.set_inheritable(False)
     with channel.makefile("rb") as lines:
         given = json.loads(lines.readline())
-    sys.stderr = cast("TextIO", NumberedLines(sys.stderr, f"worker {given['number']}: "))
+    if given["number"]:  # 0 is a server alone, which its parent starts again (serve --reload)
+        sys.stderr = cast("TextIO", NumberedLines(sys.stderr, f"worker {given['number']}: "))
     watch = threading.Thread(target=_end_with_parent, args=(channel, given["patience"]), name="parent", daemon=True)
     watch.start()
     listeners = Listeners(borrowed(given["endpoint"]), borrowed(given["pages"]))

@@ -1,0 +1,64 @@
+"""``greenroom forget``: remove everything of a user."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import orjson
+import trio
+
+from actors.valkey.address import without_password
+from transport.cli._logs import refuse_memory, require_file, unused
+from transport.cli._terminal import told
+
+if TYPE_CHECKING:
+    import argparse
+
+    from actors import EventLog
+    from transport.cli._options import AddParser
+
+
+def add_to(add_parser: AddParser) -> None:
+    """Add the command ``forget`` to the parser."""
+    parser = add_parser(
+        "forget",
+        help="remove everything of a user",
+        description="Remove all sessions of a user from a log that no server has open: events, state, positions of "
+        "consumers, also from the unused parts of its file. Revocations of the user stay until their time. Backups are "
+        "not changed.",
+        epilog="example: greenroom forget ann greenroom.db",
+    )
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument("log", metavar="LOG", help="a file, sqlite:PATH or valkey://HOST:PORT")
+    parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
+    parser.set_defaults(run=_forget)
+
+
+def _forget(options: argparse.Namespace) -> None:
+    refuse_memory(options.log, "changed")
+    require_file(options.log)
+    sessions = trio.run(forget, options.user, options.log)
+    if options.json:
+        result = {"user": options.user, "log": without_password(options.log), "sessions": sessions}
+        print(orjson.dumps(result).decode())
+    else:
+        print(f"{without_password(options.log)}: {sessions} sessions were removed")
+
+
+async def forget(user: str, log: str) -> int:
+    """Remove everything of a user from a log that no server uses. Return the number of removed sessions.
+
+    Raises:
+        LogError: A server uses the log, or the log failed.
+    """
+    async with unused(log) as opened:
+        return await told(f"still writing {without_password(log)} anew", lambda: _forgotten(opened, user))
+
+
+async def _forgotten(log: EventLog, user: str) -> int:
+    if log.statistics().engine == "valkey":
+        # Imported here, as the engine: other commands need no client library.
+        sessions: int = await import_module("actors.cluster.outside").forget_from_outside(log, user)
+        return sessions
+    return await log.forget(user, thorough=True)
