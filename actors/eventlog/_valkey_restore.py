@@ -13,7 +13,7 @@ from actors.eventlog.base import Batch, StreamKey
 from actors.valkey.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from actors.valkey.keys import StreamKeys
     from actors.valkey.server import Valkey
@@ -42,6 +42,12 @@ class Repair:
     opens: Callable[[bytes], bool] | None
     tail_of: Callable[[StreamKey, int, int], Sequence[bytes] | None] | None
     generation: str
+    in_doubt: Collection[StreamKey] = ()
+    """The streams of appends that had no answer, and will be sent again. Clients may have got their events.
+
+    Only that append gives the stream the new generation. *If the server had lost its events, and the process died
+    before it sent them again, the next owner would give their numbers to other events in the same epoch.*
+    """
     restored: int = 0
     """Number of events that were appended again."""
     renewed: int = 0
@@ -69,6 +75,12 @@ class Repair:
                 for (key, keys), head in zip(page, heads, strict=True):
                     await self._repair(key, keys, written[key], head)
 
+    async def settle(self, key: StreamKey, written: Written) -> None:
+        """Give a stream that has lost nothing the present generation. Raises the errors of the link."""
+        keys = self.valkey.keys.of_stream(*key)
+        token = self.tokens.get(key.user, "")
+        await self._call("gr1_epoch", [keys.user.token, keys.meta], token, written.epoch, self.generation)
+
     async def _repair(self, key: StreamKey, keys: StreamKeys, written: Written, head: list[Any] | None) -> None:
         token = self.tokens.get(key.user, "")
         try:
@@ -88,7 +100,7 @@ class Repair:
             return
         now = time.time_ns() // 1_000_000
         opening = [keys.user.token, keys.user.index, keys.meta]
-        await self._call("gr1_open", opening, token, self.generation, 1, written.epoch, now, keys.member)
+        await self._call("gr1_open", opening, token, self._generation_of(key), 1, written.epoch, now, keys.member)
         await self._append(key, keys, written, 0, lines)
 
     async def _continue(self, key: StreamKey, keys: StreamKeys, written: Written, token: str, latest: int) -> None:
@@ -100,8 +112,13 @@ class Repair:
                 return
             # Clients have seen events that are gone for good, and must not get other events under their numbers.
             epoch = secrets.token_hex(8)
+        elif key in self.in_doubt:
+            return
         await self._call("gr1_epoch", [keys.user.token, keys.meta], token, epoch, self.generation)
         self.renewed += epoch != written.epoch
+
+    def _generation_of(self, key: StreamKey) -> str:
+        return "" if key in self.in_doubt else self.generation
 
     def _tail(self, key: StreamKey, after: int, until: int) -> Sequence[bytes] | None:
         if after == until:
@@ -116,7 +133,7 @@ class Repair:
         batch = Batch(key, after + 1, lines, written.state)
         call = build_call([batch], [keys], self.tokens, Watchers(), self.opens)
         self.restored += len(lines) * await self._call(
-            "gr1_append", call.keys, *call.arguments(self.generation, again=True)
+            "gr1_append", call.keys, *call.arguments(self._generation_of(key), again=True)
         )
 
     async def _call(self, name: str, keys: list[str], *args: bytes | str | float) -> Any:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -87,6 +88,7 @@ class ValkeyLog(ValkeyPositions):
     def _reset(self) -> None:
         self._keys: dict[StreamKey, StreamKeys] = {}
         self._written: dict[StreamKey, Written] = {}
+        self._in_doubt: set[StreamKey] = set()  # of appends that were sent, and had no answer yet
         self._generation: str = ""
         self._commits = self._batches = self._events = self._reads = self._trims = 0
         self.epochs_renewed = 0
@@ -117,8 +119,14 @@ class ValkeyLog(ValkeyPositions):
         if self.divide is not None and len({self.divide(batch.key) for batch in batches}) > 1:
             raise ValueError("an append to a Valkey Cluster has streams of one partition only: see EventLog.divide")
         # Once sent, a call cannot be taken back. It ends in time by itself.
+        keys = {batch.key for batch in batches}
         with trio.CancelScope(shield=True):
-            await self._append(batches)
+            try:
+                await self._append(batches)
+                if doubtful := keys & self._in_doubt:
+                    await self._settle(doubtful)
+            finally:
+                self._in_doubt -= keys
         self._commits += 1
         self._batches += len(batches)
         self._events += sum(len(batch.lines) for batch in batches)
@@ -138,13 +146,26 @@ class ValkeyLog(ValkeyPositions):
         generation = self.valkey.commits.generation
         if generation == self._generation:
             return
-        repair = Repair(self.valkey, self.tokens, self.opens, self.tail_of, generation)
+        repair = self._repair(generation)
         try:
             await repair.run(self._written)
         finally:
             self.restored += repair.restored
             self.epochs_renewed += repair.renewed
         self._generation = generation
+
+    def _repair(self, generation: str) -> Repair:
+        return Repair(self.valkey, self.tokens, self.opens, self.tail_of, generation, self._in_doubt)
+
+    async def _settle(self, keys: set[StreamKey]) -> None:
+        """Give streams the present generation. Their append was in doubt, and is there now.
+
+        If that fails, the next owner gives them a new epoch, and their clients begin anew.
+        """
+        repair = self._repair(self.valkey.commits.generation)
+        with suppress(LogUnavailable):
+            for key in keys & self._written.keys():
+                await repair.settle(key, self._written[key])
 
     async def _append(self, batches: Sequence[Batch]) -> None:
         begun = trio.current_time()
@@ -161,6 +182,7 @@ class ValkeyLog(ValkeyPositions):
                 failure: LogUnavailable = error
                 unknown = unknown or asked
                 if unknown:
+                    self._in_doubt.update(batch.key for batch in batches)
                     attempts.until = begun + self.unknown_seconds if self.gate is None else self.gate.until()
             except (NotSent, Refused) as error:
                 failure = self._understood(error, [batch.key for batch in batches], attempts)

@@ -161,7 +161,7 @@ class Stage:
 @asynccontextmanager
 async def stage(folder: Path, nodes: int, lease: float) -> AsyncGenerator[Stage]:
     """Run Valkey and nodes inside the block. At its end all processes are killed."""
-    with Server(append=True) as valkey:
+    with Server("--appendfsync", "always", append=True) as valkey:
         async with trio.open_nursery() as nursery, _log_on(valkey) as log:
             made: list[Node] = []
             for number in range(nodes):

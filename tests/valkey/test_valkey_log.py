@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import _valkey
@@ -123,7 +124,7 @@ async def test_every_refused_batch_is_named(served: tuple[_valkey.Server, Valkey
 async def test_append_over_a_restart(served: tuple[_valkey.Server, ValkeyLog]) -> None:
     """An append whose answer a killed server never sent is sent again after the restart, and is there exactly once."""
     server, log = served
-    await log.make(KEY)
+    epoch = (await log.make(KEY)).epoch
     await log.append([event_batch(KEY, 1, 1)])
     async with trio.open_nursery() as nursery:
         server.pause()
@@ -131,6 +132,50 @@ async def test_append_over_a_restart(served: tuple[_valkey.Server, ValkeyLog]) -
         await trio.lowlevel.checkpoint()
         server.restart()
     assert len(await lines_of(log)) == 4
+    async with ValkeyLog(log.valkey.address, ValkeyOptions(timeout_seconds=LIMIT)) as other:
+        assert (await other.make(KEY)).epoch == epoch
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+async def test_unanswered_append_over_a_restart(
+    served: tuple[_valkey.Server, ValkeyLog], monkeypatch: pytest.MonkeyPatch, *, keeps: bool
+) -> None:
+    """An append that is there after a restart costs no epoch. If it was lost, and its owner dies, the epoch is new.
+
+    Clients of other nodes may have got its events.
+    """
+    server, log = served
+    epoch = (await log.make(KEY)).epoch
+    await log.append([event_batch(KEY, 1, 1)])
+    copy = server.copy_data()
+    call = log.valkey.commits.call
+
+    async def lossy(*args: Any) -> Any:
+        if args[1] != "gr1_append":
+            return await call(*args)
+        monkeypatch.setattr(log.valkey.commits, "call", call if keeps else dead)
+        await call(*args)
+        if keeps:
+            server.restart()
+        else:
+            server.restart_with(copy)
+        raise Unanswered("lost")
+
+    compared: list[Any] = []
+
+    async def dead(*args: Any) -> Any:
+        if args[1] == "gr1_append" and compared:
+            raise ZeroDivisionError
+        answer = await call(*args)
+        compared.extend([answer] if args[1] == "gr1_heads" else [])
+        return answer
+
+    monkeypatch.setattr(log.valkey.commits, "call", lossy)
+    with nullcontext() if keeps else pytest.raises(ZeroDivisionError):
+        await log.append([event_batch(KEY, 2, 1)])
+    async with ValkeyLog(log.valkey.address, ValkeyOptions(timeout_seconds=LIMIT)) as other:
+        head = await other.make(KEY)
+    assert (head.epoch == epoch, head.latest) == (keeps, 2 if keeps else 1)
 
 
 async def test_lost_answer(served: tuple[_valkey.Server, ValkeyLog], monkeypatch: pytest.MonkeyPatch) -> None:
