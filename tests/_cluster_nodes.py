@@ -124,11 +124,13 @@ class FakeNode:
     claims: int = 0
     unready: str = ""
     closed: bool = False
+    unseen: set[str] = attrs.Factory(set[str])
+    """The nodes that this node has not seen registered yet."""
 
     @property
     def nodes(self) -> Mapping[str, NodeInfo]:
-        """The registered nodes."""
-        return self.engine.nodes
+        """The registered nodes, as this node has seen them."""
+        return {name: info for name, info in self.engine.nodes.items() if name not in self.unseen}
 
     async def own(self, user: str, not_mine: Token | None = None) -> Token | None:
         """Claim a user if that is allowed."""

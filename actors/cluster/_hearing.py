@@ -71,6 +71,7 @@ class Hearing:
     def tick(self) -> None:
         """Tell the watchers of sessions the heads, and ask for heads where messages were lost. Called each second."""
         self._mirrors.sweep()
+        self._mirrors.suspect_silent()
         self._watched.digest()
         suspects, owners = self._mirrors.suspects, self._mirrors.owners()
         if None in suspects:

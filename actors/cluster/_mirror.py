@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from actors.cluster._shown import FLAGS
 from actors.errors import LogCorrupt, LogUnavailable, Trimmed
 from actors.streams._cursor import Cursor
 from actors.streams._listeners import notify_ended, notify_events, notify_signal
@@ -55,6 +56,7 @@ class Mirror:
         "oldest",
         "oldest_in_memory",
         "owner",
+        "recent",
         "slice",
     )
 
@@ -76,6 +78,8 @@ class Mirror:
         """The attached cursors, in the order in which they were attached."""
         self.holds = 0
         """Number of tasks that are about to attach a cursor."""
+        self.recent: list[tuple[int, str, bytes]] = []
+        """The signals about states since the first of these tasks: the number by the owner, the name, and the data."""
         self.ended = False
         """Whether the mirror gets no more events."""
         self._log = log
@@ -212,8 +216,10 @@ class Mirror:
         """Notify the listener of ``cursor`` from now on. Called by :meth:`Cursor.take_over`."""
         self.cursors[cursor] = None
 
-    def signal(self, name: str, data: bytes) -> None:
-        """Pass a signal of the owner to all listeners."""
+    def signal(self, name: str, data: bytes, number: int = 0) -> None:
+        """Pass a signal to all listeners. ``number`` is the number by its owner; 0 for a signal of this node."""
+        if self.holds and name in FLAGS:
+            self.recent.append((number, name, data))
         notify_signal(self.cursors, name, data)
 
     def end(self, reason: SessionEnding) -> None:

@@ -26,6 +26,8 @@ READERS = 8
 """Number of mirrors that read their missing events from the log at the same time."""
 PAUSE_SECONDS = 0.1
 """Pause in seconds after the log could not be read."""
+SILENT_SECONDS = 5.0
+"""Time in seconds without a digest of an owner after which it is asked for the heads of its sessions."""
 
 
 class Mirrors:
@@ -54,6 +56,7 @@ class Mirrors:
         self._last = secrets.randbits(48)
         self._behind: dict[Mirror, None] = {}
         self._wakeup = Wakeup()
+        self._told: dict[Incarnation, float] = {}
         self.suspects: set[Incarnation | None] = set()
         """The nodes that must tell all their heads, because messages of them were lost. None: all nodes."""
         self.pushes = 0
@@ -86,6 +89,8 @@ class Mirrors:
             yield mirror
         finally:
             mirror.holds -= 1
+            if not mirror.holds:
+                mirror.recent.clear()
 
     def end(self, mirror: Mirror, reason: SessionEnding) -> None:
         """Remove a mirror, and notify its clients that it has ended."""
@@ -146,7 +151,7 @@ class Mirrors:
     def on_signal(self, sender: Incarnation, data: dict[str, Any]) -> None:
         """Pass a signal of a session to the mirror's clients."""
         if (mirror := self._of(sender, data["n"])) is not None:
-            mirror.signal(data["name"], orjson.dumps(data["data"]))
+            mirror.signal(data["name"], orjson.dumps(data["data"]), data.get("s", 0))
 
     def on_ended(self, sender: Incarnation, data: dict[str, Any]) -> None:
         """End a mirror, because its session has ended. If the session goes on elsewhere, its clients attach again.
@@ -161,16 +166,24 @@ class Mirrors:
 
     def on_digest(self, sender: Incarnation, data: dict[str, Any]) -> None:
         """Compare the mirrors with the newest seqs that their owner has told."""
+        self._told[sender] = trio.current_time()
         self._note_heads(sender, data["heads"])
         if data["watched"] != sum(mirror.owner == sender for mirror in self._by_key.values()):
             self.suspects.add(sender)
 
     def on_heads(self, sender: Incarnation, heads: dict[str, int], asked: Collection[Mirror]) -> None:
         """Compare all mirrors of an owner with its answer. ``asked`` are the mirrors that it had when it was asked."""
+        self._told[sender] = trio.current_time()
         self._note_heads(sender, heads)
         for mirror in asked:
             if str(mirror.number) not in heads and mirror.owner == sender and not mirror.ended:
                 self.end(mirror, SessionEnding.MOVED)  # its owner no longer knows that this node watches
+
+    def suspect_silent(self) -> None:
+        """Suspect the owners that have told nothing for :data:`SILENT_SECONDS`: perhaps they forgot this node."""
+        now = trio.current_time()
+        self._told = {owner: self._told.get(owner, now) for owner in self.owners()}
+        self.suspects |= {owner for owner, told in self._told.items() if now - told > SILENT_SECONDS}
 
     def mirrors_of(self, owner: Incarnation) -> list[Mirror]:
         """Return the mirrors of a node that have a position."""

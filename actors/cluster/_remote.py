@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.cluster._messages import Outcome
+from actors.cluster._shown import ShownStates
 from actors.errors import ActorTerminated, CommandRefused, LogUnavailable, SessionClosed
 from actors.events.grammar import Kind, Open
 from actors.sessions._attachment import Attachment
@@ -70,6 +71,10 @@ def remote_attachment(mirror: Mirror, attach: Attach, state: dict[str, Any], for
     resume, newest = attach.resume, latest
     if resume is not None and latest < resume.seq <= mirror.committed_seq:
         newest = resume.seq  # the client has seen events that were committed after the owner's answer
+    states = ShownStates(state["typing"], (Queued(*start) for start in state["queued"]))
+    for number, name, data in mirror.recent:
+        if number > state.get("s", 0):  # the signal came after the answer
+            states.note(name, data)
     start = decide(epoch=epoch, oldest=oldest, latest=newest, resume=resume, from_latest=attach.from_latest)
     return Attachment(
         sink=RemoteSink(mirror, forwarder),
@@ -82,8 +87,8 @@ def remote_attachment(mirror: Mirror, attach: Attach, state: dict[str, Any], for
         recovered=start.recovered,
         reset=start.reset,
         runs=tuple(Open(Kind(kind), *rest) for kind, *rest in state["runs"]),
-        queued=tuple(Queued(*start) for start in state["queued"]),
-        typing=tuple((by, id_) for by, id_ in state["typing"]),
+        queued=states.queued,
+        typing=states.typing,
     )
 
 

@@ -260,7 +260,7 @@ class Router:
             for user in self.owned.lose_all():
                 self._end_user(user)
             self._mirrors.end_all(SessionEnding.MOVED)
-            self._watched.keep(())
+            self._watched.forget_all()
         if self._node.state is NodeState.LIVE:
             living = {node.incarnation for node in self._node.nodes.values()}
             self._watched.keep(living)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import orjson
 
+from actors.sessions._messages import Queued
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from actors.sessions._messages import Queued
 
 FLAGS = {"typing": "active", "queued": "waiting"}
 """The signals about states, and the field of each that is false when the state ends."""
@@ -22,34 +23,49 @@ class ShownStates:
     and no signal would ever tell the clients there that the agent no longer types, and that the start is gone.*
     """
 
-    __slots__ = ("_states",)
+    __slots__ = ("_queued", "_typing")
 
     def __init__(self, typing: Iterable[tuple[str, str]], queued: Iterable[Queued]) -> None:
-        # By the name of the signal and the subject of the state. The values are the other fields of the signal.
-        self._states: dict[tuple[str, ...], dict[str, str]] = {
-            ("typing", str(by), id_): {"by": str(by), "id": id_} for by, id_ in typing
-        }
-        for start in queued:
-            self._states["queued", start.command_id] = {"command_id": start.command_id, "agent": start.agent}
+        # Dicts, since they keep the order.
+        self._typing: dict[tuple[str, str], None] = {(str(by), id_): None for by, id_ in typing}
+        self._queued: dict[str, Queued] = {start.command_id: start for start in queued}
+
+    @property
+    def typing(self) -> tuple[tuple[str, str], ...]:
+        """The users and agents that type, as in :class:`.Attachment`."""
+        return tuple(self._typing)
+
+    @property
+    def queued(self) -> tuple[Queued, ...]:
+        """The starts that wait."""
+        return tuple(self._queued.values())
 
     def note(self, name: str, data: bytes) -> None:
         """Note a signal that the client gets. Ignore a signal of an agent that only has the name of such a signal."""
-        key: tuple[str, ...]
         match name, orjson.loads(data):
             case "typing", {"by": str(by), "id": str(id_), "active": bool(active)}:
-                key, fields = ("typing", by, id_), {"by": by, "id": id_}
+                if active:
+                    self._typing[by, id_] = None
+                else:
+                    self._typing.pop((by, id_), None)
             case "queued", {"command_id": str(id_), "agent": str(agent), "waiting": bool(active)}:
-                key, fields = ("queued", id_), {"command_id": id_, "agent": agent}
+                if active:
+                    self._queued[id_] = Queued(id_, agent, time.time_ns() // 1_000_000)
+                else:
+                    self._queued.pop(id_, None)
             case _:
-                return
-        if active:
-            self._states[key] = fields
-        else:
-            self._states.pop(key, None)
+                pass
 
     def signals_to(self, new: ShownStates) -> Iterator[tuple[str, bytes]]:
         """Yield the signals that bring the client from these states to new ones. Ended states come first."""
-        for active, states, others in ((False, self._states, new._states), (True, new._states, self._states)):
-            for key, fields in states.items():
-                if key not in others:
-                    yield key[0], orjson.dumps({**fields, FLAGS[key[0]]: active})
+        for active, states, others in ((False, self, new), (True, new, self)):
+            known = {*others.typing, *(start.command_id for start in others.queued)}
+            for by, id_ in states.typing:
+                if (by, id_) not in known:
+                    yield "typing", orjson.dumps({"by": by, "id": id_, "active": active})
+            for start in states.queued:
+                if start.command_id not in known:
+                    yield (
+                        "queued",
+                        orjson.dumps({"command_id": start.command_id, "agent": start.agent, "waiting": active}),
+                    )

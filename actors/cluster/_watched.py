@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import orjson
+import trio
 
 from actors.cluster._messages import Kind, encode, encode_push
+from actors.cluster._shown import FLAGS, ShownStates
 from actors.sessions._messages import Attach
 from actors.streams._cursor import NO_LISTENER
 from actors.streams._signal_queue import SignalQueue
@@ -24,6 +26,8 @@ PUSH_EVENTS = 1000
 """Maximum number of a session's events in one push. A watcher reads the rest of a larger commit from the log."""
 PUSH_BYTES = 1 << 20
 """Maximum size of a session's events in one push, in bytes."""
+UNSEEN_SECONDS = 60.0
+"""Time in seconds for which a node that asks counts as living, although this node has not seen it registered yet."""
 
 
 PAUSED = "paused"
@@ -33,7 +37,18 @@ PAUSED = "paused"
 class Watcher:
     """The listener of one watched session for one other node. The session notifies it as it notifies a client."""
 
-    __slots__ = ("_signals", "attachment", "ended", "is_published", "key", "link", "number")
+    __slots__ = (
+        "_early",
+        "_signals",
+        "attachment",
+        "ended",
+        "is_published",
+        "key",
+        "link",
+        "number",
+        "signalled",
+        "states",
+    )
 
     def __init__(self, key: StreamKey, number: int, link: Link) -> None:
         self.key = key
@@ -45,6 +60,20 @@ class Watcher:
         """Whether the log sends the events of the session to the node of this watcher."""
         self._signals: SignalQueue | None = None
         """The signals that wait to be sent. None until the first signal, since most sessions never have one."""
+        self.signalled = 0
+        """Number of signals so far."""
+        self.states = ShownStates((), ())
+        """The states of the session after these signals."""
+        # The signals since the session has attached this listener, until begin(). Perhaps another watcher sends them.
+        self._early: tuple[tuple[str, bytes], ...] = ()
+
+    def begin(self, attachment: Attachment) -> None:
+        """Note the attachment of this listener, and send the signals since then."""
+        self.attachment = attachment
+        self.states = ShownStates(attachment.typing, attachment.queued)
+        early, self._early = self._early, ()
+        for name, data in early:
+            self.on_signal(name, data)
 
     def on_events(self) -> None:
         """Push the new events at the end of this commit."""
@@ -54,10 +83,22 @@ class Watcher:
         """Queue a signal for the other node, as for a client: too many are dropped, the least important first."""
         if name == PAUSED:  # that is about this node, not about the session
             return
+        if self.attachment is None:
+            self._early += ((name, data),)
+            return
+        self.signalled += 1
+        if name in FLAGS:
+            self.states.note(name, data)
         if self._signals is None:
             self._signals = SignalQueue()
-        message = self.link.encode(Kind.SIGNAL, {"n": self.number, "name": name, "data": orjson.Fragment(data)})
+        fields = {"n": self.number, "s": self.signalled, "name": name, "data": orjson.Fragment(data)}
+        message = self.link.encode(Kind.SIGNAL, fields)
         self.link.schedule(self, dropped=self._signals.put(name, data, message))
+
+    def send_signals(self) -> None:
+        """Send the signals that wait before the messages that are posted later."""
+        while self._signals:
+            self.link.post_encoded(self._signals.take())
 
     def take_signal(self) -> tuple[str, bytes] | None:
         """Remove the oldest signal that waits; see :class:`.SignalSource`."""
@@ -68,8 +109,7 @@ class Watcher:
         self.ended = True
         self.link.forget(self)
         # What the last signals say, such as that an agent no longer types, is still true after a move.
-        while self._signals:
-            self.link.post_encoded(self._signals.take())
+        self.send_signals()
         self.link.post(Kind.ENDED, {"n": self.number, "why": str(reason)})
 
     def lines(self) -> tuple[int, int, Sequence[bytes]] | None:
@@ -107,6 +147,9 @@ class Link:
         self._outbox = outbox
         self._on_forgotten = on_forgotten
         self.watchers: dict[int, Watcher] = {}
+        self.since = trio.current_time()
+        self.is_seen = False
+        """Whether this node has seen the other one among the registered nodes."""
         self.dirty: dict[Watcher, None] = {}
         self._recent: dict[Watcher, None] = {}
         self._earlier: dict[Watcher, None] = {}
@@ -212,13 +255,20 @@ class Watched:
                 attachment.detach()
                 self._stop(watcher)
             else:
-                watcher.attachment, link.watchers[number] = attachment, watcher
+                watcher.begin(attachment)
+                link.watchers[number] = watcher
                 link.dirty[watcher] = None  # events that were committed meanwhile were not pushed
                 self.on_commit()
         else:
             attachment = await self._attach(key, Attach(f"node-{by}-{number}?", NO_LISTENER, from_latest=True))
             attachment.detach()
-        return _state(attachment)
+        state, now = _state(attachment), link.watchers.get(number)
+        if now is not None:
+            # The states of this moment, with the signals so far before them. The session may have sent some since it
+            # has answered, and a client that is told a state without its end would show it for ever.
+            now.send_signals()
+            state |= _shown(now.states) | {"s": now.signalled}
+        return state
 
     async def _begin(self, watcher: Watcher) -> Attachment:
         watcher.is_published = True
@@ -273,12 +323,27 @@ class Watched:
             link.digest()
 
     def keep(self, living: Collection[Incarnation]) -> None:
-        """Forget the nodes that are gone."""
-        for by in [by for by in self.links if by not in living]:
-            link = self.links.pop(by)
-            for watcher in tuple(link.watchers.values()):
-                link.forget(watcher)
-                watcher.leave()
+        """Forget the nodes that are gone.
+
+        *A node that has just joined is not among the living yet. When it was forgotten at once, its clients waited for
+        events that were never pushed.*
+        """
+        unseen_since = trio.current_time() - UNSEEN_SECONDS
+        for by, link in tuple(self.links.items()):
+            link.is_seen = link.is_seen or by in living
+            if by not in living and (link.is_seen or link.since < unseen_since):
+                self._forget(by)
+
+    def forget_all(self) -> None:
+        """Forget all nodes."""
+        for by in tuple(self.links):
+            self._forget(by)
+
+    def _forget(self, by: Incarnation) -> None:
+        link = self.links.pop(by)
+        for watcher in tuple(link.watchers.values()):
+            link.forget(watcher)
+            watcher.leave()
 
 
 def _state(attachment: Attachment) -> dict[str, object]:
@@ -287,6 +352,9 @@ def _state(attachment: Attachment) -> dict[str, object]:
         "oldest": attachment.oldest,
         "latest": attachment.latest,
         "runs": [[run.kind, run.id, run.run_id, run.parent_run_id, run.name, run.started] for run in attachment.runs],
-        "queued": [[start.command_id, start.agent, start.since] for start in attachment.queued],
-        "typing": attachment.typing,
-    }
+    } | _shown(ShownStates(attachment.typing, attachment.queued))
+
+
+def _shown(states: ShownStates) -> dict[str, object]:
+    queued = [[start.command_id, start.agent, start.since] for start in states.queued]
+    return {"typing": states.typing, "queued": queued}

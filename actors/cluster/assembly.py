@@ -100,7 +100,7 @@ def join(sessions: Sessions, log: ValkeyLog, settings: ClusterSettings | None = 
     node, bus = valkey_node(log, settings, revive=revive, max_event_bytes=sessions.settings.max_event_bytes, info=info)
     router = Router(
         sessions,
-        log,
+        sessions.here.log,
         node,
         bus,
         forward_seconds=settings.forward_seconds,

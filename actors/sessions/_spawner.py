@@ -58,6 +58,8 @@ class SessionSpawner:
 
         It returns whether the user's sessions run elsewhere from now on.
         """
+        self.log = services.log
+        """The log of all sessions, as it was given: perhaps it wraps the log that stores the events."""
         services.log.innermost.tail_of = self.table.tail_of
         self.spawned = 0
         """Number of sessions that were made since the start of the server."""

@@ -65,10 +65,14 @@ class Tab:
         self.news = trio.Event()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until the client has got something."""
+        """Wait until the client has got something. Read what is no longer in memory, as a connection does."""
         with trio.fail_after(SECONDS):
             while not condition():
-                await self.news.wait()
+                behind = [attachment.cursor for attachment in self.made if attachment.cursor.behind]
+                for cursor in behind:
+                    self.events += [orjson.loads(line) for line in await cursor.fetch(1000, 1 << 20)]
+                if not behind:
+                    await self.news.wait()
 
 
 def agents() -> Agents:

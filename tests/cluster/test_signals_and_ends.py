@@ -8,6 +8,8 @@ import trio
 from _cluster_nodes import Tab, cluster, command, eventually, recording_agents
 
 from actors import StreamKey
+from actors.cluster._mirrors import SILENT_SECONDS
+from actors.cluster._watched import UNSEEN_SECONDS
 from actors.spi import MAX_SIGNALS, Command, SessionEnding
 
 if TYPE_CHECKING:
@@ -84,3 +86,40 @@ async def test_a_failed_session_ends_its_clients_at_all_nodes(autojump_clock: Mo
         await eventually(lambda: there.replies)
         await there.catch_up()
         assert ([reply.ok for reply in there.replies], there.types) == ([True], ["user_message"])
+
+
+async def test_a_node_that_is_not_seen_yet_gets_events(autojump_clock: MockClock) -> None:
+    """An owner pushes events to a node that has just joined, although it does not see the node registered yet.
+
+    A node that it never sees is forgotten after a minute.
+    """
+    async with cluster("a", "b", agents=recording_agents([])) as (engine, (a, b)):
+        a.node.unseen.add("b")
+        await Tab("c-1").attach(a)
+        tab = Tab("c-2")
+        await tab.attach(b)
+        await trio.sleep(UNSEEN_SECONDS / 2)
+        await (await a.sessions.get("ann", "s1")).start("work", 1)
+        await eventually(lambda: len(tab.events) == 3, 1)
+        assert b.router.statistics().resyncs == 0
+        engine.deaf.add("b")
+        await trio.sleep(UNSEEN_SECONDS)
+        assert a.router.statistics().watchers == 0
+
+
+async def test_a_node_that_is_forgotten_by_an_owner_asks_again(autojump_clock: MockClock) -> None:
+    """If an owner has forgotten a node, the node finds that out by its silence, and its clients get their events."""
+    async with cluster("a", "b", agents=recording_agents([])) as (_, (a, b)):
+        await Tab("c-1").attach(a)
+        tab = Tab("c-2")
+        await tab.attach(b)
+        await trio.sleep(2)
+        a.node.unseen.add("b")
+        await trio.sleep(2)
+        assert a.router.statistics().watchers == 0
+        a.node.unseen.clear()
+        await (await a.sessions.get("ann", "s1")).start("work", 1)
+        await trio.sleep(SILENT_SECONDS + 3)
+        await tab.catch_up()
+        assert ([event["seq"] for event in tab.events], tab.ended) == ([1, 2, 3], None)
+        assert a.router.statistics().watchers == 1

@@ -102,7 +102,7 @@ async def test_close_is_remembered(tmp_path: Path, days: float, *, forgotten: bo
     assert (await clean_twice(SqliteLog(tmp_path / "log.db")) is None) == forgotten
 
 
-@pytest.mark.parametrize(("seconds", "forgotten"), [(299, False), (301, True)])
+@pytest.mark.parametrize(("seconds", "forgotten"), [(240, False), (301, True)])
 async def test_remembered_command_keeps_a_session(tmp_path: Path, seconds: float, *, forgotten: bool) -> None:
     """A session is not removed while it must still remember a command.
 

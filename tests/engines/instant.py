@@ -24,6 +24,13 @@ PATIENCE = 60_000
 """Time limit of an answer, in milliseconds. It takes 50 µs, and longer on a machine that is busy."""
 
 
+class Ping(socket.socket):
+    """A connection that is closed when its thread has ended."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Barrier(threading.local):
     """A connection of its own for each thread.
 
@@ -31,7 +38,7 @@ class Barrier(threading.local):
     """
 
     def __init__(self) -> None:
-        self._sockets: dict[str, socket.socket] = {}
+        self._sockets: dict[str, Ping] = {}
 
     def wait(self, path: str) -> None:
         """Block until the server at this path has sent everything that follows from earlier commands.
@@ -39,7 +46,7 @@ class Barrier(threading.local):
         It answers the second PING only after the messages that it had to send when it answered the first.
         """
         if path not in self._sockets:
-            self._sockets[path] = sock = socket.socket(socket.AF_UNIX)
+            self._sockets[path] = sock = Ping(socket.AF_UNIX)
             sock.connect(path)
         sock = self._sockets[path]
         for _ in range(2):

@@ -19,6 +19,7 @@ import pytest
 import trio
 import trio.testing
 from _damaged import DamagedLog
+from _engine import ENGINE, NODES
 from _scale import scaled
 from delivery.stalling import stalled_client
 from protocol.wire import VIRTUAL_PATIENCE, Client, Frame, greeted_in_memory
@@ -170,7 +171,7 @@ async def test_slow_reader(pause: float, autojump_clock: trio.testing.MockClock)
         assert slow.events() == quick.events()
         check_history(slow.events())
         (session,) = server.sessions.of("ada")
-        assert session.journal.log_reads > 0
+        assert ENGINE == NODES or session.journal.log_reads > 0  # the other nodes read by themselves
         assert session.journal.in_memory <= 2 * 8
 
 
