@@ -113,7 +113,7 @@ def _operator_token(_: Any, attribute: attrs.Attribute[Any], value: object) -> N
     # The message does not show the value: it is a secret, also if it cannot be used.
     if value is not None and (not isinstance(value, str) or not _TOKEN.fullmatch(value)):
         raise ConfigError(
-            f"{attribute.name} must have at least {MIN_OPERATOR_TOKEN} characters of ASCII, and no spaces; make one "
+            f"{attribute.name} must be at least {MIN_OPERATOR_TOKEN} characters of ASCII, without spaces; make one "
             "with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
         )
 

@@ -201,7 +201,7 @@ def test_logouts_are_bounded() -> None:
 @pytest.mark.parametrize("token", ["x" * (MIN_OPERATOR_TOKEN - 1), "x" * 20 + " y", "ü" * 20, ""])
 def test_bad_operator_token_is_an_error(token: str) -> None:
     """A token that is too short, or that no header can carry, is an error that does not show it."""
-    with pytest.raises(ConfigError, match="operator_token must have at least 16") as raised:
+    with pytest.raises(ConfigError, match="operator_token must be at least 16") as raised:
         Settings(operator_token=token)
     assert not token or token not in str(raised.value)
     assert TOKEN not in repr(Settings(operator_token=TOKEN))
