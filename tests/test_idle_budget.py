@@ -24,7 +24,7 @@ import actors
 import transport
 from transport import Credentials, Greenroom, User
 
-FEW, MANY = 20, 120
+FEW, MANY = 20, 70
 BYTES, TRIES = 25_000, 3
 """Budget of an idle session in bytes, and the number of measurements of which the least counts."""
 MEASURED: dict[str, Held] = {}

@@ -12,9 +12,9 @@ from attacks.arena import ATTACKERS, arena
 from attacks.attacker import Attacker, Got
 from protocol.raw import CONTINUATION, PING, PONG, TEXT, announced, fragmented, frame, told
 
-FRAMES = 2_000
+FRAMES = scaled(1_000, 2_000)
 """Number of frames in a flood. They arrive in a few reads of the server."""
-FRAGMENTS = scaled(20_000, 1_000_000)
+FRAGMENTS = scaled(5_000, 1_000_000)
 """Number of fragments of one endless message."""
 
 

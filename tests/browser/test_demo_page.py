@@ -7,6 +7,7 @@ import inspect
 from typing import TYPE_CHECKING
 
 import pytest
+from _scale import SOAK
 from browser.pages import ConversationPage
 from playwright.sync_api import expect
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)  # a page needs a server, its index and a browser, and the machine may be busy
 
 QUESTION = "How do I parse a csv file with a header?"
+LAYOUTS = [(360, "dark"), (1280, "light"), (360, "light"), (1280, "dark")]
 
 
 def test_question_and_answer(demo: ServerProcess, open_tab: OpenTab) -> None:
@@ -128,7 +130,7 @@ def test_keyboard(script_server: ServerProcess, user: BrowserContext, open_tab: 
     expect(tab.turn().locator(".ending")).to_contain_text("Stopped")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (360, "light"), (1280, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), LAYOUTS if SOAK else LAYOUTS[:2])
 def test_layout(script_server: ServerProcess, new_user: NewUser, width: int, scheme: str) -> None:
     """The page is not wider than its window, and its buttons are large enough for a finger, in each colour scheme."""
     tab = ConversationPage(new_user(width, 740, scheme).new_page(), script_server.url)

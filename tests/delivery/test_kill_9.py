@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from transport import Client
 
-KILLS = scaled(4, 200)
+KILLS = scaled(3, 200)
 
 
 @pytest.mark.timeout(scaled(200, 1800))
@@ -87,7 +87,7 @@ async def test_agent_that_kills_the_server(tmp_path: Path) -> None:
     The log has the start of the run, so the restarted server recognises the client's repeated start command.
     """
     async with server_process(tmp_path) as server:
-        for number in range(scaled(2, 30)):
+        for number in range(scaled(1, 30)):
             async with (
                 trio.open_nursery() as nursery,
                 connect("ws://server/", "s1", **connect_arguments(server, "alice", number)) as client,

@@ -38,9 +38,9 @@ def before(block: Block) -> Block:
     return every[every.index(block) - 1]
 
 
-def run_section(folder: Path, path: str, section: str) -> None:
+def run_section(folder: Path, path: str, section: str, programs: str) -> None:
     """Run the programs and terminal sessions of a section in a folder, and compare what they print."""
-    with terminal(folder, path) as own:
+    with terminal(folder, path, programs) as own:
         for block in document(path).blocks:
             if block.section != section:
                 continue

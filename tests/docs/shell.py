@@ -64,7 +64,7 @@ def matches(expected: list[str], printed: list[str]) -> bool:
 class Terminal:
     """A folder with the files of a document, and the servers that run in it."""
 
-    def __init__(self, folder: Path, path: str, ports: dict[str, str], programs: Path) -> None:
+    def __init__(self, folder: Path, path: str, ports: dict[str, str], programs: Path | str) -> None:
         self._folder = folder
         self.ports = ports
         self._servers: list[subprocess.Popen[str]] = []
@@ -187,13 +187,13 @@ class Terminal:
 
 
 @contextmanager
-def terminal(folder: Path, path: str, programs: Path = OWN_PROGRAMS) -> Iterator[Terminal]:
+def terminal(folder: Path, path: str, programs: Path | str = OWN_PROGRAMS) -> Iterator[Terminal]:
     """Open a terminal in a new folder with every file of a document. Its servers end with the block.
 
     Args:
         folder: The folder.
         path: The document.
-        programs: The folder with the programs ``python`` and ``greenroom``.
+        programs: The folder (or folders) with the programs ``python`` and ``greenroom``.
     """
     with held_port() as first, held_port() as second:
         free = (str(number_of(first)), str(number_of(second)))

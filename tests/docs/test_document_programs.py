@@ -25,12 +25,12 @@ CHECKED = (*FILES, *PROXIES, "text", "console", "sh")
 
 @pytest.mark.timeout(300)  # a section starts about five processes, and the machine may be busy
 @pytest.mark.parametrize(("path", "section"), sections(servers=False), ids=name_of)
-def test_programs_of_a_section(path: str, section: str, tmp_path: Path) -> None:
+def test_programs_of_a_section(path: str, section: str, tmp_path: Path, programs: str) -> None:
     """When the programs and terminal sessions of a document are run, they print the output that the document shows.
 
     The sections with servers are in test_document_servers.py.
     """
-    run_section(tmp_path, path, section)
+    run_section(tmp_path, path, section, programs)
 
 
 def test_each_block_is_of_a_language_that_tests_check() -> None:

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 @pytest.mark.timeout(300)  # a section starts about five processes, and the machine may be busy
 @pytest.mark.parametrize(("path", "section"), sections(servers=True), ids=name_of)
-def test_servers_of_a_section(path: str, section: str, tmp_path: Path) -> None:
+def test_servers_of_a_section(path: str, section: str, tmp_path: Path, programs: str) -> None:
     """When the programs and terminal sessions of a document are run, they print the output that the document shows."""
-    run_section(tmp_path, path, section)
+    run_section(tmp_path, path, section, programs)

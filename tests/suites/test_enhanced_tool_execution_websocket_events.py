@@ -521,7 +521,7 @@ async def test_tools_of_many_users() -> None:
         assert results == [f"{name}/{number}" for number in range(5)]
 
     async with server_with(agent).running(port=0) as server:
-        await many_clients(server, many_users(scaled(50, 500)), talk)
+        await many_clients(server, many_users(scaled(25, 500)), talk)
 
 
 async def test_calls_of_a_crashed_session() -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from transport import Greenroom, Server
 
 KEY = "a key of these tests that is long enough for HS256"
-USERS = scaled(150, 1_000)
+USERS = scaled(60, 1_000)
 TABS = scaled(20, 100)
 AUTH = TokenAuth(KEY)
 

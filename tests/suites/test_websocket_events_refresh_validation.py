@@ -36,7 +36,7 @@ __all__ = ["chromium", "new_user", "open_tab", "script_server", "user"]
 
 SCRIPT = "think | tool | one | two | ask | three | fail | four"
 BEFORE_THE_QUESTION, IN_ALL = 7, 15
-REFRESHES = scaled(4, 10)
+REFRESHES = scaled(2, 10)
 
 
 def wait_for_events(tab: ConversationPage, count: int) -> None:
@@ -175,7 +175,7 @@ def set_offline(tab: ConversationPage, wire: Wire, *, offline: bool) -> None:
     assert tab.page.evaluate("navigator.onLine") is not offline
 
 
-@pytest.mark.parametrize("times", [1, 5])
+@pytest.mark.parametrize("times", [1, scaled(2, 5)])
 def test_network_outage(
     script_server: ServerProcess, browser_on_wire: BrowserContext, user: BrowserContext, wire: Wire, times: int
 ) -> None:
@@ -267,7 +267,7 @@ def test_back_forward_cache(
     beside = ConversationPage(user.new_page(), tab.url)
     tab.page.evaluate(WATCH)
     expected = BEFORE_THE_QUESTION
-    for time in range(3):
+    for time in range(scaled(2, 3)):
         leave_page(tab, script_server)
         if meanwhile != "nothing" and time == 0:
             answer_question(beside)

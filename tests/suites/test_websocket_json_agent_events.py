@@ -445,7 +445,7 @@ async def test_many_users_with_all_values() -> None:
         assert one.events()[2]["data"]["result"] == {name: PLACE_JSON}
 
     async with server_with(agent).running(port=0) as server:
-        await many_clients(server, many_users(scaled(50, 1_000)), talk)
+        await many_clients(server, many_users(scaled(25, 1_000)), talk)
 
 
 _text = st.text(st.characters(codec="utf-8"))

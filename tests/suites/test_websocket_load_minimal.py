@@ -1,6 +1,6 @@
 """Does each of many users at once, on one process, get its five events, and is nothing left afterwards?
 
-The rules tested here, with 120 users, and with a thousand in ``make soak``:
+The rules tested here, with 60 users, and with a thousand in ``make soak``:
 
 - All users are connected at the same moment, and all their runs are open at the same moment.
 - Each user gets agent_started, agent_thinking, tool_executing, tool_completed and agent_completed of its own run: each
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from actors import Run
     from transport import Greenroom, Server
 
-USERS = scaled(120, 1_000)
-AGAIN = scaled(100, 1_000)
+USERS = scaled(60, 1_000)
+AGAIN = scaled(50, 1_000)
 """Users that come again in later waves: the first wave also warms up the server."""
-VANISHING = scaled(100, 1_000)
+VANISHING = scaled(60, 1_000)
 WAVES = scaled(1, 5)
 """Number of waves after the first one."""
 GROWTH = 1.02

@@ -36,7 +36,7 @@ from suites.stage import (
 
 from actors import Run, RunClosed
 
-USERS = scaled(100, 1_000)
+USERS = scaled(50, 1_000)
 
 
 async def lookup(key: object) -> dict[str, object]:

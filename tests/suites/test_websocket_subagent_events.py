@@ -460,4 +460,4 @@ async def test_trees_of_many_users() -> None:
         assert len(parents(one.events())) == 6
 
     async with server_with(dive).running(port=0) as server:
-        await many_clients(server, many_users(scaled(40, 400)), talk)
+        await many_clients(server, many_users(scaled(20, 400)), talk)
