@@ -104,6 +104,12 @@ class RecentFailures:
             return
         self._kept.append(report)
 
+    def forget(self, user: str) -> None:
+        """Drop the failures that belong to a user, because everything of the user is removed. They count as before."""
+        kept = [report for report in self._kept if report.user != user]
+        self._kept.clear()
+        self._kept.extend(kept)
+
     def newest(self, limit: int = KEPT_FAILURES) -> tuple[FailureReport, ...]:
         """Return the newest failures, at most ``limit``. The newest one comes first."""
         return tuple(islice(reversed(self._kept), limit))

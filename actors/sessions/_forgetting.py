@@ -107,6 +107,7 @@ class UserRemoval:
         """Drop everything that is in memory of a user without a session. Never wait."""
         self._services.log.drop(user)
         self._services.accounts.forget(user)
+        self._services.failures.forget(user)
         for reader in self._readers:
             reader.forget(user)
 

@@ -415,3 +415,22 @@ async def test_tree() -> None:
             found = await site.json(f"api/tree?path={found['children'][0]['path']}")
         assert [child["name"] for child in found["children"]] == ["alice:s1"]
         assert (await site.get("api/tree?path=/greenroom/nobody")).status == 404
+
+
+# Users
+
+
+async def test_user_is_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    """An operator can remove everything of a user, also the user's failures. The action is in the audit log."""
+    caplog.set_level(logging.INFO, "greenroom.audit")
+    async with inspected() as site:
+        for user in ("alice", "bob"):
+            await started(site, user, "s1", "broken")
+        await started(site, "alice", "s2", "slow")
+        answer = await site.post("api/forget", {"user": "alice"})
+        assert (answer.status, answer.json["sessions"], answer.json["connections"]) == (200, 2, 0)
+        assert [each["user"] for each in (await site.json("api/sessions"))["sessions"]] == ["bob"]
+        assert [each["user"] for each in (await site.json("api/failures"))["failures"]] == ["bob"]
+        assert (await site.post("api/forget", {})).code == "bad_args"
+    told = "operator loopback from 127.0.0.1: forget user alice: done: 2 sessions, 0 connections"
+    assert told in caplog.messages

@@ -19,6 +19,7 @@ from transport.cli import (
     copy_command,
     demo,
     forget_command,
+    inspect_command,
     log_commands,
     serve,
     settings,
@@ -49,6 +50,7 @@ _COMMANDS = (
     copy_command,
     forget_command,
     cluster_command,
+    inspect_command,
     tail,
 )
 """The modules of the commands, in the order of the help."""

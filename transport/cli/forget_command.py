@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 import orjson
 import trio
 
+from actors import ConfigError
 from actors.valkey.address import without_password
 from transport.cli._logs import refuse_memory, require_file, unused
+from transport.cli._operator import Operator, add_operator_options
 from transport.cli._terminal import told
 
 if TYPE_CHECKING:
@@ -18,24 +21,34 @@ if TYPE_CHECKING:
     from actors import EventLog
     from transport.cli._options import AddParser
 
+_PATIENCE = 600.0
+"""Maximum time in seconds for the removal by a server: it waits for runs to end, and may write a large file anew."""
+
 
 def add_to(add_parser: AddParser) -> None:
     """Add the command ``forget`` to the parser."""
     parser = add_parser(
         "forget",
         help="remove everything of a user",
-        description="Remove all sessions of a user from a log that no server has open: events, state, positions of "
-        "consumers, also from the unused parts of its file. Revocations of the user stay until their time. Backups are "
-        "not changed.",
+        description="Remove all sessions of a user: events, state, positions of consumers, also from unused parts of a "
+        "file. With LOG from a log that no server has open; without it by the running server at --url, which also "
+        "cancels the user's runs and closes the connections. Revocations of the user stay until their time. Backups "
+        "are not changed.",
         epilog="example: greenroom forget ann greenroom.db",
     )
     parser.add_argument("user", metavar="USER")
-    parser.add_argument("log", metavar="LOG", help="a file, sqlite:PATH or valkey://HOST:PORT")
+    parser.add_argument("log", metavar="LOG", nargs="?", help="a file, sqlite:PATH or valkey://HOST:PORT")
+    add_operator_options(parser)
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     parser.set_defaults(run=_forget)
 
 
 def _forget(options: argparse.Namespace) -> None:
+    if options.log is None:
+        _forget_at_server(options)
+        return
+    if options.url is not None:
+        raise ConfigError("give either a LOG, or the --url of the server that has it open")
     refuse_memory(options.log, "changed")
     require_file(options.log)
     sessions = trio.run(forget, options.user, options.log)
@@ -44,6 +57,19 @@ def _forget(options: argparse.Namespace) -> None:
         print(orjson.dumps(result).decode())
     else:
         print(f"{without_password(options.log)}: {sessions} sessions were removed")
+
+
+def _forget_at_server(options: argparse.Namespace) -> None:
+    operator = Operator.of(options)
+    post = partial(operator.post, "forget", _PATIENCE, user=options.user)
+    waiting = f"{operator.url} is still removing everything of the user"
+    answer = trio.run(told, waiting, lambda: trio.to_thread.run_sync(post))
+    counts = {name: answer[name] for name in ("sessions", "connections")}
+    if options.json:
+        print(orjson.dumps({"user": options.user, "url": operator.url, **counts}).decode())
+    else:
+        counted = f"{counts['sessions']} sessions were removed, {counts['connections']} connections closed"
+        print(f"{operator.url}: {counted}")
 
 
 async def forget(user: str, log: str) -> int:

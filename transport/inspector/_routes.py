@@ -106,6 +106,16 @@ async def _close_connection(asked: Asked) -> dict[str, object]:
     return {"closed": closed}
 
 
+async def _forget(asked: Asked) -> dict[str, object]:
+    user, result = asked.query.text("user"), "failed"
+    try:
+        forgotten = await asked.inspected.server.sessions.removal.forget(user)
+        result = f"done: {forgotten.sessions} sessions, {forgotten.connections} connections"
+    finally:
+        _audit.note_action(asked.operator, "forget", f"user {user}", result)
+    return attrs.asdict(forgotten)
+
+
 SHOWS: dict[str, Handler] = {
     "me": _me,
     "overview": _show_overview,
@@ -118,7 +128,11 @@ SHOWS: dict[str, Handler] = {
     "tree": _show_tree,
 }
 """The routes that show something (GET)."""
-ACTIONS: dict[str, Handler] = {"runs/cancel": _cancel_run, "connections/close": _close_connection}
+ACTIONS: dict[str, Handler] = {
+    "runs/cancel": _cancel_run,
+    "connections/close": _close_connection,
+    "forget": _forget,
+}
 """The routes that do something (POST). Each logs to the audit log."""
 
 
