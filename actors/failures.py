@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, cast
 from actors.tracebacks import traceback_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
+
+    Fields = Mapping[str, str] | None
 
 MAX_TEXT = 2_000
 """Maximum number of characters in a text. A longer text is cut and marked as truncated."""
@@ -215,7 +217,12 @@ def _walk(
 
 
 def log_failure(
-    logger: logging.Logger, message: str, *args: object, error: BaseException, level: int = logging.ERROR
+    logger: logging.Logger,
+    message: str,
+    *args: object,
+    error: BaseException,
+    level: int = logging.ERROR,
+    fields: Fields = None,
 ) -> None:
     """Log ``message % args`` with the traceback of ``error``. Never raises.
 
@@ -225,39 +232,30 @@ def log_failure(
     A handler of the standard library can raise a ``RecursionError``. Such a handler also lets an exception of a
     formatter or filter pass, unless that exception is an ``Exception``. If no traceback can be logged, the line has as
     much text as possible. Of a traceback with very many frames, only the first and the last are logged.
-
-    Args:
-        logger: The logger.
-        message: A format string for ``args``.
-        args: Arguments of the message.
-        error: The exception.
-        level: The level of the line.
+    ``fields`` are as those of :func:`log_line`.
     """
     if not logger.isEnabledFor(level):
         return
     arguments = _printable(args)
-    if is_plain(error) and _logged(logger, level, message, arguments, error):
+    if is_plain(error) and _logged(logger, level, message, arguments, error, fields):
         return
-    if not _logged(logger, level, message + "\n%s", (*arguments, _indented(tracebacks_of(error)))):
+    if not _logged(logger, level, message + "\n%s", (*arguments, _indented(tracebacks_of(error))), None, fields):
         _logged(logger, level, "%s: %s", (message, one_line(class_name(error))))
 
 
-def log_line(logger: logging.Logger, level: int, message: str, *args: object, block: str = "") -> None:
+def log_line(
+    logger: logging.Logger, level: int, message: str, *args: object, block: str = "", fields: Fields = None
+) -> None:
     """Log ``message % args``. Never raises, not even if a filter of the application raises.
 
     A failing filter must not end the code that logs, because that code perhaps serves every session. Control characters
     and line ends in the arguments are escaped: *the name of a user that contained a line end could forge a line*.
-
-    Args:
-        logger: The logger.
-        level: The level of the line.
-        message: A format string for ``args``.
-        args: Arguments of the message.
-        block: A text of several lines, such as a stack. It is logged below the message, indented.
+    ``block`` is a text of several lines, which is logged below the message. ``fields`` are ids that the line is about,
+    such as ``run``: the log record has them as its attribute ``greenroom``.
     """
     if logger.isEnabledFor(level):
         below = ("\n" + _indented(block),) if block else ()
-        _logged(logger, level, message + "%s" * len(below), (*_printable(args), *below))
+        _logged(logger, level, message + "%s" * len(below), (*_printable(args), *below), None, fields)
 
 
 def is_plain(error: BaseException) -> bool:
@@ -282,14 +280,20 @@ def _printable(args: tuple[object, ...]) -> tuple[object, ...]:
     return tuple(each if type(each) in {int, float} else one_line(text_of(each, sys.maxsize)) for each in args)
 
 
-def _logged(
-    logger: logging.Logger, level: int, message: str, args: tuple[object, ...], error: BaseException | None = None
+def _logged(  # noqa: PLR0913, PLR0917 - the parts of a line, in one place
+    logger: logging.Logger,
+    level: int,
+    message: str,
+    args: tuple[object, ...],
+    error: BaseException | None = None,
+    fields: Fields = None,
 ) -> bool:
     """Log one line, with the traceback of ``error``. Return False if the logging raised an exception."""
     try:
         path, line, function, _ = logger.findCaller(stacklevel=3)
         info = None if error is None else (type(error), error, traceback_of(error))
-        record = logger.makeRecord(logger.name, level, path, line, message, args, info, function)
+        extra = {"greenroom": fields} if fields else None
+        record = logger.makeRecord(logger.name, level, path, line, message, args, info, function, extra)
         if error is not None:
             text, cut = traceback_text(error, traceback_of(error))
             # If it is set, formatters use this text instead of their own.

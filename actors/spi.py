@@ -9,7 +9,10 @@ from actors.events import MAX_SEQ
 from actors.events.encoding import MAX_DEPTH, encode, too_deep
 from actors.loop.trio_internals import INTERRUPT_HANDLER, cancel_with_force
 from actors.runs._agents import AgentHost, needs_asyncio, require_host
+from actors.runs._outcome import Outcome
+from actors.runs._tracing import Span, Traced, Tracer
 from actors.sessions import Attach, Attachment, Command, CommandReply, Cursor, Listener
+from actors.sessions._counters import SessionsCounters, counters_of
 from actors.sessions._hooks import Hook
 from actors.streams._cursor import SessionEnding
 from actors.streams._signal_queue import MAX_SIGNALS, SignalQueue
@@ -30,15 +33,21 @@ __all__ = [
     "Cursor",
     "Hook",
     "Listener",
+    "Outcome",
     "SessionEnding",
+    "SessionsCounters",
     "SignalQueue",
+    "Span",
     "StreamWalk",
     "Subscription",
     "SubscriptionEnd",
+    "Traced",
+    "Tracer",
     "back_up_file",
     "back_up_log",
     "cancel_with_force",
     "copy_log",
+    "counters_of",
     "encode",
     "needs_asyncio",
     "number_from",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from actors import Forgotten, SessionHandle, SessionInfo
-    from actors.spi import AgentHost
+    from actors.spi import AgentHost, Tracer
     from transport._app_hooks import Lifespan
     from transport._sources import Given
     from transport.auth import Authenticate
@@ -284,6 +285,7 @@ class Greenroom(AppHooks):
         log = log or self.log
         redact = _redaction(self._redact, self.settings)
         engine = open_log(log, valkey=self.settings.valkey_options()) if isinstance(log, str) else log
+        self._agents.tracer = _tracer(self.settings, redact)
         sessions = Sessions(engine, self._agents, self.settings, redact, host=place.asyncio, hooks=self._hooks)
         cluster = join_cluster(sessions, engine, self.settings)
         authenticate = self.auth or anonymous
@@ -326,6 +328,15 @@ class AppSessions:
             LogError: The log failed, or the stored state of a session is damaged.
         """
         return await self._app.server.sessions.list(user, after=after, limit=limit)
+
+
+def _tracer(settings: Settings, redact: Redact) -> Tracer | None:
+    """Return the tracer of a server, if runs are traced. Raise ConfigError if the extra is missing."""
+    if not settings.traces:
+        return None
+    # Imported here: other servers need nothing of OpenTelemetry.
+    made: Tracer = import_module("transport._tracing").Tracing(redact, content=settings.trace_content)
+    return made
 
 
 def _redaction(redact: Redact | list[str] | tuple[str, ...] | None, settings: Settings) -> Redact:

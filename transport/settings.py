@@ -26,6 +26,7 @@ from actors.eventlog import ValkeyOptions
 from actors.failures import shown
 from actors.spi import ClusterSettings, number_from, whole_from
 from transport._sources import DEFAULT, KEYWORD, Given, from_environment, from_keywords, from_toml
+from transport.logs import FORMATS
 from transport.protocol.deflate import LEAST_BYTES
 from transport.protocol.forwarded import network_of
 from transport.protocol.handshake import LARGEST_PORT, is_origin, origin_like
@@ -118,6 +119,11 @@ def _operator_token(_: Any, attribute: attrs.Attribute[Any], value: object) -> N
         )
 
 
+def _log_format(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value not in FORMATS:
+        raise ConfigError(f"{attribute.name} must be {' or '.join(FORMATS)}, not {shown(value)}")
+
+
 def _file(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is not None and (not isinstance(value, str) or not value):
         raise ConfigError(f"{attribute.name} must be the path of a file, not {shown(value)}")
@@ -200,9 +206,17 @@ class Settings(ClusterSettings):
     workers: int = attrs.field(default=1, validator=whole_from(1))
     """Number of processes that ``greenroom serve`` runs. More than one needs a log that processes can share."""
     operator_token: str | None = attrs.field(default=None, validator=_operator_token, repr=False)
-    """The secret of operators, for the inspector. Without it, only programs on this machine can use the inspector."""
+    """The secret of operators, for the inspector and the metrics. Without it, they serve only this machine."""
     inspect_content: bool = attrs.field(default=False, validator=_flag)
     """Whether the inspector shows the content of events (texts, arguments, results). Each look is logged."""
+    metrics_open: bool = attrs.field(default=False, validator=_flag)
+    """Whether everyone can read the metrics at ``/metrics``. If not, that needs ``operator_token``, or this machine."""
+    log_format: str = attrs.field(default="text", validator=_log_format)
+    """Format of the log lines of ``greenroom serve`` and ``demo``: ``text``, or ``json``, one object in each line."""
+    traces: bool = attrs.field(default=False, validator=_flag)
+    """Whether runs and tool calls are spans of OpenTelemetry. Needs the extra ``traces``."""
+    trace_content: bool = attrs.field(default=False, validator=_flag)
+    """Whether these spans have inputs, results, arguments and texts of errors, without the values of secret keys."""
     gc_threshold: int = attrs.field(default=20_000, validator=whole_from(0))
     """Python's first garbage collection threshold in a server process; 0 leaves Python's own."""
 

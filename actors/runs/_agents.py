@@ -17,6 +17,7 @@ from actors.runs.inputs import structurer
 if TYPE_CHECKING:
     from actors.events.redaction import Redact
     from actors.events.types import JSON
+    from actors.runs._tracing import Tracer
     from actors.runs.inputs import InputType
 
 _LONGEST = 128
@@ -145,6 +146,8 @@ class Agents:
         self._by_name: dict[str, Agent] = {}
         self.app: Any = None
         """The application that the agents belong to; :attr:`actors.Run.app` returns it. None if there is none."""
+        self.tracer: Tracer | None = None
+        """The tracer of runs and tool calls. None if they are not traced."""
 
     def add(
         self,

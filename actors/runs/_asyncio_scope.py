@@ -42,6 +42,8 @@ class AsyncioRunScope(OpenedRun[AnyRun]):
         context = run.begin_until(trio.current_time() + seconds)
         self._outer = RUN_CONTEXT.get()
         RUN_CONTEXT.set(context)
+        if run.span is not None:
+            self._before = run.span.enter()
         await self._scope.__aenter__()
         return run
 
@@ -51,6 +53,8 @@ class AsyncioRunScope(OpenedRun[AnyRun]):
         # Not by token: a generator that was never finished may be closed in another context than it began in.
         if RUN_CONTEXT.get() is self.run.context:
             RUN_CONTEXT.set(self._outer)
+        if self.run.span is not None:
+            self.run.span.leave(self._before)
         try:
             self._close_as(self._outcome(error))
         except BaseException as failure:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from actors.runs._outcome import Outcome
     from actors.runs._protocols import Cancellable
     from actors.runs._recorder import RunRecorder
+    from actors.runs._tracing import Span
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class RunNode:
         "parent",
         "result",
         "scope",
+        "span",
         "started_at",
         "stopped_as",
         "subruns",
@@ -88,15 +90,13 @@ class RunNode:
         # None for a root: a reference to itself would be a cycle, which only the garbage collector frees.
         self._root: Self | None = None if parent is None else parent.root
         self.subruns = 0
-        """Number of open sub-agents below this run, on all levels.
-
-        Only the topmost run counts them. In other runs this is 0.
-        """
+        """Number of open sub-agents below this run, on all levels. Only the topmost run counts them."""
         # A call or question that a tool's thread awaits is in no cancel scope of the run.
         self.waits: set[Cancellable] = set()
         """Cancel scopes around the tool calls and questions of the run that are open."""
         self.closed = False
         """Whether the run has ended."""
+        self.span: Span | None = None  # of a trace
         self.outcome: Outcome | None = None
         """The status and the result or error with which the run has ended. None while the run is open."""
 
@@ -204,12 +204,11 @@ class RunNode:
         for scope in self.waits:
             scope.cancel()
         self._recorder.signals.set_typing(Typist.AGENT, self.id, active=False)
+        if self.span is not None:
+            self.span.end(outcome, self._usage)
 
     def begin_until(self, deadline: float) -> RunContext:
-        """Make the context of the run (its names, ids and deadline), and return it.
-
-        The deadline of the context is ``deadline``, or the deadline of the parent run if that is earlier.
-        """
+        """Make and return the context of the run. Its deadline is ``deadline``, or the parent's if that is earlier."""
         key, parent = self._recorder.stream.key, self.parent
         made = self._context = RunContext(
             user=key.user,

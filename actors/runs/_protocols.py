@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from actors.runs._tracing import Traced
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -86,18 +88,8 @@ class Closable(Protocol):
         ...
 
 
-class Caller(Protocol):
+class Caller(Traced, Protocol):
     """The attributes and methods of a run that a tool call uses."""
-
-    @property
-    def id(self) -> str:
-        """Id of the run."""
-        ...
-
-    @property
-    def agent(self) -> str:
-        """Name of the agent that this run executes."""
-        ...
 
     @property
     def user(self) -> str:

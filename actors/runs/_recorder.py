@@ -16,6 +16,7 @@ from actors.events.line import envelope
 from actors.events.redaction import redact_text
 from actors.events.types import Status
 from actors.loop.threads import wrong_place
+from actors.runs._meter import Meter
 from actors.runs._outcome import Outcome
 from actors.runs._question import Question
 
@@ -56,6 +57,8 @@ class RunRecorder:
     """The asyncio loop that hosts trio; None if the server does not run inside asyncio."""
     clock: Callable[[], float] = trio.current_time
     """The time on trio's clock, in seconds."""
+    meter: Meter = attrs.Factory(Meter)
+    """The counts of ended runs and tool calls of the server."""
     runs: dict[str, Closable] = attrs.Factory(dict[str, "Closable"])
     """The open runs of the session, by run id. Sub-agents are included."""
     questions: dict[str, Question] = attrs.Factory(dict[str, "Question"])
@@ -136,16 +139,17 @@ class RunRecorder:
             return error
         return {**error, "message": redact_text(self.redact, str(error.get("message", "")))}
 
-    def close(self, event: str, data: bytes, run_id: str, call_id: str | None = None) -> None:
-        """Append an event that closes a run, a tool call or a question. Do nothing if the log has failed.
+    def close(self, event: str, data: bytes, run_id: str, call_id: str | None = None) -> bool:
+        """Append an event that closes a run, a tool call or a question. Return False if the log has failed.
 
         After a failure of the log the session ends. The session appends the closing event when it is made again from
         the log.
         """
-        try:  # noqa: SIM105 - three calls less than suppress(), at the end of each run and tool call
+        try:
             self.record(event, data, run_id, call_id)
         except LogUnavailable:
-            pass
+            return False
+        return True
 
     def open_question(self, run_id: str, call_id: str, expected: InputType | None = None) -> Question:
         """Store a new open question of a run, count it for the user, and return it.
@@ -199,4 +203,5 @@ class RunRecorder:
         spent = max(0, self.stream.now() - item.started)
         outcome = Outcome.stopped(Status.CANCELLED, "the run that it was part of is over")
         data = self.encode_closing(outcome, **{label: item.name}, duration_ms=spent)
-        self.close(event, data, item.run_id, call_id)
+        if self.close(event, data, item.run_id, call_id):
+            self.meter.ended(event, item.name, outcome.status, spent / 1000)

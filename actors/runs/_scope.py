@@ -29,9 +29,9 @@ AnyRun = TypeVar("AnyRun", bound=RunNode)
 class OpenedRun(Generic[AnyRun]):
     """The opening and the closing of a run, in any event loop. Subclasses are the context managers around its code."""
 
-    __slots__ = ("_command_id", "_input", "_recorder", "_timeout", "run")
+    __slots__ = ("_before", "_command_id", "_input", "_origin", "_recorder", "_timeout", "run")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a run that is to begin
         self,
         run: AnyRun,
         recorder: RunRecorder,
@@ -39,12 +39,15 @@ class OpenedRun(Generic[AnyRun]):
         *,
         timeout: float | None = None,
         command_id: str | None = None,
+        origin: object = None,
     ) -> None:
         self.run = run
         self._recorder = recorder
         self._input = input_
         self._timeout = timeout
         self._command_id = command_id
+        self._origin = origin
+        self._before: object = None
 
     def open(self) -> None:
         """Emit ``agent_started``, which opens the run. Never wait.
@@ -66,6 +69,8 @@ class OpenedRun(Generic[AnyRun]):
             recorder.stream.remember_done(self._command_id, {"run_id": run.id})
         if run.parent is not None:
             run.root.subruns += 1
+        if recorder.agents.tracer is not None:
+            run.span = recorder.agents.tracer.begin_run(run, run.parent, self._input, self._origin)
 
     def _close_as(self, outcome: Outcome) -> None:
         """Close the run with ``outcome``. If its result cannot be encoded, close the run as ``error`` and raise."""
@@ -84,9 +89,11 @@ class OpenedRun(Generic[AnyRun]):
         run, recorder = self.run, self._recorder
         if run.closed:
             return
-        data = run.encode_completed(outcome, round((recorder.clock() - run.started_at) * 1000))
+        spent = recorder.clock() - run.started_at
+        data = run.encode_completed(outcome, round(spent * 1000))
         recorder.close_within(run.id)
-        recorder.close("agent_completed", data, run.id)
+        if recorder.close("agent_completed", data, run.id):
+            recorder.meter.run_ended(run.agent, outcome.status, spent)
         run.end(outcome)
 
     def _outcome(self, error: BaseException | None) -> Outcome:
@@ -132,6 +139,8 @@ class RunScope(OpenedRun[AnyRun]):
         self._outer = RUN_CONTEXT.get()
         scope.__enter__()
         RUN_CONTEXT.set(run.begin_until(scope.deadline))
+        if run.span is not None:
+            self._before = run.span.enter()
         self._footing = footing()
         return run
 
@@ -141,6 +150,8 @@ class RunScope(OpenedRun[AnyRun]):
         # Not by token: a generator that was never finished may be closed in another context than it began in.
         if RUN_CONTEXT.get() is self.run.context:
             RUN_CONTEXT.set(self._outer)
+        if self.run.span is not None:
+            self.run.span.leave(self._before)
         recorded, raised = error, None if error is None else settled(error)
         if has_left_open(self._scope, self._footing):
             # A run inside that is still open is closed below, as `cancelled`: to leave one open is no failure.

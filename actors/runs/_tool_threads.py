@@ -41,6 +41,7 @@ class ToolThreads:
         self._users: dict[str, trio.CapacityLimiter] = {}
         self.nested = 0
         """Number of nested threads at work. A nested thread runs a sync tool that a sync tool called."""
+        self._waiting = 0
 
     async def run(self, user: str, function: Callable[[], T], begun: Callable[[], None]) -> T:
         """Wait until the limits allow one more thread, call ``function`` in a thread, and return its result.
@@ -86,6 +87,7 @@ class ToolThreads:
         own = self._users.get(user)
         if own is None:
             own = self._users[user] = trio.CapacityLimiter(self._per_user)
+        self._waiting += 1
         try:
             await own.acquire_on_behalf_of(borrower)
             # If cancelled in the second queue, leave the first: another tool of the user may wait for it.
@@ -95,6 +97,7 @@ class ToolThreads:
                 own.release_on_behalf_of(borrower)
                 raise
         finally:
+            self._waiting -= 1
             self._tidy(user)
 
     def leave(self, user: str, borrower: object) -> None:
@@ -106,11 +109,10 @@ class ToolThreads:
 
     def statistics(self) -> ToolThreadsStatistics:
         """Return the numbers of users, of running threads and of tools that wait for a thread."""
-        everyone = (self._all, *self._users.values())
         return ToolThreadsStatistics(
             users=len(self._users),
             running=self._all.borrowed_tokens + self.nested,
-            waiting=sum(limiter.statistics().tasks_waiting for limiter in everyone),
+            waiting=self._waiting,
         )
 
     def _tidy(self, user: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from actors.runs._protocols import Caller
     from actors.runs._recorder import RunRecorder
+    from actors.runs._tracing import Span
 
 
 class ToolCall:
@@ -35,10 +36,12 @@ class ToolCall:
 
     __slots__ = (
         "_arguments",
+        "_before",
         "_begun",
         "_entered",
         "_recorder",
         "_run",
+        "_span",
         "_started",
         "_timed_out",
         "id",
@@ -54,6 +57,8 @@ class ToolCall:
         self._arguments = arguments
         self._entered = self._timed_out = self._begun = False
         self._started = 0.0
+        self._span: Span | None = None
+        self._before: object = None
         self.id = call_id
         """Id of the call. By the id, several calls of the same tool can be told apart."""
         self.name = name
@@ -65,11 +70,15 @@ class ToolCall:
         data = self._encoded()
         await self._run.ready()
         self._record(data)
+        if self._span is not None:
+            self._before = self._span.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._span is not None:
+            self._span.leave(self._before)
         self.close(self._outcome(error))
 
     def open(self) -> None:
@@ -86,8 +95,12 @@ class ToolCall:
         try:
             self._complete(outcome)
         except (UnserialisableEvent, RecursionError) as unserialisable:
-            self._complete(Outcome.failed(unserialisable))
+            outcome = Outcome.failed(unserialisable)
+            self._complete(outcome)
             raise
+        finally:
+            if self._span is not None:
+                self._span.end(outcome)
 
     async def perform(
         self, function: Callable[..., object], seconds: float | None, invoke: Callable[[], object] | None = None
@@ -166,6 +179,8 @@ class ToolCall:
         self._entered = True
         self._started = self._recorder.clock()
         self._recorder.record("tool_executing", data, self._run.id, self.id, name=self.name)
+        if (tracer := self._recorder.agents.tracer) is not None:
+            self._span = tracer.begin_tool(self._run, self.id, self.name, data)
 
     def _redacted(self) -> object:
         try:
@@ -177,9 +192,10 @@ class ToolCall:
     def _complete(self, outcome: Outcome) -> None:
         # If the run is closed, its end has already closed this call.
         if not self._run.closed:
-            spent = round((self._recorder.clock() - self._started) * 1000)
-            data = self._recorder.encode_closing(outcome, tool=self.name, duration_ms=spent)
-            self._recorder.close("tool_completed", data, self._run.id, self.id)
+            recorder, spent = self._recorder, self._recorder.clock() - self._started
+            data = recorder.encode_closing(outcome, tool=self.name, duration_ms=round(spent * 1000))
+            if recorder.close("tool_completed", data, self._run.id, self.id):
+                recorder.meter.tool_ended(self.name, outcome.status, spent)
 
     def _outcome(self, error: BaseException | None) -> Outcome:
         return Outcome(Status.OK, self.result) if error is None else self.outcome_of(error)

@@ -26,7 +26,7 @@ class AsyncioRunBlock:
     :meth:`AsyncioSession.run` makes this object.
     """
 
-    __slots__ = ("_begin", "_companion", "_outer", "_run", "_scope")
+    __slots__ = ("_before", "_begin", "_companion", "_outer", "_run", "_scope")
 
     _run: AsyncioRun
 
@@ -35,6 +35,7 @@ class AsyncioRunBlock:
         self._scope = TaskScope()
         self._companion = Companion(self._scope.cancel, abandon_seconds)
         self._outer: Any = None
+        self._before: object = None
 
     async def __aenter__(self) -> AsyncioRun:
         try:
@@ -46,6 +47,8 @@ class AsyncioRunBlock:
         run.shielding = self._scope
         self._outer = RUN_CONTEXT.get()
         RUN_CONTEXT.set(run.context)
+        if run.span is not None:
+            self._before = run.span.enter()
         await self._scope.__aenter__()
         return run
 
@@ -55,6 +58,8 @@ class AsyncioRunBlock:
         run = self._run
         if RUN_CONTEXT.get() is run.context:
             RUN_CONTEXT.set(self._outer)
+        if run.span is not None:
+            run.span.leave(self._before)
         cancelled = error is not None and only_cancelled(error)
         # Asyncio that ends by force cancels all tasks, and the server has not told the session why.
         status = Status.INTERRUPTED if cancelled and is_ending(asyncio.get_running_loop()) else Status.CANCELLED

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 """The sender of a command, in :attr:`Command.by`, if the server's own code sent it. No connection has this id."""
+TRACEPARENT = "traceparent"
+"""The argument of a ``run.start`` that names the trace of its sender (W3C Trace Context), if runs are traced."""
 
 
 @attrs.frozen

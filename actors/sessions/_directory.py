@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from actors.eventlog.base import StreamKey
     from actors.events.types import Event
+    from actors.runs._agents import Agents
     from actors.sessions._settings import SessionSettings
     from actors.sessions._statistics import SessionStatistics
 
@@ -18,6 +19,7 @@ class Directory(Protocol):
     """A service that finds sessions by key: sessions in this process, or on other servers."""
 
     settings: SessionSettings
+    agents: Agents
 
     def require_task(self, call: str) -> None:
         """Raise RuntimeError outside of the event loop that runs the sessions.

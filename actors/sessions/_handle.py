@@ -14,7 +14,7 @@ from actors.errors import ActorTerminated, CommandRefused, GreenroomError
 from actors.events.encoding import encode, is_text
 from actors.events.types import Position
 from actors.loop.one_shot import OneShot
-from actors.sessions._commands import LOCAL, Command, CommandReply
+from actors.sessions._commands import LOCAL, TRACEPARENT, Command, CommandReply
 from actors.sessions._messages import Attach, Emit
 from actors.sessions._run_block import BlockAgent, Companion, RunBlock
 from actors.streams._cursor import NO_LISTENER
@@ -82,7 +82,7 @@ class SessionHandle:
         Cancellation: it is not known whether the run was started. A queued start stays in the queue.
         """
         text = encode(input, self._directory.settings.max_event_bytes)
-        reply = await self._command("run.start", {"agent": agent}, encoded_input=text, command_id=command_id)
+        reply = await self._command("run.start", self._start_of(agent), encoded_input=text, command_id=command_id)
         return str(reply["run_id"])
 
     def run(self, agent: str, input: object = None, *, timeout: float | None = None) -> RunBlock:  # noqa: A002 - as above
@@ -123,7 +123,8 @@ class SessionHandle:
         block = BlockAgent(agent, companion, seconds, host, None)
         command_id = _local_id()
         try:
-            await self._command("run.start", {"agent": agent}, encoded_input=text, command_id=command_id, agent=block)
+            args = self._start_of(agent)
+            await self._command("run.start", args, encoded_input=text, command_id=command_id, agent=block)
             return await companion.opened.wait()
         except trio.Cancelled:
             with trio.move_on_after(_LEAVE_SECONDS, shield=True), suppress(GreenroomError):
@@ -232,6 +233,12 @@ class SessionHandle:
         A thread that the session's event loop started can call this too.
         """
         return self._directory.statistics_of(self._key)
+
+    def _start_of(self, agent: str) -> dict[str, object]:
+        """Return the arguments of a ``run.start``. They name the trace of the caller, if runs are traced."""
+        tracer = self._directory.agents.tracer
+        origin = None if tracer is None else tracer.origin()
+        return {"agent": agent} if origin is None else {"agent": agent, TRACEPARENT: origin}
 
     async def _command(
         self,

@@ -10,6 +10,7 @@ import trio
 from actors.errors import SessionClosed
 from actors.events.encoding import encode
 from actors.events.grammar import interrupted
+from actors.events.types import Status
 from actors.failures import log_line, shown
 from actors.runs._recorder import RunRecorder
 from actors.sessions._command_memory import CommandMemory
@@ -117,6 +118,7 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
         account,
         services.host,
         services.clock,
+        services.meter,
     )
 
 
@@ -131,12 +133,15 @@ def _close_interrupted(key: StreamKey, recorder: RunRecorder, services: SessionS
     if runs := len(stream.open_runs()):
         text = "session %s of user %s: closed %s as interrupted, because the server or the session had ended before"
         count = "1 run" if runs == 1 else f"{runs} runs"
-        log_line(logger, logging.WARNING, text, shown(key.session), shown(key.user), count)
+        fields = {"user": key.user, "session": key.session}
+        log_line(logger, logging.WARNING, text, shown(key.session), shown(key.user), count, fields=fields)
     for closing in stream.grammar.closings():
         item = closing.item
         call_id = None if item.id == item.run_id else item.id
         data = encode(interrupted(closing, last_ts), services.settings.max_event_bytes + _MARGIN_BYTES)
-        recorder.close(closing.type, data, item.run_id, call_id)
+        if recorder.close(closing.type, data, item.run_id, call_id):
+            seconds = max(0, last_ts - item.started) / 1000
+            recorder.meter.ended(closing.type, item.name, Status.INTERRUPTED, seconds)
 
 
 def _recall_commands(stream: SessionStream, services: SessionServices, memory: CommandMemory) -> None:

@@ -73,14 +73,14 @@ class Sessions:
         host: AsyncioHost | None = None,
         hooks: Sequence[Hook] = (),
     ) -> None:
-        settings = settings or SessionSettings()
-        self.settings = settings
+        self.settings = settings = settings or SessionSettings()
+        self.agents = agents or Agents()
         self._log = log
         self._committer = Committer(log)
         self._services = SessionServices(
             log,
             self._committer,
-            agents or Agents(),
+            self.agents,
             settings,
             redact or redact_keys(),
             RunLimiter(settings.runs_per_user, settings.queued_runs_per_user),

@@ -55,10 +55,10 @@ class Replies:
         """
         reference = secrets.token_hex(4)
         key = self._stream.key
-        log_failure(logger, "command %r of %s/%s failed, reference %s", command_id, *key, reference, error=error)
-        user, session = key
-        what = f"command {command_id!r} failed"
-        self._failures.add(FailureKind.COMMAND, what, error, reference=reference, user=user, session=session)
+        fields = {"user": key.user, "session": key.session, "reference": reference}
+        text = "command %r of %s/%s failed, reference %s"
+        log_failure(logger, text, command_id, *key, reference, error=error, fields=fields)
+        self._failures.add(FailureKind.COMMAND, f"command {command_id!r} failed", error, **fields)
         return f"reference {reference}"
 
     def send_when_committed(self, command_id: str, result: JSON) -> None:

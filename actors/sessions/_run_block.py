@@ -70,7 +70,8 @@ class Companion:
                 await self._over.wait()
             if not self._over.is_set():
                 text = "the block of run %s (%s) has not ended %g s after its cancellation, and is left behind"
-                log_line(logger, logging.ERROR, text, run.id, run.agent, self._abandon_seconds)
+                fields = {"user": run.user, "session": run.session, "run": run.id}
+                log_line(logger, logging.ERROR, text, run.id, run.agent, self._abandon_seconds, fields=fields)
                 raise
             if self._outcome is not None and self._outcome.status is not Status.ERROR:
                 raise
@@ -99,7 +100,7 @@ class RunBlock:
     :meth:`SessionHandle.run` makes this object.
     """
 
-    __slots__ = ("_begin", "_companion", "_outer", "_run", "_scope")
+    __slots__ = ("_before", "_begin", "_companion", "_outer", "_run", "_scope")
 
     _run: Run
 
@@ -108,6 +109,7 @@ class RunBlock:
         self._scope = trio.CancelScope()
         self._companion = Companion(self._scope.cancel, float("inf"))
         self._outer: Any = None
+        self._before: object = None
 
     async def __aenter__(self) -> Run:
         try:
@@ -117,6 +119,8 @@ class RunBlock:
             raise
         self._outer = RUN_CONTEXT.get()
         RUN_CONTEXT.set(run.context)
+        if run.span is not None:
+            self._before = run.span.enter()
         self._scope.__enter__()
         return run
 
@@ -126,6 +130,8 @@ class RunBlock:
         run = self._run
         if RUN_CONTEXT.get() is run.context:
             RUN_CONTEXT.set(self._outer)
+        if run.span is not None:
+            run.span.leave(self._before)
         unfit = finish_block(self._companion, run, error, cancelled=error is not None and only_cancelled(error))
         with trio.CancelScope(shield=True) as closing:
             if not run.closed:

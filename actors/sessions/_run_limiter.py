@@ -114,6 +114,7 @@ class RunLimiter:
         self._limit = running
         self._queue_limit = queued
         self._users: dict[str, _UserRuns] = {}
+        self._running = self._queued = 0  # of all users, so that statistics do not count them
 
     def enter(self, user: str) -> Place:
         """Return a place (a permission to be executed) for one run of ``user``.
@@ -129,31 +130,31 @@ class RunLimiter:
         # If a place is free, no run waits: a place that is given up goes to the first run in the queue.
         if runs.running < self._limit:
             runs.running += 1
+            self._running += 1
             return Place(user, self._hand_on, None, held=True)
         if len(runs.waiting) >= self._queue_limit:
             message = f"{self._limit} runs go on and {len(runs.waiting)} wait: try again later"
             raise CommandRefused("overloaded", message)
         place = Place(user, self._hand_on, trio.Event(), held=False)
         runs.waiting[place] = None
+        self._queued += 1
         return place
 
     def statistics(self) -> RunLimiterStatistics:
         """Return the numbers of running and of queued runs."""
-        users = self._users.values()
-        return RunLimiterStatistics(
-            users=len(users),
-            running=sum(runs.running for runs in users),
-            queued=sum(len(runs.waiting) for runs in users),
-        )
+        return RunLimiterStatistics(users=len(self._users), running=self._running, queued=self._queued)
 
     def _hand_on(self, place: Place) -> None:
         runs = self._users[place.user]
         if not place.held:
             del runs.waiting[place]
+            self._queued -= 1
         elif runs.waiting:
             # The place is never free in between: a start that arrives before the next task runs cannot overtake it.
+            self._queued -= 1
             runs.waiting.popitem(last=False)[0].take()
         else:
             runs.running -= 1
+            self._running -= 1
             if not runs.running:
                 del self._users[place.user]

@@ -11,6 +11,7 @@ import trio
 
 from actors.events.redaction import redact_text
 from actors.recent_failures import RecentFailures
+from actors.runs._meter import Meter
 from actors.sessions._session_quota import SessionQuota
 from actors.streams._ages import AgeClock
 from actors.streams._stream import now_ms
@@ -68,6 +69,8 @@ class SessionServices:
     """The clock for the ages of events and of remembered commands."""
     draining: bool = False
     """Whether the server is about to end. If so, no run is started."""
+    meter: Meter = attrs.field(factory=Meter)
+    """The counts of ended runs and tool calls."""
 
     quota: SessionQuota = attrs.field(init=False)
     """The object that limits the number of each user's sessions in the log."""

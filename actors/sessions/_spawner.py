@@ -276,7 +276,8 @@ class SessionSpawner:
         failed = isinstance(reason, (Failure, Killed)) and not session.is_closed
         self.crashed += failed
         if isinstance(reason, Failure):
-            log_failure(logger, "session %s/%s failed", *entry.key, error=reason.exception)
+            fields = {"user": entry.key.user, "session": entry.key.session}
+            log_failure(logger, "session %s/%s failed", *entry.key, error=reason.exception, fields=fields)
         if session.is_closed:
             ending = SessionEnding.CLOSED
         elif self.moved is not None and self.moved(entry.key.user, reason):

@@ -16,6 +16,7 @@ from actors.runs._raised import CodeEnded, only_cancelled
 from actors.runs._run import make_run
 from actors.runs._scope import RunScope
 from actors.runtime._frames import let_go_of_frames
+from actors.sessions._commands import TRACEPARENT
 from actors.sessions._messages import Queued
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ class Starts:
         run = make_run(self._recorder, agent)
         seconds = agent.timeout if agent.timeout is not None else services.settings.run_seconds
         command_id = None if command.internal else command.id
-        scope = RunScope(run, self._recorder, text, timeout=seconds, command_id=command_id)
+        origin = command.args.get(TRACEPARENT)
+        scope = RunScope(run, self._recorder, text, timeout=seconds, command_id=command_id, origin=origin)
         account = self._recorder.account
         now = services.clock()
         account.require_start(now)
@@ -232,11 +234,10 @@ class Starts:
         except BaseException as error:  # noqa: BLE001 - as said
             # The exception of a block propagates in the task of the block, whose owner reports it.
             if not only_cancelled(error) and type(error) is not CodeEnded:
-                key = self._recorder.key
-                log_failure(logger, "agent %s failed in run %s of %s/%s", agent.name, run.id, *key, error=error)
-                what, (user, session) = f"agent {agent.name} failed", key
-                failures = self._services.failures
-                failures.add(FailureKind.AGENT, what, error, user=user, session=session, run=run.id)
+                key, text = self._recorder.key, "agent %s failed in run %s of %s/%s"
+                fields = {"user": key.user, "session": key.session, "run": run.id}
+                log_failure(logger, text, agent.name, run.id, *key, error=error, fields=fields)
+                self._services.failures.add(FailureKind.AGENT, f"agent {agent.name} failed", error, **fields)
             # From Python 3.12 on a timeout of trio leaves a cycle in these frames, which would keep all their objects.
             let_go_of_frames(error)
 

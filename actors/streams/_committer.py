@@ -77,6 +77,8 @@ class CommitterStatistics:
     ``waits[i]`` is the number of batches in step ``i``. The last step has no upper end. Batches are counted only if the
     log waits for something when it appends, as for a disk.
     """
+    wait_seconds: float = 0.0
+    """Sum of these times, in seconds."""
     wait_step_seconds: float = WAIT_STEP_SECONDS
     """Width of a step of the histogram ``waits``, in seconds."""
 
@@ -116,7 +118,7 @@ class Committer:
         self._context = Context()
         self._barriers: list[trio.Event] = []
         self._now = trio.current_time
-        self._done_at = self._next_at = 0.0
+        self._done_at = self._next_at = self._waited = 0.0
         self._hurried = False
         self._refused_at: float | None = None
         self.after_commits: dict[Callable[[], None], None] = {}
@@ -260,6 +262,7 @@ class Committer:
         waits, done_at = self._waits, self._done_at
         for at in self._taken_at:
             waits[min(int((done_at - at) / WAIT_STEP_SECONDS), WAIT_STEPS)] += 1
+            self._waited += done_at - at
 
     def note_refusal(self, error: BaseException) -> None:
         """Record that the log could not be written, if ``error`` says so."""
@@ -272,7 +275,7 @@ class Committer:
 
     def statistics(self) -> CommitterStatistics:
         """Return statistics of the committer."""
-        return CommitterStatistics(len(self._scheduled), tuple(self._waits))
+        return CommitterStatistics(len(self._scheduled), tuple(self._waits), self._waited)
 
     async def barrier(self) -> None:
         """Wait until all events that were scheduled before this call are committed or have failed. Safe to cancel."""

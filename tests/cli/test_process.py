@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -68,6 +69,22 @@ def test_settings_of_a_server(tmp_path: Path) -> None:
         ready, url, pages = server.stdout.readline().split()
         assert (ready, url[:15], pages[:17]) == ("ready", "ws://127.0.0.2:", "http://127.0.0.2:")
         assert url != "ws://127.0.0.2:1/"
+
+
+def test_log_lines_as_json(tmp_path: Path) -> None:
+    """With ``log_format=json``, each line on stderr is a JSON object, also those for the person at the terminal."""
+    given = ("--set", "log_format=json")
+    with running_command(tmp_path, *SERVE, *given, GREENROOM_NONSENSE="1") as server:
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith("ready ws://")
+        server.send_signal(signal.SIGTERM)
+        _, told = server.communicate(timeout=PATIENCE)
+    lines = [json.loads(line) for line in told.splitlines()]
+    assert [line["logger"] for line in lines][:1] == ["greenroom.settings"]
+    assert {(line["logger"], line["level"]) for line in lines} == {
+        ("greenroom.settings", "warning"),
+        ("greenroom.cli", "info"),
+    }
 
 
 PAGED = """

@@ -16,7 +16,8 @@ from protocol.wire import client, greeted, wait_for_connections
 
 from actors import LogUnavailable, MemoryLog, RestartLimit, Run
 from actors.testing.faulty_log import FaultyLog
-from transport import Greenroom
+from transport import Endpoint, Greenroom
+from transport.auth import anonymous
 from transport.http._server import PageServer, serve_http
 from transport.http.pages import pages
 from transport.server.listening import listen
@@ -218,3 +219,20 @@ async def wear_out(server: Server, path: str) -> None:
         assert ref is not None
         ref.kill()
         await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_endpoint_that_starts_is_not_ready() -> None:
+    """An endpoint that does not accept connections yet, as after a restart, says so."""
+    async with Greenroom("memory:").running(port=0) as server:
+        starting = Endpoint(server.sessions, anonymous, server.endpoint.settings)
+        assert starting.health().unready == "the endpoint is starting"
+        assert starting.health().failed == ""
+
+
+async def test_node_that_is_cut_off_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ports give the reason of a node of a cluster that takes no clients, and the node is alive."""
+    reason = "the node is cut off from the server of its log"
+    async with served(Greenroom("memory:")) as ports:
+        monkeypatch.setattr(type(ports.server.sessions.place), "unready", lambda _: reason)
+        assert await ports.ask("/readyz") == [(503, {"status": NO, "reason": reason})] * 2
+        assert await ports.ask("/healthz") == [(200, {"status": OK})] * 2

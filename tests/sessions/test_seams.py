@@ -9,7 +9,7 @@ import attrs
 import pytest
 import trio
 
-from actors import CommandRefused, SessionHandle, SessionSettings, StreamKey
+from actors import Agents, CommandRefused, SessionHandle, SessionSettings, StreamKey
 from actors.sessions._messages import Emit, Typing
 from actors.spi import Attachment, Command, CommandReply, Cursor
 
@@ -102,6 +102,7 @@ class RemoteDirectory:
 
     replies: dict[str, CommandReply]
     settings: SessionSettings = attrs.Factory(SessionSettings)
+    agents: Agents = attrs.Factory(Agents)
     asked: list[object] = attrs.Factory(list[object])
     checked: list[str] = attrs.Factory(list[str])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import sys
@@ -27,6 +26,7 @@ from transport.cli import (
     token,
 )
 from transport.cli._errors import in_one_line
+from transport.cli._logging import begin_logging
 from transport.cli._options import DEFAULT_LEVEL, add_log_level
 from transport.cli._terminal import say
 from transport.workers.launch import Launch
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None, place: WorkerPlace | None = Non
     # Before an app is imported, which may change folder and environment.
     options.launch = Launch.like_this_process(sys.argv[1:] if arguments is None else arguments)
     level = options.log_level.upper()
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+    begin_logging(level)
     status = 0
     try:
         status = options.run(options) or 0

@@ -34,7 +34,20 @@ def say(line: str) -> None:
 
     Characters that a terminal would obey are escaped: a part of the line may come from a server or a client.
     """
-    print(f"greenroom: {one_line(line)}", file=sys.stderr, flush=True)
+    print(_form[0](one_line(line)), file=sys.stderr, flush=True)
+
+
+def as_text(line: str) -> str:
+    """Return a line as people read it."""
+    return f"greenroom: {line}"
+
+
+def write_as(form: Callable[[str], str]) -> None:
+    """Write all further lines in another form, such as that of log lines."""
+    _form[:] = [form]
+
+
+_form: list[Callable[[str], str]] = [as_text]
 
 
 class TerminalReporter(Reporter):

@@ -11,6 +11,7 @@ import trio
 
 from transport._extras import ExtraMissing
 from transport.app import Greenroom
+from transport.cli._logging import early_format, use_log_format
 from transport.cli._options import add_server_options, settings_in
 from transport.cli._terminal import TerminalReporter
 from transport.cli._workers import WorkerReporter, serve_in_workers
@@ -44,13 +45,16 @@ def add_to(add_parser: AddParser) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     given = settings_in(options)
+    use_log_format(early_format(given))
+    settings = Settings.load().overridden(given)
     place: WorkerPlace | None = options.place
+    use_log_format(settings.log_format, None if place is None else place.number)
     try:
         from transport.demo.serving import serve_demo  # noqa: PLC0415 - needs the extra demo
 
         if place is not None:
             trio.run(serve_demo, WorkerReporter(place), given, options.model, place.listeners)
-        elif Settings.load().overridden(given).workers > 1:
+        elif settings.workers > 1:
             return _serve_in_workers(given, options.launch)
         else:
             trio.run(serve_demo, TerminalReporter(), given, options.model)

@@ -12,6 +12,7 @@ from actors import ConfigError
 from transport._extras import ExtraMissing
 from transport._sources import Given
 from transport.cli._apps import load_app
+from transport.cli._logging import early_format, use_log_format
 from transport.cli._options import add_server_options, settings_in
 from transport.cli._reloading import serve_again
 from transport.cli._terminal import TerminalReporter, say
@@ -48,10 +49,13 @@ def add_to(add_parser: AddParser) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     place: WorkerPlace | None = options.place
+    given = settings_in(options)
+    use_log_format(early_format(given))
     if options.reload and place is None:
         return _serve_again(options)
     app = load_app(options.app)
-    app.override(settings_in(options))
+    app.override(given)
+    use_log_format(app.settings.log_format, None if place is None else place.number)
     warning = "" if app.agents else f"{options.app} has no agent: register one with @app.agent"
     if place is None and app.settings.workers > 1:
         return serve_in_workers(app, options.launch, TerminalReporter(warning))
@@ -61,15 +65,15 @@ def _serve(options: argparse.Namespace) -> int:
     if place is not None and is_worker and app.settings.node_name:
         app.override([worker_name(app.settings, place.number)])
     reporter = TerminalReporter(warning) if place is None else WorkerReporter(place)
-    given = Listeners() if place is None else place.listeners
+    listeners = Listeners() if place is None else place.listeners
     try:
         from transport.http.serving import serve  # noqa: PLC0415 - needs the extra http
     except ExtraMissing as missing:
         if not is_worker:
             say(f"serving without pages: {missing}")
-        trio.run(serve_without_pages, app, reporter, given)
+        trio.run(serve_without_pages, app, reporter, listeners)
     else:
-        trio.run(serve, app, reporter, None, given)
+        trio.run(serve, app, reporter, None, listeners)
     return 0
 
 

@@ -13,6 +13,7 @@ from transport.hosting._endpoint import endpoint  # noqa: E402 - after the check
 from transport.hosting._hosted import hosted  # noqa: E402 - as above
 from transport.hosting._inspector import mount_inspector  # noqa: E402 - as above
 from transport.hosting._lifespan import lifespan  # noqa: E402 - as above
+from transport.hosting._metrics import mount_metrics  # noqa: E402 - as above
 from transport.hosting._mount import mount  # noqa: E402 - as above
 
-__all__ = ["endpoint", "hosted", "lifespan", "mount", "mount_inspector"]
+__all__ = ["endpoint", "hosted", "lifespan", "mount", "mount_inspector", "mount_metrics"]

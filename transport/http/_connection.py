@@ -204,7 +204,8 @@ def _log(error: BaseException, failures: RecentFailures | None) -> str:
     """Log an application's exception, unless it only says that the client has left. Return its reference number."""
     reference = secrets.token_hex(4)
     if not all(is_a(each, _NO_FAILURES) for each in leaves(error)):
-        log_failure(logger, "a request to the pages failed, reference %s", reference, error=error)
+        fields = {"reference": reference}
+        log_failure(logger, "a request to the pages failed, reference %s", reference, error=error, fields=fields)
         if failures is not None:
             failures.add(FailureKind.HTTP, "a request to the pages failed", error, reference=reference)
     return reference

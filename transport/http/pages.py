@@ -16,9 +16,10 @@ from transport.http._own_pages import OwnPages
 from transport.http.health import health_routes
 from transport.http.visitors import Visitors, refusal_of
 from transport.inspector.app import routes as routes_of
+from transport.metrics.route import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
 
@@ -45,11 +46,9 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     model: str | None = None,
     folder: Path | None = None,
     inspector: Inspector | None = None,
+    metrics: Callable[[Request], Awaitable[Response]] | None = None,
 ) -> Starlette:
     """Return the ASGI application: the page at ``/``, its files, the client library, and the routes of the server.
-
-    The library is at ``/greenroom.js`` and ``/store.js``, the routes are ``/config``, ``/token``, ``/healthz`` and
-    ``/readyz``.
 
     Args:
         ws_url: The address of the WebSocket endpoint.
@@ -61,6 +60,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         model: Name of the agent's model. "" if the agent answers without a model. None if the page shows no model.
         folder: A folder with the application's own pages. They replace the built-in page.
         inspector: The inspector, which is then served at ``/inspect/``.
+        metrics: The handler of ``/metrics``. None for pages without metrics.
     """
     visitors = Visitors(tokens) if tokens else None
 
@@ -79,6 +79,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         Route("/config", config),
         Route("/token", token, methods=["GET", "POST"]),  # a GET is told how to ask
         *health_routes(health),
+        *([] if metrics is None else [Route(METRICS, metrics)]),
         *map(_library, LIBRARY),
         *([] if inspector is None else routes_of(inspector, INSPECTOR_PATH)),
         Mount("/", StaticFiles(directory=PAGE, html=True) if folder is None else OwnPages(folder)),

@@ -16,6 +16,7 @@ from transport.http._own_pages import checked_folder
 from transport.http._server import PageServer, serve_http
 from transport.http.pages import pages
 from transport.inspector import Inspector
+from transport.metrics.route import allowed_by, metrics_route
 from transport.server.listening import Listeners, listening
 
 if TYPE_CHECKING:
@@ -98,4 +99,5 @@ def _site(server: Server, options: PageOptions, folder: Path | None) -> ASGIApp:
         suggestions=options.suggestions,
         model=options.model,
         inspector=Inspector(lambda: server, server.endpoint.settings),
+        metrics=metrics_route(lambda: server, allowed_by(server.endpoint.settings)),
     )

@@ -16,6 +16,7 @@ from transport.protocol.client_frames import Ack, Hello, Pong, TypingFrame
 from transport.protocol.handshake import AFTER_HELLO, Conversation
 from transport.protocol.limits import CONTROL_CHARACTERS
 from transport.server._connection_statistics import ConnectionStatistics, statistics_of
+from transport.server._connections import code_of
 from transport.server._delivery import Delivery
 from transport.server._frame_limits import FrameLimits
 from transport.server._frames import read_frame
@@ -138,7 +139,8 @@ class Connection:
                     while going:
                         # Here, and not a coroutine deeper: this is where an idle connection waits.
                         going = self.on_message(await self._wire.receive())
-        except self._wire.gone:
+        except self._wire.gone as end:
+            _note_left(self._context, self._life, end, is_upgraded=going is not None)
             return
         if going is not None:
             with trio.CancelScope(
@@ -239,8 +241,7 @@ class Connection:
         self._delivery.stop()
         self._context.connections.remove(self)
         self._detach()
-        if (closing := self._life.closing) is not None:
-            self._context.refusals.note_closing(closing.code, closing.reason, greeted=greeted)
+        self._context.note_closing(self._life.closing, greeted=greeted)
 
     # Calls of the wire (a WireOwner)
 
@@ -301,6 +302,12 @@ class Connection:
         self.close(close_codes.HEARTBEAT_LOST, "nothing was heard while a newer connection waited")
 
 
+def _note_left(context: ServerContext, life: Lifetime, end: BaseException, *, is_upgraded: bool) -> None:
+    """Count a WebSocket that its client has ended. An end that the server had decided before is counted elsewhere."""
+    if is_upgraded and life.closing is None:
+        context.connections.closes[code_of(end)] += 1
+
+
 async def _say_goodbye(
     closing: Closing | None, wire: Wire, delivery: Delivery | None, detach: Callable[[], None]
 ) -> None:
@@ -334,9 +341,9 @@ def _note_end(connection: str, gone: tuple[type[Exception], ...], raised: BaseEx
     The exceptions ``gone`` mean that the peer has left, which is no failure.
     """
     if all(is_a(error, (*gone, trio.Cancelled)) for error in leaves(raised)):
-        log_line(logger, logging.DEBUG, "connection %s has ended", connection)
+        log_line(logger, logging.DEBUG, "connection %s has ended", connection, fields={"connection": connection})
     else:
-        log_failure(logger, "connection %s failed", connection, error=raised)
+        log_failure(logger, "connection %s failed", connection, error=raised, fields={"connection": connection})
 
 
 def _leave(attachment: Attachment | None, connection: str) -> None:
@@ -345,7 +352,8 @@ def _leave(attachment: Attachment | None, connection: str) -> None:
         if attachment is not None:
             attachment.detach()
     except Exception as error:  # noqa: BLE001 - the session's failure: nothing is left here that could end by it
-        log_failure(logger, "connection %s could not be detached", connection, error=error)
+        fields = {"connection": connection}
+        log_failure(logger, "connection %s could not be detached", connection, error=error, fields=fields)
 
 
 # Functions for the private names of a connection: methods would make the class too long.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # Number of connections that a shutdown closes together, and the pause before the next ones. *If all were closed at the
 # same time, all would reconnect at the same time, to the other servers behind the same load balancer.*
 _GOODBYE_BATCH, _GOODBYE_SECONDS = 100, 0.05
+_CODES_OF_CLIENTS = frozenset((1000, close_codes.GOING_AWAY, close_codes.NO_STATUS, close_codes.ABNORMAL))
 
 FORGOTTEN = "the user was forgotten"
 """Reason of the close of a connection if its user was forgotten."""
@@ -56,6 +58,10 @@ class Connections(Admission[Counted]):
         """The time at which all connections must have ended, since the server shuts down."""
         self.signals_dropped = 0
         """Number of signals that were dropped because too many waited for a slow client."""
+        self.closes: Counter[str] = Counter()
+        """Number of WebSockets that have ended, by close code; see :func:`code_of`."""
+        self.resumes: Counter[str] = Counter()
+        """Number of clients that came back with a position, by result: ``recovered``, or the reason of the reset."""
 
     @property
     def waiting_bytes(self) -> int:
@@ -125,3 +131,17 @@ class Connections(Admission[Counted]):
 
 def _is_covered(user: User | None, revocation: Revocation) -> bool:
     return user is not None and revocation.covers(user.id, user.token_id, user.issued)
+
+
+def code_of(end: BaseException) -> str:
+    """Return the code with which a client has closed its WebSocket, as it is counted.
+
+    Args:
+        end: The exception of the wire. Only that of trio-websocket has the client's close frame.
+
+    Returns:
+        The code, or ``1006`` without a close frame, or ``other`` for a code that clients rarely have a reason to send.
+        *A client can send any code: counted by itself, each would be a time series of its own.*
+    """
+    code = getattr(getattr(end, "reason", None), "code", close_codes.ABNORMAL)
+    return str(int(code)) if code in _CODES_OF_CLIENTS else "other"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transport.server._connections import Connections
     from transport.server._flusher import Flusher
     from transport.server._heartbeat import Heartbeat
+    from transport.server._lifetime import Closing
     from transport.server._refusals import RefusalLog
     from transport.server.accepting import AcceptStage
     from transport.settings import Settings
@@ -43,6 +44,15 @@ class ServerContext:
     The clock stops while the event loop is blocked. So no client is disconnected only because the server could not
     read.
     """
+
+    def note_closing(self, closing: Closing | None, *, greeted: bool) -> None:
+        """Count the end of a connection that the server has decided, and log it if it is a refusal.
+
+        Do nothing if the client has ended the connection. ``greeted`` is whether the client had got its welcome.
+        """
+        if closing is not None:
+            self.connections.closes[str(closing.code)] += 1
+            self.refusals.note_closing(closing.code, closing.reason, greeted=greeted)
 
     def health(self) -> Health:
         """Return the health of the server. Its endpoint runs."""

@@ -106,13 +106,16 @@ async def attach(context: ServerContext, life: Lifetime, user: User, hello: Hell
     """
     message = Attach(life.id, listener, hello.resume, hello.from_latest)
     try:
-        return await context.sessions.attach(user.id, hello.session, message)
+        attached = await context.sessions.attach(user.id, hello.session, message)
     except CommandRefused as refusal:
         raise End(close_codes.OVERLOADED, refusal.message) from None
     except SessionClosed as closed:
         raise End(close_codes.SESSION_CLOSED, str(closed)) from None
     except Exception as error:
         raise life.internal_error(error, "the session could not be opened") from error
+    if hello.resume is not None:
+        context.connections.resumes[attached.reset or "recovered"] += 1
+    return attached
 
 
 def expires_ms(user: User) -> int | None:

@@ -108,8 +108,9 @@ class Lifetime:
         Return an ``End`` to raise, which tells the client only this number.
         """
         reference = secrets.token_hex(4)
-        log_failure(logger, "%s on connection %s, reference %s", what, self.id, reference, error=error)
-        self._failures.add(FailureKind.CONNECTION, what, error, reference=reference, connection=self.id)
+        fields = {"connection": self.id, "reference": reference}
+        log_failure(logger, "%s on connection %s, reference %s", what, self.id, reference, error=error, fields=fields)
+        self._failures.add(FailureKind.CONNECTION, what, error, **fields)
         return End(close_codes.INTERNAL_ERROR, f"{what}, reference {reference}")
 
     def fail(self, error: BaseException, what: str) -> None:

@@ -160,7 +160,7 @@ class Requests:
         except ActorTerminated:
             # No answer: the session notifies the connection of its end, which closes it.
             message = "connection %s sent something to a session that has ended"
-            log_line(logger, logging.DEBUG, message, self._life.id)
+            log_line(logger, logging.DEBUG, message, self._life.id, fields={"connection": self._life.id})
         return True
 
     async def _history(self, frame: HistoryFrame) -> None:

@@ -10,12 +10,14 @@ import logging
 import sys
 import threading
 import traceback
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import trio
 
 from actors import current_run
 from actors.failures import log_line, shown
+from actors.histogram import Durations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +30,8 @@ logger = logging.getLogger("greenroom.loop")
 
 TICKS = 4
 """Number of checks within the time limit. With 4, a blocked loop is noticed after at most 1.25 times the limit."""
+LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+"""Upper bounds of the steps of :attr:`Watchdog.lag`, in seconds."""
 MAX_FRAMES = 25
 """Maximum number of stack frames in a log message. The innermost frames are logged."""
 # How long the end of a server waits for the thread. A thread that writes to a log which blocks is left behind.
@@ -44,6 +48,8 @@ class Watchdog:
     def __init__(self, time: LoopTime, seconds: float) -> None:
         self._time = time
         self._seconds = seconds
+        self.lag = Durations(LAG_BOUNDS)
+        """The times that the loop took to answer: its lag, as code that waits for its turn sees it."""
 
     async def run(self) -> None:
         """Watch the event loop until cancelled. A server that is restarted calls this again.
@@ -52,7 +58,7 @@ class Watchdog:
         thread.
         """
         # Each start has a stop of its own. *A thread that was left behind would live again if a restart cleared it.*
-        watch = Watch(self._time, self._seconds)
+        watch = Watch(self._time, self._seconds, self.lag)
         token, thread_id = trio.lowlevel.current_trio_token(), threading.get_ident()
         thread = threading.Thread(target=watch.repeat, args=(token, thread_id), name="greenroom watchdog", daemon=True)
         with self._time.ticking(self._seconds / TICKS):
@@ -67,9 +73,11 @@ class Watchdog:
 class Watch:
     """The questions of one thread to the event loop, and their end."""
 
-    def __init__(self, time: LoopTime, seconds: float) -> None:
+    def __init__(self, time: LoopTime, seconds: float, lag: Durations | None = None) -> None:
         self._time = time
         self._seconds = seconds
+        self._lag = lag
+        self._asked_at = 0.0
         self._stop = threading.Event()
         self._answered = threading.Event()
 
@@ -84,6 +92,8 @@ class Watch:
         The event loop itself calls this method when the watchdog's thread asks for an answer.
         """
         stood = self._time.tick()
+        if self._lag is not None:
+            self._lag.add(perf_counter() - self._asked_at)
         self._answered.set()
         if stood >= self._seconds:
             log_line(
@@ -103,6 +113,7 @@ class Watch:
         self._answered.clear()
         if self._stop.is_set():  # the clear() may have undone the wake-up of stop()
             return
+        self._asked_at = perf_counter()
         call_soon(self.answer)
         if self._answered.wait(self._seconds):
             return

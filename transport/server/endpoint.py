@@ -29,9 +29,10 @@ from transport.server.listening import BorrowedListener
 from transport.server.opening import opener_for
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from actors import Sessions
+    from actors.histogram import Histogram
     from transport.auth import Authenticate
     from transport.server._connection_statistics import ConnectionStatistics
     from transport.server._wire import Wire
@@ -69,6 +70,26 @@ class EndpointStatistics:
     """Number of seconds in which the event loop was blocked. Only long blocks count."""
     signals_dropped: int
     """Number of signals that were dropped because too many waited for a slow client."""
+
+
+@attrs.frozen
+class EndpointCounters:
+    """The numbers of an endpoint that are known without a walk over its connections."""
+
+    connections: int
+    """Number of open connections. Connections in their handshake count too."""
+    closes: Mapping[str, int]
+    """Number of WebSockets that have ended since the start, by close code.
+
+    The code is that of the server, or else that of the client: 1000, 1001, 1005 (no code), 1006 (no close frame), or
+    ``other``.
+    """
+    resumes: Mapping[str, int]
+    """Number of clients that came with a position since the start, by result: ``recovered``, or why they were reset."""
+    signals_dropped: int
+    """Number of signals that were dropped because too many waited for a slow client."""
+    lag: Histogram
+    """The times after which the event loop answered the watchdog, which asks four times in ``loop_stall_seconds``."""
 
 
 class Endpoint:
@@ -267,6 +288,17 @@ class Endpoint:
                 connection.close(close_codes.GOING_AWAY, "an operator has closed the connection")
                 return True
         return False
+
+    def counters(self) -> EndpointCounters:
+        """Return the numbers for metrics, which take no walk over the connections."""
+        connections = self._context.connections
+        return EndpointCounters(
+            connections=len(connections),
+            closes=dict(connections.closes),
+            resumes=dict(connections.resumes),
+            signals_dropped=connections.signals_dropped,
+            lag=self._watchdog.lag.value(),
+        )
 
     def _begin(self, stream: trio.SocketStream, sock: socket.socket, address: str) -> Callable[[], Awaitable[None]]:
         if self._opener is None:

@@ -32,6 +32,10 @@ class NumberedLines:
                 self._stream.flush()
         return len(text)
 
+    def drop_prefix(self) -> None:
+        """Write all further lines without the prefix: lines of JSON have the number of the worker in a field."""
+        self._prefix = ""
+
     def flush(self) -> None:
         """Write a line that has no end yet, and end it."""
         with self._lock:
