@@ -239,7 +239,7 @@ function connectionTable() {
       { name: "user", label: "User", show: text(({ user }) => user ?? NOTHING, ({ user }) => user ?? "") },
       { name: "session", label: "Session", show: sessionCell },
       { name: "state", label: "State", show: text(({ state }) => state) },
-      { name: "number lag", label: "Behind", sort: SLOWEST_FIRST, show: text(({ lag_events: lag }) => lagWords(lag)) },
+      { name: "number lag", label: "Events behind", sort: SLOWEST_FIRST, show: text(({ lag_events: lag }) => count(lag)) },
       { name: "number", label: "Waiting", sort: "waiting", show: text(({ waiting_bytes: size }) => bytes(size)) },
       { name: "number", label: "Blocked", show: text(({ blocked_seconds: time }) => (time ? duration(time) : "")) },
       { name: "number age", label: "Age", sort: "age", show: text(({ age }) => duration(age)) },
@@ -247,11 +247,6 @@ function connectionTable() {
       { name: "actions", label: "", show: action("Close", ({ connection }) => `Close connection ${connection}`, closeConnection) },
     ],
   });
-}
-
-/** @param {number | null} lag  in events */
-function lagWords(lag) {
-  return lag === null ? NOTHING : `${count(lag)} ${lag === 1 ? "event" : "events"}`;
 }
 
 /** @param {HTMLElement} cell @param {any} connection */

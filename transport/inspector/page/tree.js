@@ -58,6 +58,7 @@ export class TreeView {
   /** @type {Map<string, Pager>} in the order in which the branches were unfolded */ #unfolded = new Map();
   /** @type {Map<string, Branch>} */ #branches = new Map();
   /** @type {Actor | null} */ #root = null;
+  #begun = false;
   #body = element("tbody");
   #table = element("table", "grid tree", head(), this.#body);
   /** @type {Rows<Line>} */
@@ -79,6 +80,7 @@ export class TreeView {
   /** @param {Record<string, string>} _params @param {AbortSignal} signal */
   async refresh(_params, signal) {
     const found = await Promise.all([...this.#unfolded].map(([path, pager]) => this.#branch(path, pager, signal)));
+    this.#unfoldOnly(found[0][1]);
     for (const [path, branch] of found) {
       if (!this.#unfolded.has(path)) continue; // folded meanwhile
       if (branch) this.#branches.set(path, branch);
@@ -108,6 +110,16 @@ export class TreeView {
     this.#rows.update(treeLines(this.#root, this.#branches));
     const rows = [...this.#body.rows];
     if (rows.length && !rows.some((row) => row.tabIndex === 0)) rows[0].tabIndex = 0;
+  }
+
+  /** Unfold the only child of the root, once: a root alone tells nothing. @param {Branch | null} branch */
+  #unfoldOnly(branch) {
+    const [child, ...others] = branch?.children ?? [];
+    if (!this.#begun && child?.children && !others.length) {
+      this.#unfold(child.path);
+      queueMicrotask(() => this.moved());
+    }
+    this.#begun = true;
   }
 
   /** @param {string} path */
