@@ -43,11 +43,12 @@ class Inspector:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         self.page.set_default_timeout(SLOWEST)
-        self.page.clock.install()
+        begin = datetime.now(UTC)
+        self.page.clock.install(time=begin)
+        self.page.clock.pause_at(begin + timedelta(seconds=1))
         self.page.goto(f"{URL}#/{view}")
         self.state = self.page.locator("#state")
         expect(self.state).not_to_have_attribute("data-state", "loading")
-        self.page.clock.pause_at(datetime.now(UTC) + timedelta(hours=1))
 
     def expect_state(self, state: str) -> None:
         """Wait until the page shows this state."""
@@ -186,7 +187,6 @@ def test_nothing_moves_on_refresh(user: BrowserContext) -> None:
     tab = Inspector(user)
     for view in VIEWS:
         tab.show(view)
-        tab.second()
         tab.page.evaluate("""() => {
             window.shifts = [];
             window.observer?.disconnect();
@@ -196,7 +196,7 @@ def test_nothing_moves_on_refresh(user: BrowserContext) -> None:
         places = """() => [...document.querySelectorAll("#view :is(.card, tr, summary, h2)")]
             .map((each) => each.offsetTop)"""
         before = tab.page.evaluate(places)
-        tab.second(2)
+        tab.second()
         if "session?" not in view:  # its bars may get longer, and its events more
             assert tab.page.evaluate(places) == before, view
             assert tab.page.evaluate("() => window.shifts") == [], view
