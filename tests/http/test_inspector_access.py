@@ -236,6 +236,16 @@ async def test_other_sites_can_do_nothing(headers: dict[str, str]) -> None:
         assert [each.runs for each in site.server.sessions.of()] == [1]
 
 
+@pytest.mark.parametrize("site_of_page", ["cross-site", "same-site"])
+async def test_other_sites_cannot_let_requests_wait(site_of_page: str) -> None:
+    """A request of another site's page is refused, also if it only reads. A link to the page itself may be followed."""
+    async with inspected() as site:
+        headers = {"sec-fetch-site": site_of_page}
+        answer = await site.get("api/session/events?user=alice&session=s1&after=0&wait=25", headers)
+        assert (answer.status, answer.code) == (403, "cross_site")
+        assert (await site.get("", headers)).status == 200
+
+
 @pytest.mark.parametrize(
     "headers",
     [

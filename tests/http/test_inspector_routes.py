@@ -44,6 +44,7 @@ async def test_overview(autojump_clock: MockClock) -> None:
         assert (seen["runs"]["running"], seen["runs"]["asking"], seen["runs"]["queued"]) == (3, 1, 0)
         by_agent = {row["agent"]: row for row in seen["runs"]["by_agent"]}
         assert [by_agent[name]["running"] for name in ("curious", "nested", "slow")] == [1, 1, 1]
+        assert (by_agent["broken"]["running"], by_agent["broken"]["error"], by_agent["broken"]["ok"]) == (0, 1, 0)
         assert seen["log"]["engine"] == "memory"
         assert seen["events_total"] == seen["log"]["events"] > 5
         assert seen["started_at"] <= seen["at"]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 OperatorFunction: TypeAlias = "Callable[[HTTPConnection], Awaitable[str]]"
 """Returns the name of the operator of a request, or raises a refusal. It runs in the library of the web server."""
 
+_FOREIGN = "this request comes from a page of another site"
 PAGE_HEADER = "x-requested-with"
 """The header that each request with an effect must have. A page of another site cannot add it without being allowed."""
 WRONG_TOKENS_PER_SECOND, WRONG_TOKENS_BURST = 1.0, 10
@@ -164,11 +165,20 @@ def require_same_site(connection: HTTPConnection) -> None:
     origin, host = headers.get("origin"), headers.get("host", "")
     # With the scheme of the page: behind a proxy that is not known to the server, its own scheme can be another one.
     own = normal_origin(f"{(origin or '').partition(':')[0]}://{host}")
-    is_foreign = origin is not None and (not is_origin(own) or normal_origin(origin) != own)
-    if is_foreign or headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        raise Refused(403, "cross_site", "this request comes from a page of another site")
+    require_own_reader(connection)
+    if origin is not None and (not is_origin(own) or normal_origin(origin) != own):
+        raise Refused(403, "cross_site", _FOREIGN)
     if PAGE_HEADER not in headers:
         raise Refused(403, "cross_site", "send the header X-Requested-With, with any value")
+
+
+def require_own_reader(connection: HTTPConnection) -> None:
+    """Raise ``Refused`` if a browser says that a page of another site has sent a request.
+
+    *Such a page cannot read the answer, but it could let so many requests wait that operators would have to.*
+    """
+    if connection.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise Refused(403, "cross_site", _FOREIGN)
 
 
 def address_of(connection: HTTPConnection) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from actors import RunState
+from actors.events.types import Status
+from actors.spi import counters_of
 from transport.inspector._paging import steps_of_groups
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ async def overview(server: Server, sampler: Sampler, totals: Totals) -> dict[str
         "connections": endpoint.connections,
         "users": endpoint.users,
         "waiting_bytes": endpoint.waiting_bytes,
-        "runs": _runs(open_runs),
+        "runs": _runs(open_runs, counters_of(server.sessions).meter.runs),
         "restarts": system.restarts,
         "actors": system.actors,
         "dead_letters": system.dead_letters,
@@ -87,19 +89,25 @@ async def overview(server: Server, sampler: Sampler, totals: Totals) -> dict[str
     }
 
 
-def _runs(open_runs: Mapping[tuple[str, str], int]) -> dict[str, object]:
-    """Return the numbers of runs, in all and by agent. A run that asks or stops counts as running, too."""
+def _runs(open_runs: Mapping[tuple[str, str], int], ended: Mapping[tuple[str, str], int]) -> dict[str, object]:
+    """Return the numbers of open runs by state, and of ended runs by status: in all, and by agent.
+
+    A run that asks or stops counts as running, too.
+    """
     rows: dict[str, Counter[str]] = {}
     for (agent, state), count in open_runs.items():
         row = rows.setdefault(agent, Counter())
         row[state] += count
         if state not in {RunState.QUEUED, RunState.RUNNING}:
             row[RunState.RUNNING] += count
+    for (agent, status), count in ended.items():
+        rows.setdefault(agent, Counter())[status] += count
     total = sum(rows.values(), Counter[str]())
     return {
-        **{state.value: total[state.value] for state in RunState},
-        "by_agent": [
-            {"agent": agent, **{state.value: row[state.value] for state in RunState}}
-            for agent, row in sorted(rows.items())
-        ],
+        **_named(total),
+        "by_agent": [{"agent": agent, **_named(row)} for agent, row in sorted(rows.items())],
     }
+
+
+def _named(counts: Counter[str]) -> dict[str, int]:
+    return {each.value: counts[each.value] for each in (*RunState, *Status)}

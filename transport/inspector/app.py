@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from actors import FailureKind, GreenroomError
 from actors.failures import log_failure
 from transport.inspector import _audit
-from transport.inspector._access import Access, address_of, require_same_site
+from transport.inspector._access import Access, address_of, require_own_reader, require_same_site
 from transport.inspector._answers import HEADERS, Refused, json_answer, refusal
 from transport.inspector._cookies import LOGIN_SECONDS, cookie_name
 from transport.inspector._inspected import CurrentServer
@@ -107,6 +107,7 @@ class Inspector:
             return await self._post(request, name)
         if request.method != "GET":
             raise Refused(405, "method", "only GET and POST are served", Allow="GET, POST")
+        require_own_reader(request)
         operator = await self._access.operator(request)
         handler = SHOWS.get(name)
         if handler is None:
