@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 SLOTS = 16_384
 """Number of slots of a cluster. Each key is in one slot, and each slot has one primary."""
 
-_FUNCTIONS = frozenset({"FCALL", "FCALL_RO"})
+_FUNCTIONS = frozenset({"FCALL", "FCALL_RO", "EVAL"})
+"""The commands in which a name or script, and the number of keys, come before the first key."""
 _ANYWHERE = frozenset({"PUBLISH", "INFO", "FUNCTION", "CLUSTER", "PING"})
 
 

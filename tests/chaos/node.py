@@ -24,8 +24,12 @@ UNLIMITED = {
     "retain_bytes": 1 << 34,
     "starts_per_minute": 0,
     "max_connections_per_address": 10_000,
+    "hello_seconds": 120,
 }
-"""The settings with which a log keeps every event, and users are not refused because they are many."""
+"""The settings with which a log keeps every event, and users are not refused because they are many.
+
+A client whose hello comes late is closed for good (4503). Here links keep bytes for longer than the default time.
+"""
 
 
 def app_for(url: str, name: str, lease: float) -> Greenroom:

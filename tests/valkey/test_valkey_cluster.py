@@ -69,8 +69,8 @@ def test_slots_of_keys() -> None:
     assert slot_of("{}x") != slot_of("x")
     keys = Keyspace().of_stream("u", "s")
     assert slot_of(keys.meta) == slot_of(keys.user.token) == slot_of(str(keys.user.partition))
-    commands = (("GET", "a"), (b"FCALL", "f", 1, "b", "c"), ("PUBLISH", "d", "e"))
-    assert [key_of(args) for args in commands] == ["a", "b", None]
+    commands = (("GET", "a"), (b"FCALL", "f", 1, "b", "c"), ("EVAL", "script", 1, "d"), ("PUBLISH", "e", "f"))
+    assert [key_of(args) for args in commands] == ["a", "b", "d", None]
 
 
 async def test_log_in_a_cluster(cluster: list[_valkey.Server]) -> None:
