@@ -155,7 +155,9 @@ def _run_trio(test: Callable[[], Awaitable[None]]) -> None:
 def _run_asyncio(new_loop: Callable[[], asyncio.AbstractEventLoop], test: Callable[[], Awaitable[None]]) -> None:
     async def main() -> None:
         await test()
-        left = asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}
+        # asyncio itself leaves such a task for a moment, if a connection attempt is cancelled.
+        left = [task for task in asyncio.all_tasks() if "staggered_race" not in repr(task.get_coro())]
+        left.remove(cast("asyncio.Task[Any]", asyncio.current_task()))
         assert not left, f"tasks are left: {left}"
 
     with asyncio.Runner(loop_factory=new_loop) as runner:

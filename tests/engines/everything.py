@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 
 LEASE = 3600.0
 """Lease of the nodes, in seconds. They live as long as the test, also if the machine stands still."""
+FORWARD = 60.0
+"""Time limit of a command to another node, in seconds. It takes a millisecond, and longer on a machine that is busy."""
 
 own_join = assembly.join
 
 
 def join(sessions: Sessions, log: Any, settings: ClusterSettings | None = None) -> assembly.Membership:
-    """Do as :func:`actors.cluster.assembly.join`, with a long lease."""
-    membership = own_join(sessions, log, attrs.evolve(settings or ClusterSettings(), lease_seconds=LEASE))
+    """Do as :func:`actors.cluster.assembly.join`, with long times."""
+    settings = attrs.evolve(settings or ClusterSettings(), lease_seconds=LEASE, forward_seconds=FORWARD)
+    membership = own_join(sessions, log, settings)
     nodes.joined(sessions, log, membership)
     return membership
 
