@@ -38,6 +38,7 @@ SERVICES = {
         "ToolThreads",
         "AgeClock",
         "SharedLimits",
+        "RecentFailures",
     ),
     *("Endpoint", "ServerContext", "Cell", "ActorSystem", "Supervisor", "Sessions", "SessionFactory", "AsyncioHost"),
     *("Home", "cycle"),  # the system's thread, and its count of calls
