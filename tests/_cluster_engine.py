@@ -175,12 +175,15 @@ class MemoryBus(Bus):
 
     def __init__(self) -> None:
         self._heard = 0.0
+        self._connected = 0.0
         self.is_deaf = False
+        self.connecting = 0.0
+        """The time that a new connection takes, in seconds. A connection that is replaced meanwhile is never made."""
         self.reconnects: list[float] = []
 
     def hear(self) -> None:
         """Note a message, unless the channel is deaf."""
-        if not self.is_deaf:
+        if not self.is_deaf and trio.current_time() >= self._connected:
             self._heard = trio.current_time()
 
     async def send(self, messages: Sequence[tuple[str, bytes]]) -> int:
@@ -194,6 +197,7 @@ class MemoryBus(Bus):
 
     def reconnect(self) -> None:
         self.reconnects.append(trio.current_time())
+        self._connected = trio.current_time() + self.connecting
         self.is_deaf = False
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("greenroom.cluster")
 
+MOST_BEATS = 16
+"""Maximum time for a new connection of a deaf channel, in beats: four leases."""
+
 
 @attrs.define
 class HeartCounters:
@@ -221,19 +224,24 @@ class Heart:
         """Connect to the channel of the node anew whenever it has been silent for half a lease.
 
         The engine sends each beat back on this channel, so a channel that works is never silent for longer than a beat.
+        A connection that is slow gets twice the time of the one before. *If each got one beat, a node that needs longer
+        to connect, over a slow network or on a busy machine, was deaf for ever.*
         """
         times = self._times
+        pause = times.beat
         while True:
             await trio.sleep(max(0.0, self._bus.heard_at() + times.deaf - self.clock()))
             # If the whole process stood still, the messages are there but were not read yet.
             await trio.sleep(times.beat / 8)
             if not self.deaf:
+                pause = times.beat
                 await trio.sleep(times.beat / 8)
                 continue
             self.counters.deaf += 1
             log_line(logger, logging.WARNING, "no message for %g s: connecting to the channel anew", times.deaf)
             self._bus.reconnect()
-            await trio.sleep(times.beat)
+            await trio.sleep(pause)
+            pause = min(2 * pause, MOST_BEATS * times.beat)
 
     async def _leave(self) -> None:
         """Remove the node, so that the others need not wait until it counts as dead."""

@@ -190,6 +190,17 @@ async def test_deaf_channel_is_connected_anew(autojump_clock: MockClock) -> None
         assert a.bus.reconnects == [14.25]
 
 
+async def test_slow_channel_is_not_dropped(autojump_clock: MockClock) -> None:
+    """A channel that takes longer than some beats to connect is heard in the end: each attempt gets twice the time."""
+    a = station(Engine())
+    async with joined(a.node):
+        a.bus.connecting = 10.0  # five beats
+        a.bus.is_deaf = True
+        await trio.sleep(60)
+        assert len(a.bus.reconnects) == 4
+        assert a.node.unready == ""
+
+
 async def test_outage_is_not_deafness(autojump_clock: MockClock) -> None:
     """While beats are not answered, the node does not connect its channel anew: the link does that by itself."""
     a = station(Engine())
