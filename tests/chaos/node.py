@@ -34,7 +34,7 @@ A client whose hello comes late is closed for good (4503). Here links keep bytes
 
 def app_for(url: str, name: str, lease: float) -> Greenroom:
     """Return the server of the node ``name``. Its record is in the present folder."""
-    log = RecordedLog(url, Record(Path(f"{name}.record")))
+    log = RecordedLog(url, Record(Path(f"{name}.record")), max(1.0, lease / 2))
     return server_on(log, auth=auth_by_name, node_name=name, lease_seconds=lease, **UNLIMITED)
 
 
@@ -53,8 +53,8 @@ class _Tokens(dict[str, str]):
 class RecordedLog(ValkeyLog):
     """A log in Valkey that notes each session that it opens, and each append before and after it is done."""
 
-    def __init__(self, url: str, record: Record) -> None:
-        super().__init__(parse_address(url), ValkeyOptions(timeout_seconds=1))
+    def __init__(self, url: str, record: Record, seconds: float) -> None:
+        super().__init__(parse_address(url), ValkeyOptions(timeout_seconds=seconds))
         self._record = record
         self.tokens = _Tokens(record)
 

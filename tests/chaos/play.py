@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from actors import StreamKey
 
 USERS = scaled(2, 200)
+ARRIVALS = 20
+"""Number of clients that come at once, before the first harm."""
 LONG = 24
 """Maximum length of a harm in quarters of a lease. Within 6 of them the other nodes bury a node, if they can."""
-WORK = Paced(3, scaled(0.1, 2.0))
+WORK = Paced(3, scaled(0.1, 6.0))
 """The work of each run. All processes share the machine of the test, and the nodes must have time for their beats."""
 
 
@@ -51,8 +53,10 @@ async def play(ready: Stage, seed: int, kinds: Sequence[Kind], count: int) -> Pl
     harms = draw(rng, kinds, count, len(ready.nodes))
     crowd = Crowd(rng, ready.nodes, [f"user{seed}x{number}" for number in range(USERS)], WORK)
     async with trio.open_nursery() as nursery:
-        for tab in crowd.tabs:
+        for number, tab in enumerate(crowd.tabs, 1):
             nursery.start_soon(tab.run)
+            if number % ARRIVALS == 0:
+                await crowd.until_seen(ARRIVALS)
         await harmed(ready, crowd, harms)
         healed = trio.current_time()
         crowd.stop()
