@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from transport._extras import import_extra
 
@@ -233,11 +233,14 @@ def _links(origin: object) -> tuple[Link, ...]:
 
 def _usage(usage: bytes | None) -> Mapping[str, Any]:
     """Return the attributes of a run's usage. Fields of other names and types are left out."""
-    given: Any = None if usage is None else orjson.loads(usage)
-    if not isinstance(given, dict):
+    loaded: Any = None if usage is None else orjson.loads(usage)
+    if not isinstance(loaded, dict):
         return {}
+    given = cast("dict[str, Any]", loaded)
     names = {"input_tokens": int, "output_tokens": int}
-    found = {f"gen_ai.usage.{name}": given[name] for name, kind in names.items() if type(given.get(name)) is kind}
+    found: dict[str, Any] = {
+        f"gen_ai.usage.{name}": given[name] for name, kind in names.items() if type(given.get(name)) is kind
+    }
     return found | ({"gen_ai.response.model": given["model"]} if isinstance(given.get("model"), str) else {})
 
 

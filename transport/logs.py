@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from actors import current_run
 
@@ -58,5 +58,6 @@ def _ids_of(record: logging.LogRecord) -> dict[str, str]:
         found = {"user": run.user, "session": run.session, "run": run.run_id}
     given: Any = getattr(record, "greenroom", None)
     if isinstance(given, dict):
-        found |= {name: str(given[name]) for name in _IDS if name in given}
+        ids = cast("dict[str, object]", given)
+        found |= {name: str(ids[name]) for name in _IDS if name in ids}
     return found

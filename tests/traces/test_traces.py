@@ -308,6 +308,7 @@ async def test_failing_processor_ends_no_run(caplog: pytest.LogCaptureFixture) -
         handle = await server.sessions.get("ann", "s1")
         await finished(handle, "helps", "x")
         await finished(handle, "fails")
+        await server.sessions.committed()
         ends = [event for event in await handle.history() if isinstance(event, AgentCompleted)]
     assert [end.status for end in ends] == ["ok", "error"]
     assert (ends[1].error or {})["code"] == "KeyError"
