@@ -169,9 +169,13 @@ async def test_write_ahead_log_of_a_killed_server_is_not_applied(tmp_path: Path)
 async def test_backup_of_any_log(tmp_path: Path) -> None:
     """A log of another kind is backed up to a file, session by session, and restored to an empty log of any kind."""
     seen: list[tuple[int, int, int]] = []
+
+    def note(done: int, sessions: int, events: int) -> None:
+        seen.append((done, sessions, events))
+
     async with MemoryLog() as log, MemoryLog() as other:
         await fill(log)
-        report = await back_up_log(log, tmp_path / "b.db", lambda *numbers: seen.append(numbers))
+        report = await back_up_log(log, tmp_path / "b.db", note)
         assert await of_file(tmp_path / "b.db") == await contents(log)
         assert (report.sessions, seen[-1]) == (4, (4, 4, 5 + EVENTS))
         assert names(tmp_path) == {"b.db"}

@@ -53,7 +53,7 @@ class Writer:
         for key in self.keys:
             await self._log.make(key)
         for _ in range(steps):
-            batches = []
+            batches: list[Batch] = []
             for key in self._random.sample(self.keys, 3):
                 most = self._random.choice((40, 400, 4_000, 9_000))
                 first, count = self._seqs[key] + 1, self._random.randint(1, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode, urlsplit
 
 import attrs
@@ -117,11 +117,17 @@ class Operator:
             answer: Any = orjson.loads(text)
         except orjson.JSONDecodeError:
             answer = None
-        if not isinstance(answer, dict) or (status == _NOT_FOUND and "error" not in answer):
+        found = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+        if not found or (status == _NOT_FOUND and "error" not in found):
             raise ConfigError(f"{self.url} has no inspector (HTTP {status}): is it the address of a server's pages?")
-        if "error" in answer:
-            message = answer["error"].get("message", "refused") if isinstance(answer["error"], dict) else "refused"
+        if "error" in found:
+            message = _message_of(found["error"])
             hint = f"; {_TOKEN_HELP}" if status == _UNAUTHORIZED else ""
             raise ConfigError(f"refused by {self.url}: {message}{hint}")
-        found: dict[str, Any] = answer
         return found
+
+
+def _message_of(error: object) -> str:
+    """Return the text of a refusal."""
+    fields = cast("dict[str, Any]", error) if isinstance(error, dict) else {}
+    return str(fields.get("message", "refused"))

@@ -99,7 +99,11 @@ def _serve_again(options: argparse.Namespace) -> int:
         return attrs.evolve(launch, arguments=(*launch.arguments, *more))
 
     reporter = TerminalReporter()
-    return trio.run(serve_again, launch_at, say, lambda at: reporter.on_ready(at.ws_url, at.page_url))
+
+    def on_ready(addresses: Addresses) -> None:
+        reporter.on_ready(addresses.ws_url, addresses.page_url)
+
+    return trio.run(serve_again, launch_at, say, on_ready)
 
 
 def _port_of(url: str) -> str:
