@@ -10,6 +10,7 @@ import trio
 from _cluster_nodes import eventually
 from _cluster_servers import guest, node
 from _valkey import Server
+from metrics.scraping import OPEN, scrape
 
 from actors import CommandRefused, ConfigError, NodeState
 from actors.cluster.looking import SeenNode, info_text, info_words
@@ -71,7 +72,7 @@ async def test_settings_reach_the_node() -> None:
 
 
 async def test_server_that_is_cut_off_is_not_ready() -> None:
-    """While Valkey does not answer, ``/readyz`` says that the node is cut off. The statistics show it, too."""
+    """While Valkey does not answer, ``/readyz`` says that the node is cut off. Statistics and metrics name the node."""
     with Server() as valkey:
         async with app(valkey.url, node_name="web", lease_seconds=1).running(port=0) as server:
             assert server.health().unready == ""
@@ -83,6 +84,9 @@ async def test_server_that_is_cut_off_is_not_ready() -> None:
             assert (seen.node, seen.state, seen.nodes, seen.claims) == ("web", NodeState.LIVE, 1, 1)
             assert seen.until <= 0.75
             assert min(seen.flushes, seen.commands) > 0
+            found = await scrape(server, OPEN)
+            assert found.value("cluster_nodes", node="web") == 1
+            assert found.value("runs_total", agent="echo", status="ok", node="web") == 1
             valkey.pause()
             await eventually(lambda: server.health().unready == "the node is cut off from the server of its log")
             assert server.health().failed == ""

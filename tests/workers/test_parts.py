@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -13,6 +15,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from actors import ConfigError
 from transport import Greenroom
+from transport.cli._logging import use_log_format
+from transport.cli._terminal import say
 from transport.server.listening import borrowed, listen
 from transport.workers._lines import NumberedLines
 
@@ -68,6 +72,19 @@ def test_lines_have_the_number() -> None:
     lines.flush()
     assert target.getvalue().splitlines()[2:] == ["worker 2: three", "worker 2: ", "worker 2: fo"]
     assert lines.encoding == target.encoding
+
+
+def test_lines_of_json_have_no_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``log_format=json``, a line of a worker is JSON alone, with the number of the worker in a field."""
+    target = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", NumberedLines(target, "worker 2: "))
+    try:
+        use_log_format("json", 2)
+        say("it is ready")
+    finally:
+        use_log_format("text")
+    line = json.loads(target.getvalue())
+    assert (line["worker"], line["logger"], line["message"]) == (2, "greenroom.cli", "it is ready")
 
 
 @pytest.mark.parametrize("workers", [0, 1.5, "many"])

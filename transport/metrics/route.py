@@ -83,7 +83,7 @@ def refusal(verdict: Verdict) -> Response:
 async def scraped(server: Server | None, accept: str) -> Response:
     """Return the metrics of a server as a response, in the format that ``accept`` asks for.
 
-    The metrics are those of one moment. Their text is made in steps of about a millisecond, between which other tasks
+    The metrics are those of one moment. Their text is made in steps of a few milliseconds, between which other tasks
     run. *The text of many tools at once would hold up every client.*
     """
     if server is None:
