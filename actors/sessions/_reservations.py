@@ -29,7 +29,8 @@ class Reservations:
 
     async def over(self, key: StreamKey) -> None:
         """Wait until a session is not reserved. Safe to cancel."""
-        while (event := self._keys.get(key) or self._users.get(key.user)) is not None:
+        while key in self:
+            event = self._keys[key] if key in self._keys else self._users[key.user]
             await event.wait()
 
     @contextmanager
