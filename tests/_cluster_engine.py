@@ -39,6 +39,7 @@ class Engine:
     """The state of the engine. While ``up`` is False, its users must not call it."""
 
     up: bool = True
+    generation: int = 1
     nodes: dict[str, NodeInfo] = attrs.field(factory=dict[str, NodeInfo])
     tokens: dict[str, Token] = attrs.field(factory=dict[str, Token])
     history: list[tuple[str, Token]] = attrs.field(factory=list[tuple[str, Token]])
@@ -47,11 +48,11 @@ class Engine:
         """Count a beat, as the function of the engine does."""
         found = self.nodes.get(incarnation.node)
         if found is None and not join:
-            return BeatAnswer(registered=False, nodes=())
+            return BeatAnswer(registered=False, nodes=(), generation=str(self.generation))
         if found is not None and found.incarnation != incarnation:
-            return BeatAnswer(registered=False, nodes=(found,))
+            return BeatAnswer(registered=False, nodes=(found,), generation=str(self.generation))
         self.nodes[incarnation.node] = NodeInfo(incarnation, (found.beat if found else 0) + 1, info)
-        return BeatAnswer(registered=True, nodes=tuple(self.nodes.values()))
+        return BeatAnswer(registered=True, nodes=tuple(self.nodes.values()), generation=str(self.generation))
 
     def bury(self, node: NodeInfo) -> bool:
         """Remove a node if it has not moved."""
@@ -85,7 +86,8 @@ class Engine:
         return copy.copy(self.nodes), copy.copy(self.tokens)
 
     def restore(self, data: tuple[dict[str, NodeInfo], dict[str, Token]]) -> None:
-        """Replace the data by an older copy."""
+        """Restart the engine with an older copy of its data."""
+        self.generation += 1
         self.nodes, self.tokens = copy.copy(data[0]), copy.copy(data[1])
 
     def release(self, user: str, token: Token) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import orjson
 import trio
 
 from actors import Agents, MemoryLog, Sessions, SessionSettings, SupervisorSpec, open_system
+from actors.cluster._custody import NodeCustody
 from actors.cluster._router import Router
 from actors.cluster.interfaces import Bus, Gap, Incarnation, Message, NodeInfo, NodeState, Push, Token
 from actors.errors import Fenced
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from actors import Batch, Position, StreamKey
+    from actors.cluster._claims import Claims
 from actors.spi import Attachment, Cursor
 
 
@@ -124,6 +126,9 @@ class FakeNode:
     claims: int = 0
     unready: str = ""
     closed: bool = False
+    owned: dict[str, Token] = attrs.Factory(dict[str, Token])
+    on_claimed: Callable[[str], None] | None = None
+    on_lost: Callable[[str], None] | None = None
     unseen: set[str] = attrs.Factory(set[str])
     """The nodes that this node has not seen registered yet."""
 
@@ -131,6 +136,10 @@ class FakeNode:
     def nodes(self) -> Mapping[str, NodeInfo]:
         """The registered nodes, as this node has seen them."""
         return {name: info for name, info in self.engine.nodes.items() if name not in self.unseen}
+
+    def owns(self, user: str) -> bool:
+        """Return whether this node owns the user, as far as it knows."""
+        return user in self.owned
 
     async def own(self, user: str, not_mine: Token | None = None) -> Token | None:
         """Claim a user if that is allowed."""
@@ -144,21 +153,42 @@ class FakeNode:
                 return None
             self.claims += 1
             token = self.engine.tokens[user] = Token(1 if token is None else token.term + 1, self.incarnation)
+        if token.incarnation == self.incarnation and user not in self.owned:
+            self.owned[user] = token
+            if self.on_claimed is not None:
+                self.on_claimed(user)
         return token
 
     async def release(self, user: str) -> None:
         """Release a user."""
         await trio.lowlevel.checkpoint()
+        self.owned.pop(user, None)
         token = self.engine.tokens[user]
         if token.incarnation == self.incarnation:
             self.engine.tokens[user] = token.released()
+
+    @asynccontextmanager
+    async def taken(self, user: str) -> AsyncGenerator[bool]:
+        """Own a user inside the block, if that is allowed."""
+        token = await self.own(user)
+        yield token is not None and token.incarnation == self.incarnation
+        await self.release(user)
 
     def close(self) -> None:
         """Claim no more users."""
         self.closed = True
 
     def lose(self, user: str, token: Token) -> None:
-        """Forget a user. This node remembers none."""
+        """Forget a user."""
+        if self.owned.get(user) == token and self.on_lost is not None:
+            del self.owned[user]
+            self.on_lost(user)
+
+    def be_buried(self, incarnation: Incarnation) -> None:
+        """Take a new incarnation, and lose all users."""
+        self.incarnation = incarnation
+        for user in tuple(self.owned):
+            self.lose(user, self.owned[user])
 
 
 class FakeBus(Bus):
@@ -199,9 +229,13 @@ class Server:
 
 @asynccontextmanager
 async def cluster(
-    *names: str, publishes: bool = False, agents: Agents | None = None, **settings: float
+    *names: str,
+    publishes: bool = False,
+    agents: Agents | None = None,
+    limits: SessionSettings | None = None,
+    **settings: float,
 ) -> AsyncGenerator[tuple[Engine, list[Server]]]:
-    """Run nodes with these names. All of them have the same agents."""
+    """Run nodes with these names. All of them have the same agents, and the same settings of sessions."""
     engine, servers = Engine(), list[Server]()
     async with engine.log, open_system() as system, trio.open_nursery() as nursery:
         engine.nursery = nursery
@@ -209,11 +243,14 @@ async def cluster(
             node = FakeNode(engine, Incarnation(name, 1, number))
             engine.nodes[name] = NodeInfo(node.incarnation, 1)
             log = FencedLog(engine, node)
-            sessions = Sessions(log, agents, SessionSettings())
+            sessions = Sessions(log, agents, limits or SessionSettings())
             router = Router(
                 sessions, log, node, FakeBus(engine, node), publisher=log if publishes else None, **settings
             )
             sessions.place = router
+            node.on_claimed, node.on_lost = router.on_claimed, router.on_lost
+            custody = NodeCustody(router.owned, node, cast("Claims", node))
+            sessions.cleaner.custody = sessions.consumers.custody = sessions.user_retention.custody = custody
             await system.supervise(SupervisorSpec("rest_for_one", children=sessions.children()), name)
             nursery.start_soon(router.run)
             servers.append(Server(node, sessions, router, log))

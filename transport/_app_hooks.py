@@ -53,6 +53,9 @@ class AppHooks(AppAgents):
         :class:`~actors.Observed`, or a :class:`~actors.Lagged` with the number of events that the observer missed: at
         most ``observer_events`` wait for it. An observer never holds up a session. It ends with the server.
 
+        In a cluster, the iterator gets the events of the users that this server has. Events that close runs of a dead
+        server come only to consumers.
+
         Events of a time when the server or the observer did not run are missed, too. For billing see :meth:`consume`.
 
         Args:
@@ -76,8 +79,11 @@ class AppHooks(AppAgents):
         unread events up to an age of ``retain_unread_seconds``, if ``retain_user_bytes`` allows it. A
         :class:`~actors.Lagged` comes in place of events that the log no longer has.
 
+        In a cluster, run the consumer on every server: each gets the events of the users that it has. If a server dies,
+        its events that were not acknowledged come at the others.
+
         Args:
-            name: Name of the consumer, of 1 to 128 characters. At most one consumer of a name runs at a time.
+            name: Name of the consumer, of 1 to 128 characters. At most one consumer of a name runs in a server.
             *types: Names of event types, or event classes. By default all events. The position passes other events.
             from_start: Whether a new consumer begins with the oldest events in the log, and not with new ones.
 
@@ -122,7 +128,7 @@ class AppHooks(AppAgents):
         Use it as a decorator: ``@app.on("agent_completed")``. The function is called while the app runs, for one event
         after another, and also for the last events of a server that ends (for at most ``hook_seconds``). If it raises,
         the exception is logged, and the next event follows. If it is too slow, it misses events, and the log has their
-        number. It never holds up a session.
+        number. It never holds up a session. In a cluster, each server calls it for its own users.
 
         With ``consumer``, the function gets each event at least once, as from :meth:`consume`. If it raises, it is
         called for the same event again, after 1 to 60 s.

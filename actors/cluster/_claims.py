@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from actors.errors import LogUnavailable
 from actors.loop.boundary import contained
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
     from actors.cluster._heart import Heart
     from actors.cluster.interfaces import Owners
@@ -39,6 +40,22 @@ class _Turn:
     users: int = 0
 
 
+class _Texts(Mapping[str, str]):
+    """The texts of tokens. Nothing is stored twice."""
+
+    def __init__(self, tokens: Mapping[str, Token]) -> None:
+        self._tokens = tokens
+
+    def __getitem__(self, user: str) -> str:
+        return str(self._tokens[user])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tokens)
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+
 class Claims:
     """The tokens of the users that this node owns.
 
@@ -46,24 +63,26 @@ class Claims:
     node that joined between them and claimed the user would look like a dead one.*
     """
 
-    def __init__(self, owners: Owners, heart: Heart, tokens: MutableMapping[str, str] | None = None) -> None:
+    def __init__(self, owners: Owners, heart: Heart) -> None:
         """Own no user yet.
 
         Args:
             owners: The owners of the users.
             heart: The beats of the node.
-            tokens: Where the text of each owned user's token is kept too: the log appends with it.
         """
         self._owners = owners
         self._heart = heart
         self._owned: dict[str, Token] = {}
-        self._texts: MutableMapping[str, str] = {} if tokens is None else tokens
+        self.texts: Mapping[str, str] = _Texts(self._owned)
+        """The texts of the same tokens as :attr:`owned`: the log writes with them."""
         self._taken: set[str] = set()
         self._turns: dict[str, _Turn] = {}
         self._term = 0
         self.counters = ClaimCounters()
         self.closed = False
         """Whether this node claims no more users, because its process is about to end."""
+        self.on_claimed: list[Callable[[str], None]] = []
+        """Functions that are called with each user that the node has claimed to run the user's sessions."""
         self.on_lost: list[Callable[[Sequence[str]], None]] = []
         """Functions that are called with the users that the node has lost. Their sessions must end without a commit."""
         self.on_inherited: list[Callable[[], None]] = []
@@ -75,14 +94,17 @@ class Claims:
         """The tokens of all users that this node owns, by user."""
         return self._owned
 
+    def owns(self, user: str) -> bool:
+        """Return whether this node owns the user, and not only for the time of a failover or a cleaning."""
+        return user in self._owned and user not in self._taken
+
     async def own(self, user: str, not_mine: Token | None = None) -> Token | None:
         """Claim a user if that is allowed. See :meth:`actors.cluster.interfaces.Node.own`.
 
         Cancellation: the user may be claimed all the same. The next call finds that out.
         """
-        token = self._owned.get(user)
-        if token is not None and user not in self._taken:
-            return token
+        if self.owns(user):
+            return self._owned[user]
         async with self._turn(user):
             return self._owned.get(user) or await self._claim(user, not_mine)
 
@@ -119,14 +141,12 @@ class Claims:
         """Forget a user, because an append with ``token`` was refused: another node has claimed the user."""
         if self._owned.get(user) == token:
             del self._owned[user]
-            self._texts.pop(user, None)
             self.counters.fenced += 1
             self._call([user])
 
     def _on_buried(self) -> None:
         users = [*self._owned]
         self._owned.clear()
-        self._texts.clear()
         self._call(users)
 
     def _call(self, users: list[str]) -> None:
@@ -167,8 +187,10 @@ class Claims:
         if token.incarnation != self._heart.incarnation:
             return None  # the node was buried meanwhile, so this token is the one of a dead node
         self._owned[user] = token
-        self._texts[user] = str(token)
         self.counters.claims += 1
+        if user not in self._taken:
+            for on_claimed in tuple(self.on_claimed):
+                contained("a function that is told about claimed users", on_claimed, user)
         if found is not None and found.incarnation is not None and user not in self._taken:
             for callback in tuple(self.on_inherited):
                 contained("a function that is told about users of dead nodes", callback)
@@ -191,7 +213,6 @@ class Claims:
 
     async def _release(self, user: str) -> None:
         token = self._owned.pop(user, None)
-        self._texts.pop(user, None)
         if token is None or token.incarnation != self._heart.incarnation:
             return
         with suppress(LogUnavailable):  # as the docstring of release() says

@@ -1,4 +1,4 @@
-"""The users for which a node cleans the logs: its own users, and its share of the users without an owner."""
+"""The users for which a node cleans and consumes: its own users, and its share of the users without an owner."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from actors.cluster._claims import Claims
-    from actors.cluster._heart import Heart
     from actors.cluster._owned import Owned
+    from actors.cluster.interfaces import Node
 
 
 @attrs.frozen
@@ -24,15 +24,31 @@ class NodeCustody:
     """The :class:`~actors.sessions._custody.Custody` of a node."""
 
     _owned: Owned
+    _node: Node
     _claims: Claims
-    _heart: Heart
+
+    def has(self, user: str) -> bool:
+        """Return whether this node owns the user, is not giving the user up, and is live."""
+        owned = self._owned
+        return self._node.state is NodeState.LIVE and user not in owned.leaving and owned.is_mine(user)
 
     def falls_here(self, user: str) -> bool:
-        """Return whether this node owns the user, or would clean the user's logs if no node owns the user."""
-        heart = self._heart
-        if heart.state is not NodeState.LIVE or self._claims.closed:
+        """Return whether this node owns the user, or would claim the user if no node owned it."""
+        node, owned = self._node, self._owned
+        if node.state is not NodeState.LIVE or owned.is_ending:
             return False
-        return self._owned.is_mine(user) or share(user, heart.nodes) == heart.incarnation.node
+        return owned.is_mine(user) or share(user, node.nodes) == node.incarnation.node
+
+    async def claim(self, user: str) -> bool:
+        """Return whether this node has the user, after a claim if no node owns the user and it falls here.
+
+        The user stays with this node until a client of another node comes.
+        """
+        if (leaving := self._owned.leaving.get(user)) is not None:
+            await leaving.wait()  # and no claim then: another node is about to have the user
+        elif not self.has(user) and self.falls_here(user):
+            await self._owned.own(user)
+        return self.has(user)
 
     @asynccontextmanager
     async def held(self, user: str) -> AsyncGenerator[bool]:

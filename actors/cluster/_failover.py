@@ -12,6 +12,7 @@ from actors.cluster._share import batched, share
 from actors.cluster.interfaces import NodeState
 from actors.errors import LogError
 from actors.failures import log_failure, log_line
+from actors.loop.boundary import contained
 from actors.streams._stream import now_ms
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class Failover:
         self._due = trio.Event()
         self.taken_over = 0
         """Number of users that were taken over: their open runs were closed."""
+        self.on_closed: list[Callable[[StreamKey], None]] = []
+        """Functions that are called with a stream to which the events were added that close its runs."""
         heart.on_nodes.append(self.wake)
         claims.on_inherited.append(self.wake)
 
@@ -158,4 +161,6 @@ class Failover:
         batch = closing_batch(key, head, now_ms(), self._max_event_bytes)
         if batch is not None:
             await self._log.append([batch])
+            for callback in tuple(self.on_closed):
+                contained("a function that is told about closed runs", callback, key)
         return batch is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from actors.cluster.interfaces import NodeState
+from actors.cluster.interfaces import NodeState, Token
 
 if TYPE_CHECKING:
     from actors.cluster._claims import Claims
@@ -38,6 +38,14 @@ class NodeGate:
         """Return the text of the user's token. None if this node does not own the user."""
         token = self._claims.owned.get(user)
         return None if token is None else str(token)
+
+    async def is_over(self, token: str) -> bool:
+        """Return whether a token was released, is an earlier one of this node, or is that of a node that has gone."""
+        incarnation, heart = Token.parse(token).incarnation, self._heart
+        if incarnation in (None, heart.incarnation):
+            return True
+        # The look comes after the token was read, as in Claims.
+        return await heart.look() and not heart.is_registered(incarnation)
 
     async def wait(self) -> bool:
         """Wait until the node is live, and return True. Return False if the node has stopped."""

@@ -72,6 +72,7 @@ class Heart:
         self._beating = trio.Lock()
         self._moved = trio.Event()
         self._name = name
+        self._waiting_since: float | None = None
         self._life = self._new_life()
         self.clock = clock
         self.counters = HeartCounters()
@@ -81,6 +82,8 @@ class Heart:
         """Functions that are called when this node was buried, before it takes part again: it owns no user now."""
         self.on_nodes: list[Callable[[], None]] = []
         """Functions that are called when a node has come or gone."""
+        self.on_restart: list[Callable[[], None]] = []
+        """Functions that are called when the engine was restarted, perhaps with older data."""
 
     @property
     def incarnation(self) -> Incarnation:
@@ -109,9 +112,9 @@ class Heart:
         return self.clock() - heard >= self._times.deaf and self._life.looked_at > heard
 
     def is_registered(self, incarnation: Incarnation) -> bool:
-        """Return whether an incarnation was registered at the newest look."""
+        """Return whether an incarnation was registered at the newest look, and was never seen to go before."""
         found = self._life.nodes.get(incarnation.node)
-        return found is not None and found.incarnation == incarnation
+        return found is not None and found.incarnation == incarnation and incarnation not in self._life.risen
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Beat until cancelled. Report the start when the node has joined. At the end remove the node.
@@ -166,24 +169,47 @@ class Heart:
         life, sent, answer = self._life, self.clock(), None
         # An answer that comes later than the next beat is due says too little: other tasks wait for this beat.
         with trio.move_on_after(self._times.beat):
-            answer = await self._answer(life.incarnation, join=not life.joined)
+            answer = await self._answer(life)
         if answer is None:
             life.missed()
             return False
-        known = {node.incarnation for node in life.nodes.values()}
+        known, generation = {node.incarnation for node in life.nodes.values()}, life.generation
         turn, dead = life.answered(answer, sent, self.clock())
+        self._report_blocker(sent)
         self._follow(turn)
+        if turn is Turn.FORGOTTEN:  # at once: until then other nodes can claim the users of this one
+            return await self._beat()
         for node in dead:
             await self._bury(node)
         if known != {node.incarnation for node in life.nodes.values()}:
             _call(self.on_nodes)
+        if generation not in ("", life.generation):
+            _call(self.on_restart)
         return answer.registered
 
-    async def _answer(self, incarnation: Incarnation, *, join: bool) -> BeatAnswer | None:
+    async def _answer(self, life: NodeLife) -> BeatAnswer | None:
         try:
-            return await self._members.beat(incarnation, self._info(), join=join)
+            for incarnation in tuple(life.risen):
+                await self._members.leave(incarnation)
+                life.buried(incarnation)
+                text = "removed %s again: the server of the log came back with data from before its end"
+                log_line(logger, logging.WARNING, text, incarnation)
+            return await self._members.beat(life.incarnation, self._info(), join=life.must_register)
         except LogUnavailable:
             return None
+
+    def _report_blocker(self, now: float) -> None:
+        """Tell the operator that this node waits for an earlier life of its name, and for how long."""
+        blocker = self._life.blocker
+        if blocker is not None and self._waiting_since is None:
+            self._waiting_since = now
+            text = "waiting for %s, which has the name of this node: it is removed after %g to %g s of silence"
+            lease = self._times.lease
+            log_line(logger, logging.WARNING, text, blocker.incarnation, lease, 1.5 * lease)
+        elif self._life.joined and self._waiting_since is not None:
+            text = "the name %s was free after %.1f s"
+            log_line(logger, logging.INFO, text, self._name, now - self._waiting_since)
+            self._waiting_since = None
 
     def _follow(self, turn: Turn) -> None:
         if turn is Turn.BURIED:
@@ -193,6 +219,9 @@ class Heart:
             _call(self.on_buried)
         elif turn is Turn.JOINED:
             log_line(logger, logging.INFO, "joined the cluster as %s", self.incarnation)
+        elif turn is Turn.FORGOTTEN:
+            text = "the server of the log came back without this node: it registers again, and keeps its users"
+            log_line(logger, logging.WARNING, text)
         self._moved.set()
 
     async def _bury(self, node: NodeInfo) -> None:
@@ -200,7 +229,7 @@ class Heart:
         with suppress(LogUnavailable), trio.move_on_after(self._times.beat):
             if await self._members.bury(node):
                 self.counters.buried += 1
-                self._life.nodes.pop(node.incarnation.node, None)
+                self._life.buried(node.incarnation)
                 text = "removed node %s from the cluster: it was silent for %g s"
                 log_line(logger, logging.WARNING, text, node.incarnation, self._times.lease)
 

@@ -8,7 +8,7 @@ import trio
 
 from actors.cluster._shown import FLAGS
 from actors.errors import LogCorrupt, LogUnavailable, Trimmed
-from actors.streams._cursor import Cursor
+from actors.streams._cursor import Readers
 from actors.streams._listeners import notify_ended, notify_events, notify_signal
 from actors.streams._ring import Ring
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from actors.cluster.interfaces import Incarnation
     from actors.eventlog.base import EventLog, StreamKey
-    from actors.streams._cursor import Listener, SessionEnding, SliceOfLines
+    from actors.streams._cursor import SessionEnding
 
 READ_EVENTS = 1000
 """Maximum number of events that a mirror reads from the log at a time."""
@@ -29,7 +29,7 @@ class EpochChanged(LogUnavailable):
     """The session's log was made again, so its events are not the events that the mirror has."""
 
 
-class Mirror:
+class Mirror(Readers):
     """The committed events of a session that another node (its owner) runs, as the cursors of this node read them.
 
     The owner pushes each commit. A push may be lost, come late, or come twice. A push that continues the mirror is
@@ -45,8 +45,6 @@ class Mirror:
         "_on_behind",
         "_reading",
         "_ring",
-        "committed_seq",
-        "cursors",
         "ended",
         "epoch",
         "holds",
@@ -54,15 +52,14 @@ class Mirror:
         "known_seq",
         "number",
         "oldest",
-        "oldest_in_memory",
         "owner",
         "recent",
-        "slice",
     )
 
     def __init__(
         self, key: StreamKey, number: int, owner: Incarnation, log: EventLog, on_behind: Callable[[Mirror], object]
     ) -> None:
+        super().__init__()
         self.key = key
         self.number = number
         """Number by which the owner names this mirror. This node never uses a number twice."""
@@ -74,8 +71,6 @@ class Mirror:
         self.oldest = 1
         """The lowest seq that the log can have, as far as a refused read has shown. The owner perhaps knows better."""
         self.oldest_in_memory = 1
-        self.cursors: dict[Cursor, None] = {}
-        """The attached cursors, in the order in which they were attached."""
         self.holds = 0
         """Number of tasks that are about to attach a cursor."""
         self.recent: list[tuple[int, str, bytes]] = []
@@ -86,7 +81,6 @@ class Mirror:
         self._on_behind = on_behind
         self._reading: trio.Lock | None = None
         self._ring: Ring
-        self.slice: SliceOfLines
 
     def begin(self, epoch: str, latest: int, events: int, size: int) -> None:
         """Begin to mirror the events after ``latest``, with up to ``events`` events and ``size`` bytes in memory."""
@@ -201,20 +195,6 @@ class Mirror:
             else:
                 break
         return lines, after + len(lines) < self.committed_seq
-
-    def attach(self, listener: Listener, position: int) -> Cursor:
-        """Attach a listener, and return its cursor. The caller must detach the cursor in the end."""
-        cursor = Cursor(self, listener, position)
-        self.cursors[cursor] = None
-        return cursor
-
-    def detach(self, cursor: Cursor) -> None:
-        """Stop notifying the listener of ``cursor``. Idempotent."""
-        self.cursors.pop(cursor, None)
-
-    def adopt(self, cursor: Cursor) -> None:
-        """Notify the listener of ``cursor`` from now on. Called by :meth:`Cursor.take_over`."""
-        self.cursors[cursor] = None
 
     def signal(self, name: str, data: bytes, number: int = 0) -> None:
         """Pass a signal to all listeners. ``number`` is the number by its owner; 0 for a signal of this node."""

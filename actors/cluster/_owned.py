@@ -13,8 +13,9 @@ from actors.cluster.interfaces import NodeState
 from actors.errors import ActorTerminated, LogError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
+    from actors.cluster._consuming import Consuming
     from actors.cluster.interfaces import Node, Token
     from actors.eventlog.base import StreamKey
     from actors.sessions._spawner import SessionSpawner
@@ -28,11 +29,10 @@ LOT = 50
 class Owned:
     """The users that this node owns. A user is released only when no call uses the user's sessions."""
 
-    def __init__(self, here: SessionSpawner, node: Node, on_owned: Callable[[str], None]) -> None:
+    def __init__(self, here: SessionSpawner, node: Node, consuming: Consuming) -> None:
         self.here = here
         self._node = node
-        self._on_owned = on_owned
-        self._tokens: dict[str, Token] = {}
+        self._consuming = consuming
         self._using: Counter[str] = Counter()
         self.claiming: Counter[str] = Counter()
         """The users of which the owner is being looked up, with the number of tasks that do it."""
@@ -44,30 +44,25 @@ class Owned:
         """Number of users that were released to another node."""
 
     def __len__(self) -> int:
-        return len(self._tokens)
+        return len(self._node.owned)
 
     def is_mine(self, user: str) -> bool:
         """Return whether this node owns the user, as far as it knows."""
-        token = self._tokens.get(user)
-        return token is not None and token.incarnation == self._node.incarnation
+        return self._node.owns(user)
 
     async def own(self, user: str, denied: Token | None = None) -> Token | None:
         """Return the user's token, after a claim if that is allowed; see :meth:`.Node.own`."""
         while (leaving := self.leaving.get(user)) is not None:
             await leaving.wait()
         if self.is_mine(user):
-            return self._tokens[user]
+            return self._node.owned[user]
         self.claiming[user] += 1
         try:
-            token = await self._node.own(user, denied)
-            if token is not None and token.incarnation == self._node.incarnation:
-                self._tokens[user] = token
-                self._on_owned(user)
+            return await self._node.own(user, denied)
         finally:
             self.claiming[user] -= 1
             if not self.claiming[user]:
                 del self.claiming[user]
-        return token
 
     async def ask_here(self, key: StreamKey, message: object) -> object:
         """Send a message to a session of this process; see :meth:`.Place.ask`.
@@ -104,7 +99,8 @@ class Owned:
         """Release a user if no session of the user has a client, a run or anything else to do.
 
         Return whether this node does not own the user any more. While the process ends, clients do not matter: those of
-        other nodes follow their sessions, and those of this node are told that the server ends.
+        other nodes follow their sessions, and those of this node are told that the server ends. A user stays also while
+        a consumer handles an event of the user: the consumer of the next owner would get the same event.
         """
         while (leaving := self.leaving.get(user)) is not None:
             await leaving.wait()
@@ -114,19 +110,21 @@ class Owned:
             return False
         self.leaving[user] = over = trio.Event()
         try:
-            if not await self.here.vacate(user, ends_clients=self.is_ending) or self._using[user]:
-                return False
-            token = self._tokens.pop(user)
-            try:
-                await self._node.release(user)
-            except BaseException:
-                self._tokens[user] = token
-                raise
-            self.released += 1
-            return True
+            return await self._give_up(user)
         finally:
             del self.leaving[user]
             over.set()
+            if not self.is_mine(user):
+                self._consuming.on_gone(user)
+
+    async def _give_up(self, user: str) -> bool:
+        if not await self._consuming.let_go(user):
+            return False
+        if not await self.here.vacate(user, ends_clients=self.is_ending) or self._using[user]:
+            return False
+        await self._node.release(user)
+        self.released += 1
+        return True
 
     async def leave(self) -> None:
         """Claim no more users, and release each user as soon as no run or command of the user is open.
@@ -138,7 +136,7 @@ class Owned:
         self._node.close()
         while True:
             busy = {entry.key.user for entry in self.here.table if not entry.is_idle(ends_clients=True)}
-            for lot in batched(sorted(self._tokens.keys() - busy), LOT):
+            for lot in batched(sorted(self._node.owned.keys() - busy), LOT):
                 async with trio.open_nursery() as nursery:
                     for user in lot:
                         nursery.start_soon(self._let_go, user)
@@ -151,13 +149,6 @@ class Owned:
             await self.give_up(user)
 
     def lose(self, user: str) -> None:
-        """Forget a user that another node has claimed, so that the next call looks for the owner."""
-        if (token := self._tokens.pop(user, None)) is not None:
+        """Forget a user that another node has claimed. The callbacks of the node do the rest."""
+        if (token := self._node.owned.get(user)) is not None:
             self._node.lose(user, token)
-
-    def lose_all(self) -> list[str]:
-        """Forget all users that were owned by an earlier incarnation of this node, and return them."""
-        lost = [user for user in self._tokens if not self.is_mine(user)]
-        for user in lost:
-            del self._tokens[user]
-        return lost

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import trio
 
+from actors.cluster._consuming import Consuming
 from actors.cluster._following import CUT_OFF, Following, Moving, is_fenced
 from actors.cluster._forgetting import ForgettingNodes
 from actors.cluster._hearing import Hearing
@@ -70,7 +71,8 @@ class Router:
         self._node = node
         self._outbox = Outbox(bus)
         self._mirrors = Mirrors(log, self._outbox, sessions.here.deliver, publisher)
-        self.owned = Owned(sessions.here, node, self._mirrors.end_user)
+        self._consuming = Consuming(sessions.consumers)
+        self.owned = Owned(sessions.here, node, self._consuming)
         self._questions = Questions(self.owned, node, self._outbox, forward_seconds)
         self._watched = Watched(self.owned.ask_here, self._outbox, publisher, sessions.committed)
         self._serving = Serving(self.owned, self._watched, self._outbox)
@@ -243,10 +245,16 @@ class Router:
                     await trio.sleep(TICK_SECONDS)
                     self._hearing.tick()
 
+    def on_claimed(self, user: str) -> None:
+        """Forget the past of a user that this node has just claimed. Never wait. The node calls this."""
+        self._mirrors.end_user(user)
+        self._sessions.user_retention.on_claimed(user)
+        self._consuming.on_owned(user)
+
     def _has_moved(self, user: str, reason: ExitReason) -> bool:
         """Return whether a session that has ended goes on at another node."""
         if isinstance(reason, Failure) and is_fenced(reason.exception) and self.owned.is_mine(user):
-            self.lose(user)
+            self.owned.lose(user)
         return not self.owned.is_mine(user)
 
     def on_node(self) -> None:
@@ -257,21 +265,20 @@ class Router:
         incarnation = self._node.incarnation
         if incarnation != self._incarnation:
             self._incarnation = incarnation
-            for user in self.owned.lose_all():
-                self._end_user(user)
             self._mirrors.end_all(SessionEnding.MOVED)
             self._watched.forget_all()
+        living = {node.incarnation for node in self._node.nodes.values()}
         if self._node.state is NodeState.LIVE:
-            living = {node.incarnation for node in self._node.nodes.values()}
             self._watched.keep(living)
             if gone := self._mirrors.owners() - living:
                 self._mirrors.end_all(SessionEnding.MOVED, gone)
                 self._questions.hurry()
+        self._consuming.follow(self._node.state, living)
         self._pausing.follow(suspended=self._node.state is not NodeState.LIVE)
 
-    def lose(self, user: str) -> None:
-        """End the sessions of a user, because another node has claimed the user. Their clients attach again."""
-        self.owned.lose(user)
+    def on_lost(self, user: str) -> None:
+        """End the sessions of a user that another node has claimed. Their clients attach again. The node calls this."""
+        self._consuming.on_gone(user)
         self._end_user(user)
 
     def _end_user(self, user: str) -> None:

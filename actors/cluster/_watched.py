@@ -28,14 +28,12 @@ PUSH_BYTES = 1 << 20
 """Maximum size of a session's events in one push, in bytes."""
 UNSEEN_SECONDS = 60.0
 """Time in seconds for which a node that asks counts as living, although this node has not seen it registered yet."""
-
-
 PAUSED = "paused"
 """Name of the signal by which a node tells its clients that it is suspended, or no longer."""
 
 
-class Watcher:
-    """The listener of one watched session for one other node. The session notifies it as it notifies a client."""
+class WatchedSession:
+    """One session that one other node watches, and its listener: the session notifies it as it notifies a client."""
 
     __slots__ = (
         "_early",
@@ -142,17 +140,17 @@ class Watcher:
 class Link:
     """One node that watches sessions of this node."""
 
-    def __init__(self, to: Incarnation, outbox: Outbox, on_forgotten: Callable[[Watcher], None]) -> None:
+    def __init__(self, to: Incarnation, outbox: Outbox, on_forgotten: Callable[[WatchedSession], None]) -> None:
         self.to = to
         self._outbox = outbox
         self._on_forgotten = on_forgotten
-        self.watchers: dict[int, Watcher] = {}
+        self.watchers: dict[int, WatchedSession] = {}
         self.since = trio.current_time()
         self.is_seen = False
         """Whether this node has seen the other one among the registered nodes."""
-        self.dirty: dict[Watcher, None] = {}
-        self._recent: dict[Watcher, None] = {}
-        self._earlier: dict[Watcher, None] = {}
+        self.dirty: dict[WatchedSession, None] = {}
+        self._recent: dict[WatchedSession, None] = {}
+        self._earlier: dict[WatchedSession, None] = {}
 
     def encode(self, kind: Kind, data: dict[str, object]) -> bytes:
         """Return a message to the node."""
@@ -166,12 +164,12 @@ class Link:
         """Send a message that is encoded."""
         self._outbox.post(self.to.node, message)
 
-    def schedule(self, watcher: Watcher, *, dropped: int) -> None:
+    def schedule(self, watcher: WatchedSession, *, dropped: int) -> None:
         """Send the signals of a watcher soon. ``dropped`` signals of it were dropped, because too many waited."""
         self._outbox.signals_dropped += dropped
         self._outbox.schedule(watcher)
 
-    def forget(self, watcher: Watcher) -> None:
+    def forget(self, watcher: WatchedSession) -> None:
         """Remove a watcher."""
         for each in (self.dirty, self._recent, self._earlier):
             each.pop(watcher, None)
@@ -248,7 +246,7 @@ class Watched:
         link = self.links.setdefault(by, Link(by, self._outbox, self._stop))
         watcher = link.watchers.get(number)
         if watcher is None:
-            watcher = Watcher(key, number, link)
+            watcher = WatchedSession(key, number, link)
             attachment = await self._begin(watcher)
             if watcher.ended or number in link.watchers or self.links.get(by) is not link:
                 # The session has just ended, or the node has asked twice at once, or it is gone.
@@ -270,7 +268,7 @@ class Watched:
             state |= _shown(now.states) | {"s": now.signalled}
         return state
 
-    async def _begin(self, watcher: Watcher) -> Attachment:
+    async def _begin(self, watcher: WatchedSession) -> Attachment:
         watcher.is_published = True
         self._count(watcher, 1)
         try:
@@ -283,13 +281,13 @@ class Watched:
             self._stop(watcher)
             raise
 
-    def _stop(self, watcher: Watcher) -> None:
+    def _stop(self, watcher: WatchedSession) -> None:
         """Stop sending the events of a session to the node of a watcher, unless another watcher needs them."""
         if watcher.is_published:
             watcher.is_published = False
             self._count(watcher, -1)
 
-    def _count(self, watcher: Watcher, change: int) -> None:
+    def _count(self, watcher: WatchedSession, change: int) -> None:
         key, node = watcher.key, watcher.link.to.node
         nodes = self._nodes.setdefault(key, {})
         nodes[node] = nodes.get(node, 0) + change

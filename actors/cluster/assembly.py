@@ -78,10 +78,6 @@ def join(sessions: Sessions, log: ValkeyLog, settings: ClusterSettings | None = 
     async def revive(key: StreamKey) -> None:
         await router.open(key)
 
-    def on_lost(users: Sequence[str]) -> None:
-        for user in users:
-            router.lose(user)
-
     def info() -> str:
         return info_text(
             {"lease": lease_text(settings.lease_seconds), "users": len(node.claims.owned), "version": version}
@@ -108,7 +104,6 @@ def join(sessions: Sessions, log: ValkeyLog, settings: ClusterSettings | None = 
         publisher=ValkeyPublisher(log),
     )
     sessions.place = router
-    sessions.cleaner.custody = NodeCustody(router.owned, node.claims, node.heart)
     sessions.place_children = (
         ChildSpec("node", lambda: NodeKeeper(node), Restart.PERMANENT),
         ChildSpec("router", lambda: RouterKeeper(router), Restart.PERMANENT),
@@ -116,5 +111,19 @@ def join(sessions: Sessions, log: ValkeyLog, settings: ClusterSettings | None = 
     node.heart.on_state.append(lambda _: router.on_node())
     node.heart.on_nodes += (router.on_node, compare_leases)
     node.heart.on_buried.append(router.on_node)
-    node.claims.on_lost.append(on_lost)
+    _tie(sessions, node, router)
     return Membership(node, router, log)
+
+
+def _tie(sessions: Sessions, node: ClusterNode, router: Router) -> None:
+    """Have sessions and router follow the users that come to the node and leave it."""
+
+    def on_lost(users: Sequence[str]) -> None:
+        for user in users:
+            router.on_lost(user)
+
+    custody = NodeCustody(router.owned, node, node.claims)
+    sessions.cleaner.custody = sessions.consumers.custody = sessions.user_retention.custody = custody
+    node.claims.on_claimed.append(router.on_claimed)
+    node.claims.on_lost.append(on_lost)
+    node.failover.on_closed.append(sessions.consumers.note)

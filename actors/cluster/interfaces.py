@@ -135,6 +135,8 @@ class BeatAnswer:
     """Whether the sender is registered now. False: it was buried, or it wanted to join and the name is in use."""
     nodes: tuple[NodeInfo, ...]
     """All registered nodes. If the sender is not registered: the node of the same name, or nothing."""
+    generation: str = ""
+    """The generation of the engine: it changes when the engine is restarted, perhaps with other data."""
 
 
 class Owners(ABC):
@@ -299,6 +301,15 @@ class Node(Protocol):
     @property
     def unready(self) -> str:
         """The reason why this node should get no new clients now; "" if it can serve them."""
+        ...
+
+    @property
+    def owned(self) -> Mapping[str, Token]:
+        """The tokens of all users that this node owns, by user."""
+        ...
+
+    def owns(self, user: str) -> bool:
+        """Return whether this node owns the user and may run the user's sessions. Never wait."""
         ...
 
     async def own(self, user: str, not_mine: Token | None = None) -> Token | None:

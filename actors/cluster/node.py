@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -13,10 +14,11 @@ from actors.cluster._settings import ClusterSettings, default_node_name
 from actors.cluster._statistics import ClusterStatistics
 from actors.cluster._times import boot_time
 from actors.cluster.interfaces import NodeState
+from actors.errors import LogUnavailable
 from actors.runtime._actor import Actor
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from actors.cluster.interfaces import Bus, Incarnation, Members, NodeInfo, Owners, Token
     from actors.eventlog.base import EventLog, StreamKey
@@ -46,7 +48,7 @@ class ClusterNode:
         *,
         revive: Callable[[StreamKey], Awaitable[object]],
         max_event_bytes: int = 1024 * 1024,
-        tokens: MutableMapping[str, str] | None = None,
+        repair: Callable[[], Awaitable[None]] | None = None,
         info: Callable[[], str] = str,
         clock: Callable[[], float] = boot_time,
     ) -> None:
@@ -60,14 +62,14 @@ class ClusterNode:
             settings: The limits and times.
             revive: Function that makes the session of a user that this node owns, if it is not in memory.
             max_event_bytes: Maximum bytes of the data of one event.
-            tokens: Where the text of each owned user's token is kept too: the log appends with it.
+            repair: Function that puts back what a restarted engine has lost. None if there is nothing to put back.
             info: Function that returns a text for people, which each beat carries.
             clock: The clock of the node, in seconds. Only tests have another one.
         """
         settings = settings or ClusterSettings()
         self.name = settings.node_name or default_node_name()
         self.heart = Heart(self.name, members, bus, settings.times, info=info, clock=clock)
-        self.claims = Claims(owners, self.heart, tokens)
+        self.claims = Claims(owners, self.heart)
         self.failover = Failover(
             owners,
             self.claims,
@@ -78,6 +80,9 @@ class ClusterNode:
             max_event_bytes=max_event_bytes,
             revive=revive,
         )
+        self._repair = repair
+        self._restarted = trio.Event()
+        self.heart.on_restart.append(self._on_restart)
 
     @property
     def incarnation(self) -> Incarnation:
@@ -100,6 +105,15 @@ class ClusterNode:
         if self.state is not NodeState.LIVE:
             return _UNREADY[self.state]
         return "the node does not hear the other nodes" if self.heart.deaf else ""
+
+    @property
+    def owned(self) -> Mapping[str, Token]:
+        """The tokens of all users that this node owns, by user."""
+        return self.claims.owned
+
+    def owns(self, user: str) -> bool:
+        """Return whether this node owns the user. See :meth:`actors.cluster.interfaces.Node.owns`."""
+        return self.claims.owns(user)
 
     async def own(self, user: str, not_mine: Token | None = None) -> Token | None:
         """Claim a user if that is allowed. See :meth:`actors.cluster.interfaces.Node.own`."""
@@ -128,7 +142,21 @@ class ClusterNode:
         async with trio.open_nursery() as nursery:
             await nursery.start(self.heart.run)
             nursery.start_soon(self.failover.run)
+            if self._repair is not None:
+                nursery.start_soon(self._repair_on_restarts, self._repair)
             task_status.started()
+
+    def _on_restart(self) -> None:
+        self._restarted.set()
+
+    async def _repair_on_restarts(self, repair: Callable[[], Awaitable[None]]) -> None:
+        """Put back events that a restarted engine has lost, before another node claims the users."""
+        while True:
+            await self._restarted.wait()
+            self._restarted = trio.Event()
+            if await self.heart.until_live():
+                with suppress(LogUnavailable):  # each append tries it, too
+                    await repair()
 
     def statistics(self) -> ClusterStatistics:
         """Return the state of the node and its counters, without those of its router and its log."""

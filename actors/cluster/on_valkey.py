@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -53,7 +54,7 @@ def valkey_node(
         settings,
         revive=revive,
         max_event_bytes=max_event_bytes,
-        tokens=log.tokens,
+        repair=partial(_repair, log),
         info=info,
     )
     heart = node.heart
@@ -63,6 +64,15 @@ def valkey_node(
 
     introduce()
     heart.on_buried.append(introduce)
+    log.tokens = node.claims.texts
     log.opens = has_open_items
     log.gate = NodeGate(heart, node.claims)
     return node, bus
+
+
+async def _repair(log: ValkeyLog) -> None:
+    """Put back events that a restarted server has lost, as soon as it can be reached."""
+    link = log.valkey.commits
+    while not link.up and not link.ended:
+        await link.changed()
+    await log.repair()

@@ -30,11 +30,11 @@ async def forget_from_outside(log: EventLog, user: str) -> int:
     token = Token(1 if before is None else before.term + 1, Incarnation.new(_NAME, time.time_ns() // 1_000_000))
     if await owners.claim(user, before, token) != token:
         raise LogUnavailable(f"a server has just claimed the user {user!r}: end it, or let it forget the user")
-    engine.tokens[user] = str(token)
+    engine.tokens = {user: str(token)}
     try:
         sessions = await log.forget(user)
     finally:
-        del engine.tokens[user]
+        engine.tokens = {}
         await owners.release(user, token)
     await log.forget(user)  # the name, which is in the token
     return sessions

@@ -23,6 +23,14 @@ class Gate(Protocol):
         """Return the text of the token with which the process writes for a user. None if it does not own the user."""
         ...
 
+    async def is_over(self, token: str) -> bool:
+        """Return whether no process can write with this token any more: its owner has given it up, or has gone.
+
+        *A server came back with older data, and with the token of a former owner.* The present owner may put its own
+        token in its place.
+        """
+        ...
+
     async def wait(self) -> bool:
         """Wait until the process can write, and return True. Return False if it never can again. Safe to cancel."""
         ...

@@ -66,7 +66,9 @@ class ConsumerPositions:
         del name, keys
         raise self._without_positions()
 
-    async def unread_streams(self, name: str, after: StreamKey | None, limit: int) -> Sequence[StreamKey]:
+    async def unread_streams(
+        self, name: str, after: StreamKey | None, limit: int, *, user: str | None = None
+    ) -> Sequence[StreamKey]:
         """Return the keys of streams with events beyond the consumer's position, sorted.
 
         A stream counts too if all these events were trimmed.
@@ -75,8 +77,9 @@ class ConsumerPositions:
             name: Name of the consumer.
             after: Only streams with a key that sorts behind this one are returned. None for the first page.
             limit: Maximum number of keys.
+            user: Only streams of this user. None for those of all users.
         """
-        del name, after, limit
+        del name, after, limit, user
         raise self._without_positions()
 
     async def acknowledge(self, name: str, positions: Sequence[ConsumerPosition], lost: int = 0) -> None:

@@ -34,8 +34,10 @@ class SqliteConsumers(EventLog):
     async def consumer_positions(self, name: str, keys: Sequence[StreamKey]) -> Sequence[ConsumerPosition]:
         return await self._read(lambda reader: consumers.find(reader.connection, name, keys))
 
-    async def unread_streams(self, name: str, after: StreamKey | None, limit: int) -> Sequence[StreamKey]:
-        return await self._read(lambda reader: consumers.unread_streams(reader.connection, name, after, limit))
+    async def unread_streams(
+        self, name: str, after: StreamKey | None, limit: int, *, user: str | None = None
+    ) -> Sequence[StreamKey]:
+        return await self._read(lambda reader: consumers.unread_streams(reader.connection, name, after, limit, user))
 
     async def acknowledge(self, name: str, positions: Sequence[ConsumerPosition], lost: int = 0) -> None:
         await self._write(lambda writer: consumers.acknowledge(writer.connection, name, positions, lost))

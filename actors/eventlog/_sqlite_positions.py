@@ -33,7 +33,7 @@ _UNREAD = f"""
 WITH {TAIL}
 SELECT s.user, s.session FROM {_STREAMS}
 LEFT JOIN positions p ON p.stream = s.id AND p.consumer = ?
-WHERE (? OR (s.user, s.session) > (?, ?)) AND {_LATEST} > coalesce(p.seq, 0)
+WHERE (? OR s.user = ?) AND (? OR (s.user, s.session) > (?, ?)) AND {_LATEST} > coalesce(p.seq, 0)
 ORDER BY s.user, s.session LIMIT ?
 """
 
@@ -86,10 +86,12 @@ def find(connection: sqlite3.Connection, name: str, keys: Sequence[StreamKey]) -
     return [ConsumerPosition(key, *row) for key, row in found if row is not None]
 
 
-def unread_streams(connection: sqlite3.Connection, name: str, after: StreamKey | None, limit: int) -> list[StreamKey]:
-    """Return the streams behind ``after`` with events beyond the consumer's position."""
-    rows = connection.execute(_UNREAD, (_id(connection, name), after is None, *(after or ("", "")), max(limit, 0)))
-    return [StreamKey(*row) for row in rows]
+def unread_streams(
+    connection: sqlite3.Connection, name: str, after: StreamKey | None, limit: int, user: str | None
+) -> list[StreamKey]:
+    """Return the streams behind ``after``, perhaps only those of a user, with events beyond the consumer's position."""
+    values = (_id(connection, name), user is None, user, after is None, *(after or ("", "")), max(limit, 0))
+    return [StreamKey(*row) for row in connection.execute(_UNREAD, values)]
 
 
 def acknowledge(connection: sqlite3.Connection, name: str, positions: Sequence[ConsumerPosition], lost: int) -> None:

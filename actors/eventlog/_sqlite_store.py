@@ -171,8 +171,11 @@ class Reader:
         rows = self._connection.execute("SELECT kind, name, at, until FROM revocations")
         return [_revocation(*row) for row in rows]
 
-    def streams(self) -> list[StreamKey]:
-        return sorted(StreamKey(*row) for row in self._connection.execute("SELECT user, session FROM streams"))
+    def streams(self, after: StreamKey | None, limit: int | None) -> list[StreamKey]:
+        most = -1 if limit is None else max(limit, 0)
+        where, values = ("", ()) if after is None else ("WHERE (user, session) > (?, ?)", after)
+        query = f"SELECT user, session FROM streams {where} ORDER BY user, session LIMIT ?"  # noqa: S608 - two constants
+        return [StreamKey(*row) for row in self._connection.execute(query, (*values, most))]
 
 
 class Writer:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import heapq
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import trio
 
 from actors.errors import LogUncertain
 from actors.eventlog._valkey_calls import repeated
-from actors.eventlog._valkey_streams import INDEX_PAGE, ValkeyStreams
+from actors.eventlog._valkey_listing import INDEX_PAGE
+from actors.eventlog._valkey_streams import ValkeyStreams
 from actors.eventlog.base import ConsumerPosition, ConsumerUsage, Head, Revocation, StreamKey
 from actors.valkey.errors import Unanswered
-from actors.valkey.keys import PARTITIONS, member_of, parse_member, partition_of
+from actors.valkey.keys import PARTITIONS, member_of, parse_member, partition_of, range_of_user
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
 # The name of a user without an owner is in one more key, that of its last token. In one step, as a node may claim the
 # user at any time.
@@ -51,32 +53,44 @@ class ValkeyPositions(ValkeyStreams):
             raise KeyError(name)
 
     async def start_consumer(self, name: str, *, from_start: bool) -> int:
-        keys = self.valkey.keys
+        # Several nodes may do this at once. The first that has ended in a partition decides: later positions would skip
+        # events that its caller was promised.
+        keys, mode = self.valkey.keys, "all" if from_start else "new"
         if await self._ask(b"SISMEMBER", keys.consumers, name):
             return await self._lost(name)
         for partition in range(PARTITIONS):
-            await self._write(b"DEL", keys.consumer(partition, name))
             if not from_start:
-                async for page in self._pages(partition, b"-"):
-                    await self._store(name, partition, [(key, "", head.latest) for key, head in page])
+                async for page in self._pages(partition):
+                    await self._begin(name, partition, mode, page)
+            await self._begin(name, partition, mode, (), ends=True)
         await self._write(b"SADD", keys.consumers, name)
         return 0
 
-    async def _store(self, name: str, partition: int, positions: Sequence[tuple[StreamKey, str, int]]) -> None:
-        """Store positions in streams of one partition: key, epoch or nothing, seq."""
-        streams = [self._of(key) for key, _, _ in positions]
-        if streams:
-            every = (self.valkey.keys.consumer(partition, name), *(one.meta for one in streams))
-            args = [
-                each for one, (_, epoch, seq) in zip(streams, positions, strict=True) for each in (one.name, epoch, seq)
-            ]
-            await self._write(b"FCALL", "gr1_acknowledge", len(every), *every, *args)
+    async def _begin(
+        self, name: str, partition: int, mode: str, page: Sequence[tuple[StreamKey, Head]], *, ends: bool = False
+    ) -> None:
+        """Begin a consumer behind the newest events of some streams of one partition."""
+        streams = [(self._of(key), head.latest) for key, head in page]
+        every = (self._hash(name, partition), *(keys.meta for keys, _ in streams))
+        args = [each for keys, latest in streams for each in (keys.name, latest)]
+        await self._write(b"FCALL", "gr1_begin", len(every), *every, mode, int(ends), *args)
 
-    async def _pages(self, partition: int, begin: bytes) -> AsyncIterator[list[tuple[StreamKey, Head]]]:
+    async def _store(self, name: str, partition: int, positions: Sequence[ConsumerPosition]) -> None:
+        """Store positions in streams of one partition."""
+        streams = [self._of(each.key) for each in positions]
+        every = (self._hash(name, partition), *(one.meta for one in streams))
+        args = [
+            value for one, each in zip(streams, positions, strict=True) for value in (one.name, each.epoch, each.seq)
+        ]
+        await self._write(b"FCALL", "gr1_acknowledge", len(every), *every, *args)
+
+    async def _pages(
+        self, partition: int, begin: bytes = b"-", end: bytes = b"+"
+    ) -> AsyncGenerator[list[tuple[StreamKey, Head]]]:
         """Yield the streams of a partition in the order of their keys, with their summaries, in pages."""
         name = self.valkey.keys.index(partition)
         while True:
-            members = await self._ask(b"ZRANGEBYLEX", name, begin, b"+", b"LIMIT", 0, INDEX_PAGE)
+            members = await self._ask(b"ZRANGEBYLEX", name, begin, end, b"LIMIT", 0, INDEX_PAGE)
             keys = [StreamKey(*parse_member(member)) for member in members]
             heads = await self._heads([self._of(key) for key in keys])
             yield [(key, head) for key, head in zip(keys, heads, strict=True) if head is not None]
@@ -108,25 +122,29 @@ class ValkeyPositions(ValkeyStreams):
                     found[key] = ConsumerPosition(key, head.epoch, seq)
         return [found[key] for key in keys if key in found]
 
-    async def unread_streams(self, name: str, after: StreamKey | None, limit: int) -> Sequence[StreamKey]:
+    async def unread_streams(
+        self, name: str, after: StreamKey | None, limit: int, *, user: str | None = None
+    ) -> Sequence[StreamKey]:
         await self._require_consumer(name)
-        begin = b"-" if after is None else b"(" + member_of(*after)
+        behind = None if after is None else member_of(*after)
+        low, high = (b"-" if behind is None else b"(" + behind, b"+") if user is None else range_of_user(user, behind)
         found: list[StreamKey] = []
-        for partition in range(PARTITIONS):
+        for partition in range(PARTITIONS) if user is None else (partition_of(user),):
             unread: list[StreamKey] = []
-            async for page in self._pages(partition, begin):
-                positions = await self._positions(name, partition, [key for key, _ in page])
-                unread += [key for (key, head), seq in zip(page, positions, strict=True) if head.latest > seq]
-                if len(unread) >= limit:
-                    break
+            async with aclosing(self._pages(partition, low, high)) as pages:
+                async for page in pages:
+                    positions = await self._positions(name, partition, [key for key, _ in page])
+                    unread += [key for (key, head), seq in zip(page, positions, strict=True) if head.latest > seq]
+                    if len(unread) >= limit:
+                        break
             found += unread[: max(limit, 0)]
         return heapq.nsmallest(limit, found)
 
     async def acknowledge(self, name: str, positions: Sequence[ConsumerPosition], lost: int = 0) -> None:
         await self._require_consumer(name)
-        by_partition: dict[int, list[tuple[StreamKey, str, int]]] = {}
+        by_partition: dict[int, list[ConsumerPosition]] = {}
         for each in positions:
-            by_partition.setdefault(partition_of(each.key.user), []).append((each.key, each.epoch, each.seq))
+            by_partition.setdefault(partition_of(each.key.user), []).append(each)
         for partition, some in by_partition.items():
             await self._store(name, partition, some)
         for partition in range(PARTITIONS) if lost else ():
@@ -162,15 +180,16 @@ class ValkeyPositions(ValkeyStreams):
     async def _count_unread(self, name: str) -> int:
         unread = 0
         for partition in range(PARTITIONS):
-            async for page in self._pages(partition, b"-"):
+            async for page in self._pages(partition):
                 positions = await self._positions(name, partition, [key for key, _ in page])
                 unread += sum(head.latest - seq for (_, head), seq in zip(page, positions, strict=True))
         return unread
 
     async def remove_consumer(self, name: str) -> None:
-        await self._write(b"SREM", self.valkey.keys.consumers, name)
+        # The name goes last: otherwise a call that fails could leave positions to the next consumer of the name.
         for partition in range(PARTITIONS):
             await self._write(b"DEL", self._hash(name, partition))
+        await self._write(b"SREM", self.valkey.keys.consumers, name)
 
     async def revoke(self, revocation: Revocation, now: float) -> None:
         kind = "u" if revocation.user is not None else "t"

@@ -15,6 +15,7 @@ from actors.valkey.errors import Refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from actors.eventlog._gate import Gate
     from actors.valkey.keys import StreamKeys
     from actors.valkey.server import Valkey
 
@@ -41,6 +42,7 @@ class Repair:
     tokens: Mapping[str, str]
     opens: Callable[[bytes], bool] | None
     tail_of: Callable[[StreamKey, int, int], Sequence[bytes] | None] | None
+    gate: Gate | None
     generation: str
     in_doubt: Collection[StreamKey] = ()
     """The streams of appends that had no answer, and will be sent again. Clients may have got their events.
@@ -62,8 +64,7 @@ class Repair:
         """
         written = {key: each for key, each in written.items() if self.tokens.get(key.user, "") == each.token}
         for user in {key.user for key in written} & self.tokens.keys():
-            # The right to do so: a user whose token is missing may be claimed. Another token there is left alone.
-            await self._call("gr1_claim", [self.valkey.keys.token(user)], "", self.tokens[user])
+            await self._claim_again(user)
         by_partition: dict[int, list[tuple[StreamKey, StreamKeys]]] = {}
         for key in written:
             keys = self.valkey.keys.of_stream(*key)
@@ -80,6 +81,18 @@ class Repair:
         keys = self.valkey.keys.of_stream(*key)
         token = self.tokens.get(key.user, "")
         await self._call("gr1_epoch", [keys.user.token, keys.meta], token, written.epoch, self.generation)
+
+    async def _claim_again(self, user: str) -> None:
+        """Put the token of this process back if the server has none, or one with which no process can write.
+
+        Another token is left alone: its owner has claimed the user since the restart.
+        """
+        key, token = self.valkey.keys.token(user), self.tokens[user]
+        done, found = await self._call("gr1_claim", [key], "", token)
+        if done or found.decode() == token or self.gate is None or not await self.gate.is_over(found.decode()):
+            return
+        if self.tokens.get(user) == token:  # the node may have been buried meanwhile
+            await self._call("gr1_claim", [key], found, token)
 
     async def _repair(self, key: StreamKey, keys: StreamKeys, written: Written, head: list[Any] | None) -> None:
         token = self.tokens.get(key.user, "")

@@ -8,39 +8,34 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from actors.errors import LogCorrupt, LogError, LogUnavailable, Trimmed
+from actors.errors import LogCorrupt, LogUnavailable, Trimmed
 from actors.eventlog._retention import RetentionWalk, bounded
 from actors.eventlog._valkey_append import open_mark, refusal
 from actors.eventlog._valkey_calls import repeated
+from actors.eventlog._valkey_listing import ValkeyListing
 from actors.eventlog._valkey_restore import Written
-from actors.eventlog.base import EventLog, Head, StreamKey, UserUsage, check_names, check_new
+from actors.eventlog.base import Head, StreamKey, UserUsage, check_names, check_new
 from actors.events.line import timestamp
 from actors.valkey.errors import Refused
-from actors.valkey.keys import PARTITIONS, StreamKeys, member_of, parse_member
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from actors.eventlog.base import Retention
-    from actors.valkey.server import Valkey
+    from actors.valkey.keys import StreamKeys
 
 PAGE = 64
 """Number of entries (batches) that one call reads."""
-INDEX_PAGE = 1_000
-"""Number of streams that one call reads from an index."""
 
 
-class ValkeyStreams(EventLog):
+class ValkeyStreams(ValkeyListing):
     """The methods of a Valkey log that read, mark, trim and remove streams. See :class:`ValkeyLog`."""
 
-    valkey: Valkey
-    tokens: dict[str, str]
+    tokens: Mapping[str, str]
     opens: Callable[[bytes], bool] | None
     keeps_acknowledged: bool
     _keys: dict[StreamKey, StreamKeys]
     _written: dict[StreamKey, Written]
-    _opened: bool
-    _read_only: bool
     _reads: int
     _trims: int
     epochs_renewed: int
@@ -48,43 +43,32 @@ class ValkeyStreams(EventLog):
     def _of(self, key: StreamKey) -> StreamKeys:
         return self._keys.get(key) or self.valkey.keys.of_stream(*key)
 
-    def _require_open(self) -> None:
-        if not self._opened:
-            raise LogUnavailable("the valkey log is not open")
-
-    def _require_writable(self) -> None:
-        self._require_open()
-        if self._read_only:
-            raise LogError("the log is open for reading only")
-
-    async def _ask(self, *args: bytes | str | float) -> Any:
-        """Send a command that reads."""
-        self._require_open()
-        return await repeated(self.valkey.reads, self.valkey.seconds, *args)
-
     async def _call(self, key: StreamKey, name: str, keys: Sequence[str], *args: bytes | str | float) -> Any:
         """Call a function that changes one stream and that may be done twice. A sent call is not cancelled."""
         self._require_writable()
         await trio.lowlevel.checkpoint_if_cancelled()
         seconds = self.valkey.seconds
-        if not self._can_write():
-            await self._pass_gate(trio.current_time() + seconds)
+        await self._pass_gate(trio.current_time() + seconds)
         with trio.CancelScope(shield=True):
             try:
                 return await repeated(self.valkey.commits, seconds, b"FCALL", name, len(keys), *keys, *args)
             except Refused as error:
                 raise refusal(error.text, [key]) from None
 
-    def _can_write(self) -> bool:
-        return self.gate is None or self.gate.is_open()
+    async def _pass_gate(self, until: float) -> bool:
+        """Wait until the gate is open, until a time of trio's clock. Return whether that took a wait.
 
-    async def _pass_gate(self, until: float) -> None:
-        """Wait until the gate is open, until a time of trio's clock. Raise LogUnavailable if it stays closed."""
+        Raise LogUnavailable if the gate stays closed.
+        """
+        gate = self.gate
+        if gate is None or gate.is_open():
+            return False
         may_write = False
         with trio.move_on_at(until):
-            may_write = self.gate is None or await self.gate.wait()
+            may_write = await gate.wait()
         if not may_write:
             raise LogUnavailable("this server is cut off from its cluster")
+        return True
 
     async def make(self, key: StreamKey) -> Head:
         self._require_open()
@@ -220,30 +204,6 @@ class ValkeyStreams(EventLog):
                 if at > head.latest:
                     return at, first + len(whole), None
         return at, max(at, chunk), None
-
-    async def streams(self) -> Sequence[StreamKey]:
-        self._require_open()
-        found: list[StreamKey] = []
-        for partition in range(PARTITIONS):
-            name, begin = self.valkey.keys.index(partition), b"-"
-            while members := await self._ask(b"ZRANGEBYLEX", name, begin, b"+", b"LIMIT", 0, INDEX_PAGE):
-                found += [StreamKey(*parse_member(member)) for member in members]
-                begin = b"(" + members[-1]
-        return sorted(found)
-
-    async def _of_user(self, user: str, after: str | None = None, limit: int = -1) -> list[StreamKey]:
-        """Return the keys of a user's streams, sorted; behind the session ``after``, at most ``limit``."""
-        self._require_open()
-        keys = self.valkey.keys.of_user(user)
-        begin = member_of(user, "")
-        # Behind the separator of 0 comes the byte 1 at the earliest in another user's name, so this ends the user.
-        end = b"(" + begin[:-1] + b"\1"
-        low = b"[" + begin if after is None else b"(" + member_of(user, after)
-        members = await self._ask(b"ZRANGEBYLEX", keys.index, low, end, b"LIMIT", 0, limit)
-        return [StreamKey(*parse_member(member)) for member in members]
-
-    async def user_streams(self, user: str, after: str, limit: int) -> Sequence[StreamKey]:
-        return await self._of_user(user, after, max(limit, 0))
 
     async def _heads_of_user(self, user: str) -> list[tuple[Head, StreamKey]]:
         keys = await self._of_user(user)

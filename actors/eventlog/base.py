@@ -28,6 +28,7 @@ import attrs
 from actors.errors import LogError
 from actors.eventlog._forgetting import Forgettable
 from actors.eventlog._limits import BY_AGE_ALONE, CommitLimit, Retention
+from actors.eventlog._listing import Head, Listing, UserUsage
 from actors.eventlog._names import StreamKey, check_names, check_new
 from actors.eventlog._positions import ConsumerPosition, ConsumerPositions, ConsumerUsage
 
@@ -53,29 +54,6 @@ __all__ = [
     "check_names",
     "check_new",
 ]
-
-
-@attrs.frozen
-class Head:
-    """A summary of a stream: its epoch, the seqs of its oldest and newest events, its size and its state."""
-
-    epoch: str
-    oldest: int
-    """The lowest seq that the log keeps of the stream; ``latest + 1`` if it keeps no event."""
-    latest: int
-    """The highest seq that was ever appended to the stream; 0 if the stream never had an event."""
-    size: int
-    """The size of the stream's kept lines, in bytes."""
-    oldest_ts: int
-    """The ``ts`` of the oldest kept event, in ms since 1970; 0 if no event is kept."""
-    state: bytes
-    """The stream's state: the bytes that the last batch or the last ``mark`` stored; empty at first."""
-    touched: int = attrs.field(default=0, eq=False)
-    """The ``ts`` of the stream's newest event, in ms since 1970, even if that event was trimmed.
-
-    If the stream never had an event, the time when the stream was made. Two summaries that differ only in ``touched``
-    are equal.
-    """
 
 
 @attrs.define
@@ -115,16 +93,6 @@ class LogStatistics:
     The size is measured after a write, at most once a second. The file grows as long as another program keeps one read
     of the log open, and shrinks after that.
     """
-
-
-@attrs.frozen
-class UserUsage:
-    """The part of a log that belongs to one user."""
-
-    streams: int
-    """Number of the user's streams (sessions)."""
-    size: int
-    """Size of the user's streams in bytes: their kept lines and their states."""
 
 
 @attrs.frozen(kw_only=True)
@@ -173,7 +141,7 @@ class Revocation:
         return attrs.evolve(self, at=max(self.at, other.at), until=max(self.until, other.until))
 
 
-class EventLog(ConsumerPositions, Forgettable, ABC):
+class EventLog(ConsumerPositions, Listing, Forgettable, ABC):
     """Base class of all event logs: stores of the events of sessions.
 
     As an async context manager a log calls :meth:`open` on entry and :meth:`close` on exit. Methods can be called
@@ -257,10 +225,6 @@ class EventLog(ConsumerPositions, Forgettable, ABC):
         """
 
     @abstractmethod
-    async def head(self, key: StreamKey) -> Head | None:
-        """Return the stream's summary, or None if the stream does not exist. Never makes a stream."""
-
-    @abstractmethod
     async def append(self, batches: Sequence[Batch]) -> None:
         """Append all batches in one commit. If this raises, the log has none of the batches.
 
@@ -317,45 +281,6 @@ class EventLog(ConsumerPositions, Forgettable, ABC):
 
         Return the stream's new summary.
         """
-
-    @abstractmethod
-    async def streams(self) -> Sequence[StreamKey]:
-        """Return the keys of all streams in the log, sorted."""
-
-    async def user_streams(self, user: str, after: str, limit: int) -> Sequence[StreamKey]:
-        """Return the keys of a user's streams, sorted by the session's name.
-
-        This default method gets the keys of all streams. An engine with a faster way overrides this.
-
-        Args:
-            user: The user.
-            after: Only streams with a session's name that sorts behind this one are returned.
-            limit: Maximum number of keys.
-        """
-        keys = [key for key in await self.streams() if key.user == user and key.session > after]
-        return keys[: max(limit, 0)]
-
-    async def usage(self, user: str) -> UserUsage:
-        """Return the number and the size of a user's streams.
-
-        This default method reads the head of each of these streams. An engine with a faster way overrides the method.
-        """
-        heads = [await self.head(key) for key in await self.streams() if key.user == user]
-        found = [head for head in heads if head is not None]
-        return UserUsage(len(found), sum(head.size + len(head.state) for head in found))
-
-    async def oldest_streams(self, user: str, limit: int) -> Sequence[StreamKey]:
-        """Return the keys of the user's streams that have events. The stream with the oldest event comes first.
-
-        This default method reads the heads of all streams of the user. An engine with a faster way overrides this.
-
-        Args:
-            user: The user.
-            limit: Maximum number of keys.
-        """
-        heads = [(await self.head(key), key) for key in await self.streams() if key.user == user]
-        found = [(head.oldest_ts, key) for head, key in heads if head is not None and head.oldest <= head.latest]
-        return [key for _, key in sorted(found)[:limit]]
 
     @abstractmethod
     async def remove(self, key: StreamKey) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import itertools
 import secrets
@@ -123,6 +124,7 @@ class MemoryLog(EventLog):
     def __init__(self) -> None:
         self._streams: dict[StreamKey, _Stream] | None = None
         self._sessions: dict[str, dict[str, _Stream]] = {}  # the same streams: by user, then by session
+        self._sorted: list[StreamKey] = []
         self._revocations: dict[tuple[str | None, str | None], Revocation] = {}  # by user and token id
         self._consumers = MemoryPositions()
         self._commits = self._batches = self._events = self._reads = self._trims = 0
@@ -131,7 +133,7 @@ class MemoryLog(EventLog):
         await trio.lowlevel.checkpoint()
         if self._streams is not None:
             raise RuntimeError("the log is open already")
-        self._streams, self._sessions, self._revocations = {}, {}, {}
+        self._streams, self._sessions, self._sorted, self._revocations = {}, {}, [], {}
         self._consumers = MemoryPositions()
         self._commits = self._batches = self._events = self._reads = self._trims = 0
 
@@ -145,15 +147,19 @@ class MemoryLog(EventLog):
         streams = self._opened()
         if key not in streams:
             check_names(key)
-            streams[key] = self._sessions.setdefault(key.user, {})[key.session] = _Stream()
+            self._add(key, _Stream())
         return streams[key].head()
+
+    def _add(self, key: StreamKey, stream: _Stream) -> None:
+        self._opened()[key] = self._sessions.setdefault(key.user, {})[key.session] = stream
+        bisect.insort(self._sorted, key)
 
     async def restore(self, key: StreamKey, *, epoch: str, latest: int, state: bytes, touched: int) -> None:
         await trio.lowlevel.checkpoint()
         streams = self._opened()
         check_new(key, exists=key in streams)
         stream = _Stream(epoch, latest=latest, state=state, touched=touched)
-        streams[key] = self._sessions.setdefault(key.user, {})[key.session] = stream
+        self._add(key, stream)
 
     async def head(self, key: StreamKey) -> Head | None:
         await trio.lowlevel.checkpoint()
@@ -212,9 +218,11 @@ class MemoryLog(EventLog):
             self._trims += 1
         return stream.head()
 
-    async def streams(self) -> Sequence[StreamKey]:
+    async def streams(self, after: StreamKey | None = None, limit: int | None = None) -> Sequence[StreamKey]:
         await trio.lowlevel.checkpoint()
-        return sorted(self._opened())
+        self._opened()
+        begin = 0 if after is None else bisect.bisect_right(self._sorted, after)
+        return self._sorted[begin : None if limit is None else begin + max(limit, 0)]
 
     async def user_streams(self, user: str, after: str, limit: int) -> Sequence[StreamKey]:
         await trio.lowlevel.checkpoint()
@@ -240,6 +248,7 @@ class MemoryLog(EventLog):
         stream = self._opened().pop(key, None)
         if stream is not None:
             self._consumers.forget_stream(key, stream.latest)
+            del self._sorted[bisect.bisect_left(self._sorted, key)]
             del self._sessions[key.user][key.session]
             if not self._sessions[key.user]:
                 del self._sessions[key.user]
@@ -268,11 +277,14 @@ class MemoryLog(EventLog):
         positions = self._consumers.of(name)
         return [ConsumerPosition(key, streams[key].epoch, positions.get(key, 0)) for key in keys if key in streams]
 
-    async def unread_streams(self, name: str, after: StreamKey | None, limit: int) -> Sequence[StreamKey]:
+    async def unread_streams(
+        self, name: str, after: StreamKey | None, limit: int, *, user: str | None = None
+    ) -> Sequence[StreamKey]:
         await trio.lowlevel.checkpoint()
         streams = self._opened()
         positions = self._consumers.of(name)
-        behind = (key for key in streams if after is None or key > after)
+        keys = streams if user is None else [StreamKey(user, session) for session in self._sessions.get(user, ())]
+        behind = (key for key in keys if after is None or key > after)
         return heapq.nsmallest(limit, (key for key in behind if streams[key].latest > positions.get(key, 0)))
 
     async def acknowledge(self, name: str, positions: Sequence[ConsumerPosition], lost: int = 0) -> None:

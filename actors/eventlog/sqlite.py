@@ -157,8 +157,8 @@ class SqliteLog(SqliteConsumers):
         self._trims += dropped
         return head
 
-    async def streams(self) -> Sequence[StreamKey]:
-        return await self._read(lambda reader: reader.streams())
+    async def streams(self, after: StreamKey | None = None, limit: int | None = None) -> Sequence[StreamKey]:
+        return await self._read(lambda reader: reader.streams(after, limit))
 
     async def user_streams(self, user: str, after: str, limit: int) -> Sequence[StreamKey]:
         return await self._read(lambda reader: reader.user_streams(user, after, limit))

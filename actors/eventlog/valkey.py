@@ -21,7 +21,7 @@ from actors.valkey.keys import Keyspace, StreamKeys, partition_of
 from actors.valkey.server import Valkey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from actors.eventlog.base import Batch, StreamKey
     from actors.valkey.address import Address
@@ -66,7 +66,7 @@ class ValkeyLog(ValkeyPositions):
         options = options or ValkeyOptions()
         self.valkey = Valkey(address, seconds=options.timeout_seconds, keys=Keyspace(options.prefix))
         """The links to the server."""
-        self.tokens: dict[str, str] = {}
+        self.tokens: Mapping[str, str] = {}
         """The token of each user that this process owns. A user without an entry must have no owner."""
         self.opens = None
         """A function that returns whether a stream's state has open runs. None: nothing needs to know."""
@@ -82,6 +82,7 @@ class ValkeyLog(ValkeyPositions):
         self.keeps_acknowledged = options.keeps_acknowledged
         self._wait_replicas = options.wait_replicas
         self._read_only = read_only
+        self._repairing = trio.Lock()
         self._opened = False
         self._reset()
 
@@ -143,19 +144,22 @@ class ValkeyLog(ValkeyPositions):
         Raises:
             LogUnavailable: The server did not answer. The next call tries again.
         """
-        generation = self.valkey.commits.generation
-        if generation == self._generation:
+        if self.valkey.commits.generation == self._generation:
             return
-        repair = self._repair(generation)
-        try:
-            await repair.run(self._written)
-        finally:
-            self.restored += repair.restored
-            self.epochs_renewed += repair.renewed
-        self._generation = generation
+        async with self._repairing:
+            generation = self.valkey.commits.generation
+            if generation == self._generation:
+                return
+            repair = self._repair(generation)
+            try:
+                await repair.run(self._written)
+            finally:
+                self.restored += repair.restored
+                self.epochs_renewed += repair.renewed
+            self._generation = generation
 
     def _repair(self, generation: str) -> Repair:
-        return Repair(self.valkey, self.tokens, self.opens, self.tail_of, generation, self._in_doubt)
+        return Repair(self.valkey, self.tokens, self.opens, self.tail_of, self.gate, generation, self._in_doubt)
 
     async def _settle(self, keys: set[StreamKey]) -> None:
         """Give streams the present generation. Their append was in doubt, and is there now.
@@ -205,14 +209,12 @@ class ValkeyLog(ValkeyPositions):
         *A node that was cut off may have lost its users before the server was restarted. If it put back what it knows
         before a beat was answered, it could put back the streams of a former owner.*
         """
-        waited = False
-        while True:
-            if not self._can_write():
-                waited = True
-                await self._pass_gate(attempts.until)
+        waited = await self._pass_gate(attempts.until)
+        await self.repair()
+        while await self._pass_gate(attempts.until):
+            waited = True
             await self.repair()
-            if self._can_write():
-                return waited
+        return waited
 
     def _understood(self, error: NotSent | Refused, keys: Sequence[StreamKey], attempts: Attempts) -> LogUnavailable:
         """Return the error for an append that the server has not done. Raise if the function refused its batches."""

@@ -22,7 +22,7 @@ from actors.runs._outcome import Outcome
 from actors.runs._raised import CodeEnded
 from actors.runs._run import FINISHING_SECONDS, Run
 from actors.runs._task_scope import TaskScope, has_cancelled, is_ending
-from actors.streams._stream import can_write, has_room
+from actors.streams._stream import has_room
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from actors.streams._stream import SessionStream
 
 T = TypeVar("T")
-
-LOOK_SECONDS = 0.05
-"""Interval in seconds at which asyncio code looks whether the log can be written again."""
 
 
 class AsyncioRun(Run):
@@ -60,7 +57,7 @@ class AsyncioRun(Run):
 
     def __init__(self, recorder: RunRecorder, agent: str, parent: Self | None = None) -> None:
         super().__init__(recorder, agent, parent)
-        self._pause = partial(_pause, recorder.stream, recorder.account.rate)
+        self._pause = partial(_pause, recorder.stream, recorder.account.rate, recorder.host)
         self.shielding: trio.CancelScope | TaskScope | None = None
         """The scope that :meth:`shield` shields: around the wait for the agent's asyncio task, or around its block."""
         self._shields = 0
@@ -210,15 +207,15 @@ class _Once:
             call()
 
 
-async def _pause(stream: SessionStream, rate: EmitRate | None) -> None:
+async def _pause(stream: SessionStream, rate: EmitRate | None, host: AsyncioHost | None) -> None:
     """Wait as :meth:`SessionStream.admit` does, in asyncio or trio: the run may be in the hands of either library."""
     if trio.lowlevel.in_trio_task():
         await stream.admit()
         return
     if rate is not None:
         await rate.sleep(*rate.due(), asyncio.sleep)
-    while not can_write(stream):  # noqa: ASYNC110 - the event is one of trio
-        await asyncio.sleep(LOOK_SECONDS)
+    if host is not None and not stream.can_write:
+        await host.run(stream.pass_gate)
     if has_room(stream):
         await asyncio.sleep(0)
         return

@@ -4,6 +4,9 @@ The log has the position of each consumer in each session. A consumer reads the 
 positions, one page of one session after another: first those that the log names when it starts, later those with new
 commits. An item that was handled moves the position: in memory at once, and in the log together with others. So after a
 crash some of the last events come again, and none is skipped.
+
+In a cluster a consumer of the same name runs on each node, and each reads the sessions of the users that its node has.
+A user whom no node has is claimed for it. A user who comes from another node is read from the stored positions on.
 """
 
 from __future__ import annotations
@@ -21,21 +24,19 @@ from actors.events.decoding import decode_line
 from actors.failures import log_failure
 from actors.loop.wakeup import Wakeup
 from actors.sessions._consumer_marks import Marks
+from actors.sessions._consumer_unread import Unread
 from actors.streams._observed import EventChoice, Lagged, Observed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actors.eventlog.base import EventLog, StreamKey
+    from actors.sessions._custody import Custody
 
 logger = logging.getLogger("greenroom.hooks")
 
 PAGE_EVENTS, PAGE_BYTES = 256, 1024 * 1024
 """Maximum number and size of the events that a consumer reads of one session before it reads another."""
-SCAN_STREAMS = 256
-"""Number of sessions with unread events that the log is asked for at once."""
-MOST_DIRTY = 10_000
-"""Maximum number of sessions with new events in memory. Beyond it, the log is asked for them again."""
 CLOSE_SECONDS = 5.0
 """Maximum time for storing the last positions when a consumer is closed, in seconds."""
 
@@ -44,6 +45,7 @@ class Pages(Protocol):
     """The object that reads the events of sessions for a consumer, and knows which consumers run."""
 
     log: EventLog
+    custody: Custody
 
     def claim(self, consumer: Consumer) -> None:
         """Notify the consumer of commits from now on. Raise ConfigError if one with its name runs already."""
@@ -89,9 +91,8 @@ class Consumer:
         self._from_start = from_start
         self._begun = self._ended = False
         self._news = Wakeup()
-        self._dirty: dict[StreamKey, None] = {}
-        self._scanned: StreamKey | None = None
-        self._scanning = self._rescan = False
+        self._unread = Unread(pages.log, name, pages.custody.falls_here)
+        self._reading: str | None = None  # the user whose events are being read; None if the user moved meanwhile
         self._page: _Page | None = None
         self._lagged: tuple[Lagged, ConsumerPosition | None] | None = None
         self._handed: ConsumerPosition | Lagged | None = None  # the item that the caller handles now
@@ -100,22 +101,43 @@ class Consumer:
     @property
     def sessions(self) -> int:
         """Number of sessions that are known to have events which the consumer has not read."""
-        return len(self._dirty)
+        return len(self._unread)
 
     def note(self, key: StreamKey) -> None:
         """Record that a session has new events. Never waits."""
-        if key in self._dirty or len(self._dirty) < MOST_DIRTY:
-            self._dirty[key] = None
-        else:
-            self._rescan = True
+        self._unread.note(key)
         self._news.wake()
 
     def forget(self, user: str) -> None:
         """Drop the events of a user that wait in memory, because everything of the user is removed. Never waits."""
-        self._dirty = {key: None for key in self._dirty if key.user != user}
+        self._unread.forget(user)
+        self.forget_user(user)
+        self._marks.remove_user(user)
+
+    def search(self, user: str | None = None) -> None:
+        """Search the log for unread events of a user, or of all users, because users have moved. Never waits."""
+        self._unread.search(user)
+        self._news.wake()
+
+    def forget_user(self, user: str) -> None:
+        """Forget the positions and pages of a user that has just come to this node or left it. Never waits."""
+        self._marks.forget_user(user)
+        if self._reading == user:
+            self._reading = None
         if self._page is not None and self._page.key.user == user:
             self._page = None
-        self._marks.forget_user(user)
+        if self._lagged is not None and self._lagged[0].user == user:
+            self._lagged = None
+
+    async def let_go(self, user: str) -> bool:
+        """Store the positions, because another node is about to have the user.
+
+        Return False if the caller handles an item of the user now. Raise the errors of the log.
+        """
+        if _user_of(self._handed) == user:
+            return False
+        await self._marks.store()
+        return _user_of(self._handed) != user
 
     def end(self) -> None:
         """Make the iteration stop, because the server ends. Never waits."""
@@ -146,7 +168,7 @@ class Consumer:
                 return item
             if not await self._load():
                 await self._marks.store()
-                if not self._has_more() and not self._ended:
+                if not self._unread.has_more and not self._ended:
                     await self._news.wait()
         await self._marks.store()
         raise StopAsyncIteration
@@ -196,7 +218,8 @@ class Consumer:
         except BaseException:
             self._pages.release(self)
             raise
-        self._begun = self._scanning = True
+        self._begun = True
+        self._unread.search()
         if lost:
             self._lagged = Lagged(lost), None
 
@@ -210,13 +233,19 @@ class Consumer:
 
     def _take(self) -> Observed | Lagged | None:
         """Return the next item that was read, and keep its position until it is acknowledged."""
+        custody = self._pages.custody
         if self._lagged is not None:
             (lagged, position), self._lagged = self._lagged, None
+            if lagged.user is not None and not custody.has(lagged.user):
+                return None
             self._handed = lagged if position is None else position
             self.missed += lagged.missed
             return lagged
         page = self._page
         if page is None:
+            return None
+        if not custody.has(page.key.user):  # another node has the user, or this one is suspended
+            self._page = None
             return None
         seq, line = page.lines[0]
         item = Observed(*page.key, page.epoch, decode_line(line))
@@ -227,40 +256,23 @@ class Consumer:
         self.delivered += 1
         return item
 
-    def _has_more(self) -> bool:
-        return bool(self._dirty) or self._scanning or self._rescan
-
     async def _load(self) -> bool:
         """Read the next page of a session with unread events. Return False if no such session is known."""
-        if not self._dirty and (self._scanning or self._rescan):
-            await self._scan()
-        if not self._dirty:
-            return self._has_more()
-        key = next(iter(self._dirty))
-        # Before the read: a commit during the read must find the session missing here, and add it again.
-        del self._dirty[key]
+        key = await self._unread.take()
+        if key is None:
+            return self._unread.has_more
         try:
             await self._read(key)
         except BaseException:
-            self._dirty[key] = None
+            self._unread.put_back(key)
             raise
         return True
 
-    async def _scan(self) -> None:
-        """Ask the log for more sessions with unread events."""
-        if self._rescan:
-            self._rescan, self._scanned = False, None
-        try:
-            keys = await self._log.unread_streams(self.name, self._scanned, SCAN_STREAMS)
-        except BaseException:
-            self._scanning = True
-            raise
-        self._scanning = bool(keys)
-        if keys:
-            self._scanned = keys[-1]
-            self._dirty.update(dict.fromkeys(keys))
-
     async def _read(self, key: StreamKey) -> None:
+        custody = self._pages.custody
+        if not custody.has(key.user) and not await custody.claim(key.user):
+            return  # another node reads the session
+        self._reading = key.user
         position = await self._marks.of(key)
         if position is None:  # the session was removed
             return
@@ -272,11 +284,14 @@ class Consumer:
         except Trimmed as trimmed:
             await self._skip(position, trimmed)
             return
-        if epoch != position.epoch:  # the session was removed, and made again: its events are others
+        if self._reading is None:
+            self._unread.put_back(key)
+        elif epoch != position.epoch:  # the session was removed, and made again: its events are others
             self._marks.forget(key)
-            self._dirty[key] = None
+            self._unread.put_back(key)
         elif lines:
-            self._dirty[key] = None  # at the end: other sessions come first
+            self._marks.know(position)
+            self._unread.put_back(key)  # at the end: other sessions come first
             self._set_page(position, lines)
 
     def _set_page(self, position: ConsumerPosition, lines: Sequence[bytes]) -> None:
@@ -290,11 +305,21 @@ class Consumer:
         """Tell the caller of events that were trimmed before they were read."""
         key = position.key
         now = await self._marks.find(key)
-        self._dirty[key] = None
+        self._unread.put_back(key)
+        if self._reading is None:
+            return
         if now is None or now.epoch != position.epoch:  # not these events, but a session that was made again
             self._marks.forget(key)
             return
         missed = trimmed.oldest - 1 - position.seq
         if missed <= 0:  # the next read would raise the same again, for ever
             raise LogCorrupt(f"event {position.seq + 1} is both kept and trimmed, as the log says") from trimmed
+        self._marks.know(position)
         self._lagged = Lagged(missed, *key), attrs.evolve(position, seq=trimmed.oldest - 1)
+
+
+def _user_of(item: ConsumerPosition | Lagged | None) -> str | None:
+    """Return the user to which an item belongs that a caller handles."""
+    if isinstance(item, ConsumerPosition):
+        return item.key.user
+    return None if item is None else item.user

@@ -25,10 +25,12 @@ class Marks:
     def __init__(self, log: EventLog, name: str) -> None:
         self._log = log
         self._name = name
-        self._known: dict[StreamKey, ConsumerPosition] = {}
+        self._known: dict[str, dict[StreamKey, ConsumerPosition]] = {}  # by user
+        self._count = 0
         self._done: dict[StreamKey, ConsumerPosition] = {}  # acknowledged, and not stored yet
         self._told = 0  # lost events that were told, and not stored yet
         self._work, self._store_at = 0, math.inf
+        self._storing = trio.Lock()
 
     @property
     def is_due(self) -> bool:
@@ -37,30 +39,50 @@ class Marks:
 
     async def of(self, key: StreamKey) -> ConsumerPosition | None:
         """Return the position in a session. Return None if the session does not exist."""
-        return self._known.get(key) or await self.find(key)
+        return self._known.get(key.user, {}).get(key) or await self.find(key)
 
     async def find(self, key: StreamKey) -> ConsumerPosition | None:
         """Return the position in a session as the log has it, unless a newer one is acknowledged. None as above."""
-        found = await self._log.consumer_positions(self._name, (key,))
+        async with self._storing:  # positions that are just being stored are neither here nor surely in the log
+            found = await self._log.consumer_positions(self._name, (key,))
         if not found:
             return None
         done = self._done.get(key)
-        return done if done is not None and done.epoch == found[0].epoch else found[0]
+        return done if done is not None and done.epoch == found[0].epoch and done.seq > found[0].seq else found[0]
+
+    def know(self, position: ConsumerPosition) -> None:
+        """Keep a position in memory, so that the log is not asked for it again."""
+        key = position.key
+        some = self._known.get(key.user, {})
+        self._count += key not in some
+        while self._count > MOST_KNOWN and self._known:
+            self.forget_user(next(iter(self._known)))
+        self._known.setdefault(key.user, {})[key] = position
 
     def forget(self, key: StreamKey) -> None:
         """Ask the log for the position in a session when it is needed next."""
-        self._known.pop(key, None)
+        if self._known.get(key.user, {}).pop(key, None) is not None:
+            self._count -= 1
 
     def forget_user(self, user: str) -> None:
+        """Ask the log for the positions in a user's sessions when they are needed next.
+
+        *A user went to another node and came back: its events since then would come again.*
+        """
+        self._count -= len(self._known.pop(user, ()))
+
+    def remove_user(self, user: str) -> None:
         """Forget the positions in all sessions of a user, because the sessions are removed."""
-        self._known = {key: each for key, each in self._known.items() if key.user != user}
-        self._done = {key: each for key, each in self._done.items() if key.user != user}
+        self.forget_user(user)
+        self._done = {key: position for key, position in self._done.items() if key.user != user}
 
     def acknowledge(self, position: ConsumerPosition, events: int) -> None:
         """Record that the events up to ``position`` are handled. ``events`` is the number of the new ones."""
-        if position.key not in self._known and len(self._known) >= MOST_KNOWN:
-            del self._known[next(iter(self._known))]
-        self._known[position.key] = self._done[position.key] = position
+        key = position.key
+        self._done[key] = position
+        # A position that was forgotten meanwhile stays so: the log may have a newer one.
+        if (known := self._known.get(key.user, {}).get(key)) is not None and known.epoch == position.epoch:
+            self._known[key.user][key] = max(known, position, key=lambda each: each.seq)
         self._work += events
         self._store_at = min(self._store_at, trio.current_time() + STORE_SECONDS)
 
@@ -70,8 +92,12 @@ class Marks:
 
     async def store(self) -> None:
         """Store the acknowledged positions in the log. If this raises or is cancelled, nothing is forgotten."""
-        if not self._done and not self._told:
-            return
+        # One after another: a caller that returns must know that the positions of an earlier call are stored, too.
+        async with self._storing:
+            if self._done or self._told:
+                await self._store()
+
+    async def _store(self) -> None:
         (done, self._done), (told, self._told) = (self._done, {}), (self._told, 0)
         try:
             await self._log.acknowledge(self._name, tuple(done.values()), told)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
-from actors.errors import ConfigError
+from actors.errors import ConfigError, LogError
 from actors.events.encoding import is_text
 from actors.failures import shown
 from actors.sessions._consumer import Consumer
+from actors.sessions._custody import Alone
 from actors.sessions._statistics import ConsumerStatistics
 from actors.streams._observed import EventChoice
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from actors.eventlog.base import Batch, ConsumerUsage, EventLog, StreamKey
     from actors.events.types import Event
+    from actors.sessions._custody import Custody
     from actors.sessions._reader import SessionReader
     from actors.streams._committer import Committer, Source
 
@@ -29,6 +31,8 @@ class Consumers:
 
     def __init__(self, log: EventLog, reader: SessionReader, committer: Committer) -> None:
         self.log = log
+        self.custody: Custody = Alone()
+        """The users for which this process consumes events. A node of a cluster sets its own."""
         self._reader = reader
         self._committer = committer
         self._running: dict[str, weakref.ref[Consumer]] = {}
@@ -70,6 +74,36 @@ class Consumers:
         """Return statistics of the running consumers."""
         living = self._living()
         return tuple(ConsumerStatistics(one.name, one.delivered, one.missed, one.sessions) for one in living)
+
+    # What the router of a cluster calls
+
+    def note(self, key: StreamKey) -> None:
+        """Make the consumers read a session with new events that no session of this process has committed."""
+        for consumer in self._living():
+            consumer.note(key)
+
+    def search(self, user: str | None = None) -> None:
+        """Make the consumers search the log for unread events of a user, or of all users. Never wait."""
+        for consumer in self._living():
+            consumer.search(user)
+
+    def forget_user(self, user: str) -> None:
+        """Make the consumers forget the positions and pages of a user that has just come or left."""
+        for consumer in self._living():
+            consumer.forget_user(user)
+
+    async def let_go(self, user: str) -> bool:
+        """Store the positions of all consumers, because another node is about to have the user.
+
+        Return False if the user cannot go: a consumer handles an event of the user, or the log failed.
+        """
+        try:
+            for consumer in self._living():
+                if not await consumer.let_go(user):
+                    return False
+        except LogError:
+            return False
+        return True
 
     # What a consumer calls: Pages
 

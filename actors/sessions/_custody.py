@@ -13,10 +13,25 @@ if TYPE_CHECKING:
 
 
 class Custody(Protocol):
-    """The users for which this process cleans the logs. In a cluster each user's logs are cleaned by one node."""
+    """The users for which this process cleans logs and consumes events.
+
+    In a cluster, one node at a time has this right for a user.
+    """
+
+    def has(self, user: str) -> bool:
+        """Return whether this process has the user now. Never wait."""
+        ...
 
     def falls_here(self, user: str) -> bool:
-        """Return whether this process cleans the user's logs, as far as it knows without asking. Never wait."""
+        """Return whether this process has the user, or would claim it if no process had it. Never wait."""
+        ...
+
+    async def claim(self, user: str) -> bool:
+        """Return whether this process has the user. If no process has it and the user falls here, claim it first.
+
+        Raises:
+            LogUnavailable: The owner of the user cannot be found out.
+        """
         ...
 
     def held(self, user: str) -> AbstractAsyncContextManager[bool]:
@@ -31,11 +46,22 @@ class Custody(Protocol):
 
 
 class Alone:
-    """The custody of a process that shares its log with no other: it cleans the logs of all users."""
+    """The custody of a process that shares its log with no other: it has all users."""
+
+    def has(self, user: str) -> bool:
+        """Return True."""
+        del user
+        return True
 
     def falls_here(self, user: str) -> bool:
         """Return True."""
         del user
+        return True
+
+    async def claim(self, user: str) -> bool:
+        """Return True."""
+        del user
+        await trio.lowlevel.checkpoint()
         return True
 
     @asynccontextmanager

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from actors.errors import Fenced, LogError, LogUnavailable
+from actors.eventlog._listing import STREAMS_PAGE
 from actors.failures import log_failure
 from actors.loop.boundary import attempted
 from actors.sessions._custody import Alone
@@ -118,18 +119,24 @@ class RetentionSweep:
 
         Cancellation: some sessions are cleaned, other sessions are not.
         """
-        for key in await self._log.streams():
-            await trio.lowlevel.checkpoint()
-            try:
-                await self._clean(key)
-            except LogUnavailable:
-                raise
-            except Fenced:
-                continue  # another node has claimed the user meanwhile, and cleans the session
-            except BaseException as error:  # noqa: BLE001 - an engine may raise anything for a damaged stream
-                await trio.lowlevel.checkpoint_if_cancelled()
-                text = "session %r of %r could not be cleaned up"
-                log_failure(logger, text, key.session, key.user, level=logging.WARNING, error=error)
+        after = None
+        while keys := await self._log.streams(after, STREAMS_PAGE):
+            for key in keys:
+                await trio.lowlevel.checkpoint()
+                await self._try_to_clean(key)
+            after = keys[-1]
+
+    async def _try_to_clean(self, key: StreamKey) -> None:
+        try:
+            await self._clean(key)
+        except LogUnavailable:
+            raise
+        except Fenced:
+            pass  # another node has claimed the user meanwhile, and cleans the session
+        except BaseException as error:  # noqa: BLE001 - an engine may raise anything for a damaged stream
+            await trio.lowlevel.checkpoint_if_cancelled()
+            text = "session %r of %r could not be cleaned up"
+            log_failure(logger, text, key.session, key.user, level=logging.WARNING, error=error)
 
     async def _clean(self, key: StreamKey) -> None:
         if not self.custody.falls_here(key.user):

@@ -12,10 +12,12 @@ from actors.errors import Trimmed
 from actors.eventlog.base import BY_AGE_ALONE
 from actors.events.line import timestamp
 from actors.loop.boundary import attempted
+from actors.sessions._custody import Alone
 from actors.streams._accounts import SLACK
 
 if TYPE_CHECKING:
     from actors.eventlog.base import EventLog, Head, StreamKey
+    from actors.sessions._custody import Custody
     from actors.sessions._spawner import SessionSpawner
     from actors.streams._accounts import Accounts, UserAccount
 
@@ -54,6 +56,8 @@ class UserRetention:
         self._accounts = accounts
         self._spawner = spawner
         self._most = most
+        self.custody: Custody = Alone()
+        """The users for which this process trims events. A node of a cluster sets its own."""
 
     async def run(self) -> None:
         """Trim the events of each user beyond the limit, one user after another, until cancelled."""
@@ -63,8 +67,17 @@ class UserRetention:
             await attempted("the trimming of a user's oldest events", self.trim, user)
             await trio.sleep(PAUSE_SECONDS)
 
+    def on_claimed(self, user: str) -> None:
+        """Forget the size of a user's part of the log, because another process may have changed it. Never wait.
+
+        It is measured again when the next session of the user comes into memory.
+        """
+        self._accounts.forget_user(user)
+
     async def trim(self, user: str) -> None:
         """Trim the user's oldest events, if the user exceeds the limit. Store in the account whether it is still full.
+
+        Do nothing if another process has the user: it knows which runs are open.
 
         Raises:
             LogError: The log failed.
@@ -74,6 +87,11 @@ class UserRetention:
         account = self._accounts.find(user)
         if account is None:
             return
+        async with self.custody.held(user) as mine:
+            if mine:
+                await self._trim(user, account)
+
+    async def _trim(self, user: str, account: UserAccount) -> None:
         async with account.asking():
             size, found = await self._size(user, account), True
             if size > self._most:

@@ -147,6 +147,10 @@ class UserAccount:
             if not lock.locked():
                 self._lock = None
 
+    def forget_log(self) -> None:
+        """Forget the values from the log. They are read again when the next session of the user comes into memory."""
+        self.sessions, self.size, self.is_full = None, 0, False
+
     def on_over(self) -> None:
         """Request that the user's oldest events are trimmed, because :attr:`size` exceeds :attr:`room`. Never wait."""
         self._shared.over.add(self.user)
@@ -226,7 +230,12 @@ class Accounts:
     def forget_log(self) -> None:
         """Forget everything that was read from the log, because the log was opened again."""
         for account in self._accounts.values():
-            account.sessions, account.size, account.is_full = None, 0, False
+            account.forget_log()
+
+    def forget_user(self, user: str) -> None:
+        """Forget the values that the log gave for a user, because another process may have changed them."""
+        if (account := self._accounts.get(user)) is not None:
+            account.forget_log()
 
     def prune(self, sessions_of: Callable[[str], int]) -> None:
         """Forget the accounts that are not needed. ``sessions_of`` returns the number of a user's sessions in memory.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -238,3 +239,38 @@ def _within(lines: Sequence[bytes], max_bytes: int) -> Sequence[bytes]:
         if total > max_bytes:  # the line at `count` does not fit any more
             return lines[: max(1, count)]
     return lines
+
+
+class Readers(ABC):
+    """The base class of feeds: the cursors that are attached to a feed. A subclass sets the other attributes."""
+
+    __slots__ = ("committed_seq", "cursors", "oldest_in_memory", "slice")
+
+    committed_seq: int
+    oldest_in_memory: int
+    slice: SliceOfLines
+
+    def __init__(self) -> None:
+        self.cursors: dict[Cursor, None] = {}
+        """The attached cursors (readers), in the order in which they were attached."""
+
+    def attach(self, listener: Listener, position: int) -> Cursor:
+        """Attach a listener, and return its cursor, by which the events after ``position`` are read.
+
+        The caller must detach the cursor in the end.
+        """
+        cursor = Cursor(self, listener, position)
+        self.cursors[cursor] = None
+        return cursor
+
+    def detach(self, cursor: Cursor) -> None:
+        """Stop notifying the listener of ``cursor``. Called by :meth:`Cursor.detach`. Idempotent."""
+        self.cursors.pop(cursor, None)
+
+    def adopt(self, cursor: Cursor) -> None:
+        """Notify the listener of ``cursor`` from now on. Called by :meth:`Cursor.take_over`."""
+        self.cursors[cursor] = None
+
+    @abstractmethod
+    async def read(self, after: int, limit: int, size: int) -> Sequence[bytes]:
+        """Read committed lines with a seq above ``after`` from the log; see :meth:`Feed.read`."""

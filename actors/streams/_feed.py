@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from actors.errors import LogCorrupt, Trimmed
-from actors.streams._cursor import Cursor
+from actors.streams._cursor import Readers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actors.eventlog.base import EventLog, StreamKey
     from actors.events.grammar import Grammar, Open
-    from actors.streams._cursor import Listener, SliceOfLines
     from actors.streams._extent import LogExtent
     from actors.streams._ring import Ring
 
@@ -39,7 +38,7 @@ class StreamStatistics:
     """Number of times that the log was read, because a reader's next event was no longer in memory."""
 
 
-class SessionFeed:
+class SessionFeed(Readers):
     """The reading half of a session's stream: the events in memory, the log, and the attached cursors.
 
     This class implements the protocol :class:`~actors.streams._cursor.Feed`. The writing half,
@@ -54,13 +53,9 @@ class SessionFeed:
         "_log_reads",
         "_shown",
         "closed_at",
-        "committed_seq",
-        "cursors",
         "key",
-        "oldest_in_memory",
         "ring",
         "seq",
-        "slice",
     )
 
     # The writing half sets these:
@@ -69,15 +64,14 @@ class SessionFeed:
     _shown: Grammar  # as it was after the newest committed event
 
     def __init__(self, key: StreamKey, committed_seq: int, log: EventLog, extent: LogExtent, ring: Ring) -> None:
+        super().__init__()
         self.key = key
         self.committed_seq = committed_seq
         self.ring = ring
         # A copy, which is renewed after each commit: cursors read it without a call.
         self.oldest_in_memory = ring.base
         # Bound once: a call less for each batch that a cursor takes.
-        self.slice: SliceOfLines = ring.slice
-        self.cursors: dict[Cursor, None] = {}
-        """The cursors (readers) that are attached to the session, in the order in which they were attached."""
+        self.slice = ring.slice
         self._log = log
         self._log_reads = 0
         self._extent = extent
@@ -96,23 +90,6 @@ class SessionFeed:
         """Return the runs that are open according to the committed events."""
         return self._shown.runs()
 
-    def attach(self, listener: Listener, position: int) -> Cursor:
-        """Attach a listener, and return its cursor, by which the events after ``position`` are read.
-
-        The caller must detach the cursor in the end.
-        """
-        cursor = Cursor(self, listener, position)
-        self.cursors[cursor] = None
-        return cursor
-
-    def detach(self, cursor: Cursor) -> None:
-        """Stop notifying the listener of ``cursor``. Called by :meth:`Cursor.detach`. Idempotent."""
-        self.cursors.pop(cursor, None)
-
-    def adopt(self, cursor: Cursor) -> None:
-        """Notify the listener of ``cursor`` from now on. Called by :meth:`Cursor.take_over`."""
-        self.cursors[cursor] = None
-
     async def oldest(self) -> int:
         """Return the lowest seq of the session's events that are within retention. Safe to cancel.
 
@@ -128,9 +105,15 @@ class SessionFeed:
         gate = self._log.gate
         return None if gate is None else gate.fence(self.key.user)
 
+    @property
+    def can_write(self) -> bool:
+        """Whether the log can be written now. Only a node of a cluster sometimes cannot."""
+        gate = self._log.gate
+        return gate is None or gate.is_open()
+
     async def pass_gate(self) -> None:
-        """Wait until the log can be written, or never can again. Only a node of a cluster ever waits."""
-        if (gate := self._log.gate) is not None and not gate.is_open():
+        """Wait until the log can be written, or never can again."""
+        if (gate := self._log.gate) is not None and not self.can_write:
             await gate.wait()
 
     async def read(self, after: int, limit: int, size: int) -> Sequence[bytes]:

@@ -321,12 +321,6 @@ class SessionStream(SessionFeed):
             self._commit_waits = None
 
 
-def can_write(stream: SessionStream) -> bool:
-    """Return whether the log can be written: another part of :meth:`SessionStream.admit`."""
-    gate = stream._log.gate  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as has_room() says
-    return gate is None or gate.is_open()
-
-
 def has_room(stream: SessionStream) -> bool:
     """Return whether an emitter need not wait: the part of :meth:`SessionStream.admit` for any event loop.
 

@@ -1,4 +1,4 @@
-"""The checks of an event log that concern one user, revocations or consumers: parts of :class:`EventLogContract`."""
+"""The checks of lists, revocations, consumers and copies of an event log: parts of :class:`EventLogContract`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,31 @@ from actors.eventlog.base import ConsumerPosition, ConsumerUsage, Head, Retentio
 from actors.testing._tools import ALL, KEY, OTHER, TS, event_batch, event_line, filled, refused, same
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from actors.eventlog.base import EventLog
 
 
 class UserContract:
-    """The tests of the methods that concern one user. These tests are a part of :class:`EventLogContract`."""
+    """The tests of the methods that list streams or concern one user. A part of :class:`EventLogContract`."""
+
+    async def test_streams_come_in_pages(self, log: EventLog) -> None:
+        """Check that all streams come sorted and once, in pages of at most the given size, also if some are removed."""
+        keys = sorted(StreamKey(user, f"s{number}") for user in ("", "a", "a\0b", "b", "日本") for number in range(4))
+        for key in keys:
+            await log.make(key)
+        for limit in (1, 3, 7, 100):
+            pages: list[Sequence[StreamKey]] = []
+            while page := await log.streams(pages[-1][-1] if pages else None, limit):
+                pages.append(page)
+            same([key for page in pages for key in page], keys)
+            same(max(map(len, pages)) <= limit, True)  # noqa: FBT003 - as the other checks
+        same(list(await log.streams(keys[2])), keys[3:])
+        same(list(await log.streams(StreamKey("a", "s1x"), 1)), [StreamKey("a", "s2")])
+        same([list(await log.streams(None, 0)), list(await log.streams(keys[-1], 9))], [[], []])
+        for key in keys[1:]:
+            await log.remove(key)
+        same(list(await log.streams(None, 9)), keys[:1])
 
     async def test_usage(self, log: EventLog) -> None:
         """Check that ``usage`` counts the streams of one user, and the bytes of their kept lines and states."""
@@ -191,6 +211,11 @@ class ConsumerContract:
         same(list(await log.unread_streams("c", None, 3)), unread[:3])
         same(list(await log.unread_streams("c", unread[2], 99)), unread[3:])
         same(list(await log.unread_streams("c", unread[-1], 99)), [])
+        for user in ("", "-", "a", "b", "c"):
+            own = [key for key in unread if key.user == user]
+            same(list(await log.unread_streams("c", None, 99, user=user)), own)
+            same(list(await log.unread_streams("c", None, 1, user=user)), own[:1])
+            same(list(await log.unread_streams("c", own[0] if own else unread[0], 99, user=user)), own[1:])
 
     async def test_removed_stream_and_its_positions(self, log: EventLog) -> None:
         """Check that a removed stream takes its positions with it. Its unread events are counted until told."""

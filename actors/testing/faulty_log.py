@@ -112,8 +112,8 @@ class FaultyLog(EventLog):
     async def trim(self, key: StreamKey, keep: Retention, now: int) -> Head:
         return await self._inner.trim(key, keep, now)
 
-    async def streams(self) -> Sequence[StreamKey]:
-        return await self._inner.streams()
+    async def streams(self, after: StreamKey | None = None, limit: int | None = None) -> Sequence[StreamKey]:
+        return await self._inner.streams(after, limit)
 
     async def user_streams(self, user: str, after: str, limit: int) -> Sequence[StreamKey]:
         return await self._inner.user_streams(user, after, limit)
@@ -146,8 +146,10 @@ class FaultyLog(EventLog):
     async def consumer_positions(self, name: str, keys: Sequence[StreamKey]) -> Sequence[ConsumerPosition]:
         return await self._inner.consumer_positions(name, keys)
 
-    async def unread_streams(self, name: str, after: StreamKey | None, limit: int) -> Sequence[StreamKey]:
-        return await self._inner.unread_streams(name, after, limit)
+    async def unread_streams(
+        self, name: str, after: StreamKey | None, limit: int, *, user: str | None = None
+    ) -> Sequence[StreamKey]:
+        return await self._inner.unread_streams(name, after, limit, user=user)
 
     async def acknowledge(self, name: str, positions: Sequence[ConsumerPosition], lost: int = 0) -> None:
         await self._fault("acknowledge")

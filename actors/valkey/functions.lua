@@ -181,12 +181,32 @@ local function remove(keys, args)
   return 1
 end
 
--- keys: consumer, then a meta for each position; args: per position: name, epoch (nothing: any), seq
+-- keys: consumer, then a meta for each position; args: mode (new or all), ends (1: these are the last positions), then
+-- per position: name, seq. Begins a consumer in a partition. Several nodes may begin it at once: when one has ended, no
+-- other moves a position. Returns 1, or 0: it has begun.
+local function begin(keys, args)
+  local mode, beginning = redis.call('HGET', keys[1], 'mode'), args[1] .. '?'
+  if mode == args[1] then return 0 end
+  if mode ~= beginning then
+    redis.call('DEL', keys[1])
+    redis.call('HSET', keys[1], 'mode', beginning)
+  end
+  for i = 2, #keys do
+    local a = 3 + (i - 2) * 2
+    if redis.call('EXISTS', keys[i]) == 1 and tonumber(args[a+1]) > number(redis.call('HGET', keys[1], args[a])) then
+      redis.call('HSET', keys[1], args[a], args[a+1])
+    end
+  end
+  if args[2] == '1' then redis.call('HSET', keys[1], 'mode', args[1]) end
+  return 1
+end
+
+-- keys: consumer, then a meta for each position; args: per position: name, epoch, seq
 local function acknowledge(keys, args)
   for i = 2, #keys do
     local a = (i - 2) * 3
     local found = redis.call('HGET', keys[i], 'epoch')
-    if found and (args[a+2] == '' or found == args[a+2])
+    if found == args[a+2]
         and tonumber(args[a+3]) > number(redis.call('HGET', keys[1], args[a+1])) then
       redis.call('HSET', keys[1], args[a+1], args[a+3])
     end
@@ -194,7 +214,8 @@ local function acknowledge(keys, args)
   return 1
 end
 
--- keys: consumer; args: number of lost events that it was told; a negative number adds lost events. Returns how many of them were in this partition.
+-- keys: consumer; args: number of lost events that it was told; a negative number adds lost events. Returns how many of
+-- them were in this partition.
 local function told(keys, args)
   local taken = math.min(number(redis.call('HGET', keys[1], 'lost')), tonumber(args[1]))
   if taken ~= 0 then redis.call('HINCRBY', keys[1], 'lost', -taken) end
@@ -274,6 +295,7 @@ register('mark', mark, 'allow-oom')
 register('epoch', epoch, 'allow-oom')
 register('trim', trim, 'allow-oom')
 register('remove', remove, 'allow-oom')
+register('begin', begin, 'allow-oom')
 register('acknowledge', acknowledge, 'allow-oom')
 register('told', told, 'allow-oom')
 register('revoke', revoke, 'allow-oom')

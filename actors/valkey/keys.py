@@ -135,6 +135,14 @@ def member_of(user: str, session: str) -> bytes:
     return b"\0".join(_escaped(name) for name in (user, session))
 
 
+def range_of_user(user: str, after: bytes | None = None) -> tuple[bytes, bytes]:
+    """Return the bounds, for ``ZRANGEBYLEX``, of the members of a user's streams that sort behind ``after``."""
+    low = member_of(user, "")
+    # Behind the separator of 0 comes the byte 1 at the earliest in another user's name, so this ends the user.
+    high = b"(" + low[:-1] + b"\1"
+    return (b"[" + low if after is None or after < low else b"(" + after), high
+
+
 def parse_member(member: bytes) -> tuple[str, str]:
     """Return the user and the session of a member of an index."""
     user, _, session = member.partition(b"\0")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from actors.cluster.interfaces import BeatAnswer, Members, NodeInfo
+from actors.errors import LogUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,11 +26,15 @@ class ValkeyMembers(Members):
 
     async def beat(self, incarnation: Incarnation, info: str, *, join: bool) -> BeatAnswer:
         node, channel = incarnation.node, self._keys.channel(incarnation.node)
+        before = self._valkey.reads.generation
         done, found = await self._valkey.aside(
             "gr1_beat", [self._keys.nodes], node, str(incarnation), info, "1" if join else "", channel
         )
         values: Sequence[bytes] = _values(found) if done else [found] if found else []
-        return BeatAnswer(bool(done), tuple(NodeInfo.parse(value.decode()) for value in values))
+        generation = self._valkey.reads.generation
+        if before and generation != before:
+            raise LogUnavailable("the Valkey server was restarted: it is not known which one has answered")
+        return BeatAnswer(bool(done), tuple(NodeInfo.parse(value.decode()) for value in values), generation)
 
     async def bury(self, node: NodeInfo) -> bool:
         return bool(await self._valkey.aside("gr1_bury", [self._keys.nodes], node.incarnation.node, node.seen))

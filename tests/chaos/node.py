@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chaos.histories import Record, fingerprint
 from delivery.agents import auth_by_name, server_on
 
+from actors.cluster._claims import Claims
 from actors.eventlog._valkey_options import ValkeyOptions
 from actors.eventlog.valkey import ValkeyLog
 from actors.valkey.address import parse_address
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actors import Batch, StreamKey
+    from actors.cluster.interfaces import Token
     from actors.eventlog.base import Head
     from transport import Greenroom
 
@@ -34,20 +36,23 @@ A client whose hello comes late is closed for good (4503). Here links keep bytes
 
 def app_for(url: str, name: str, lease: float) -> Greenroom:
     """Return the server of the node ``name``. Its record is in the present folder."""
-    log = RecordedLog(url, Record(Path(f"{name}.record")), max(1.0, lease / 2))
+    record = Record(Path(f"{name}.record"))
+    _note_claims(record)
+    log = RecordedLog(url, record, max(1.0, lease / 2))
     return server_on(log, auth=auth_by_name, node_name=name, lease_seconds=lease, **UNLIMITED)
 
 
-class _Tokens(dict[str, str]):
-    """The tokens of the users that the node owns. Each new one is noted."""
+def _note_claims(record: Record) -> None:
+    """Note each claim of the node of this process."""
+    keep: Any = Claims._keep  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # also the claims of a failover
 
-    def __init__(self, record: Record) -> None:
-        super().__init__()
-        self._record = record
+    def noted(self: Claims, user: str, token: Token, found: Token | None) -> Token | None:
+        kept: Token | None = keep(self, user, token, found)
+        if kept is not None:
+            record.note("claim", user, str(token))
+        return kept
 
-    def __setitem__(self, user: str, token: str) -> None:
-        self._record.note("claim", user, token)
-        super().__setitem__(user, token)
+    Claims._keep = noted  # type: ignore[method-assign]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as above
 
 
 class RecordedLog(ValkeyLog):
@@ -56,7 +61,6 @@ class RecordedLog(ValkeyLog):
     def __init__(self, url: str, record: Record, seconds: float) -> None:
         super().__init__(parse_address(url), ValkeyOptions(timeout_seconds=seconds))
         self._record = record
-        self.tokens = _Tokens(record)
 
     async def make(self, key: StreamKey) -> Head:
         """Open a stream, and note its newest event."""

@@ -35,6 +35,8 @@ class NoSessions:
     """The users of a node that has no session in memory."""
 
     mine: set[str] = attrs.Factory(set[str])
+    leaving: dict[str, trio.Event] = attrs.Factory(dict[str, trio.Event])
+    is_ending: bool = False
 
     def is_mine(self, user: str) -> bool:
         """Return whether the node owns the user."""
@@ -53,7 +55,7 @@ async def custody(engine: Engine, name: str) -> tuple[NodeCustody, Claims, NoSes
     heart = Heart(name, MemoryMembers(engine, bus), bus, NodeTimes(8.0), clock=trio.current_time)
     await heart.look()
     claims = Claims(MemoryOwners(engine), heart)
-    return NodeCustody(owned, claims, heart), claims, owned  # type: ignore[arg-type]  # a part of it
+    return NodeCustody(owned, heart, claims), claims, owned  # type: ignore[arg-type]  # parts of them
 
 
 async def test_users_without_an_owner_are_shared(autojump_clock: MockClock) -> None:
@@ -87,7 +89,7 @@ async def test_users_of_living_nodes_are_left_to_them(autojump_clock: MockClock)
     async with b.held("v") as mine:
         assert mine
     assert (engine.tokens["v"], others.owned) == (Token(5, None), {})
-    claims.closed = True
+    owned.is_ending = True
     assert not a.falls_here("u")
 
 

@@ -261,11 +261,11 @@ async def test_failed_search_is_repeated(autojump_clock: MockClock) -> None:
         await a.leave_open("u", Token(1, DEAD))
         streams, failures = log.streams, [1, 2]
 
-        async def failing() -> Sequence[StreamKey]:
+        async def failing(after: StreamKey | None = None, limit: int | None = None) -> Sequence[StreamKey]:
             if failures:
                 failures.pop()
                 raise LogUnavailable("away")
-            return await streams()
+            return await streams(after, limit)
 
         log.streams = failing  # type: ignore[method-assign]  # a fault
         async with trio.open_nursery() as nursery:
@@ -275,3 +275,14 @@ async def test_failed_search_is_repeated(autojump_clock: MockClock) -> None:
             await trio.sleep(10)
             nursery.cancel_scope.cancel()
         assert await a.open_users() == set()
+
+
+async def test_closed_runs_are_told(autojump_clock: MockClock) -> None:
+    """A stream that got events which close its runs is told to the consumers of the node that closed them."""
+    async with MemoryLog() as log:
+        a = await survivor(log)
+        key, told = await a.leave_open("u", Token(3, DEAD)), list[StreamKey]()
+        a.failover.on_closed.append(told.append)
+        await a.failover.sweep()
+        await a.failover.sweep()
+        assert told == [key]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from itertools import count
 
+import attrs
 import pytest
 
+from actors.cluster import _life
 from actors.cluster._life import NodeLife, Turn
 from actors.cluster._times import NodeTimes, boot_time
 from actors.cluster._watcher import Watcher
@@ -23,9 +25,9 @@ def life() -> NodeLife:
     return NodeLife(TIMES, lambda: Incarnation("a", 0, next(numbers)))
 
 
-def yes(*others: NodeInfo) -> BeatAnswer:
+def yes(*others: NodeInfo, generation: str = "") -> BeatAnswer:
     """Return the answer that the node ``a`` is registered, beside others."""
-    return BeatAnswer(registered=True, nodes=(NodeInfo(A, 1), *others))
+    return BeatAnswer(registered=True, nodes=(NodeInfo(A, 1), *others), generation=generation)
 
 
 def looks(watcher: Watcher, times: list[float], beat: int = 7) -> list[bool]:
@@ -154,3 +156,75 @@ def test_missed_beat_forgets_a_blocker() -> None:
         node.missed()
         turn = node.answered(BeatAnswer(registered=False, nodes=(NodeInfo(B, beat),)), beat, beat)
         assert turn == (Turn.NONE, ())
+
+
+def test_live_node_registers_again_after_a_loss_of_data() -> None:
+    """A live node that a restarted engine does not know was not buried: it registers again, and keeps its users."""
+    node = life()
+    node.answered(yes(generation="1"), 0, 0)
+    assert node.answered(attrs.evolve(REFUSED, generation="2"), 2, 5.9) == (Turn.FORGOTTEN, ())
+    assert (node.incarnation, node.state(5.9), node.must_register) == (A, NodeState.LIVE, True)
+    assert node.answered(yes(generation="2"), 5.9, 5.9) == (Turn.NONE, ())
+    assert (node.state(11.8), node.must_register) == (NodeState.LIVE, False)
+
+
+@pytest.mark.parametrize(
+    ("generation", "received", "nodes"),
+    [("1", 2, ()), ("2", 6, ()), ("2", 2, (NodeInfo(Incarnation("a", 0, 9), 4),))],
+    ids=["not restarted", "suspended", "another process has the name"],
+)
+def test_other_nodes_do_not_register_again(generation: str, received: float, nodes: tuple[NodeInfo, ...]) -> None:
+    """A node that may have been buried gives up its users. So does one whose name another process has now."""
+    node = life()
+    node.answered(yes(generation="1"), 0, 0)
+    refused = BeatAnswer(registered=False, nodes=nodes, generation=generation)
+    assert node.answered(refused, 2, received) == (Turn.BURIED, ())
+    assert node.incarnation != A
+
+
+def test_suspended_node_of_a_restarted_engine_waits_for_the_others() -> None:
+    """It may have been buried before the copy that the engine came back with. Two beats of each other node clear it."""
+    node = life()
+    node.answered(yes(NodeInfo(B, 7), generation="1"), 0, 0)
+    for at, beat in ((20, 7), (22, 8)):
+        assert node.answered(yes(NodeInfo(B, beat), generation="2"), at, at)[0] is Turn.NONE
+        assert node.state(at) is NodeState.SUSPENDED
+    assert node.answered(yes(NodeInfo(B, 9), generation="2"), 24, 24) == (Turn.RESUMED, ())
+    assert node.state(29.9) is NodeState.LIVE
+    node.answered(yes(NodeInfo(B, 9), generation="3"), 40, 40)
+    assert node.state(40) is NodeState.SUSPENDED
+    assert node.answered(yes(generation="3"), 42, 42) == (Turn.RESUMED, ())
+
+
+def test_node_that_has_gone_cannot_come_back() -> None:
+    """An incarnation that was seen to go is removed if a restarted engine shows it again. Others are left alone."""
+    node, other = life(), Incarnation("c", 0, 3)
+    node.answered(yes(NodeInfo(B, 7), generation="1"), 0, 0)
+    node.answered(yes(generation="1"), 2, 2)
+    node.answered(yes(NodeInfo(B, 7), NodeInfo(other, 1), generation="2"), 4, 4)
+    assert list(node.risen) == [B]
+    node.buried(B)
+    assert (list(node.risen), list(node.nodes)) == ([], ["a", "c"])
+    node.answered(yes(generation="3"), 6, 6)
+    node.answered(yes(NodeInfo(other, 2), generation="3"), 8, 8)
+    assert list(node.risen) == []
+
+
+def test_earlier_life_that_comes_back_is_removed() -> None:
+    """A node that was buried and joins anew removes its own earlier incarnation if the engine shows it again."""
+    node = life()
+    node.answered(yes(generation="1"), 0, 0)
+    node.answered(attrs.evolve(REFUSED, generation="1"), 2, 2)
+    node.answered(BeatAnswer(registered=False, nodes=(NodeInfo(A, 4),), generation="2"), 4, 4)
+    assert list(node.risen) == [A]
+
+
+def test_gone_nodes_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not more than ``MOST_GONE`` incarnations are remembered. The oldest are forgotten."""
+    monkeypatch.setattr(_life, "MOST_GONE", 1)
+    node, other = life(), Incarnation("c", 0, 3)
+    node.answered(yes(NodeInfo(B, 7), NodeInfo(other, 1), generation="1"), 0, 0)
+    for gone in (B, other):
+        node.buried(gone)
+    node.answered(yes(NodeInfo(B, 7), NodeInfo(other, 1), generation="2"), 2, 2)
+    assert list(node.risen) == [other]

@@ -62,7 +62,13 @@ class Nodes(RuleBasedStateMachine):
         if not self.engine.up:
             node.life.missed()
             return
-        answer = self.engine.beat(node.life.incarnation, "", join=not node.life.joined)
+        for risen in tuple(node.life.risen):
+            for other in self.nodes.values():
+                state = other.life.state(self.now + other.offset)
+                assert other.life.incarnation != risen or state is not NodeState.LIVE, "a live node counted as gone"
+            self.engine.leave(risen)
+            node.life.buried(risen)
+        answer = self.engine.beat(node.life.incarnation, "", join=node.life.must_register)
         if answer.registered:
             node.last_beat, node.absent, node.idle = self.now, 0.0, 0.0
         node.flying = answer, sent
@@ -75,7 +81,9 @@ class Nodes(RuleBasedStateMachine):
         answer, sent = node.flying
         node.flying = None
         turn, dead = node.life.answered(answer, sent, self.now + node.offset)
-        node.confirmed = node.life.joined
+        node.confirmed = answer.registered
+        if turn is Turn.FORGOTTEN and self.engine.up:
+            self.beat(node)
         if turn is Turn.JOINED:
             self.quiet_since = self.now  # it observes the others from now on
         if turn is Turn.BURIED:
@@ -178,15 +186,17 @@ class Nodes(RuleBasedStateMachine):
         self.engine.up = False
 
     @precondition(lambda self: not self.engine.up)
-    @rule(data=st.sampled_from(["kept", "kept", "kept", "older", "empty"]))
+    @rule(data=st.sampled_from(["kept", "kept", "restarted", "older", "empty"]))
     def come_up(self, data: str) -> None:
         self.engine.up = True
         self.quiet_since = self.now
         if data == "older":
             self.engine.restore(self.saved)
+        elif data == "restarted":
+            self.engine.generation += 1
         elif data == "empty":
             self.engine.restore(({}, {}))
-        if data != "kept":
+        if data in ("older", "empty"):
             self.dead.clear()
             self.lost_terms = self.terms
             for node in self.nodes.values():

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from _cluster_servers import SECONDS, eventually, guest, node, patiently
+from _cluster_servers import SECONDS, eventually, guest, node, node_process, patiently
 from _links import link_to
 from _valkey import Server
+from _valkey_nodes import nodes
 
-from actors import ConfigError
+from actors import ConfigError, StreamKey
 from actors.cluster.interfaces import NodeState
+from actors.eventlog.valkey import ValkeyLog
 from actors.streams import _stream
+from actors.valkey.address import parse_address
+
+if TYPE_CHECKING:
+    from actors.cluster.assembly import Membership
 
 
 async def test_older_copy_of_the_data() -> None:
@@ -57,11 +64,35 @@ async def test_older_copy_after_all_nodes_have_ended() -> None:
 
 
 async def test_empty_server() -> None:
-    """If the server comes back empty, its nodes join anew, and sessions begin with a new epoch."""
+    """If the server comes back empty while a node is live, the node registers again and puts all its events back."""
+    with trio.fail_after(SECONDS), Server(append=True) as valkey:
+        async with nodes(valkey, "a", lease=60) as ((sessions, a),):
+            handle = await sessions.get("ann", "s1")
+            for number in range(3):
+                await handle.emit("number", number)
+            await sessions.committed()
+            before, epoch = a.node.incarnation, (await handle.position()).epoch
+            valkey.restart_empty()
+            await eventually_looks(a)
+            await eventually(lambda: a.statistics().restored == 3)
+            async with ValkeyLog(parse_address(valkey.url)) as log:
+                head = await log.head(StreamKey("ann", "s1"))
+            assert head is not None
+            assert (head.epoch, head.latest) == (epoch, 3)
+            assert (a.node.incarnation, a.statistics().burials) == (before, 0)
+            await handle.emit("number", 3)
+            await sessions.committed()
+            assert [event.seq for event in await handle.history()] == [1, 2, 3, 4]
+
+
+async def test_empty_server_after_an_outage() -> None:
+    """If it comes back empty after its nodes were suspended, they join anew, and sessions begin with a new epoch."""
     with trio.fail_after(SECONDS), Server(append=True) as valkey:
         async with node(valkey.url, "first") as first, guest(first.url) as client:
             await client.start("echo", "lost")
             await eventually(lambda: client.ends)
+            valkey.kill()
+            await eventually(lambda: first.statistics()["state"] is NodeState.SUSPENDED)
             valkey.restart_empty()
             await eventually(lambda: first.statistics()["burials"])
             await eventually(lambda: first.statistics()["state"] is NodeState.LIVE)
@@ -69,6 +100,42 @@ async def test_empty_server() -> None:
             await eventually(lambda: client.texts[-1:] == ["after"] and client.ends)
             assert (client.texts, client.ends, client.resets) == (["after"], ["ok"], ["epoch_changed"])
             assert client.is_whole()
+
+
+async def test_older_copy_from_before_a_burial() -> None:
+    """A node that was buried stays so, though the server came back with a copy in which it is alive and owns the user.
+
+    *It would have gone on with its own token, and given other events the numbers that clients had seen.*
+    """
+    with trio.fail_after(SECONDS), Server(append=True) as valkey:
+        async with node(valkey.url, "survivor") as survivor, node_process(valkey.url, "victim") as victim:
+            async with guest(victim.url) as client:
+                await client.start("echo", "before")
+                await eventually(lambda: client.ends)
+                copy = valkey.copy_data()
+                victim.pause()
+                await eventually(lambda: survivor.statistics()["buried"])
+                async with guest(survivor.url) as other:
+                    await other.start("echo", "meanwhile")
+                    await eventually(lambda: len(other.ends) == 2)
+                    valkey.restart_with(copy)
+                    victim.go_on()
+                    await eventually(lambda: len(client.ends) == 2)
+                    await client.start("echo", "later")
+                    await eventually(lambda: len(other.ends) == len(client.ends) == 3)
+                    assert client.texts == other.texts == ["before", "meanwhile", "later"]
+                    assert client.events == other.events
+                    assert client.is_whole()
+                    assert client.resets == other.resets == []
+                assert survivor.statistics()["restored"] == 3
+            assert (await victim.statistics())["burials"] == 1
+
+
+async def eventually_looks(member: Membership) -> None:
+    """Let a node beat until the restarted server answers."""
+    while not await member.node.heart.look():
+        with trio.move_on_after(0.01):
+            await trio.sleep_forever()
 
 
 async def test_two_servers_where_one_should_be() -> None:

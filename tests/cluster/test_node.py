@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -235,3 +236,17 @@ async def test_stopped_node_runs_again(autojump_clock: MockClock) -> None:
             await a.node.own("u")
             nursery.cancel_scope.cancel()
     assert seen[0] != seen[1]
+
+
+async def test_wait_for_an_earlier_life_is_logged(caplog: pytest.LogCaptureFixture, autojump_clock: MockClock) -> None:
+    """A node whose name an earlier life still has tells for whom it waits, and at the end for how long."""
+    caplog.set_level(logging.INFO, "greenroom.cluster")
+    engine, before = Engine(), Incarnation("a", 0, 9)
+    engine.nodes["a"] = NodeInfo(before, 5)
+    async with joined(station(engine).node):
+        waited = trio.current_time()
+    waits = [record.getMessage() for record in caplog.records if "wait" in record.getMessage()]
+    text = f"waiting for {before}, which has the name of this node: it is removed after 8 to 12 s of silence"
+    assert waits == [text]
+    assert f"the name a was free after {waited:.1f} s" in caplog.messages
+    assert 8 <= waited <= 12

@@ -274,7 +274,7 @@ async def test_clients_of_a_buried_node_follow_their_sessions(autojump_clock: Mo
             attachment.command(command(tab, f"k{i}", "run.start", agent="wait"))
         await eventually(lambda: "queued" in dict(tab.signals) and tab.replies)
         begun = len(tab.replies)
-        a.node.incarnation = Incarnation("a", 2, 99)
+        a.node.be_buried(Incarnation("a", 2, 99))
         engine.nodes["a"] = NodeInfo(a.node.incarnation, 1)
         a.router.on_node()
         await trio.sleep(5)
@@ -295,7 +295,8 @@ async def test_a_client_of_a_buried_node_hears_the_end_of_the_pause(autojump_clo
         await tab.attach(a)
         a.node.state = NodeState.SUSPENDED
         a.router.on_node()
-        a.node.incarnation, a.node.state = Incarnation("a", 2, 99), NodeState.JOINING
+        a.node.be_buried(Incarnation("a", 2, 99))
+        a.node.state = NodeState.JOINING
         a.router.on_node()
         await trio.sleep(1)
         assert tab.signals == [("paused", {"active": True})]

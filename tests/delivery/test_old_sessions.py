@@ -167,8 +167,8 @@ async def test_unexpected_exception_of_the_log(autojump_clock: trio.testing.Mock
     class Odd(MemoryLog):
         rounds = trims = 0
 
-        async def streams(self) -> list[StreamKey]:
-            self.rounds += 1
+        async def streams(self, after: StreamKey | None = None, limit: int | None = None) -> list[StreamKey]:
+            self.rounds += after is None
             raise RuntimeError("odd")
 
         async def trim(self, key: StreamKey, keep: Retention, now: int) -> Head:
@@ -239,12 +239,12 @@ async def test_cleaning_is_repeated(
     class Failing(FaultyLog):
         rounds = 0
 
-        async def streams(self) -> list[StreamKey]:
-            self.rounds += 1
+        async def streams(self, after: StreamKey | None = None, limit: int | None = None) -> list[StreamKey]:
+            self.rounds += after is None
             if self.rounds == 1:
                 self.fail("read")
                 await self.read(OLD, 0, 1, 1)
-            return list(await super().streams())
+            return list(await super().streams(after, limit))
 
     log = Failing(MemoryLog())
     async with server_on(log).running(port=0):

@@ -109,6 +109,14 @@ class _Custody:
         del user
         return self._is_first
 
+    def has(self, user: str) -> bool:
+        """Do as the custody of the node."""
+        return self._own.has(user)
+
+    async def claim(self, user: str) -> bool:
+        """Do as the custody of the node."""
+        return await self._own.claim(user)
+
     def held(self, user: str) -> AbstractAsyncContextManager[bool]:
         """Do as the custody of the node."""
         return self._own.held(user)

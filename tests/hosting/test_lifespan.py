@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import subprocess
 import sys
 import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 import pytest
 import trio
+import uvicorn
 from fastapi import FastAPI, Request
+from hypercorn.config import Config as HypercornConfig
 from starlette.testclient import TestClient
 
 from actors import ConfigError, LogUnavailable, Run
 from transport import Greenroom
 from transport.hosting import hosted, lifespan, mount
-from transport.hosting._lifespan import asked_workers
+from transport.hosting._lifespan import asked_workers, configured_workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -214,6 +218,32 @@ def test_several_workers(
 def test_number_of_workers(arguments: list[str], concurrency: str, found: tuple[str, int]) -> None:
     """The number of workers is read from the arguments of a known web server, or from the environment."""
     assert asked_workers(arguments, {"WEB_CONCURRENCY": concurrency}) == found
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        (uvicorn.Config("a:b", workers=3), ("uvicorn's workers", 3)),
+        (uvicorn.Config("a:b"), ("uvicorn's workers", 1)),
+        (HypercornConfig.from_mapping(workers=2), ("hypercorn's workers", 2)),
+        (SimpleNamespace(workers=2), ("types's workers", 1)),
+        (None, ("builtins's workers", 1)),
+    ],
+)
+def test_workers_that_code_asks_for(config: object, found: tuple[str, int]) -> None:
+    """The number of workers is read from the configuration that uvicorn or hypercorn passes to its worker processes."""
+    assert configured_workers(SimpleNamespace(_kwargs={"config": config})) == found
+    assert configured_workers(object())[1] == 1
+
+
+def test_several_workers_by_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With a log in memory the application does not start either if ``uvicorn.run`` was called with several workers."""
+    monkeypatch.chdir(tmp_path)
+    worker = SimpleNamespace(_kwargs={"config": uvicorn.Config("a:b", workers=2)})
+    monkeypatch.setattr(multiprocessing, "current_process", lambda: worker)
+    site = Site(log="memory:")
+    with pytest.raises(ConfigError, match=r"uvicorn's workers asks for 2.*\(workers=1\)"), TestClient(site.api):
+        pass
 
 
 def test_two_servers_with_one_log(tmp_path: Path) -> None:

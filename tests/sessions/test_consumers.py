@@ -28,7 +28,7 @@ from actors import (
     Trimmed,
     open_system,
 )
-from actors.sessions import _consumer, _consumer_marks
+from actors.sessions import _consumer, _consumer_marks, _consumer_unread
 from actors.testing import FaultyLog
 
 if TYPE_CHECKING:
@@ -361,9 +361,9 @@ async def test_cancelled_read_loses_nothing(autojump_clock: trio.testing.MockClo
 
 async def test_many_sessions_with_news(monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock) -> None:
     """If more sessions have new events than a consumer remembers, it asks the log, and skips none."""
-    monkeypatch.setattr(_consumer, "MOST_DIRTY", 2)
+    monkeypatch.setattr(_consumer_unread, "MOST_DIRTY", 2)
     monkeypatch.setattr(_consumer_marks, "MOST_KNOWN", 2)
-    monkeypatch.setattr(_consumer, "SCAN_STREAMS", 2)
+    monkeypatch.setattr(_consumer_unread, "SCAN_STREAMS", 2)
     async with sessions_on() as sessions, sessions.consumers.consume("billing") as consumer:
         for round_ in range(2):
             for number in range(7):

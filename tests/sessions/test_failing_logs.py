@@ -67,9 +67,9 @@ class FailingLog(MemoryLog):
         self._ask("remove", key.session)
         await super().remove(key)
 
-    async def streams(self) -> Sequence[StreamKey]:
+    async def streams(self, after: StreamKey | None = None, limit: int | None = None) -> Sequence[StreamKey]:
         self._ask("streams")
-        return await super().streams()
+        return await super().streams(after, limit)
 
 
 FEW = SessionSettings(retain_events=10, idle_seconds=1, forget_seconds=0)

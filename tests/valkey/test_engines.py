@@ -340,13 +340,13 @@ async def test_runs_of_a_killed_node_are_closed(shared: _valkey.Server, valkey: 
     grammar = Grammar()
     grammar.apply("agent_started", "r", ts=1)
     state = encode_record(1, grammar.snapshot(), None, DoneCommands(1000, math.inf))
-    gate, a.log.gate = a.log.gate, None
+    gate, tokens = a.log.gate, a.log.tokens
+    a.log.gate, a.log.tokens = None, {key.user: str(dead) for key in keys}
     for key in keys:
         await owners.claim(key.user, None, dead)
-        a.log.tokens[key.user] = str(dead)
         await a.log.make(key)
         await a.append(key, 1, [build_line(1, 1, envelope("agent_started", "r"), b"{}")], state)
-    a.log.tokens.clear()
+    a.log.tokens = tokens
     a.log.gate = gate
     async with joined(a.node):
         await until(lambda: "dead" not in a.node.nodes)

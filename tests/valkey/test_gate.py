@@ -44,6 +44,12 @@ class Barrier:
         """Return a token."""
         return f"1 {user}"
 
+    async def is_over(self, token: str) -> bool:
+        """Return False: any token may be in use."""
+        del token
+        await trio.lowlevel.checkpoint()
+        return False
+
     async def wait(self) -> bool:
         """Wait until the test opens the gate."""
         self.asked.set()
@@ -79,7 +85,7 @@ async def test_append_after_a_burial_is_fenced(served: tuple[_valkey.Server, Val
     server, log = served
     name = log.valkey.keys.token("u")
     server.ask("SET", name, "1 a")
-    log.tokens["u"] = "1 a"
+    log.tokens = {"u": "1 a"}
     log.gate = gate = Barrier()
     async with trio.open_nursery() as nursery:
 
@@ -89,7 +95,7 @@ async def test_append_after_a_burial_is_fenced(served: tuple[_valkey.Server, Val
 
         nursery.start_soon(append)
         await gate.asked.wait()
-        log.tokens.clear()
+        log.tokens = {}
         gate.opened.set()
 
 

@@ -79,7 +79,7 @@ async def test_old_owner_is_fenced(served: tuple[_valkey.Server, ValkeyLog]) -> 
     for call in (log.append([event_batch(KEY, 2, 1)]), log.mark(KEY, b""), log.make(KEY), log.remove(KEY)):
         with pytest.raises(Fenced, match="another node owns this user now"):
             await call
-    log.tokens["u"] = "1 a"
+    log.tokens = {"u": "1 a"}
     await log.append([event_batch(KEY, 2, 1)])
     await claim(log, "u", "2 b", "1 a")
     with pytest.raises(Fenced):
@@ -90,17 +90,17 @@ async def test_old_owner_is_fenced(served: tuple[_valkey.Server, ValkeyLog]) -> 
 async def test_owner_of_lost_data_is_fenced(served: tuple[_valkey.Server, ValkeyLog]) -> None:
     """After the server came back empty, the old owner of a user is fenced as soon as a new one has claimed it."""
     server, log = served
-    log.tokens["u"] = "1 a"
+    log.tokens = {"u": "1 a"}
     await claim(log, "u", "1 a")
     await log.make(KEY)
     server.ask("FLUSHALL")
     with pytest.raises(Fenced):
         await log.append([event_batch(KEY, 1, 1)])
     await claim(log, "u", "1 b")
-    log.tokens["u"] = "1 b"
+    log.tokens = {"u": "1 b"}
     await log.make(KEY)
     await log.append([event_batch(KEY, 1, 1)])
-    log.tokens["u"] = "1 a"
+    log.tokens = {"u": "1 a"}
     with pytest.raises(Fenced):
         await log.append([event_batch(KEY, 2, 1)])
 
@@ -406,16 +406,16 @@ async def test_given_up_streams_are_not_put_back(served: tuple[_valkey.Server, V
     Another owner may have stored events in it meanwhile, and clients have them under that epoch.
     """
     server, log = served
-    log.tokens["u"] = "1 a"
+    log.tokens = {"u": "1 a"}
     await claim(log, "u", "1 a")
     epoch = (await log.make(KEY)).epoch
-    del log.tokens["u"]
+    log.tokens = {}
     await log.make(OTHER)
     server.restart_empty()
     await log.append([event_batch(OTHER, 1, 1)])
     assert await log.head(KEY) is None
     await claim(log, "u", "1 b")
-    log.tokens["u"] = "1 b"
+    log.tokens = {"u": "1 b"}
     assert (await log.make(KEY)).epoch != epoch
 
 

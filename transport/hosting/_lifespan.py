@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -55,7 +56,8 @@ def lifespan(
 
     Raises:
         ConfigError: ``then`` is no lifespan. At the start of the web application also the errors of :func:`hosted`, and
-            if ``WEB_CONCURRENCY`` or ``--workers`` asks for several workers while the log is in memory.
+            if ``WEB_CONCURRENCY``, ``--workers`` or the configuration of uvicorn or hypercorn asks for several workers
+            while the log is in memory.
         RestartLimit: At the end, if the app's supervision gave up. The web server is then stopped as by SIGTERM.
     """
     if then is not None and not callable(then):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
@@ -109,13 +111,26 @@ def _inner(then: Lifespan | None, web_app: Any) -> AbstractAsyncContextManager[A
 
 def _require_one_worker(log: str | EventLog) -> None:
     """Raise ConfigError if the web server has several workers, and each of them would have a log of its own."""
-    place, workers = asked_workers(sys.argv, os.environ)
+    asked = (asked_workers(sys.argv, os.environ), configured_workers(multiprocessing.current_process()))
+    place, workers = max(asked, key=lambda each: each[1])
     if workers > 1 and (log == "memory:" or isinstance(log, MemoryLog)):
-        one = "--workers 1" if place == "--workers" else f"{place}=1"
+        one = "--workers 1" if place == "--workers" else f"{place.rpartition(' ')[2]}=1"
         raise ConfigError(
             f"{place} asks for {workers} workers, and a log in memory belongs to one process: each worker "
             f"would have sessions of its own. Run one worker ({one}), or give them a log that they share: valkey://HOST"
         )
+
+
+def configured_workers(process: object) -> tuple[str, int]:
+    """Return where the web server's own configuration asks for workers, and the number. Pure.
+
+    uvicorn and hypercorn start a worker with ``multiprocessing``, and pass their configuration to it: so it counts also
+    if code set it, as in ``uvicorn.run(…, workers=2)``. Without such a configuration, the result is 1.
+    """
+    config = getattr(process, "_kwargs", {}).get("config")
+    server = type(config).__module__.partition(".")[0]
+    workers = getattr(config, "workers", 1) if server in _WEB_SERVERS else 1
+    return f"{server}'s workers", workers if isinstance(workers, int) else 1
 
 
 def asked_workers(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[str, int]:
