@@ -151,6 +151,7 @@ async def test_extent_and_lines(autojump_clock: MockClock) -> None:
         handle = await sessions.get(*key)
         for number in range(5):
             await handle.emit("n", number)
+        await sessions.committed()  # an emit does not wait for its commit
         live = await sessions.survey.extent(key)
         assert live is not None
         assert (live.oldest, live.latest, live.live) == (1, 5, True)
