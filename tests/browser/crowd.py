@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
 from browser.stage import player
 
 from transport import Greenroom
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 app = Greenroom()
 
+STARTS_AT_ONCE = 50
 HOLDS = "a line | extras"
 """The script of each run of the crowd: two sub-agents, each with a tool that never ends."""
 
@@ -20,9 +22,16 @@ HOLDS = "a line | extras"
 @app.agent
 async def crowd(run: Run, users: str) -> str:
     """Start a run of the agent ``player`` for so many users, and return when all have started."""
-    for number in range(int(users)):
-        session = await run.app.sessions.get(f"user-{number:04}", "play")
-        await session.start("player", HOLDS)
+    at_once = trio.CapacityLimiter(STARTS_AT_ONCE)
+
+    async def start(user: str) -> None:
+        async with at_once:
+            session = await run.app.sessions.get(user, "play")
+            await session.start("player", HOLDS)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(int(users)):
+            nursery.start_soon(start, f"user-{number:04}")
     return f"{users} play"
 
 
