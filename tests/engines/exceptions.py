@@ -19,6 +19,7 @@ class Row:
 
 
 _OTHER_NODE = "the test trims behind the owner's back, and only the node whose read was refused knows that"  # by chance
+_LATER = "a node that ends looks every 0.1 s for runs that have ended, and the test measures the drain exactly"
 _FILE = "the test changes, copies, locks or looks for the file of a SQLite log"
 
 ROWS = (
@@ -28,6 +29,14 @@ ROWS = (
     Row("tests/delivery/test_storage_faults.py", _FILE, runs=False),
     Row("tests/delivery/test_stalled_disk.py", "the test stalls the thread that writes the file of a SQLite log"),
     Row("tests/delivery/test_forked_workers.py::test_log_in_a_forked_child", _FILE),
+    *(
+        Row(f"tests/protocol/test_draining.py::{test}", _LATER, (NODES,), runs=False)
+        for test in (
+            "test_drain_refuses_everything_new",
+            "test_drain_refuses_queued_starts",
+            "test_runs_finish_until_the_deadline",
+        )
+    ),
     Row(
         "tests/protocol/test_revocation.py::test_revoked_client_gets_no_more_events",
         "the test revokes inside an append, when Valkey has sent the events to other nodes already",
