@@ -17,8 +17,11 @@ from transport._loopback import is_loopback
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PROXIED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
-"""Header fields that proxies add. *A proxy on the same machine hands on the requests of strangers.*"""
+_PROXIED = ("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip")
+"""Header fields that proxies add. Names that begin with ``x-forwarded-`` count, too.
+
+*A proxy on the same machine hands on the requests of strangers.*
+"""
 
 _ONLY_HERE = "only programs on this machine are answered, and not through a proxy, unless operator_token is set"
 
@@ -39,6 +42,11 @@ class Caller:
         """Whether a program on this machine has asked by a name of this machine."""
         addresses = (self.client, self.server)
         return all(map(is_own_address, addresses)) and is_own_host(self.headers.get("host", ""))
+
+    @property
+    def is_proxied(self) -> bool:
+        """Whether a field of a proxy is among the header fields."""
+        return any(name in _PROXIED or name.startswith("x-forwarded-") for name in self.headers)
 
 
 @attrs.frozen
@@ -78,7 +86,7 @@ class Operators:
             if scheme.lower() == "bearer" and self.is_token(given.strip()):
                 return Verdict("token")
             return Verdict("", HTTPStatus.UNAUTHORIZED, "send Authorization: Bearer and the operator_token")
-        if self._is_proxied or not caller.is_local or any(name in caller.headers for name in _PROXIED):
+        if self._is_proxied or not caller.is_local or caller.is_proxied:
             return Verdict("", HTTPStatus.FORBIDDEN, _ONLY_HERE)
         return Verdict("loopback")
 

@@ -57,6 +57,8 @@ async def test_this_machine_needs_no_token(host: str) -> None:
         ({"x-forwarded-for": "127.0.0.1"}, {}),
         ({"x-forwarded-host": "localhost"}, {}),
         ({"x-forwarded-proto": "https"}, {}),
+        ({"x-forwarded-port": "443"}, {}),
+        ({"cf-connecting-ip": "127.0.0.1"}, {}),
         ({"forwarded": "for=127.0.0.1"}, {}),
         ({"x-real-ip": "127.0.0.1"}, {}),
         ({"via": "1.1 proxy"}, {}),

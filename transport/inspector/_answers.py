@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import orjson
@@ -45,10 +45,8 @@ def refusal(refused: Refused) -> Response:
     return json_answer({"error": {"code": refused.code, "message": refused.message}}, refused.status, headers)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> object:
     """Return a statistics class or a mapping as a dict. Anything else that JSON does not know becomes text."""
-    if attrs.has(type(value)):
-        return {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
-    if isinstance(value, Mapping):
-        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # any mapping
-    return str(value)
+    if attrs.has(type(value)):  # pyright: ignore[reportUnknownArgumentType]  # of any class
+        return attrs.asdict(value, recurse=False)
+    return dict(cast("Mapping[object, object]", value)) if isinstance(value, Mapping) else str(value)

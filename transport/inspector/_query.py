@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import orjson
@@ -36,7 +36,7 @@ class Query:
             given = None
         if not isinstance(given, dict):
             raise Refused(400, "bad_args", "the body must be a JSON object")
-        return cls(given)
+        return cls(cast("dict[str, object]", given))
 
     def text(self, name: str, default: str | None = None) -> str:
         """Return a text. Without a default, it must be given and not be empty."""

@@ -65,8 +65,9 @@ class Waterfall:
 
     def add(self, event: dict[str, Any]) -> None:
         """Add the next event of the session. Events of no run are ignored."""
-        run_id, kind, data = event.get("run_id"), event.get("type", ""), event.get("data")
-        if run_id is None or not isinstance(data, dict):
+        run_id, kind = event.get("run_id"), event.get("type", "")
+        data: dict[str, Any] = event.get("data") or {}
+        if run_id is None:
             return
         run = self.runs.setdefault(run_id, Bar(run_id))
         if run.parent is None:
