@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _below import HOST, NATIVE
-from _compiled import compile_part
 from _engine import ENGINE, OWN
 from _ports import held_port, number_of
 from _requires import MANDATORY
@@ -142,12 +141,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         and session.exitstatus == pytest.ExitCode.OK
     ):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection(session: pytest.Session) -> None:
-    """Compile a part of the tests before the collection imports all."""
-    compile_part(session.config, TESTS)
 
 
 def pytest_collectstart() -> None:
