@@ -105,7 +105,13 @@ def join(sessions: Sessions, log: ValkeyLog, settings: ClusterSettings | None = 
     )
     sessions.place = router
     sessions.place_children = (
-        ChildSpec("node", lambda: NodeKeeper(node), Restart.PERMANENT),
+        # A slow log has as long for the last commits as the sessions have for their runs.
+        ChildSpec(
+            "node",
+            lambda: NodeKeeper(node, sessions.committed),
+            Restart.PERMANENT,
+            sessions.settings.drain_seconds + 10,
+        ),
         ChildSpec("router", lambda: RouterKeeper(router), Restart.PERMANENT),
     )
     node.heart.on_state.append(lambda _: router.on_node())

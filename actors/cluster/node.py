@@ -16,6 +16,7 @@ from actors.cluster._times import boot_time
 from actors.cluster.interfaces import NodeState
 from actors.errors import LogUnavailable
 from actors.runtime._actor import Actor
+from actors.runtime._lifecycle import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -181,11 +182,24 @@ class NodeKeeper(Actor):
     """The actor that keeps the node in the cluster. The log must be open before it starts.
 
     If it fails, its supervisor starts it again, and the node goes on with a new incarnation.
+
+    Args:
+        node: The node.
+        committed: Function that waits until the events of all sessions so far are in the log.
     """
 
-    def __init__(self, node: ClusterNode) -> None:
+    def __init__(self, node: ClusterNode, committed: Callable[[], Awaitable[None]]) -> None:
         self._node = node
+        self._committed = committed
 
     async def started(self) -> None:
         """Join the cluster."""
         await self.nursery.start(self._node.run)
+
+    async def stopping(self, reason: object) -> None:
+        """Wait for the commits of the sessions, all of which have ended, before the node leaves the cluster.
+
+        *A node that has left may not append: if the log was slow, the end of a run was refused.*
+        """
+        if not isinstance(reason, Failure):
+            await self._committed()

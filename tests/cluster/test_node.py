@@ -10,9 +10,10 @@ import pytest
 import trio
 from _cluster_engine import Engine, MemoryBus, MemoryMembers, MemoryOwners, joined
 
+from actors import open_system
 from actors.cluster._settings import ClusterSettings
 from actors.cluster.interfaces import Incarnation, NodeInfo, NodeState
-from actors.cluster.node import ClusterNode
+from actors.cluster.node import ClusterNode, NodeKeeper
 from actors.errors import ConfigError
 from actors.eventlog import MemoryLog
 
@@ -250,3 +251,15 @@ async def test_wait_for_an_earlier_life_is_logged(caplog: pytest.LogCaptureFixtu
     assert waits == [text]
     assert f"the name a was free after {waited:.1f} s" in caplog.messages
     assert 8 <= waited <= 12
+
+
+async def test_node_leaves_after_the_last_commit(autojump_clock: MockClock) -> None:
+    """A node that is stopped stays in the cluster until the events of its sessions are in the log."""
+    a, committed = station(Engine()), trio.Event()
+    async with open_system() as system, trio.open_nursery() as nursery:
+        keeper = await system.spawn(NodeKeeper, a.node, committed.wait, name="node")
+        nursery.start_soon(keeper.stop)
+        await trio.sleep(1)
+        assert a.node.state is NodeState.LIVE
+        committed.set()
+    assert a.node.state is NodeState.STOPPED
