@@ -14,7 +14,7 @@ from actors.streams._cursor import NO_LISTENER
 from actors.streams._signal_queue import SignalQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from actors.cluster._outbox import Outbox
     from actors.cluster.interfaces import Incarnation, Publisher
@@ -152,7 +152,7 @@ class Link:
         self._recent: dict[WatchedSession, None] = {}
         self._earlier: dict[WatchedSession, None] = {}
 
-    def encode(self, kind: Kind, data: dict[str, object]) -> bytes:
+    def encode(self, kind: Kind, data: Mapping[str, object]) -> bytes:
         """Return a message to the node."""
         return encode(kind, {"to": str(self.to), **data})
 

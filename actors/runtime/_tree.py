@@ -101,7 +101,7 @@ class ActorTree(Runtime):
         child, children = self._at(path)
         if child is not None:
             return _tree_entry(f"/{path.strip('/')}", child)
-        if children is not self._root:
+        if children is None or children is not self._root:
             return None
         strategy, count = children.spec.strategy.value, len(children.entries())
         return TreeEntry(self.path, "system", strategy, self._state, 0, 0, count)

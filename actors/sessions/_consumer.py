@@ -284,7 +284,7 @@ class Consumer:
         except Trimmed as trimmed:
             await self._skip(position, trimmed)
             return
-        if self._reading is None:
+        if self._reading != key.user:
             self._unread.put_back(key)
         elif epoch != position.epoch:  # the session was removed, and made again: its events are others
             self._marks.forget(key)
@@ -306,7 +306,7 @@ class Consumer:
         key = position.key
         now = await self._marks.find(key)
         self._unread.put_back(key)
-        if self._reading is None:
+        if self._reading != key.user:
             return
         if now is None or now.epoch != position.epoch:  # not these events, but a session that was made again
             self._marks.forget(key)

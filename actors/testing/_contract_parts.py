@@ -33,7 +33,7 @@ class UserContract:
             same(max(map(len, pages)) <= limit, True)  # noqa: FBT003 - as the other checks
         same(list(await log.streams(keys[2])), keys[3:])
         same(list(await log.streams(StreamKey("a", "s1x"), 1)), [StreamKey("a", "s2")])
-        same([list(await log.streams(None, 0)), list(await log.streams(keys[-1], 9))], [[], []])
+        same(len(await log.streams(None, 0)) + len(await log.streams(keys[-1], 9)), 0)
         for key in keys[1:]:
             await log.remove(key)
         same(list(await log.streams(None, 9)), keys[:1])

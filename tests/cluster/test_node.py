@@ -260,6 +260,6 @@ async def test_node_leaves_after_the_last_commit(autojump_clock: MockClock) -> N
         keeper = await system.spawn(NodeKeeper, a.node, committed.wait, name="node")
         nursery.start_soon(keeper.stop)
         await trio.sleep(1)
-        assert a.node.state is NodeState.LIVE
+        assert list(a.engine.nodes) == ["a"]
         committed.set()
-    assert a.node.state is NodeState.STOPPED
+    assert a.engine.nodes == {}

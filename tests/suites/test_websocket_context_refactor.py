@@ -39,6 +39,7 @@ SERVICES = {
         "AgeClock",
         "SharedLimits",
         "RecentFailures",
+        "Meter",
     ),
     *("Endpoint", "ServerContext", "Cell", "ActorSystem", "Supervisor", "Sessions", "SessionFactory", "AsyncioHost"),
     *("Home", "cycle"),  # the system's thread, and its count of calls
