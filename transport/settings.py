@@ -29,7 +29,7 @@ from transport._sources import DEFAULT, KEYWORD, Given, from_environment, from_k
 from transport.logs import FORMATS
 from transport.protocol.deflate import LEAST_BYTES
 from transport.protocol.forwarded import network_of
-from transport.protocol.handshake import LARGEST_PORT, is_origin, origin_like
+from transport.protocol.handshake import LARGEST_PORT, is_origin, origin_beside, origin_like
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -84,6 +84,14 @@ def _origins(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None
     for text in cast("tuple[str, ...]", value or ()):
         if not is_origin(text):
             raise ConfigError(f"{attribute.name}: {shown(text)} is no origin: write {origin_like(text)}")
+
+
+def _public_url(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and (not isinstance(value, str) or origin_beside(value) is None):
+        raise ConfigError(
+            f"{attribute.name} must be the address at which clients reach the endpoint, such as "
+            f"wss://app.example.com/ws, not {shown(value)}"
+        )
 
 
 def _networks(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -191,6 +199,8 @@ class Settings(ClusterSettings):
     """New connections per second from one address (of IPv6: one /64 network) to each port. Any more are closed."""
     allowed_origins: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_origins)
     """Origins of more pages that may connect, beside the server's own: ``https://a.example,https://b.example``."""
+    public_url: str | None = attrs.field(default=None, validator=_public_url)
+    """The endpoint's address behind a proxy, ``wss://app.example.com/ws``: pages get it, and its host's may connect."""
     forwarded_allow: tuple[str, ...] | None = attrs.field(default=None, converter=_strings, validator=_networks)
     """Addresses or networks of your proxies, ``10.0.0.5,10.1.0.0/16``. Only they may name the client's address."""
     proxy_protocol: bool = attrs.field(default=False, validator=_flag)

@@ -71,6 +71,24 @@ def test_settings_of_a_server(tmp_path: Path) -> None:
         assert url != "ws://127.0.0.2:1/"
 
 
+def test_public_url_of_a_server(tmp_path: Path) -> None:
+    """With ``public_url``, pages get it from ``/config``. The ready line still has the addresses of this machine."""
+    with running_command(tmp_path, *SERVE, GREENROOM_PUBLIC_URL="wss://app.example.com/ws") as server:
+        assert server.stdout is not None
+        _, url, pages = server.stdout.readline().split()
+        assert url.startswith("ws://127.0.0.1:")
+        with urllib.request.urlopen(f"{pages}config", timeout=PATIENCE) as answer:  # noqa: S310 - our own server
+            assert json.load(answer)["ws_url"] == "wss://app.example.com/ws"
+        trio.run(greeted, url, "https://app.example.com")
+
+
+async def greeted(url: str, page: str) -> None:
+    """Connect as a page of another host does, and check that the server says hello."""
+    async with connect(url, origin=Origin(page), subprotocols=[Subprotocol("greenroom.v1")]) as socket:
+        await socket.send('{"type":"hello","session":"s1"}')
+        assert json.loads(await socket.recv())["type"] == "welcome"
+
+
 def test_log_lines_as_json(tmp_path: Path) -> None:
     """With ``log_format=json``, each line on stderr is a JSON object, also those for the person at the terminal."""
     given = ("--set", "log_format=json")

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from actors import ConfigError
 from transport import Credentials, NotAuthenticated, Settings
-from transport.http._addresses import own_origins, url_of
+from transport.http._addresses import own_origins, public_origins, url_of
 from transport.http._own_pages import checked_folder
 from transport.http._server import PageServer, serve_http
 from transport.http.pages import LIBRARY, PAGE, WEB, pages
@@ -205,6 +205,15 @@ async def test_wildcard_address_is_replaced(nursery: trio.Nursery) -> None:
     nursery.cancel_scope.cancel()
 
 
+async def test_public_url_in_policy(nursery: trio.Nursery) -> None:
+    """A public URL without a port is given to the page as it is, and the page may connect to its host."""
+    site = await open_site(nursery, ws_url="wss://app.example.com/ws")
+    answer = await site.get("/config", Host="elsewhere.example")
+    assert answer.json["ws_url"] == "wss://app.example.com/ws"
+    assert "connect-src 'self' wss://app.example.com;" in answer.headers["content-security-policy"]
+    nursery.cancel_scope.cancel()
+
+
 async def test_cookie_identifies_the_browser(site: Site) -> None:
     """A browser without a cookie becomes a new user and gets a cookie.
 
@@ -338,6 +347,20 @@ def test_own_origins(url: str, origins: set[str], monkeypatch: pytest.MonkeyPatc
     """
     monkeypatch.setattr("socket.gethostname", lambda: "this-machine")
     assert set(own_origins(url)) == origins
+
+
+@pytest.mark.parametrize(
+    ("url", "origins"),
+    [
+        (None, ()),
+        ("wss://App.example.com/ws", ("https://app.example.com",)),
+        ("ws://10.0.0.5:8080/", ("http://10.0.0.5:8080",)),
+        ("wss://[2001:db8::1]:8443", ("https://[2001:db8::1]:8443",)),
+    ],
+)
+def test_public_origins(url: str | None, origins: tuple[str, ...]) -> None:
+    """Pages on the host and port of ``public_url`` belong to the server."""
+    assert public_origins(url) == origins
 
 
 async def test_cancelled_server(nursery: trio.Nursery) -> None:

@@ -44,10 +44,7 @@ NOT_IN_SPEC = {
     "workers": "a client knows the address that it connects to",
     "tls_cert": "a client knows the address that it connects to",
     "tls_key": "a client knows the address that it connects to",
-    "metrics_open": "for operators",
-    "log_format": "for operators",
-    "traces": "for operators",
-    "trace_content": "for operators",
+    "public_url": "the HTTP pages, not the endpoint",
     "forwarded_allow": "between a proxy and the server",
     "proxy_protocol": "between a proxy and the server",
     "ring_events": "a cache",
@@ -72,6 +69,10 @@ NOT_IN_SPEC = {
     "loop_stall_seconds": "a warning in the server's log",
     "operator_token": "the HTTP pages, not the endpoint",
     "inspect_content": "the HTTP pages, not the endpoint",
+    "metrics_open": "the HTTP pages, not the endpoint",
+    "log_format": "the server's log lines",
+    "traces": "the server's traces",
+    "trace_content": "the server's traces",
     "gc_threshold": "the server's process",
 }
 """The settings that a client cannot notice, with the reason. SPEC.md need not have them."""

@@ -268,6 +268,35 @@ def test_origin_is_accepted(origin: str) -> None:
     assert Settings(allowed_origins=(origin,)).allowed_origins == (origin,)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "https://app.example.com/",
+        "app.example.com/ws",
+        "wss:///ws",
+        "wss://0.0.0.0/ws",
+        "wss://[::]:8765/",
+        "wss://me@app.example.com/ws",
+        "wss://app.example.com/ws?key=1",
+        "wss://app.example.com; script-src *",
+        "wss://app.example.com:65536/",
+        1,
+    ],
+)
+def test_wrong_public_url_is_refused(wrong: object) -> None:
+    """A text that no client can open as a WebSocket is refused, and the message has an example."""
+    with pytest.raises(ConfigError, match=r"public_url must be .*, such as wss://app.example.com/ws, not ") as caught:
+        Settings(public_url=wrong)  # type: ignore[arg-type]  # some are no strings
+    assert str(caught.value).endswith(f"not {wrong!r}")
+
+
+@pytest.mark.parametrize("url", ["wss://app.example.com/ws", "ws://10.0.0.5:8765", "wss://[2001:db8::1]:65535/a/b/"])
+def test_public_url_is_accepted(url: str) -> None:
+    """A WebSocket URL may have a port and a path."""
+    assert Settings(public_url=url).public_url == url
+
+
 def test_proxies_are_addresses_or_networks(toml: Path) -> None:
     """``forwarded_allow`` is a list of addresses and networks. A text that is neither is an error that names it."""
     assert load(toml, GREENROOM_FORWARDED_ALLOW="10.0.0.5, fd00::/8").forwarded_allow == ("10.0.0.5", "fd00::/8")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+from transport.protocol.handshake import origin_beside
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -39,3 +41,9 @@ def own_origins(url: str) -> tuple[str, ...]:
     elif name in _EVERY_ADDRESS:
         names = (*_LOOPBACK_NAMES, socket.gethostname())
     return (origin, *(f"{scheme}://{each}:{port}" for each in names))
+
+
+def public_origins(public_url: str | None) -> tuple[str, ...]:
+    """Return the origin of the pages that a proxy serves beside the endpoint, on the host of the setting."""
+    origin = None if public_url is None else origin_beside(public_url)
+    return () if origin is None else (origin,)

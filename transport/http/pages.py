@@ -51,7 +51,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     """Return the ASGI application: the page at ``/``, its files, the client library, and the routes of the server.
 
     Args:
-        ws_url: The address of the WebSocket endpoint.
+        ws_url: The address of the WebSocket endpoint, as clients reach it.
         agent: Name of the agent that the page asks.
         health: Function that returns the health of the server, for ``/healthz`` and ``/readyz``.
         tokens: The tokens of visitors: each new browser is a new user. With None, ``/token`` has no token.

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from transport._border import the_one
-from transport.http._addresses import own_origins, url_of
+from transport.http._addresses import own_origins, public_origins, url_of
 from transport.http._own_pages import checked_folder
 from transport.http._server import PageServer, serve_http
 from transport.http.pages import pages
@@ -69,7 +69,8 @@ async def serve(
     folder = None if app.pages is None else checked_folder(app.pages)
     with listening(app.settings.host, app.settings.http_port, "http_port", given.pages) as listeners:
         url = url_of(listeners, app.settings.host, "http" if app.settings.tls_cert is None else "https")
-        async with app.running(origins=own_origins(url), listeners=given.endpoint) as server:
+        origins = (*own_origins(url), *public_origins(app.settings.public_url))
+        async with app.running(origins=origins, listeners=given.endpoint) as server:
             try:
                 async with trio.open_nursery() as nursery:
                     page_server = PageServer(
@@ -91,7 +92,7 @@ async def serve(
 def _site(server: Server, options: PageOptions, folder: Path | None) -> ASGIApp:
     return pages(
         folder=folder,
-        ws_url=server.url,
+        ws_url=server.endpoint.settings.public_url or server.url,
         agent=options.agent,
         health=server.health,
         tokens=options.tokens,

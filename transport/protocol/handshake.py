@@ -153,6 +153,20 @@ def origin_like(text: str) -> str:
     return origin if is_origin(origin) else _EXAMPLE
 
 
+def origin_beside(url: str) -> str | None:
+    """Return the origin of the pages that have the host of a WebSocket URL. Return None if it is no URL for clients.
+
+    Such a URL is ``ws://`` or ``wss://``, a host that clients can reach, perhaps a port, and perhaps a path.
+    """
+    found = _ENDPOINT.fullmatch(url)
+    origin = "" if found is None else f"http{found['secure']}://{found['place']}".lower()
+    parts = _parts(origin)
+    return None if parts is None or parts[1] in _EVERY_ADDRESS.values() else origin
+
+
+_ENDPOINT = re.compile(
+    r"ws(?P<secure>s?)://(?P<place>[^/?#]+)(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?", re.IGNORECASE | re.ASCII
+)
 _EVERY_ADDRESS = {4: "0.0.0.0", 6: "[::]"}  # noqa: S104 - compared with, never bound
 _IN_URL = re.compile(
     r"\[(?P<v6>[0-9a-f:.]+)\](?P<v6_port>:[0-9]+)?|(?P<v4>[0-9.]+)(?P<v4_port>:[0-9]+)?", re.IGNORECASE
