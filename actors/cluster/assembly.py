@@ -104,21 +104,22 @@ def join(sessions: Sessions, log: ValkeyLog, settings: ClusterSettings | None = 
         publisher=ValkeyPublisher(log),
     )
     sessions.place = router
-    sessions.place_children = (
-        # A slow log has as long for the last commits as the sessions have for their runs.
-        ChildSpec(
-            "node",
-            lambda: NodeKeeper(node, sessions.committed),
-            Restart.PERMANENT,
-            sessions.settings.drain_seconds + 10,
-        ),
-        ChildSpec("router", lambda: RouterKeeper(router), Restart.PERMANENT),
-    )
+    sessions.place_children = _children(sessions, node, router)
     node.heart.on_state.append(lambda _: router.on_node())
     node.heart.on_nodes += (router.on_node, compare_leases)
     node.heart.on_buried.append(router.on_node)
     _tie(sessions, node, router)
     return Membership(node, router, log)
+
+
+def _children(sessions: Sessions, node: ClusterNode, router: Router) -> tuple[ChildSpec, ...]:
+    """Return the specs of the actors of a node."""
+    # A slow log has as long for the last commits as the sessions have for their runs.
+    seconds = sessions.settings.drain_seconds + 10
+    return (
+        ChildSpec("node", lambda: NodeKeeper(node, sessions.committed), Restart.PERMANENT, seconds),
+        ChildSpec("router", lambda: RouterKeeper(router), Restart.PERMANENT),
+    )
 
 
 def _tie(sessions: Sessions, node: ClusterNode, router: Router) -> None:
