@@ -6,17 +6,18 @@ import os
 import re
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import attrs
+import trio
 from _processes import PATIENCE, started
 from docs.documents import Block, document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 PAGE = document("transport/http/DEPLOYING.md")
 KEY = "a key of at least 32 characters, from your secrets"
@@ -58,11 +59,29 @@ def here(folder: Path, text: str) -> str:
     return text
 
 
+@asynccontextmanager
+async def deployed_aside(folder: Path, ws_port: int, http_port: int) -> AsyncIterator[Deployment]:
+    """Run a server as :func:`deployed` does, while the tasks of the test go on."""
+    running = deployed(folder, ws_port, http_port)
+    entered = await trio.to_thread.run_sync(running.__enter__)
+    try:
+        yield entered
+    except BaseException as error:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(running.__exit__, type(error), error, error.__traceback__)
+        raise
+    with trio.CancelScope(shield=True):
+        await trio.to_thread.run_sync(running.__exit__, None, None, None)
+
+
 @contextmanager
-def deployed(folder: Path) -> Iterator[Deployment]:
-    """Run the command of the unit inside the block, with the app and the settings of the page. It must end with 0."""
+def deployed(folder: Path, ws_port: int = 0, http_port: int = 0) -> Iterator[Deployment]:
+    """Run the command of the unit inside the block, with the app and the settings of the page. It must end with 0.
+
+    The ports are free ones, unless they are given.
+    """
     for name in ("app", "greenroom", "greenroom-backups"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(exist_ok=True)
     for name in ("app.py", "greenroom.toml"):
         (folder / "app" / name).write_text(named(name).text)
     (command,) = values("greenroom.service", "ExecStart")
@@ -72,14 +91,13 @@ def deployed(folder: Path) -> Iterator[Deployment]:
         **{name: here(folder, value) for name, value in variables.items()},
         "APP_KEY": KEY,
         "GREENROOM_OPERATOR_TOKEN": OPERATOR_TOKEN,
-        "GREENROOM_PORT": "0",
-        "GREENROOM_HTTP_PORT": "0",
+        "GREENROOM_PORT": str(ws_port),
+        "GREENROOM_HTTP_PORT": str(http_port),
     }
     with started(here(folder, command).split(), cwd=folder / "app", env=environment, stdout=-1) as server:
         assert server.stdout is not None
         ready, *urls = server.stdout.readline().split()
         assert ready == "ready"
-        ws, http = (urlsplit(url).port or 0 for url in urls)
-        yield Deployment(folder, ws, http)
+        yield Deployment(folder, *(urlsplit(url).port or 0 for url in urls))
         server.send_signal(signal.SIGTERM)
         assert server.wait(PATIENCE) == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
+import ssl
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, cast
@@ -20,10 +22,11 @@ from browser.quiet import QUIET
 from docs.test_document_commands import check_greenroom, check_pip
 from protocol.manual_socket import ManualSocket
 from protocol.wire import Client
-from proxies.deployment import GREENROOM, KEY, OPERATOR_TOKEN, PAGE, Deployment, deployed, named, values
-from proxies.programs import NAME, Front, proxy, replaced
+from proxies.deployment import GREENROOM, KEY, OPERATOR_TOKEN, PAGE, Deployment, deployed, deployed_aside, named, values
+from proxies.programs import NAME, PATIENCE, Front, proxy, replaced
 
-from transport import Settings
+from actors import AgentCompleted, AgentOutput
+from transport import Settings, connect
 from transport._sources import from_environment
 from transport.settings import DEFAULT_HTTP_PORT, DEFAULT_PORT, DEFAULTS
 
@@ -111,6 +114,58 @@ async def test_inspector_and_metrics_are_private(kind: str, tmp_path: Path, depl
         assert (await ask(front, "/readyz")).status == 200
 
 
+@PROXIES
+async def test_restart_behind_the_proxy(kind: str, tmp_path: Path) -> None:
+    """While the server is started again, its client stays, and gets each event once, and runs another agent."""
+    with held_port() as one, held_port() as two:
+        ports = number_of(one), number_of(two)
+        async with proxied(kind, tmp_path, Deployment(tmp_path, *ports)) as front:
+            trusting = ssl.create_default_context(cafile=front.authority)
+            before = trio.socket.set_custom_hostname_resolver(OnlyLoopback())
+            try:
+                await outlive_restart(f"wss://{NAME}:{front.port}/ws", trusting, tmp_path, ports)
+            finally:
+                trio.socket.set_custom_hostname_resolver(before)
+
+
+async def outlive_restart(url: str, trusting: ssl.SSLContext, folder: Path, ports: tuple[int, int]) -> None:
+    """Connect a client, start a run, start the server again, start another run, and check the client's events."""
+    async with connect(url, session="s1", token=token(), ssl_context=trusting) as client:
+        seen: list[Any] = []
+        for word in ("before", "after"):
+            async with deployed_aside(folder, *ports):
+                with trio.fail_after(PATIENCE):
+                    await client.start("echo", word)
+                    async for event in client.events():
+                        seen.append(event)
+                        if isinstance(event, AgentCompleted):
+                            break
+    assert [event.text for event in seen if isinstance(event, AgentOutput)] == ["before", "after"]
+    assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
+
+
+class OnlyLoopback(trio.abc.HostnameResolver):
+    """A resolver for which each name means this machine."""
+
+    async def getaddrinfo(self, host: Any, port: Any, *_: Any, **__: Any) -> Any:
+        """Return the address of this machine."""
+        await trio.lowlevel.checkpoint()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (OPERATOR, int(port)))]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
+        """Refuse: no client asks for a name."""
+        raise NotImplementedError
+
+
+async def test_http_leads_to_https(tmp_path: Path, deployment: Deployment) -> None:
+    """nginx answers a request by HTTP with the address of the same page by HTTPS."""
+    async with proxied("nginx", tmp_path, deployment):
+        client = RawClient(cast("Any", await trio.open_unix_socket(tmp_path / "plain")))
+        answer = await client.ask(request("/page?x=1").replace(b"Host: x", b"Host: " + NAME.encode()))
+        assert (answer.status, answer.has(f"location: https://{NAME}/page?x=1".encode())) == (301, True)
+        await client.stream.aclose()
+
+
 def test_timeouts_of_nginx() -> None:
     """The silence that nginx allows a WebSocket is longer than that between two pings."""
     for name in ("proxy_read_timeout", "proxy_send_timeout"):
@@ -146,6 +201,8 @@ def test_times_and_files_of_the_unit() -> None:
     assert int(stop) > settings.drain_seconds + 30
     assert int(files) > 2 * settings.max_connections
     assert values("greenroom.service", "KillMode") == ["mixed"]
+    # Without TLS, SIGHUP ends the server.
+    assert (values("greenroom.service", "ExecReload"), len(values("tls.conf", "ExecReload"))) == ([], 1)
     assert set(re.findall(r"(?:stop-timeout |grace_period: |GracePeriodSeconds: )(\d+)", PAGE.text)) == {stop}
 
 
