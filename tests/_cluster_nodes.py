@@ -137,6 +137,11 @@ class FakeNode:
         """The registered nodes, as this node has seen them."""
         return {name: info for name, info in self.engine.nodes.items() if name not in self.unseen}
 
+    async def look(self) -> None:
+        """See all registered nodes."""
+        await trio.lowlevel.checkpoint()
+        self.unseen.clear()
+
     def owns(self, user: str) -> bool:
         """Return whether this node owns the user, as far as it knows."""
         return user in self.owned

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from actors.sessions._forgetting import UserRemoval
 
 ATTEMPTS = 10
-"""Maximum number of attempts to forget a user that moves from node to node."""
+"""Maximum number of attempts to forget a user that moves from node to node, and to remove the user's token."""
+PAUSE_SECONDS = 0.5
+"""Time between two attempts to remove a token, in seconds."""
 
 
 @attrs.define(eq=False)
@@ -53,14 +55,26 @@ class ForgettingNodes:
         self._drop(user)
         async with self._owned.using(user):
             forgotten = await self._removal.here(user, lambda: self._close_elsewhere(user))
-        # The name is left in the user's token. Nothing else depends on it: if this fails, the next call does it.
-        with suppress(LogError):
-            if await self._owned.give_up(user):
-                await self._log.forget(user)
+        await self._remove_token(user)
         return forgotten
+
+    async def _remove_token(self, user: str) -> None:
+        """Release the user and remove the token, which has the user's name.
+
+        That must wait for messages of other nodes that are still being handled. Nothing depends on the token: if the
+        user comes back meanwhile, or the log fails, it stays until the next call.
+        """
+        for _ in range(ATTEMPTS):
+            with suppress(LogError):
+                if await self._owned.give_up(user):
+                    await self._log.forget(user)
+                    return
+            await trio.sleep(PAUSE_SECONDS)
 
     async def _close_elsewhere(self, user: str) -> int:
         """Close the clients of a user at all other nodes. Return their number."""
+        # *A client of a node that had just joined was not closed: this node had not seen it registered yet.*
+        await self._node.look()
         counts: list[int] = []
 
         async def ask(node: Incarnation) -> None:

@@ -298,6 +298,10 @@ class Node(Protocol):
         """The registered nodes by name, as the last answered beat showed them."""
         ...
 
+    async def look(self) -> None:
+        """Beat now. Then :attr:`nodes` has each node that was registered before this call, if the beat was answered."""
+        ...
+
     @property
     def unready(self) -> str:
         """The reason why this node should get no new clients now; "" if it can serve them."""

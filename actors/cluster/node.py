@@ -107,6 +107,10 @@ class ClusterNode:
             return _UNREADY[self.state]
         return "the node does not hear the other nodes" if self.heart.deaf else ""
 
+    async def look(self) -> None:
+        """Beat now. See :meth:`actors.cluster.interfaces.Node.look`."""
+        await self.heart.look()
+
     @property
     def owned(self) -> Mapping[str, Token]:
         """The tokens of all users that this node owns, by user."""

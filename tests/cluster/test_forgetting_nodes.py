@@ -50,6 +50,7 @@ async def test_every_node_forgets(asked: int, autojump_clock: MockClock) -> None
     async with cluster("a", "b", "c", agents=recording_agents([])) as (engine, nodes):
         with ExitStack() as stack:
             noted = noting(stack, nodes)
+            nodes[0].node.unseen.add("c")  # which has just joined
             here, there, other = Tab("c-1"), Tab("c-2"), Tab("c-3")
             await here.attach(nodes[0])
             await there.attach(nodes[1])
@@ -163,3 +164,16 @@ async def test_command_on_its_way_makes_no_session(autojump_clock: MockClock) ->
         await eventually(lambda: tab.replies)
         await trio.sleep(60)
         assert (tab.replies[0].code, runs, list(await engine.log.streams())) == ("cancelled", [], [])
+
+
+async def test_token_of_a_user_in_use(autojump_clock: MockClock) -> None:
+    """The token is removed when nothing uses the user any more, such as a message of another node that is handled."""
+    async with cluster("a", "b", agents=recording_agents([])) as (engine, (a, _)):
+        await (await a.sessions.get("ann", "s1")).start("work", 1)
+        await trio.sleep(1)
+        async with trio.open_nursery() as nursery:
+            async with a.router.owned.using("ann"):
+                nursery.start_soon(a.sessions.removal.forget, "ann")
+                await trio.sleep(2)
+                assert engine.tokens["ann"].incarnation is not None
+        assert engine.tokens["ann"].incarnation is None
