@@ -12,7 +12,7 @@ from actors.runs._agents import AgentHost, needs_asyncio, require_host
 from actors.runs._outcome import Outcome
 from actors.runs._tracing import Span, Traced, Tracer
 from actors.sessions import Attach, Attachment, Command, CommandReply, Cursor, Listener
-from actors.sessions._counters import SessionsCounters, counters_of
+from actors.sessions._counters import SessionsCounters
 from actors.sessions._hooks import Hook
 from actors.streams._cursor import SessionEnding
 from actors.streams._signal_queue import MAX_SIGNALS, SignalQueue
@@ -47,7 +47,6 @@ __all__ = [
     "back_up_log",
     "cancel_with_force",
     "copy_log",
-    "counters_of",
     "encode",
     "needs_asyncio",
     "number_from",

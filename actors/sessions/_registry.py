@@ -122,7 +122,7 @@ class Sessions:
     @property
     def survey(self) -> Survey:
         """The sessions as operators look at them: all in memory, a few at a time, or the events of one."""
-        return Survey(self._log, self._spawner.table, self._reader)
+        return Survey(self._services, self._spawner.table, self._reader)
 
     @property
     def failures(self) -> RecentFailures:

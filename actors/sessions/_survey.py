@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 import attrs
 
 from actors.errors import LogCorrupt, Trimmed
+from actors.sessions._counters import SessionsCounters
 from actors.sessions._session import open_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from actors.eventlog.base import EventLog, StreamKey
+    from actors.eventlog.base import StreamKey
     from actors.sessions._reader import SessionReader
     from actors.sessions._run_statistics import RunStatistics
+    from actors.sessions._services import SessionServices
     from actors.sessions._session_table import Entry, SessionTable
 
 
@@ -40,12 +42,24 @@ class Survey:
     A caller takes some hundred, and then awaits ``trio.lowlevel.checkpoint()``.
     """
 
-    __slots__ = ("_log", "_reader", "_table")
+    __slots__ = ("_reader", "_services", "_table")
 
-    def __init__(self, log: EventLog, table: SessionTable, reader: SessionReader) -> None:
-        self._log = log
+    def __init__(self, services: SessionServices, table: SessionTable, reader: SessionReader) -> None:
+        self._services = services
         self._table = table
         self._reader = reader
+
+    def counters(self) -> SessionsCounters:
+        """Return the numbers of all sessions together. All are known at once, however many sessions there are."""
+        services = self._services
+        return SessionsCounters(
+            sessions=len(self._table),
+            runs=services.limiter.statistics(),
+            threads=services.threads.statistics(),
+            committer=services.committer.statistics(),
+            events=services.log.statistics().events,
+            meter=services.meter.statistics(),
+        )
 
     def keys(self, user: str | None = None) -> Iterator[StreamKey]:
         """Yield the key (user and session) of each session in memory, or of those of one user."""
@@ -73,7 +87,7 @@ class Survey:
         if session is not None:
             stream = session.stream
             return SessionExtent(stream.epoch, stream.statistics().oldest, stream.committed_seq, live=True)
-        head = await self._log.head(key)
+        head = await self._services.log.head(key)
         return None if head is None else SessionExtent(head.epoch, head.oldest, head.latest, live=False)
 
     async def lines(self, key: StreamKey, after: int, limit: int, size: int) -> tuple[str, Sequence[bytes]]:

@@ -15,12 +15,12 @@ import trio.testing
 from fastapi import FastAPI, HTTPException
 from metrics.scraping import FORMS, PLAIN, app_with_agents, parsed
 from protocol.wire import greeted
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.testclient import TestClient
 
 from actors import ConfigError
 from transport import Forbidden, Greenroom, NotAuthenticated
-from transport._operators import Caller, Operators, is_own_host
+from transport._operators import WRONG_TOKENS_BURST, Caller, Operators, is_own_host
 from transport.hosting import lifespan, mount_metrics
 from transport.http._server import PageServer, serve_http
 from transport.http.pages import pages
@@ -152,8 +152,18 @@ def test_addresses(client: str, server: str, who: str) -> None:
 @pytest.mark.parametrize("given", ["", "ünïcode", TOKEN + "x", TOKEN[:-1], "\ud800"])
 def test_wrong_tokens(given: str) -> None:
     """Any text but the token is refused, also one that is not ASCII."""
-    assert not Operators(TOKEN).is_token(given)
-    assert Operators(TOKEN).is_token(TOKEN)
+    operators = Operators(TOKEN)
+    assert operators.check_token(given, "10.0.0.7").status == 401
+    assert operators.check_token(TOKEN, "10.0.0.7").who == "token"
+
+
+async def test_guessing_is_slowed_down() -> None:
+    """After too many wrong tokens of an address, its next one is not looked at, even if it is right."""
+    async with served(app_with_agents(operator_token=TOKEN)) as (_, port):
+        for _ in range(WRONG_TOKENS_BURST):
+            assert (await ask(port, Authorization="Bearer guess"))[0] == 401
+        status, fields, _ = await ask(port, Authorization=f"Bearer {TOKEN}")
+    assert (status, fields["retry-after"]) == (429, "1")
 
 
 @pytest.mark.parametrize("host", ["", "chat.example", "chat.example:8766", "127.0.0.1.example", "[2001:db8::1]:80"])
@@ -169,10 +179,10 @@ async def test_server_that_others_reach_needs_a_token() -> None:
         raise NotAuthenticated("no")
 
     app = Greenroom("memory:", auth=auth, settings={"host": "0.0.0.0"})  # type: ignore[arg-type] # noqa: S104 - it is not called, and nothing listens
-    caller = HTTPConnection(
+    request = Request(
         {"type": "http", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "headers": [(b"host", b"localhost")]}
     )
-    assert allowed_by(app.settings)(caller).status == 403
+    assert (await allowed_by(app.settings)(request)).status == 403
 
 
 @pytest.mark.usefixtures("without_the_library")

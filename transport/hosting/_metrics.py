@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,13 @@ from transport._operators import Verdict
 from transport.errors import Forbidden, NotAuthenticated
 from transport.hosting._mount import checked_place
 from transport.hosting._user import call_function, checked_function
-from transport.metrics.route import allowed_by, refusal, scraped, server_of
+from transport.metrics._families import server_of
+from transport.metrics.route import allowed_by, metrics_route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import HTTPConnection, Request
-    from starlette.responses import Response
 
     from transport.app import Greenroom
     from transport.hosting._user import UserFunction
@@ -42,15 +43,9 @@ def mount_metrics(
     """
     function = checked_function(operator, "operator")
     router, whole = checked_place(api, path)
-    by_settings = allowed_by(app.settings)
-
-    async def metrics(request: Request) -> Response:
-        verdict = by_settings(request) if function is None else await _judged(function, request)
-        if not verdict.who:
-            return refusal(verdict)
-        return await scraped(server_of(app), request.headers.get("accept", ""))
-
-    router.add_route(whole, metrics, methods=["GET"], name="greenroom-metrics", include_in_schema=False)
+    allowed = allowed_by(app.settings) if function is None else partial(_judged, function)
+    handler = metrics_route(lambda: server_of(app), allowed)
+    router.add_route(whole, handler, methods=["GET"], name="greenroom-metrics", include_in_schema=False)
 
 
 async def _judged(function: UserFunction, request: Request) -> Verdict:

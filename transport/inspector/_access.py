@@ -7,19 +7,16 @@ A function of the web application decides, if there is one; else the token, or t
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 from starlette.exceptions import HTTPException
 
-from transport._operators import Caller, Operators
+from transport._operators import Caller, Operators, Verdict
 from transport.errors import Forbidden, NotAuthenticated
 from transport.inspector._answers import Refused
 from transport.inspector._cookies import Cookies, cookie_name
-from transport.protocol.addresses import counted_as
 from transport.protocol.handshake import is_origin, normal_origin
-from transport.protocol.limits import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,10 +31,6 @@ OperatorFunction: TypeAlias = "Callable[[HTTPConnection], Awaitable[str]]"
 _FOREIGN = "this request comes from a page of another site"
 PAGE_HEADER = "x-requested-with"
 """The header that each request with an effect must have. A page of another site cannot add it without being allowed."""
-WRONG_TOKENS_PER_SECOND, WRONG_TOKENS_BURST = 1.0, 10
-"""Number of wrong tokens that one address may send per second, on average, and at once. Then it has to wait."""
-MAX_GUESSERS = 1_000
-"""Number of addresses with counted wrong tokens. Beyond it the address with the oldest one is forgotten."""
 
 
 @attrs.frozen
@@ -63,12 +56,10 @@ class Access:
     """
 
     def __init__(self, settings: Settings, function: OperatorFunction | None) -> None:
-        is_proxied = bool(settings.forwarded_allow) or settings.proxy_protocol
         self._token = settings.operator_token
-        self._operators = Operators(self._token, is_proxied=is_proxied)
+        self._operators = Operators.of(settings)
         self._cookies = Cookies(self._token or "")
         self._function = function
-        self._guessers = Guessers()
 
     @property
     def has_login(self) -> bool:
@@ -90,19 +81,8 @@ class Access:
         return self._by_header(connection, address)
 
     def _by_header(self, connection: HTTPConnection, address: str) -> Operator:
-        has_token = self._token is not None and "authorization" in connection.headers
-        if has_token:
-            self._guessers.require_allowed(address)
-        verdict = self._operators.check(_caller(connection))
-        if verdict.who == "token":
-            return Operator("token", "token", address)
-        if verdict.who:
-            return Operator("loopback", "loopback", address)
-        if has_token:
-            self._guessers.note(address)
-            raise Refused(401, "wrong_token", "this is not the operator_token")
-        code = "not_logged_in" if self._token is not None else "off"
-        raise Refused(verdict.status, code, verdict.reason)
+        verdict = _allowed(self._operators.check(Caller.of(connection)))
+        return Operator(verdict.who, "token" if verdict.who == "token" else "loopback", address)
 
     def require_page(self, connection: HTTPConnection) -> None:
         """Raise ``Refused`` unless the files of the page may be sent. They have no data, so they need no login."""
@@ -115,48 +95,13 @@ class Access:
         Raises:
             Refused: The token is wrong, or too many were.
         """
-        address = address_of(connection)
-        self._guessers.require_allowed(address)
-        if not self._operators.is_token(token):
-            self._guessers.note(address)
-            raise Refused(401, "wrong_token", "this is not the operator_token")
+        _allowed(self._operators.check_token(token, address_of(connection)))
         return self._cookies.make(time.time())
 
     def log_out(self, operator: Operator) -> None:
         """Accept the operator's cookie no more."""
         if operator.cookie:
             self._cookies.end(operator.cookie)
-
-
-class Guessers:
-    """The addresses that have sent wrong tokens, and the number that each of them may still send.
-
-    Args:
-        clock: Returns the time in seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
-
-    def __len__(self) -> int:
-        """Return the number of remembered addresses."""
-        return len(self._buckets)
-
-    def require_allowed(self, address: str) -> None:
-        """Raise ``Refused`` if too many wrong tokens came from this address. The token is then not looked at."""
-        bucket = self._buckets.get(counted_as(address))
-        if bucket is not None and not bucket.has(1, self._clock()):
-            raise Refused(429, "too_many_attempts", "too many wrong tokens: wait a second", Retry_After="1")
-
-    def note(self, address: str) -> None:
-        """Count a wrong token."""
-        name, now = counted_as(address), self._clock()
-        bucket = self._buckets.pop(name, None) or TokenBucket(WRONG_TOKENS_PER_SECOND, WRONG_TOKENS_BURST, now)
-        bucket.take(now)
-        self._buckets[name] = bucket
-        while len(self._buckets) > MAX_GUESSERS:
-            self._buckets.popitem(last=False)
 
 
 def require_same_site(connection: HTTPConnection) -> None:
@@ -186,9 +131,12 @@ def address_of(connection: HTTPConnection) -> str:
     return "" if connection.client is None else connection.client.host
 
 
-def _caller(connection: HTTPConnection) -> Caller:
-    server = connection.scope.get("server") or ("",)
-    return Caller(address_of(connection), str(server[0]), dict(connection.headers.items()))
+def _allowed(verdict: Verdict) -> Verdict:
+    """Return a verdict that allows a request. Raise ``Refused`` for another one."""
+    if verdict.who:
+        return verdict
+    headers = {name.replace("-", "_"): value for name, value in verdict.headers.items()}
+    raise Refused(verdict.status, verdict.code, verdict.reason, **headers)
 
 
 async def _found(function: OperatorFunction, connection: HTTPConnection) -> str:

@@ -11,7 +11,6 @@ import trio
 
 from actors import RunState
 from actors.events.types import Status
-from actors.spi import counters_of
 from transport.inspector._paging import steps_of_groups
 
 if TYPE_CHECKING:
@@ -56,7 +55,10 @@ async def overview(server: Server, sampler: Sampler, totals: Totals) -> dict[str
     """Return the numbers of the whole server."""
     sampler.look()
     open_runs = await totals.open_runs()
-    sessions, endpoint = server.sessions.statistics(), server.endpoint.statistics()
+    # Each of the two goes through all users or connections, so other tasks run in between.
+    sessions = server.sessions.statistics()
+    await trio.lowlevel.checkpoint()
+    endpoint = server.endpoint.statistics()
     system, health = server.system.statistics(), server.health()
     wait, rates = sampler.wait(sessions.committer.wait_step_seconds), sampler.rates()
     reasons = [reason for reason in (health.failed, health.unready) if reason]
@@ -74,7 +76,7 @@ async def overview(server: Server, sampler: Sampler, totals: Totals) -> dict[str
         "connections": endpoint.connections,
         "users": endpoint.users,
         "waiting_bytes": endpoint.waiting_bytes,
-        "runs": _runs(open_runs, counters_of(server.sessions).meter.runs),
+        "runs": _runs(open_runs, server.sessions.survey.counters().meter.runs),
         "restarts": system.restarts,
         "actors": system.actors,
         "dead_letters": system.dead_letters,

@@ -74,11 +74,6 @@ class Sampler:
             self._server.host.nursery.start_soon(self._run)
             self._runs = True
 
-    def events_per_second(self) -> float | None:
-        """Return the rate of events between the two newest samples. Return None as long as there is one only."""
-        rates = self.rates()
-        return rates[-1][1] if rates else None
-
     def rates(self) -> list[tuple[float, float, float]]:
         """Return the time, the events per second and the lag of each sample but the first."""
         samples = tuple(self.samples)
@@ -120,9 +115,8 @@ class Sampler:
             self._runs = False
 
     def _sample(self, lag: float) -> Sample:
-        statistics = self._server.sessions.statistics()
-        waits = statistics.committer.waits
-        return Sample(time.time(), trio.current_time(), statistics.log.events, waits, lag)
+        counters = self._server.sessions.survey.counters()
+        return Sample(time.time(), trio.current_time(), counters.events, counters.committer.waits, lag)
 
 
 async def _turn() -> float:

@@ -10,7 +10,6 @@ import attrs
 
 from actors import ConfigError, NodeState
 from actors.histogram import Histogram
-from actors.spi import counters_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -114,7 +113,7 @@ class Reading:
     @classmethod
     def of(cls, server: Server) -> Reading:
         """Read the statistics of a running server."""
-        sessions, endpoint = counters_of(server.sessions), server.endpoint.counters()
+        sessions, endpoint = server.sessions.survey.counters(), server.endpoint.counters()
         return cls(sessions, endpoint, server.system.statistics().restarts, server.cluster_statistics())
 
     @property

@@ -10,19 +10,16 @@ from anyio.lowlevel import checkpoint
 from starlette.responses import PlainTextResponse, Response
 
 from transport._extras import ExtraMissing
-from transport._loopback import is_loopback
 from transport._operators import Caller, Operators, Verdict
-from transport.metrics._families import Reading, server_of
+from transport.metrics._families import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from starlette.requests import HTTPConnection, Request
+    from starlette.requests import Request
 
     from transport._running import Server
     from transport.settings import Settings
-
-__all__ = ["METRICS", "allowed_by", "caller_of", "metrics_route", "operators_of", "refusal", "scraped", "server_of"]
 
 METRICS = "/metrics"
 """The path on the port of the pages."""
@@ -31,7 +28,7 @@ _OPEN = Verdict("anyone")
 
 
 def metrics_route(
-    server: Callable[[], Server | None], allowed: Callable[[HTTPConnection], Verdict]
+    server: Callable[[], Server | None], allowed: Callable[[Request], Awaitable[Verdict]]
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the handler of requests for the metrics.
 
@@ -41,43 +38,22 @@ def metrics_route(
     """
 
     async def metrics(request: Request) -> Response:
-        verdict = allowed(request)
+        verdict = await allowed(request)
         if not verdict.who:
-            return refusal(verdict)
+            return PlainTextResponse(f"{verdict.reason}\n", verdict.status, {**_NEVER_STORED, **verdict.headers})
         return await scraped(server(), request.headers.get("accept", ""))
 
     return metrics
 
 
-def allowed_by(settings: Settings) -> Callable[[HTTPConnection], Verdict]:
+def allowed_by(settings: Settings) -> Callable[[Request], Awaitable[Verdict]]:
     """Return the check of requests by the settings ``operator_token`` and ``metrics_open``."""
-    operators = operators_of(settings)
+    operators = Operators.of(settings)
 
-    def allowed(connection: HTTPConnection) -> Verdict:
-        return _OPEN if settings.metrics_open else operators.check(caller_of(connection))
+    async def allowed(request: Request) -> Verdict:
+        return _OPEN if settings.metrics_open else operators.check(Caller.of(request))
 
     return allowed
-
-
-def operators_of(settings: Settings) -> Operators:
-    """Return the check of operators by the settings. A server that other machines can reach always needs a token."""
-    is_proxied = bool(settings.forwarded_allow) or settings.proxy_protocol or not is_loopback(settings.host)
-    return Operators(settings.operator_token, is_proxied=is_proxied)
-
-
-def caller_of(connection: HTTPConnection) -> Caller:
-    """Return the origin of a request."""
-    scope = connection.scope
-    client, server = scope.get("client") or ("",), scope.get("server") or ("",)
-    return Caller(str(client[0]), str(server[0]), connection.headers)
-
-
-def refusal(verdict: Verdict) -> Response:
-    """Return the response to a request that is refused."""
-    headers = dict(_NEVER_STORED)
-    if verdict.status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = 'Bearer realm="greenroom"'
-    return PlainTextResponse(verdict.reason + "\n", verdict.status, headers)
 
 
 async def scraped(server: Server | None, accept: str) -> Response:
