@@ -365,6 +365,15 @@ async def test_a_revocation_counts_at_all_nodes(autojump_clock: MockClock) -> No
         assert engine.sent < 100
 
 
+async def test_a_revocation_reaches_a_node_that_is_not_seen_yet(autojump_clock: MockClock) -> None:
+    """A node that has just joined learns of a revocation at once, although the revoking node has not seen it yet."""
+    async with cluster("a", "b", agents=recording_agents(RUNS)) as (_, (a, b)):
+        a.node.unseen.add("b")
+        await a.sessions.revoke(user="ann")
+        await trio.sleep(0.1)
+        assert b.sessions.revocations.covers("ann", None, 0)
+
+
 async def test_a_log_that_publishes_is_told_of_the_watchers(autojump_clock: MockClock) -> None:
     """If the log sends events to other nodes itself, the owner sends none, and the log learns of each watcher's end."""
     async with cluster("a", "b", publishes=True, agents=recording_agents(RUNS)) as (_, (a, b)):
