@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message
 
     from actors import Run
+    from transport import Settings
     from transport._running import Server
     from transport.inspector._access import OperatorFunction
 
@@ -158,7 +159,7 @@ async def inspected(operator: OperatorFunction | None = None, **settings: Any) -
         await server.end_runs(0)
 
 
-def site_of(server: Server, operator: OperatorFunction | None = None) -> Site:
-    """Return the inspector of a running server."""
-    inspector = Inspector(lambda: server, server.endpoint.settings, operator)
+def site_of(server: Server, operator: OperatorFunction | None = None, settings: Settings | None = None) -> Site:
+    """Return the inspector of a running server, with other settings if they are given."""
+    inspector = Inspector(lambda: server, settings or server.endpoint.settings, operator)
     return Site(server, Starlette(routes=routes(inspector, "/inspect")))

@@ -148,7 +148,7 @@ class NodeLife:
         self.generation = answer.generation
         now = {node.incarnation for node in answer.nodes}
         self.risen.update(dict.fromkeys(now & self._gone.keys()))
-        if not restarted:  # otherwise those that are missing may register again
+        if not restarted:  # otherwise the missing nodes may register again
             for node in tuple(self.nodes.values()):
                 if node.incarnation not in now:
                     self.buried(node.incarnation)

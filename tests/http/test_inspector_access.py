@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _inspector import OTHER, TOKEN, Answer, ask, inspected
+from _inspector import OTHER, TOKEN, Answer, ask, inspected, site_of
 from starlette.exceptions import HTTPException
 
 from actors import ConfigError
@@ -81,6 +81,14 @@ async def test_server_behind_proxies_needs_a_token(settings: dict[str, Any]) -> 
     """With ``forwarded_allow``, the address of a client says nothing: also this machine needs a token."""
     async with inspected(**settings) as site:
         answer = await site.get("api/me")
+        assert (answer.status, answer.code) == (403, "off")
+
+
+async def test_server_that_others_reach_needs_a_token() -> None:
+    """A server that listens on other addresses than loopback needs a token, also for this machine."""
+    async with inspected() as site:
+        other = site_of(site.server, settings=Settings(host="0.0.0.0"))  # noqa: S104 - nothing listens there
+        answer = await other.get("api/me")
         assert (answer.status, answer.code) == (403, "off")
 
 

@@ -51,7 +51,7 @@ async def test_overview(autojump_clock: MockClock) -> None:
 
 
 async def test_samples_are_taken_while_somebody_looks(autojump_clock: MockClock) -> None:
-    """Samples are taken once a second after a look, and stop when nobody looks any more."""
+    """Samples are taken once a second after a look, and stop when no operator looks any more."""
     async with inspected() as site:
         assert (await site.json("api/overview"))["events_per_second"] is None
         handle = await site.server.sessions.get("alice", "s1")

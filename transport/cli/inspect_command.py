@@ -174,7 +174,7 @@ def _summary(overview: Mapping[str, Any]) -> list[str]:
     state = "ready" if health["ready"] else f"not ready: {', '.join(map(str, health['reasons']))}"
     wait, lag = overview["commit_wait"], overview["loop_lag"]
     waits = "" if wait is None else f", commit wait {_ms(wait['p50'])} (99 %: {_ms(wait['p99'])})"
-    # None at the first look: the server counts while somebody looks.
+    # None at the first look: the server takes samples only after an operator has looked.
     rate = overview["events_per_second"]
     per_second = "" if rate is None else f", {rate:.1f} per second"
     load = f"{runs['running']} runs, {runs['queued']} queued"

@@ -31,7 +31,7 @@ def mount_inspector(api: Any, path: str, app: Greenroom, *, operator: UserFuncti
         path: The path, such as ``/inspect``.
         app: The app. Give the web application ``lifespan=transport.hosting.lifespan(app)``, too.
         operator: A function that finds the operator of a request, as ``user`` of :func:`mount` finds a user. It returns
-            the operator's name for the audit log, or a :class:`~transport.User`. It refuses everybody else by
+            the operator's name for the audit log, or a :class:`~transport.User`. It refuses other requests by
             ``HTTPException`` with status 401 or 403, ``NotAuthenticated`` or ``Forbidden``. Without a function, the
             setting ``operator_token`` is required, except from this machine itself.
 
