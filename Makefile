@@ -3,6 +3,7 @@
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.complete
+NODE   := tests/web/node_modules/.installed.json
 PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
@@ -44,7 +45,12 @@ DEMO := $(if $(wildcard $(STAMP)),$(VENV),.venv-demo)
 demo: $(DEMO)/.complete $(if $(WORKERS),$(patsubst .venv-demo,.venv-demo/.workers,$(filter .venv-demo,$(DEMO)))) ## an agent and its page: prints the address to open, serves until Ctrl-C (WORKERS=2: two processes)
 	@exec $(DEMO)/bin/greenroom demo $(if $(WORKERS),--workers $(WORKERS))
 
-test: $(STAMP) ## the whole suite; QUICK=1 leaves out what starts browsers, proxies, commands and servers as processes
+# Other people's clients and frameworks, which tests run in Node. If pytest is started by hand, the first such test installs them.
+$(NODE): tests/web/package.json
+	@cd tests/web && { npm install --silent --no-package-lock --no-audit --no-fund && cp package.json node_modules/.installed.json; } \
+		|| echo "without npm: the tests that run in Node are skipped" >&2
+
+test: $(STAMP) $(NODE) ## the whole suite; QUICK=1 leaves out what starts browsers, proxies, commands and servers as processes
 	$(BIN)/pytest $(PROCESSES) $(if $(QUICK),$(PROGRAMS:%=--ignore tests/%))
 
 # These folders test programs more than Python: browsers, Node, proxies, the command line, the demo, documents.
@@ -60,7 +66,7 @@ pythons: ## the same on each newer Python that this machine has, with an environ
 		if $$python -c pass 2>/dev/null; then $(MAKE) test VENV=.venv-$$version PYTHON=$$python || exit 1; \
 		else echo "no Python $$version on this machine: nothing to test there"; fi; done
 
-soak: $(STAMP) ## the same tests with full numbers: more examples, more clients, longer histories; those of Valkey on Redis, too
+soak: $(STAMP) $(NODE) ## the same tests with full numbers: more examples, more clients, longer histories; those of Valkey on Redis, too
 	GREENROOM_SOAK=1 $(BIN)/pytest $(PROCESSES) --timeout 1800
 	@command -v redis-server >/dev/null || { echo "Redis 7 is needed for the rest: install redis-server" >&2; exit 1; }
 	GREENROOM_SOAK=1 GREENROOM_VALKEY=redis-server $(BIN)/pytest $(PROCESSES) --timeout 1800 -k "not large" tests/valkey tests/cluster tests/chaos
@@ -70,7 +76,7 @@ FUZZ_SECONDS := 3600
 fuzz: $(STAMP) ## the fuzzer alone, for an hour (or: FUZZ_SECONDS=...): figures of each target, and the corpus again
 	$(BIN)/python tests/fuzz/fuzzer.py --seconds $(FUZZ_SECONDS)
 
-coverage: $(STAMP) ## the suite, and the lines and branches that it does not reach
+coverage: $(STAMP) $(NODE) ## the suite, and the lines and branches that it does not reach
 	$(BIN)/pytest $(PROCESSES) --cov --cov-report term-missing:skip-covered
 
 lint: $(STAMP) ## ruff: every rule, and the formatting
@@ -120,5 +126,5 @@ constraints: ## constraints.txt again, with the newest of everything
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) $(VENV)-constraints .venv-demo dist build .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf bench/peer_servers/node_modules
+	rm -rf bench/peer_servers/node_modules tests/web/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

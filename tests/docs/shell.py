@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import attrs
 from _ports import held_port, number_of
 from docs.documents import Block, document
-from web.node import HERE, node_with_package_ws
+from web.node import HERE, node_with_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ class Terminal:
                 file.parent.mkdir(exist_ok=True)
                 file.write_text(self._real(block.text), "utf-8")
         if any(block.language == "js" for block in document(path).blocks):
-            node_with_package_ws()
+            node_with_packages()
             (folder / "node_modules").symlink_to(HERE / "node_modules")
 
     def _real(self, text: str) -> str:

@@ -15,7 +15,7 @@ from foreign.command_line import Websocat
 from foreign.javascript import chromium, node, page_server
 from protocol.agents import make_app
 from protocol.threaded import ThreadedServer
-from web.node import node_with_package_ws
+from web.node import node_with_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,7 @@ def foreign(request: pytest.FixtureRequest, page_url: str) -> Iterator[Foreign]:
             with Loop().running() as loop:
                 yield Aiohttp(loop)
         case "ws in Node":
-            with node(node_with_package_ws()) as kind:
+            with node(node_with_packages()) as kind:
                 yield kind
         case "Chromium":
             with chromium(require("chromium"), page_url) as kind:

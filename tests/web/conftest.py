@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from web.node import Node, node_with_package_ws
+from web.node import Node, node_with_packages
 from web.scripted import ScriptedServer
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def node_with_ws() -> str:
-    """Return the path of Node. Once per test run, install the package ``ws`` in the folder of driver.mjs."""
-    return node_with_package_ws()
+    """Return the path of Node. Once per test run, install the packages of package.json."""
+    return node_with_packages()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 from itertools import count
@@ -17,20 +18,28 @@ HERE = Path(__file__).parent
 MODULE = Path(transport.__file__).parent / "web" / "greenroom.js"
 
 
-def node_with_package_ws() -> str:
-    """Return the path of Node. If the package ``ws`` is missing in the folder of driver.mjs, install it there."""
+def node_with_packages() -> str:
+    """Return the path of Node. If the packages of package.json are not in the folder of driver.mjs, install them there.
+
+    Processes of one test run share the folder: the first one installs, and the others wait for it.
+    """
     program = require("node")
-    if not (HERE / "node_modules" / "ws").is_dir():
-        npm = require("npm")
-        install = subprocess.run(
-            [npm, "install", "--no-package-lock", "--no-audit", "--no-fund"],
-            cwd=HERE,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if install.returncode:
-            missing(f"npm cannot install ws: {install.stderr.strip()[-200:]}")
+    wanted = (HERE / "package.json").read_text()
+    installed = HERE / "node_modules" / ".installed.json"
+    with (HERE / ".installing.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not installed.is_file() or installed.read_text() != wanted:
+            npm = require("npm")
+            install = subprocess.run(
+                [npm, "install", "--no-package-lock", "--no-audit", "--no-fund"],
+                cwd=HERE,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if install.returncode:
+                missing(f"npm cannot install the packages of package.json: {install.stderr.strip()[-200:]}")
+            installed.write_text(wanted)
     return program
 
 
