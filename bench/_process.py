@@ -78,14 +78,17 @@ class Server:
 
 
 @contextmanager
-def measured(log: str = "memory:", core: int = SERVER_CORE, limits: str = "none", owned: int = 0) -> Generator[Server]:
+def measured(
+    log: str = "memory:", core: int = SERVER_CORE, limits: str = "none", owned: int = 0, pages: int = 0
+) -> Generator[Server]:
     """Run our own server on ``core`` inside the block, then kill it: clients need no goodbye.
 
     With ``limits="default"``, connections have the limits of a server without any settings. ``owned`` is the number of
-    users that stay at this node of a cluster, though their clients are at another one.
+    users that stay at this node of a cluster, though their clients are at another one. ``pages`` is the port of the
+    inspector and the metrics; a server with pages prints no statistics.
     """
     port = free_port()
-    command = greenroom(port, log, limits=limits, owned=owned)
+    command = greenroom(port, log, limits=limits, owned=owned, pages=pages)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - a script of ours
         try:
             os.sched_setaffinity(process.pid, {core})

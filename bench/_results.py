@@ -29,6 +29,7 @@ ORDER = (
     "log",
     "resume",
     "scale",
+    "watched",
     "stall",
     "hostile",
     "cores",

@@ -19,7 +19,8 @@ import attrs
 import trio
 
 from transport import Credentials, Greenroom, User
-from transport._process import run_until_signal
+from transport._process import Reporter, run_until_signal
+from transport.http.serving import serve as serve_with_pages
 
 if TYPE_CHECKING:
     from actors import Run
@@ -141,6 +142,14 @@ async def serve(app: Greenroom, port: int, owned: int) -> None:
         nursery.cancel_scope.cancel()
 
 
+class Ready(Reporter):
+    """Prints a line once the server with its pages accepts connections, as :func:`tell` does without pages."""
+
+    def on_ready(self, ws_url: str, page_url: str | None) -> None:  # noqa: ARG002 - the signature of Reporter
+        """Print the line."""
+        print("ready", flush=True)
+
+
 def main() -> None:
     """Serve on the given port until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -148,8 +157,11 @@ def main() -> None:
     parser.add_argument("--log", default="memory:")
     parser.add_argument("--limits", choices=("none", "default"), default="none")
     parser.add_argument("--owned", type=int, default=0, help="so many users stay at this node of a cluster")
+    parser.add_argument("--pages", type=int, default=0, help="port of the pages: inspector and metrics, no statistics")
     options = parser.parse_args()
     settings = UNLIMITED if options.limits == "none" else {"drain_seconds": 1}
+    if options.pages:
+        settings = {**settings, "port": options.port, "http_port": options.pages}
     app = Greenroom(log=options.log, auth=who, settings=settings)
     app.agent(load)
     app.agent(custom)
@@ -157,7 +169,10 @@ def main() -> None:
     app.agent(hold)
     app.agent(_traffic.tokens)
     app.agent(_traffic.runs)
-    trio.run(serve, app, options.port, options.owned)
+    if options.pages:
+        trio.run(serve_with_pages, app, Ready())
+    else:
+        trio.run(serve, app, options.port, options.owned)
 
 
 if __name__ == "__main__":

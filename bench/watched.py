@@ -1,0 +1,156 @@
+"""The cost of being seen: many sessions with and without an operator who watches them.
+
+In every second round the metrics are scraped once a second, and the inspector is open: its overview and its list of
+runs are fetched once a second, too. The rounds alternate on one server, with the same connections.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING
+
+import _generator
+import _live
+import _loading
+import _process
+import _results
+import _running
+import _verdicts
+import attrs
+import scale
+from _verdicts import Goal
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from _generator import Report
+
+COST = Goal("CPU per event, watched beside not watched", 1.05, "s per 100k", 3)
+HEADER = ("the operator", "events/s", "CPU s per 100k", "p50 ms", "p99 ms", "longest ms", "looks a round")
+PATHS = ("/metrics", "/inspect/api/overview", "/inspect/api/runs")
+"""Pages that an operator's programs fetch once a second."""
+INTERVAL_SECONDS = 1.0
+
+
+@attrs.define
+class Watcher:
+    """An operator's programs: while :attr:`on` is set, they fetch all pages once a second."""
+
+    port: int
+    on: threading.Event = attrs.field(factory=threading.Event, init=False)
+    looks: int = attrs.field(default=0, init=False)
+    """Number of times that all pages were fetched, since the last :meth:`turned`."""
+    _over: threading.Event = attrs.field(factory=threading.Event, init=False)
+    fault: str = attrs.field(default="", init=False)
+
+    def turned(self, *, on: bool) -> int:
+        """Begin or stop to watch. Return the number of looks since the last call."""
+        looks, self.looks = self.looks, 0
+        if on:
+            self.on.set()
+        else:
+            self.on.clear()
+        return looks
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """Run the programs inside the block. Raises SystemExit at its end if a page was not served."""
+        thread = threading.Thread(target=self._watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            self.on.set()
+            thread.join()
+        if self.fault:
+            raise SystemExit(self.fault)
+
+    def _watch(self) -> None:
+        while not self.fault:
+            self.on.wait()
+            if self._over.is_set():
+                return
+            begun = time.monotonic()
+            self._look()
+            self._over.wait(max(0.0, begun + INTERVAL_SECONDS - time.monotonic()))
+
+    def _look(self) -> None:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        for path in PATHS:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status != 200:
+                self.fault = f"{path} answered {answer.status}: {body[:200].decode(errors='replace')}"
+        connection.close()
+        self.looks += 1
+
+
+@attrs.frozen
+class Round:
+    """One round: its report, and the number of looks of the operator in it."""
+
+    report: Report
+    looks: int
+
+
+def row(title: str, rounds: list[Round]) -> list[str]:
+    """Return the line of the rounds of one kind."""
+    reports = [one.report for one in rounds]
+    delays = [_results.spread([one[key] / 1000 for one in reports], 2) for key in ("p50", "p99", "longest")]
+    rates = _results.spread([_loading.rate(one) for one in reports], 0)
+    costs = _results.spread([_loading.cost(one) for one in reports], 3)
+    return [title, rates, costs, *delays, _results.spread([float(one.looks) for one in rounds], 0)]
+
+
+def main() -> None:
+    """Measure both kinds of rounds."""
+    parser = _running.parser(__doc__, 5)
+    parser.add_argument("--sessions", type=int, default=10_000, help="(default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=9500, help="events a second in all (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=8, help="measured for so long (default: %(default)s)")
+    options = parser.parse_args()
+    sessions = _verdicts.sessions_that_fit(options.sessions, _process.allow_files())
+    wanted = attrs.evolve(scale.load(sessions, options.rate, options.seconds), rounds=2 * options.repetitions)
+    pages = _process.free_port()
+    watcher, rounds = Watcher(pages), list[Round]()
+    with _generator.compiled() as program, _live.shown() as live, _process.measured(pages=pages) as server:
+        live.begin(f"{sessions:,} sessions")
+
+        def note(report: Report) -> None:
+            """Keep a round's report, and let the operator watch in the next round if this was one without."""
+            live.tell(report)
+            if report["kind"] == "round":
+                rounds.append(Round(report, watcher.turned(on=len(rounds) % 2 == 0)))
+
+        with watcher.running():
+            _loading.run(program, wanted, _loading.Target.of(server), note)
+            watcher.turned(on=False)
+    alone, watched = rounds[::2], rounds[1::2]
+    costs = [[_loading.cost(one.report) for one in kind] for kind in (watched, alone)]
+    parts = [
+        EXPLAINED.format(
+            sessions=sessions, rate=options.rate, repetitions=options.repetitions, seconds=options.seconds
+        ),
+        _loading.NEVER_SLEEPS,
+        _results.table(HEADER, [row("does not watch", alone), row("watches", watched)]),
+        _results.table(_verdicts.HEADER, [COST.beside(*costs)]),
+        _verdicts.note_on_generator([one.report["busy"] for one in rounds]),
+        _verdicts.note_on_machine([one.report["waited"] for one in rounds]),
+    ]
+    _running.publish(options.results, "watched", "Watched by an operator", parts)
+
+
+EXPLAINED = """
+{sessions:,} sessions with a connection and a run each, which emit {rate:,.0f} events a second together. In every second
+round `/metrics` is scraped once a second, and the inspector's overview and its list of runs are fetched once a second;
+*looks a round* counts that, from the start of a round to its end. Measured for {seconds:g} s of each round; medians of
+{repetitions} rounds of each kind with their range; the ratio is of neighbours.
+"""
+
+if __name__ == "__main__":
+    main()
