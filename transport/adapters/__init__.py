@@ -1,0 +1,1 @@
+"""Adapters: the protocols of other people's clients, over HTTP."""

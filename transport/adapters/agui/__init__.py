@@ -1,0 +1,5 @@
+"""AG-UI 1.0: agents for CopilotKit and other AG-UI clients, and AG-UI agents as runs of this server."""
+
+from transport.adapters.agui.encoder import Encoder, ThreadEncoder
+
+__all__ = ["Encoder", "ThreadEncoder"]
