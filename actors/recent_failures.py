@@ -25,8 +25,12 @@ MAX_TRACEBACK = 8_000
 
 
 class FailureKind(StrEnum):
-    """The kinds of failures: the part of a server in which an exception was raised."""
+    """The kinds of failures: the part of a server in which an exception was raised.
 
+    The failure of an actor ended it. Its supervisor restarts it, or a session is made again from its log.
+    """
+
+    ACTOR = "actor"
     AGENT = "agent"
     COMMAND = "command"
     CONNECTION = "connection"
@@ -57,6 +61,10 @@ class FailureReport:
     """Id of the run, if the failure belongs to one."""
     connection: str | None = None
     """Id of the connection, if the failure belongs to one."""
+    path: str | None = None
+    """Path of the actor in the tree, if an actor failed."""
+    incarnation: int | None = None
+    """Number of the incarnation of the actor (its life between two restarts) that failed. The first one is 1."""
 
 
 class RecentFailures:
@@ -84,6 +92,8 @@ class RecentFailures:
         session: str | None = None,
         run: str | None = None,
         connection: str | None = None,
+        path: str | None = None,
+        incarnation: int | None = None,
     ) -> None:
         """Add a failure, and drop the oldest one if there are too many. Never raises. See :class:`FailureReport`."""
         self.total += 1
@@ -99,6 +109,8 @@ class RecentFailures:
                 session=session,
                 run=run,
                 connection=connection,
+                path=path,
+                incarnation=incarnation,
             )
         except BaseException:  # noqa: BLE001 - such as a RecursionError: the caller must go on
             return

@@ -5,10 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+import trio
+import trio.testing
 
-from actors import FailureKind, RecentFailures, redact_keys
+from actors import FailureKind, MemoryLog, RecentFailures, redact_keys
 from actors.events.redaction import redact_text
 from actors.recent_failures import KEPT_FAILURES, MAX_TRACEBACK
+from actors.testing.faulty_log import FaultyLog
+from transport import Greenroom
 
 CLEAN = partial(redact_text, redact_keys())
 
@@ -75,3 +79,24 @@ def test_add_never_raises(error: BaseException) -> None:
     failing = RecentFailures(fails)
     failing.add(FailureKind.CONNECTION, "it failed", error)
     assert (failing.total, failing.newest()) == (1, ())
+
+
+async def test_session_whose_log_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """A session that ends by an exception is a failure, with the reference of its log line, until it is forgotten."""
+    log = FaultyLog(MemoryLog())
+    app = Greenroom(log=log)
+    async with app.running(port=0) as server:
+        session = await server.sessions.get("a:li/ce", "s 1")
+        log.fail("append", times=2)
+        await session.emit("note", 1)
+        await trio.testing.wait_all_tasks_blocked()
+        actor = next(each for each in server.sessions.failures.newest() if each.kind is FailureKind.ACTOR)
+        assert (actor.user, actor.session, actor.incarnation) == ("a:li/ce", "s 1", 1)
+        assert actor.path == "/greenroom/sessions/all/a%3Ali%2Fce:s%201"
+        assert actor.reference is not None
+        (line,) = (each.getMessage() for each in caplog.records if actor.reference in each.getMessage())
+        assert line.startswith(f"{actor.path} failed: ")
+        assert line.count("append fails as requested") == 1
+        assert server.system.statistics().crashes == 1
+        await app.forget("a:li/ce")
+        assert server.sessions.failures.newest() == ()

@@ -13,7 +13,6 @@ the parent, which decides whether the actor is restarted.
 from __future__ import annotations
 
 import contextvars
-import logging
 import math
 import weakref
 from typing import TYPE_CHECKING
@@ -22,7 +21,6 @@ import outcome
 import trio
 
 from actors.errors import ActorRestarted
-from actors.failures import log_failure, shown
 from actors.loop.trio_internals import is_cancelled, protect_from_interrupts
 from actors.runtime._body import EndedOwner, Parent, cause_of
 from actors.runtime._dead_letters import Undelivered
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
 
     from actors.runtime._instance import Instance
     from actors.runtime._spec import ChildSpec
-
-logger = logging.getLogger("actors")
 
 
 class Cell(Waits[Incarnation]):
@@ -165,13 +161,13 @@ class Cell(Waits[Incarnation]):
         return self.parent.on_exit(self, reason, max(0.0, trio.current_time() - up_since))
 
     def _report(self, reason: ExitReason) -> None:
-        """Log the exception with which the actor ended.
+        """Report the exception with which the actor ended.
 
         If a task waits for the start of the actor, that task raises the exception instead.
         """
         error = cause_of(reason)
         if error is not None and self._starter is None:
-            log_failure(logger, "%s failed: %s", self.path, shown(error), error=error)
+            self.system.crashes.note(self.path, self.restarts + 1, error)
 
     def _close_life(self, reason: ExitReason, delay: float) -> None:
         """Prepare a restart: drop the incarnation (the actor's life so far).

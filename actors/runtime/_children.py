@@ -7,14 +7,12 @@ a group needs a task of its own, which runs in the nursery of the children.
 
 from __future__ import annotations
 
-import logging
 import random
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from actors.errors import ActorTerminated, RestartLimit
-from actors.failures import log_failure, shown
 from actors.loop.stack import START_FRAMES, require_room
 from actors.runtime._body import cause_of
 from actors.runtime._child import Child, Exit
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     from actors.runtime._cell import Cell
     from actors.runtime._ref import ActorRef, Target
     from actors.runtime._runtime import Runtime
-
-logger = logging.getLogger("actors")
 
 
 class Owner(Protocol):
@@ -351,7 +347,7 @@ class GroupTask:
         except BaseException as failure:  # noqa: BLE001  -- whatever a member raises, a SystemExit too; it is logged
             stopped = cell is not None and cell.ends_for_good
             if not (stopped and isinstance(failure, ActorTerminated)):  # which means only that the member was stopped
-                log_failure(logger, "%s failed: %s", children.path_of(child), shown(failure), error=failure)
+                children.system.crashes.note(children.path_of(child), 1 if cell is None else cell.restarts, failure)
             follow = children.table.start_failed(child, trio.current_time(), _draw(), stopped=stopped)
             children.follow(follow, child, failure)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from actors.runtime._crashes import Crashes
 from actors.runtime._dead_letters import DeadLetterOffice
 from actors.runtime._deadlines import DeadlineEnforcer
 from actors.runtime._home import Home
@@ -39,6 +40,7 @@ class Runtime:
         """Number of actors that have not ended permanently."""
         self.restarts = 0
         """Number of restarts of actors since the system was opened."""
+        self.crashes = Crashes()
         self._spawned = 0
 
     def is_turn_after_spawn(self) -> bool:

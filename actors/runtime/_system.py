@@ -27,6 +27,7 @@ from actors.runtime._tree import ActorTree
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
+    from actors.runtime._crashes import Crash
     from actors.runtime._incarnation import Incarnation
     from actors.runtime._instance import Instance
     from actors.runtime._lifecycle import ExitReason
@@ -44,6 +45,8 @@ class SystemStatistics:
     """Number of messages that were not handled, since the system was opened."""
     restarts: int = 0
     """Number of restarts of actors, since the system was opened."""
+    crashes: int = 0
+    """Number of times that an actor ended with an exception, since the system was opened. Not each was restarted."""
 
 
 class ActorSystem(ActorTree):
@@ -180,7 +183,14 @@ class ActorSystem(ActorTree):
 
     def statistics(self) -> SystemStatistics:
         """Return the current statistics of the system."""
-        return SystemStatistics(self.living, self.office.count, self.restarts)
+        return SystemStatistics(self.living, self.office.count, self.restarts, self.crashes.total)
+
+    def on_crash(self, listener: Callable[[Crash], None]) -> None:
+        """Call ``listener`` with each exception that ends an actor, restarted or not. It must neither wait nor raise.
+
+        There is one listener: a later call replaces it.
+        """
+        self.crashes.listener = listener
 
     # For the runtime itself
 

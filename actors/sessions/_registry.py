@@ -15,6 +15,7 @@ from actors.runs._agents import Agents
 from actors.runs._tool_threads import ToolThreads
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec
+from actors.sessions._actor_names import report_crash
 from actors.sessions._consumers import Consumers
 from actors.sessions._forgetting import UserRemoval
 from actors.sessions._handle import SessionHandle
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from actors.events.types import Event
     from actors.loop.asyncio_host import AsyncioHost
     from actors.recent_failures import RecentFailures
+    from actors.runtime._crashes import Crash
     from actors.runtime._ref import ActorRef
     from actors.sessions._attachment import Attachment
     from actors.sessions._hooks import Hook
@@ -128,6 +130,10 @@ class Sessions:
     def failures(self) -> RecentFailures:
         """The newest failures of the server, for operators."""
         return self._services.failures
+
+    def on_crash(self, crash: Crash) -> None:
+        """Add the crash of an actor to the newest failures. Never waits or raises."""
+        report_crash(self.failures, crash)
 
     @property
     def host(self) -> AsyncioHost | None:

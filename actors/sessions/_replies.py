@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actors.errors import Fenced, LogUncertain
 from actors.failures import log_failure
@@ -55,7 +55,7 @@ class Replies:
         """
         reference = secrets.token_hex(4)
         key = self._stream.key
-        fields = {"user": key.user, "session": key.session, "reference": reference}
+        fields: dict[str, Any] = {"user": key.user, "session": key.session, "reference": reference}
         text = "command %r of %s/%s failed, reference %s"
         log_failure(logger, text, command_id, *key, reference, error=error, fields=fields)
         self._failures.add(FailureKind.COMMAND, f"command {command_id!r} failed", error, **fields)

@@ -6,7 +6,6 @@ import logging
 from contextlib import asynccontextmanager, contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import trio
 
@@ -17,6 +16,7 @@ from actors.loop.clock import loop_time
 from actors.runtime._lifecycle import Failure, Killed, Shutdown
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec, MailboxSpec
+from actors.sessions._actor_names import name_of
 from actors.sessions._reservations import Reservations
 from actors.sessions._session import Session
 from actors.sessions._session_table import Entry, SessionTable
@@ -222,7 +222,7 @@ class SessionSpawner:
             async with self._services.quota.making(key):
                 ref = await supervisor.start_child(
                     ChildSpec(
-                        f"{quote(key.user, safe='')}:{quote(key.session, safe=':~')}",
+                        name_of(key),
                         # pop() gives the session away: a spec that kept it would be in a cycle that keeps it in memory.
                         [entry.session].pop,
                         Restart.TEMPORARY,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import orjson
@@ -235,7 +235,7 @@ class Starts:
             # The exception of a block propagates in the task of the block, whose owner reports it.
             if not only_cancelled(error) and type(error) is not CodeEnded:
                 key, text = self._recorder.key, "agent %s failed in run %s of %s/%s"
-                fields = {"user": key.user, "session": key.session, "run": run.id}
+                fields: dict[str, Any] = {"user": key.user, "session": key.session, "run": run.id}
                 log_failure(logger, text, agent.name, run.id, *key, error=error, fields=fields)
                 self._services.failures.add(FailureKind.AGENT, f"agent {agent.name} failed", error, **fields)
             # From Python 3.12 on a timeout of trio leaves a cycle in these frames, which would keep all their objects.

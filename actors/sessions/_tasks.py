@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import LogError, LogUnavailable
+from actors.failures import text_of
 
 if TYPE_CHECKING:
     import trio
@@ -42,4 +43,4 @@ class SessionTasks:
 
 
 async def _fail(error: LogError) -> None:
-    raise LogUnavailable("the session's events could not be committed") from error
+    raise LogUnavailable(f"the session's events could not be committed: {text_of(error)}") from error

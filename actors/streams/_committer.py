@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from actors.errors import LogUnavailable
-from actors.failures import is_a, shown
+from actors.failures import MAX_SHOWN, is_a, shown, text_of
 from actors.loop.boundary import contained, report
 from actors.loop.clock import loop_time
 from actors.loop.stack import is_shallow
@@ -81,6 +81,8 @@ class CommitterStatistics:
     """Sum of these times, in seconds."""
     wait_step_seconds: float = WAIT_STEP_SECONDS
     """Width of a step of the histogram ``waits``, in seconds."""
+    refusal: str = ""
+    """The cause for which the log cannot be written now, as text. Empty if it can."""
 
 
 class Committer:
@@ -121,6 +123,7 @@ class Committer:
         self._done_at = self._next_at = self._waited = 0.0
         self._hurried = False
         self._refused_at: float | None = None
+        self._refusal = ""
         self.after_commits: dict[Callable[[], None], None] = {}
         """Callbacks after each commit and its notifications. They must not wait. A callback that raises is removed."""
         self.watchers: dict[Callable[[Sequence[tuple[Source, Batch]]], None], None] = {}
@@ -267,7 +270,7 @@ class Committer:
     def note_refusal(self, error: BaseException) -> None:
         """Record that the log could not be written, if ``error`` says so."""
         if is_a(error, LogUnavailable):
-            self._refused_at = trio.current_time()
+            self._refused_at, self._refusal = trio.current_time(), text_of(error, MAX_SHOWN)
 
     def log_refuses(self) -> bool:
         """Return whether the log could not be written within :data:`REFUSAL_SECONDS`, and was not written since."""
@@ -275,7 +278,8 @@ class Committer:
 
     def statistics(self) -> CommitterStatistics:
         """Return statistics of the committer."""
-        return CommitterStatistics(len(self._scheduled), tuple(self._waits), self._waited)
+        refusal = self._refusal if self.log_refuses() else ""
+        return CommitterStatistics(len(self._scheduled), tuple(self._waits), self._waited, refusal=refusal)
 
     async def barrier(self) -> None:
         """Wait until all events that were scheduled before this call are committed or have failed. Safe to cancel."""

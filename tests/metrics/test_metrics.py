@@ -225,7 +225,8 @@ async def test_names_types_and_buckets_are_those_of_the_page() -> None:
 DESIGNED = {
     *("sessions", "runs{state}", "runs_total{agent,status}", "run_duration_seconds{agent}", "events_total"),
     *("tool_duration_seconds{tool,status}", "commit_wait_seconds", "connections", "closes_total{code}"),
-    *("resumes_total{result}", "signals_dropped_total", "restarts_total", "tool_threads{state}", "loop_lag_seconds"),
+    *("resumes_total{result}", "signals_dropped_total", "crashes_total", "restarts_total", "tool_threads{state}"),
+    "loop_lag_seconds",
 }
 
 

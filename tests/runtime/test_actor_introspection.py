@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 import pytest
 import trio
@@ -9,6 +11,9 @@ import trio.testing
 from _probes import Member, World, child, crash, supervise_below_another
 
 from actors import Backoff, ChildSpec, DeadLettersStatistics, Strategy, SupervisorSpec, Undelivered, open_system
+
+if TYPE_CHECKING:
+    from actors.runtime._crashes import Crash
 
 
 async def test_actor_statistics() -> None:
@@ -165,12 +170,29 @@ async def test_failure_is_logged_with_its_path(caplog: pytest.LogCaptureFixture)
         top = await supervise_below_another(system, spec, "top")
         error = await crash(child(top, "a"), ValueError("the cause"))
         messages = [record.getMessage() for record in caplog.records]
-        assert messages[0] == "/above/top/a failed: ValueError('the cause')"
+        assert messages[0].startswith("/above/top/a failed: ValueError('the cause'), reference ")
         assert messages[1].startswith(
             "/above/top failed: RestartLimit('/above/top gave up: /above/top/a ended once more"
         )
         assert caplog.records[0].exc_info is not None
         assert caplog.records[0].exc_info[1] is error
+
+
+async def test_crashes_are_counted_and_shown_to_a_listener(caplog: pytest.LogCaptureFixture) -> None:
+    """Each exception that ends an actor is counted, and the listener gets it with the reference of its log line."""
+    crashes: list[Crash] = []
+    async with open_system() as system:
+        system.on_crash(crashes.append)
+        world = World()
+        top = await system.supervise(SupervisorSpec(children=[world.member("a")]), "top")
+        errors = [await crash(child(top, "a"), ValueError(str(number))) for number in range(2)]
+        assert (system.statistics().crashes, system.statistics().restarts) == (2, 2)
+    assert [(each.path, each.incarnation, each.error) for each in crashes] == [
+        ("/top/a", 1, errors[0]),
+        ("/top/a", 2, errors[1]),
+    ]
+    for each, record in zip(crashes, caplog.records, strict=True):
+        assert record.getMessage().endswith(f"reference {each.reference}")
 
 
 async def test_entries_of_the_tree() -> None:

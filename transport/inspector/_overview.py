@@ -1,4 +1,4 @@
-"""The overview: the numbers of a whole server."""
+"""The overview: the numbers of a whole server, and where to look first: the tool that is open for longest."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
 from actors import RunState
 from actors.events.types import Status
-from transport.inspector._paging import steps_of_groups
+from transport.inspector._paging import steps, steps_of_groups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from actors import Sessions
+    from actors import RunStatistics, Sessions
     from transport._running import Server
     from transport.inspector._sampler import Sampler
 
@@ -26,29 +27,65 @@ _SHOWN = 4
 """Number of digits behind the point of a duration: more would only make the answer longer."""
 
 
-class Totals:
-    """The numbers of open runs, by agent and state."""
+BLOCKED_SECONDS = 1.0
+"""Time after which a client that takes no data counts as blocked, in seconds."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-        self._counted: Mapping[tuple[str, str], int] = {}
+
+@attrs.frozen
+class OpenRuns:
+    """The open runs of a server at one moment."""
+
+    counts: Mapping[tuple[str, str], int] = attrs.field(factory=Counter[tuple[str, str]])
+    """Number of runs of each agent in each state."""
+    longest: RunStatistics | None = None
+    """The run whose newest open tool call has been open for longest. None if no tool call is open."""
+
+
+class Totals:
+    """The numbers of open runs, by agent and state, and of clients that take no data."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._open = OpenRuns()
+        self._blocked = 0
         self._counted_at = -math.inf
         self._counting = trio.Lock()
 
-    async def open_runs(self) -> Mapping[tuple[str, str], int]:
-        """Return the number of open runs of each agent in each state. The counts are up to a second old."""
+    async def open_runs(self) -> OpenRuns:
+        """Return the open runs. The numbers are up to a second old."""
+        await self._refresh()
+        return self._open
+
+    async def blocked(self) -> int:
+        """Return the number of clients that have taken no data for a second. The number is up to a second old."""
+        await self._refresh()
+        return self._blocked
+
+    async def _refresh(self) -> None:
         async with self._counting:
             if trio.current_time() >= self._counted_at + TOTALS_SECONDS:
-                self._counted = await self._count()
+                self._open = await _open_runs(self._server.sessions)
+                self._blocked = await self._count_blocked()
                 self._counted_at = trio.current_time()
-        return self._counted
 
-    async def _count(self) -> Counter[tuple[str, str]]:
-        counted: Counter[tuple[str, str]] = Counter()
-        for step in steps_of_groups(self._sessions.survey.runs()):
-            counted.update((run.agent, run.state.value) for run in step)
+    async def _count_blocked(self) -> int:
+        number = 0
+        for step in steps(self._server.endpoint.connections()):
+            number += sum(each.blocked_seconds >= BLOCKED_SECONDS for each in step)
             await trio.lowlevel.checkpoint()
-        return counted
+        return number
+
+
+async def _open_runs(sessions: Sessions) -> OpenRuns:
+    counts: Counter[tuple[str, str]] = Counter()
+    longest, since = None, math.inf
+    for step in steps_of_groups(sessions.survey.runs()):
+        counts.update((run.agent, run.state.value) for run in step)
+        for run in step:
+            if run.tool is not None and run.tool.since < since:
+                longest, since = run, run.tool.since
+        await trio.lowlevel.checkpoint()
+    return OpenRuns(counts, longest)
 
 
 async def overview(server: Server, sampler: Sampler, totals: Totals) -> dict[str, object]:
@@ -62,10 +99,12 @@ async def overview(server: Server, sampler: Sampler, totals: Totals) -> dict[str
     system, health = server.system.statistics(), server.health()
     wait, rates = sampler.wait(sessions.committer.wait_step_seconds), sampler.rates()
     reasons = [reason for reason in (health.failed, health.unready) if reason]
+    # What a load balancer asks has no cause, which may name files: it is for operators alone.
+    causes = [f"the log: {sessions.committer.refusal}"] if sessions.committer.refusal else []
     return {
         "started_at": server.started_at,
         "uptime": round(time.time() - server.started_at, _SHOWN),
-        "health": {"ok": not health.failed, "ready": not reasons, "reasons": reasons},
+        "health": {"ok": not health.failed, "ready": not reasons, "reasons": [*reasons, *causes]},
         "events_per_second": rates[-1][1] if rates else None,
         "events_total": sessions.log.events,
         "commit_wait": wait,
@@ -76,7 +115,9 @@ async def overview(server: Server, sampler: Sampler, totals: Totals) -> dict[str
         "connections": endpoint.connections,
         "users": endpoint.users,
         "waiting_bytes": endpoint.waiting_bytes,
-        "runs": _runs(open_runs, server.sessions.survey.counters().meter.runs),
+        "blocked": await totals.blocked(),
+        "longest_tool": _longest_tool(open_runs.longest),
+        "runs": _runs(open_runs.counts, server.sessions.survey.counters().meter.runs),
         "restarts": system.restarts,
         "actors": system.actors,
         "dead_letters": system.dead_letters,
@@ -109,6 +150,14 @@ def _runs(open_runs: Mapping[tuple[str, str], int], ended: Mapping[tuple[str, st
         **_named(total),
         "by_agent": [{"agent": agent, **_named(row)} for agent, row in sorted(rows.items())],
     }
+
+
+def _longest_tool(run: RunStatistics | None) -> dict[str, object] | None:
+    if run is None or run.tool is None:
+        return None
+    age = max(0.0, time.time() - run.tool.since)
+    where = {"user": run.user, "session": run.session, "run": run.run, "agent": run.agent}
+    return {"name": run.tool.name, "since": run.tool.since, "age": round(age, _SHOWN), **where}
 
 
 def _named(counts: Counter[str]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from actors.histogram import Histogram
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from actors import ClusterStatistics, CommitterStatistics
+    from actors import ClusterStatistics, CommitterStatistics, SystemStatistics
     from actors.spi import SessionsCounters
     from transport._running import Server
     from transport.app import Greenroom
@@ -51,6 +51,7 @@ CONNECTIONS = Family("connections", "gauge", (), "Open connections of clients, t
 CLOSES = Family("closes_total", "counter", ("code",), "WebSockets that have ended, by close code.")
 RESUMES = Family("resumes_total", "counter", ("result",), "Clients that came back with a position, by result.")
 SIGNALS_DROPPED = Family("signals_dropped_total", "counter", (), "Signals that were dropped for slow clients.")
+CRASHES = Family("crashes_total", "counter", (), "Exceptions that ended an actor, restarted or not.")
 RESTARTS = Family("restarts_total", "counter", (), "Restarts of actors by their supervisors.")
 TOOL_THREADS = Family(
     "tool_threads", "gauge", ("state",), "Threads of sync tools at work, and tools that wait for one."
@@ -59,7 +60,7 @@ LOOP_LAG = Family("loop_lag_seconds", "histogram", (), "Times after which the ev
 
 OWN = (
     *(SESSIONS, RUNS, RUNS_TOTAL, RUN_DURATION, TOOL_DURATION, EVENTS, COMMIT_WAIT, CONNECTIONS, CLOSES, RESUMES),
-    *(SIGNALS_DROPPED, RESTARTS, TOOL_THREADS, LOOP_LAG),
+    *(SIGNALS_DROPPED, CRASHES, RESTARTS, TOOL_THREADS, LOOP_LAG),
 )
 """The metrics of every server."""
 
@@ -107,14 +108,14 @@ class Reading:
 
     sessions: SessionsCounters
     endpoint: EndpointCounters
-    restarts: int
+    system: SystemStatistics
     cluster: ClusterStatistics | None
 
     @classmethod
     def of(cls, server: Server) -> Reading:
         """Read the statistics of a running server."""
         sessions, endpoint = server.sessions.survey.counters(), server.endpoint.counters()
-        return cls(sessions, endpoint, server.system.statistics().restarts, server.cluster_statistics())
+        return cls(sessions, endpoint, server.system.statistics(), server.cluster_statistics())
 
     @property
     def node(self) -> str:
@@ -135,7 +136,8 @@ class Reading:
         yield CLOSES, _by(endpoint.closes)
         yield RESUMES, _by(endpoint.resumes)
         yield SIGNALS_DROPPED, _one(endpoint.signals_dropped)
-        yield RESTARTS, _one(self.restarts)
+        yield CRASHES, _one(self.system.crashes)
+        yield RESTARTS, _one(self.system.restarts)
         yield TOOL_THREADS, _by({"running": sessions.threads.running, "waiting": sessions.threads.waiting})
         yield LOOP_LAG, _one(endpoint.lag)
         if self.cluster is not None:

@@ -6,7 +6,7 @@ import logging
 import random
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -108,7 +108,7 @@ class Lifetime:
         Return an ``End`` to raise, which tells the client only this number.
         """
         reference = secrets.token_hex(4)
-        fields = {"connection": self.id, "reference": reference}
+        fields: dict[str, Any] = {"connection": self.id, "reference": reference}
         log_failure(logger, "%s on connection %s, reference %s", what, self.id, reference, error=error, fields=fields)
         self._failures.add(FailureKind.CONNECTION, what, error, **fields)
         return End(close_codes.INTERNAL_ERROR, f"{what}, reference {reference}")

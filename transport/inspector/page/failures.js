@@ -9,11 +9,11 @@ import { clock, count } from "./words.js";
 
 /** @typedef {Record<string, any>} Failure  one of the answer of api/failures */
 
-const KINDS = ["agent", "command", "connection", "delivery", "http", "actor"];
+const KINDS = ["actor", "agent", "command", "connection", "http"];
 
 /** Return whether a failure has a text in one of its fields. Pure. @param {Failure} failure @param {string} wanted */
 export function fits(failure, wanted) {
-  const fields = ["reference", "kind", "what", "user", "session", "run", "connection", "message"];
+  const fields = ["reference", "kind", "what", "user", "session", "run", "connection", "path", "message"];
   const part = wanted.toLowerCase();
   return fields.some((name) => String(failure[name] ?? "").toLowerCase().includes(part));
 }
@@ -90,6 +90,10 @@ function failureView(failure, now) {
     facts.append(element("span", "fact", failure.run ? "Run " : "Session ", link));
   }
   if (failure.connection) facts.append(element("span", "fact", "Connection ", element("code", "", failure.connection)));
+  if (failure.path) {
+    const life = element("span", "", `, incarnation ${failure.incarnation}`);
+    facts.append(element("span", "fact", "Actor ", element("code", "", failure.path), life));
+  }
   const body = element("div", "body", facts);
   if (message) body.append(element("p", "whole", message));
   if (traceback) {
