@@ -12,6 +12,7 @@ from actors.runs._agents import AgentHost, needs_asyncio, require_host
 from actors.runs._outcome import Outcome
 from actors.runs._tracing import Span, Traced, Tracer
 from actors.sessions import Attach, Attachment, Command, CommandReply, Cursor, Listener
+from actors.sessions._actor_names import report_crash
 from actors.sessions._counters import SessionsCounters
 from actors.sessions._hooks import Hook
 from actors.streams._cursor import SessionEnding
@@ -50,6 +51,7 @@ __all__ = [
     "encode",
     "needs_asyncio",
     "number_from",
+    "report_crash",
     "require_host",
     "restore_file",
     "restore_log",

@@ -22,7 +22,7 @@ def name_of(key: StreamKey) -> str:
 
 
 def key_at(path: str) -> StreamKey | None:
-    """Return the session whose actor, or a child of it, has this path. Return None for another actor."""
+    """Return the session of the actor at a path, or of the actor above it. Return None for another actor."""
     if not path.startswith(ABOVE_SESSIONS):
         return None
     user, _, session = path.removeprefix(ABOVE_SESSIONS).partition("/")[0].partition(":")

@@ -15,7 +15,6 @@ from actors.runs._agents import Agents
 from actors.runs._tool_threads import ToolThreads
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec
-from actors.sessions._actor_names import report_crash
 from actors.sessions._consumers import Consumers
 from actors.sessions._forgetting import UserRemoval
 from actors.sessions._handle import SessionHandle
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from actors.events.types import Event
     from actors.loop.asyncio_host import AsyncioHost
     from actors.recent_failures import RecentFailures
-    from actors.runtime._crashes import Crash
     from actors.runtime._ref import ActorRef
     from actors.sessions._attachment import Attachment
     from actors.sessions._hooks import Hook
@@ -130,10 +128,6 @@ class Sessions:
     def failures(self) -> RecentFailures:
         """The newest failures of the server, for operators."""
         return self._services.failures
-
-    def on_crash(self, crash: Crash) -> None:
-        """Add the crash of an actor to the newest failures. Never waits or raises."""
-        report_crash(self.failures, crash)
 
     @property
     def host(self) -> AsyncioHost | None:
@@ -249,7 +243,7 @@ class Sessions:
 
     def unready(self) -> str:
         """Return the reason why this process should get no new clients now, such as a full log; "" if there is none."""
-        return self.place.unready() or ("the log cannot be written" if self._committer.log_refuses() else "")
+        return self.place.unready() or ("the log cannot be written" if self._committer.refusal() else "")
 
     def statistics(self) -> SessionsStatistics:
         """Return the state of all sessions together."""

@@ -122,8 +122,7 @@ class Committer:
         self._now = trio.current_time
         self._done_at = self._next_at = self._waited = 0.0
         self._hurried = False
-        self._refused_at: float | None = None
-        self._refusal = ""
+        self._refused: tuple[float, str] | None = None
         self.after_commits: dict[Callable[[], None], None] = {}
         """Callbacks after each commit and its notifications. They must not wait. A callback that raises is removed."""
         self.watchers: dict[Callable[[Sequence[tuple[Source, Batch]]], None], None] = {}
@@ -270,16 +269,16 @@ class Committer:
     def note_refusal(self, error: BaseException) -> None:
         """Record that the log could not be written, if ``error`` says so."""
         if is_a(error, LogUnavailable):
-            self._refused_at, self._refusal = trio.current_time(), text_of(error, MAX_SHOWN)
+            self._refused = trio.current_time(), text_of(error, MAX_SHOWN) or "the log failed"
 
-    def log_refuses(self) -> bool:
-        """Return whether the log could not be written within :data:`REFUSAL_SECONDS`, and was not written since."""
-        return self._refused_at is not None and trio.current_time() < self._refused_at + REFUSAL_SECONDS
+    def refusal(self) -> str:
+        """Return why the log could not be written within :data:`REFUSAL_SECONDS`; "" if it could, or was since."""
+        at, cause = self._refused or (-math.inf, "")
+        return cause if trio.current_time() < at + REFUSAL_SECONDS else ""
 
     def statistics(self) -> CommitterStatistics:
         """Return statistics of the committer."""
-        refusal = self._refusal if self.log_refuses() else ""
-        return CommitterStatistics(len(self._scheduled), tuple(self._waits), self._waited, refusal=refusal)
+        return CommitterStatistics(len(self._scheduled), tuple(self._waits), self._waited, refusal=self.refusal())
 
     async def barrier(self) -> None:
         """Wait until all events that were scheduled before this call are committed or have failed. Safe to cancel."""
@@ -311,7 +310,7 @@ class Committer:
 
     def _publish(self, taken: Sequence[tuple[Source, Batch]]) -> None:
         """Notify the sources, the watchers and the callbacks that the batches are committed. Never raises."""
-        self._refused_at = None
+        self._refused = None
         for source, batch in taken:
             try:
                 source.on_committed(batch)

@@ -40,6 +40,11 @@ class ServerProcess:
         ready, self.ws_url, self.url = self._process.stdout.readline().split()
         assert ready == "ready"
 
+    @property
+    def pid(self) -> int:
+        """Id of the process."""
+        return self._process.pid
+
     def kill(self) -> None:
         """Kill the process. Its ports stay reserved, so that it can be started again."""
         self._process.send_signal(signal.SIGKILL)

@@ -24,7 +24,7 @@ class Inspected:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.sampler = Sampler(server)
-        self.totals = Totals(server.sessions)
+        self.totals = Totals(server)
         self.watchers = 0
         """Number of requests that wait for events."""
 

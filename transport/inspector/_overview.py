@@ -38,7 +38,7 @@ class OpenRuns:
     counts: Mapping[tuple[str, str], int] = attrs.field(factory=Counter[tuple[str, str]])
     """Number of runs of each agent in each state."""
     longest: RunStatistics | None = None
-    """The run whose newest open tool call has been open for longest. None if no tool call is open."""
+    """The run with the tool call that is open for longest, of the newest calls of all runs. None if none is open."""
 
 
 class Totals:

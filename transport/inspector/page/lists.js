@@ -5,7 +5,7 @@ import { cancelRun, closeConnection } from "./actions.js";
 import { button, choice, element, filterForm, labelled, setAttribute, setText, textField } from "./dom.js";
 import { parseRoute, routeTo, sessionRoute } from "./routes.js";
 import { action, link, Pager, status, Table, text } from "./table.js";
-import { bytes, count, duration, NOTHING, parseAge, stateWord } from "./words.js";
+import { bytes, clock, count, duration, NOTHING, parseAge, stateWord } from "./words.js";
 
 const TYPED_MS = 250; // after the last key, a filter is applied
 
@@ -156,7 +156,12 @@ function doing(cell, { open_tool: tool, open_tools: tools, question }) {
   const open = tool ?? question;
   setText(name, tool ? tool.name : question ? "question" : "");
   setText(since, open ? `${duration(open.age)}${tools > 1 ? ` · ${tools} tools` : ""}` : "");
-  cell.title = open ? `${tool ? `tool ${tool.name}` : "a question to the user"}, open for ${duration(open.age)}` : "";
+  cell.title = open ? `${tool ? `tool ${tool.name}` : "a question to the user"}, open since ${openedAt(open)}` : "";
+}
+
+/** Return when a tool or a question was opened. @param {{ since: number, age: number }} open */
+function openedAt({ since, age }) {
+  return clock(since, since + age);
 }
 
 // --- sessions ---------------------------------------------------------------------------------------------------------

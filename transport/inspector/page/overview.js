@@ -2,7 +2,7 @@
 /** The server at a glance: its figures with their newest values as lines, runs by agent, health, and its other numbers. */
 import { element, Rows, setAttribute, setText, svg } from "./dom.js";
 import { Spark, withSample } from "./history.js";
-import { routeTo } from "./routes.js";
+import { routeTo, sessionRoute } from "./routes.js";
 import { link, Table, text } from "./table.js";
 import { bytes, count, duration, flat, rate, stateWord } from "./words.js";
 
@@ -14,7 +14,7 @@ import { bytes, count, duration, flat, rate, stateWord } from "./words.js";
  * @property {(seen: Overview) => number | null | undefined} read
  * @property {(value: number | null | undefined) => string} show
  * @property {(seen: Overview) => string} detail
- * @property {string} [href]    the view that has more about it
+ * @property {string | ((seen: Overview) => string | null)} [href]  the view that has more about it, if any has now
  * @property {string} [sample]  its name in the server's samples
  */
 
@@ -52,8 +52,15 @@ const FIGURES = [
     label: "Connections",
     read: (seen) => seen.connections,
     show: count,
-    detail: (seen) => `${bytes(seen.waiting_bytes)} waiting`,
+    detail: waitingWords,
     href: routeTo("connections"),
+  },
+  {
+    label: "Longest open tool",
+    read: (seen) => seen.longest_tool?.age,
+    show: duration,
+    detail: ({ longest_tool: tool }) => (tool ? `${tool.name} of ${tool.agent} · ${tool.user}` : "no tool is open"),
+    href: ({ longest_tool: tool }) => tool && sessionRoute(tool),
   },
   { label: "Commit wait, p99", read: (seen) => seen.commit_wait?.p99, show: duration, detail: commitWords },
   {
@@ -91,6 +98,11 @@ const BAR_WIDTH = 100;
 /** @param {Overview} seen */
 function commitWords({ commit_wait: wait }) {
   return wait ? `p50 ${duration(wait.p50)} · max ${duration(wait.max)}` : "the log never waits";
+}
+
+/** @param {Overview} seen */
+function waitingWords({ waiting_bytes: waiting, blocked }) {
+  return blocked ? `${count(blocked)} ${blocked === 1 ? "takes" : "take"} no data` : `${bytes(waiting)} waiting`;
 }
 
 export class OverviewView {
@@ -153,7 +165,7 @@ class Card {
     const label = element("span", "label", figure.label);
     this.node = element(figure.href ? "a" : "div", "card", label, this.#value, this.#detail);
     this.node.append(this.#spark.node);
-    if (figure.href) this.node.setAttribute("href", figure.href);
+    if (typeof figure.href === "string") this.node.setAttribute("href", figure.href);
   }
 
   /** @param {Overview} seen */
@@ -167,6 +179,7 @@ class Card {
     setText(this.#value, show(read(seen)));
     setText(this.#detail, detail(seen));
     this.#spark.show(this.#samples);
+    if (typeof this.#figure.href === "function") setAttribute(this.node, "href", this.#figure.href(seen));
   }
 }
 

@@ -195,6 +195,7 @@ class BarView {
   #bar = element("span", "bar");
   #time = element("span", "bar-time");
   #state = element("span", "unseen");
+  #what;
 
   /** @param {Bar} bar */
   constructor({ kind, name, depth, run }) {
@@ -203,7 +204,7 @@ class BarView {
     const track = element("span", "track", this.#bar);
     track.setAttribute("aria-hidden", "true");
     this.node = element("li", `bar-row ${kind}`, this.#name, this.#state, track, this.#time);
-    this.node.title = kind === "run" ? `${name}, run ${run}` : `tool ${name}`;
+    this.#what = kind === "run" ? `${name}, run ${run}` : `tool ${name}`;
   }
 
   /** @param {{ bar: Bar, trace: Trace, wanted: string }} shown */
@@ -215,5 +216,6 @@ class BarView {
     this.#bar.style.width = `${width}%`;
     setText(this.#state, `, ${stateWord(bar.status)}, `);
     setText(this.#time, duration(bar.end - bar.start));
+    this.node.title = `${this.#what}, since ${clock(bar.start, bar.end)}`;
   }
 }
