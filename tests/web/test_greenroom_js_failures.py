@@ -65,6 +65,19 @@ def test_unusable_token(page: Node, token: str) -> None:
     assert got == ["waiting", True, "live"]
 
 
+def test_token_that_never_comes(page: Node) -> None:
+    """If the token function never answers, the attempt ends after 15 s, and the next one calls the function again."""
+    got = run_js(
+        page,
+        """
+        let calls = 0; begin({ token: () => (calls++ ? "good" : new Promise(() => {})) }); await turn();
+        advance(14_999); await turn(); const before = kept.client.state; advance(1); await again();
+        return [before, calls, kept.client.state, Socket.all.length];
+        """,
+    )
+    assert got == ["connecting", 2, "live", 1]
+
+
 @pytest.mark.parametrize(
     ("error", "state"),
     [("new Error('busy')", "waiting"), ("null", "waiting"), ("new DOMException('no', 'SecurityError')", "closed")],
@@ -246,6 +259,22 @@ def test_broken_storage(page: Node, storage: str) -> None:
     assert got == ["live", [1, 2], "done"]
 
 
+@pytest.mark.parametrize(
+    "place", ["{ get() { throw new DOMException('no', 'SecurityError'); } }", "{ value: undefined }"]
+)
+def test_no_storage(page: Node, place: str) -> None:
+    """With ``persist`` in a browser that has no sessionStorage, or throws at its name, events still come."""
+    got = run_js(
+        page,
+        f"""
+        Object.defineProperty(globalThis, "sessionStorage", {{ configurable: true, ...{place} }});
+        const socket = await live({{ persist: true }}); socket.events(1, 2); delete globalThis.sessionStorage;
+        return [kept.client.state, details("event").length];
+        """,
+    )
+    assert got == ["live", 2]
+
+
 def test_left_iterator_ends_its_reader(page: Node) -> None:
     """If the application leaves an iterator while ``next()`` waits, the waiting ``next()`` ends."""
     got = run_js(page, "await live({}, { silent: ['event'] }); const feed = kept.client[Symbol.asyncIterator](); "
@@ -267,20 +296,36 @@ INPUTS = {
 
 @pytest.mark.parametrize("value", INPUTS.values(), ids=INPUTS)
 def test_unsendable_input_rejects(page: Node, value: str) -> None:
-    """An input that cannot be sent as JSON rejects at the call, and later commands work as usual."""
+    """An input that cannot be sent as JSON rejects with a TypeError, and nothing is sent. Later commands work."""
     got = run_js(
         page,
         f"""
+        const refusal = (end) => end.then(() => "sent", (error) => [error instanceof TypeError, error.code]);
         const socket = await live();
-        const early = await settled(kept.client.start("a", {value}));
+        const early = await refusal(kept.client.start("a", {value}));
         socket.lose();
-        const offline = await settled(kept.client.start("a", {value}));
+        const offline = await refusal(kept.client.start("a", {value}));
         await again();
         kept.client.start("a", "x").catch(() => {{}}); await turn();
         return [early, offline, kept.client.state, Socket.all.flatMap((one) => one.of("command")).length];
         """,
     )
-    assert got == ["bad_args", "bad_args", "live", 1]
+    assert got == [[True, "bad_args"], [True, "bad_args"], "live", 1]
+
+
+def test_unsendable_input_is_named(page: Node) -> None:
+    """The message of the TypeError names the field with the BigInt, and the fields of the cycle."""
+    got = run_js(
+        page,
+        """
+        const text = (value) => kept.client.start("a", value).catch(({ message }) => message);
+        await live(); const round = { items: {} }; round.items.owner = round;
+        return [await text({ order: { price: 10n } }), await text(round)];
+        """,
+    )
+    assert got[0] == "not JSON: price is a BigInt"
+    assert "circular" in got[1]
+    assert "owner" in got[1]
 
 
 def test_nesting_limit(page: Node) -> None:

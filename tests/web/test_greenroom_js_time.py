@@ -141,16 +141,17 @@ def test_timers_ignore_the_wall_clock(page: Node, jump: int) -> None:
 
 @pytest.mark.parametrize("event", ["visibilitychange", "focus", "resume", "online"])
 def test_dead_connection_after_waking(page: Node, event: str) -> None:
-    """When a page wakes, it checks its connection once, and replaces the connection if no answer comes within 5 s."""
+    """When a page wakes, it checks its connection once. Without an answer within 2 s it reconnects at once."""
     got = run_js(
         page,
         f"""
         const socket = await live(); fire("{event}"); fire("focus"); fire("online");
-        const probes = socket.sent.length - 1; advance(4_999); const before = kept.client.state; advance(1);
-        return [probes, before, kept.client.state, details("state").at(-1).reason];
+        const probes = socket.sent.length - 1; advance(1_999); const before = kept.client.state; advance(1);
+        const {{ retryInMs, reason }} = details("state").findLast(({{ state }}) => state === "waiting"); await turn();
+        return [probes, before, retryInMs, reason, Socket.all.length];
         """,
     )
-    assert got == [1, "live", "waiting", "nothing heard from the server"]
+    assert got == [1, "live", 0, "nothing heard from the server", 2]
 
 
 def test_healthy_connection_after_waking(page: Node) -> None:
@@ -163,7 +164,7 @@ def test_healthy_connection_after_waking(page: Node) -> None:
         """
         const socket = await live(); socket.events(1, 2);
         for (let i = 0; i < 3; i++) {
-            fire("focus"); advance(3_000); socket.receive({ type: "history", id: "x", events: [], more: false });
+            fire("focus"); advance(1_500); socket.receive({ type: "history", id: "x", events: [], more: false });
         }
         const probe = socket.of("history")[0];
         document.visibilityState = "hidden"; fire("visibilitychange"); document.visibilityState = "visible";
@@ -181,12 +182,53 @@ def test_frozen_page_probes_first(page: Node) -> None:
         """
         const socket = await live(); freeze(600_000);
         const asked = [kept.client.state, socket.of("history").length];
-        advance(4_999); socket.receive({ type: "ping" }); advance(30_000);
-        const well = kept.client.state; freeze(600_000); advance(5_000);
-        return [...asked, well, kept.client.state];
+        advance(1_999); socket.receive({ type: "ping" }); advance(30_000);
+        const well = kept.client.state; freeze(600_000); advance(1_999); const still = kept.client.state; advance(1);
+        return [...asked, well, still, states().slice(-2)];
         """,
     )
-    assert got == ["live", 1, "live", "waiting"]
+    assert got == ["live", 1, "live", "live", ["waiting", "connecting"]]
+
+
+def test_page_in_the_cache(page: Node) -> None:
+    """A page that is left closes its connection and sets no timer. Shown again, it resumes at once."""
+    got = run_js(
+        page,
+        """
+        const socket = await live(); socket.events(1, 2); fire("pagehide"); advance(600_000); await turn();
+        const left = [socket.closed, kept.client.state, Socket.all.length];
+        fire("pageshow", { persisted: true }); await turn(); Socket.last.welcome(); await turn();
+        return [...left, Socket.last.of("hello")[0].resume.seq, kept.client.state];
+        """,
+    )
+    assert got == [True, "waiting", 1, 2, "live"]
+
+
+def test_page_that_was_frozen(page: Node) -> None:
+    """A page that was frozen checks its connection when it is resumed, before its late timers end the connection."""
+    got = run_js(
+        page,
+        """
+        const socket = await live(); fire("freeze"); freeze(300_000, { timers: false }); fire("resume");
+        const asked = socket.of("history").length; socket.receive({ type: "ping" }); freeze(0); advance(30_000);
+        return [asked, kept.client.state, Socket.all.length];
+        """,
+    )
+    assert got == [1, "live", 1]
+
+
+@pytest.mark.parametrize("jump", [3_600_000, -3_600_000])
+def test_delay_ignores_the_wall_clock(page: Node, jump: int) -> None:
+    """If the wall clock is set while the client waits, the next attempt begins after the same delay."""
+    got = run_js(
+        page,
+        f"""
+        (await live()).lose(); setClock({jump}); advance(199); await turn(); const before = Socket.all.length;
+        advance(1); await turn();
+        return [before, Socket.all.length];
+        """,
+    )
+    assert got == [1, 2]
 
 
 def test_reconnect_now(page: Node) -> None:

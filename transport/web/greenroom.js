@@ -19,8 +19,8 @@
  * - An exception of the application's own code (a listener, the token function, a storage, a WebSocket class, an input that
  *   JSON cannot hold) does not harm the client: a listener's error is reported, a failed attempt is followed by the next, a
  *   call rejects.
- * - When a page wakes up (shown again, focus, resume, online), its connection is checked: a dead one is replaced within
- *   5 s, a healthy one is kept.
+ * - When a page wakes up (shown again, focus, resume, online), its connection is checked: if no answer comes within 2 s, it is
+ *   replaced at once, a healthy one is kept.
  *
  * A reloaded page has lost what it had rendered, so by default a new client reads from the oldest event: no gap and no
  * duplicate, at the price of reading again. `persist: true` is for pages that keep their own state: the position is stored
@@ -34,8 +34,26 @@
 /**
  * @typedef {null | boolean | number | string | any[] | { [key: string]: any }} JSONValue
  * @typedef {{ epoch: string, seq: number }} Position  the event `seq` and all before it were seen
- * @typedef {{ seq: number, type: string, ts: number, run_id?: string, parent_run_id?: string, call_id?: string,
- *   data: { [key: string]: any } }} Event  `ts` is in ms since 1970
+ * @typedef {{ seq: number, ts: number }} Logged  `ts` is in ms since 1970
+ * @typedef {Logged & { run_id: string, parent_run_id?: string, call_id?: undefined }} OfRun
+ * @typedef {Logged & { run_id: string, parent_run_id?: string, call_id: string }} OfCall  of a tool's call, or of a question
+ * @typedef {{ status: "ok", result: any, error?: undefined } | { status: "error" | "timeout" | "cancelled" | "interrupted",
+ *   error: { code: string, message: string }, result?: undefined }} Outcome
+ * @typedef {OfRun & { type: "agent_started", data: { agent: string, input: any, command_id?: string } }} AgentStarted
+ * @typedef {OfRun & { type: "agent_thinking", data: { text: string } }} AgentThinking
+ * @typedef {OfRun & { type: "agent_output", data: { text: string } }} AgentOutput
+ * @typedef {OfCall & { type: "tool_executing", data: { tool: string, arguments: any } }} ToolExecuting
+ * @typedef {OfCall & { type: "tool_completed", data: { tool: string, duration_ms: number } & Outcome }} ToolCompleted
+ * @typedef {OfCall & { type: "input_requested", data: { prompt: string, schema?: any } }} InputRequested
+ * @typedef {OfCall & { type: "input_received", data: { value: any, by?: string } }} InputReceived
+ * @typedef {OfCall & { type: "input_withdrawn", data: { reason: "timeout" | "cancelled" } }} InputWithdrawn
+ * @typedef {OfRun & { type: "agent_completed", data: { agent: string, duration_ms: number, usage?: any } & Outcome }} AgentCompleted
+ * @typedef {Logged & { type: "user_message", run_id?: undefined, call_id?: undefined, data: { text: string } }} UserMessage
+ * @typedef {Logged & { type: "custom", run_id?: string, parent_run_id?: string, call_id?: undefined,
+ *   data: { name: string, value: any } }} Custom  without `run_id`: of the session itself
+ * @typedef {AgentStarted | AgentThinking | AgentOutput | ToolExecuting | ToolCompleted | InputRequested | InputReceived |
+ *   InputWithdrawn | AgentCompleted | UserMessage | Custom} Event
+ *   A newer server may send events of other types: a program ignores a `type` that it does not know.
  * @typedef {{ type: "reset", reason: "epoch_changed" | "trimmed" | "ahead" | string }} Reset
  * @typedef {{ session: string, connection: string, epoch: string, oldest: number, latest: number, recovered: boolean,
  *   reset?: string, ping_ms: number, max_frame_bytes: number, command_memory_ms?: number, expires_ms?: number, typing: { by: "user" | "agent", id: string }[],
@@ -220,6 +238,30 @@ export class Client extends EventTarget {
    */
   async send(text) {
     await this.#command("message.send", { text });
+  }
+
+  /**
+   * Read events of the past, for example to show more at the top of a page: up to `limit` events before the event with
+   * the number `before`, or those that follow `after` (by default 0: the oldest). `more` is true if there may be older
+   * ones (with `after`: later ones). Does not change the position. Waits while there is no connection.
+   *
+   * @param {{ before?: number, after?: number, limit?: number }} [page]  a `limit` of 1 to 500, 100 by default
+   * @returns {Promise<{ events: Event[], more: boolean }>}
+   */
+  async history({ before, after, limit = 100 } = {}) {
+    if (!(isSeq(limit) && limit > 0 && limit <= MAX_HISTORY && isSeq(before ?? 1) && isSeq(after ?? 0))) {
+      throw unusable("before and after are numbers of events, limit is 1 to 500");
+    }
+    if (before === undefined) return this.#page(after ?? 0, limit);
+    const first = Math.max(0, before - 1 - limit);
+    /** @type {Event[]} */ const events = [];
+    for (let last = first; last < before - 1; last = events[events.length - 1].seq) {
+      const page = await this.#page(last, before - 1 - last); // the server may send less than that at once
+      const some = page.events.filter(({ seq }) => seq < before);
+      events.push(...some);
+      if (!some.length || !page.more) break;
+    }
+    return { events, more: first > 0 && events[0]?.seq === first + 1 };
   }
 
   /**
@@ -419,9 +461,12 @@ export class Client extends EventTarget {
         return this.#signal(frame);
       case "reply":
         return this.#commands.answered(frame, attempt);
+      case "history":
+        return this.#commands.told(frame);
       case "error":
+        if (frame.code === "rate_limited") this.#commands.refused(attempt);
         return this.#announceAs("refused", { code: frame.code, message: frame.message });
-      default: // a frame of a newer server, or the answer to a probe
+      default: // a frame of a newer server
     }
   }
 
@@ -474,9 +519,19 @@ export class Client extends EventTarget {
   // --- commands ---------------------------------------------------------------------------------------------------
 
   /** @param {string} name @param {object} args @param {string} [id] @returns {Promise<any>} */
-  async #command(name, args, id) {
+  #command(name, args, id = newId()) {
+    return this.#ask({ type: "command", id, name, args });
+  }
+
+  /** @param {number} after @param {number} limit @returns {Promise<{ events: Event[], more: boolean }>} */
+  #page(after, limit) {
+    return this.#ask({ type: "history", id: newId(), after, limit });
+  }
+
+  /** @param {Parameters<Commands["add"]>[0]} frame @returns {Promise<any>} */
+  async #ask(frame) {
     if (this.#closed) throw endOf(this.#closed);
-    const answer = this.#commands.add(name, args, id);
+    const answer = this.#commands.add(frame);
     const attempt = this.#attempt;
     if (attempt && this.#state === "live") this.#commands.flush(attempt);
     return answer;
@@ -567,7 +622,8 @@ function check(url, options) {
 
 /**
  * A command that was not done, or a conversation that is over. `code` is an error code of the protocol (`bad_input`,
- * `unknown_run`, …), `bad_args` for a command that cannot be sent, `too_many_pending`, `too_large`, `closed`, or
+ * `unknown_run`, …), `bad_args` for a command whose id waits for its reply (an argument that cannot be sent gets a TypeError
+ * with the same `code`), `too_many_pending`, `too_large`, `closed`, or
  * `outcome_unknown`: the command was sent, and the server could not be reached again for so long that sending it again
  * might do it twice.
  */
@@ -776,17 +832,19 @@ function sessionStorageIfAllowed() {
 // Commands
 
 /**
- * @typedef {{ text: string, bytes: number, sent: boolean, memoryMs: number, first?: { at: number, date: number },
+ * @typedef {{ text: string, bytes: number, asks: boolean, sent: boolean, memoryMs: number, first?: { at: number, date: number },
  *   awayMs: number, timer?: ReturnType<typeof setTimeout>, over: boolean,
  *   resolve: (result: any) => void, reject: (error: Error) => void }} Pending
- * A command without a reply. `sent`: on the present connection. `first`: when it was sent for the first time, by the
+ * A command without a reply. `asks`: it changes nothing. `sent`: on the present connection. `first`: when it was sent for the first time, by the
  * monotonic clock and by the wall clock. `over`: set by a timer when the server may have forgotten its id.
  */
 
 const MAX_PENDING = 32; // below the burst that a server accepts after a reconnect
 const MAX_DEPTH = 64; // the server ends a connection for a frame that is nested deeper
 const MAX_ID = 128;
+const MAX_HISTORY = 500; // events that one question may ask for
 const DEFAULT_MEMORY_MS = 300_000; // if the welcome has no command_memory_ms
+const REFUSED_MS = 1_000; // after it, a question that the server refused because of its rate limit is sent again
 
 /**
  * The commands without a reply. Each is encoded once, at the call, and sent again with its id on every connection until
@@ -800,21 +858,24 @@ class Commands {
   /**
    * Keep a command until its reply comes. A command that cannot be sent rejects at once, and is not kept.
    *
-   * @param {string} name @param {object} args @param {unknown} [id] @returns {Promise<any>}
+   * @param {{ id: any, type: string, name?: string, args?: object, after?: number, limit?: number }} frame
+   * @returns {Promise<any>}
    */
-  add(name, args, id = newId()) {
+  add(frame) {
     return new Promise((resolve, reject) => {
-      if (typeof id !== "string" || !isText(id) || !id || [...id].length > MAX_ID) {
-        throw new GreenroomError("bad_args", `a command's id is a string of 1 to ${MAX_ID} characters`);
+      const { id } = frame;
+      if (!isText(id) || !id || [...id].length > MAX_ID) {
+        throw unusable(`a command's id is a string of 1 to ${MAX_ID} characters`);
       }
-      const text = written({ type: "command", id, name, args });
+      const text = written(frame);
       if (this.#pending.has(id)) throw new GreenroomError("bad_args", `a command with the id ${id} waits for its reply`);
       if (this.#pending.size >= MAX_PENDING) {
         throw new GreenroomError("too_many_pending", `${MAX_PENDING} commands have no reply yet`);
       }
       const bytes = new TextEncoder().encode(text).length;
       if (bytes > this.#maxFrameBytes) throw this.#tooLarge();
-      this.#pending.set(id, { text, bytes, sent: false, memoryMs: Infinity, awayMs: 0, over: false, resolve, reject });
+      const asks = frame.type === "history"; // may be sent again at any time
+      this.#pending.set(id, { text, bytes, asks, sent: false, memoryMs: Infinity, awayMs: 0, over: false, resolve, reject });
     });
   }
 
@@ -842,7 +903,7 @@ class Commands {
       if (attempt.over) return; // the rest was not sent, so its outcome is not unknown
       if (pending.sent) continue;
       pending.sent = true;
-      if (!pending.first) this.#begin(pending);
+      if (!pending.first && !pending.asks) this.#begin(pending);
       attempt.send(pending.text);
     }
   }
@@ -870,6 +931,17 @@ class Commands {
     const pending = this.#take(id);
     if (ok) pending?.resolve(result ?? {});
     else pending?.reject(new GreenroomError(error?.code ?? "internal", error?.message ?? "refused"));
+  }
+
+  /** A page of events has come; also the answer to a probe comes here. @param {any} frame */
+  told({ id, events, more }) {
+    this.#take(id)?.resolve({ events, more });
+  }
+
+  /** Something was refused, perhaps a question for events: ask again. @param {Attempt} attempt */
+  refused(attempt) {
+    for (const pending of this.#pending.values()) pending.sent &&= !pending.asks;
+    after(REFUSED_MS, () => this.flush(attempt));
   }
 
   /** @param {GreenroomError} error */
@@ -925,12 +997,20 @@ function age({ first, awayMs }) {
 function written(frame) {
   let text;
   try {
-    text = JSON.stringify(frame);
+    text = JSON.stringify(frame, (key, value) => {
+      if (typeof value === "bigint") throw unusable(`${key} is a BigInt`);
+      return value;
+    });
   } catch (error) { // BigInt, a cycle, a toJSON that throws
-    throw new GreenroomError("bad_args", `not JSON: ${textOf(error)}`, error);
+    throw unusable(`not JSON: ${textOf(error)}`, error);
   }
-  if (depth(text) > MAX_DEPTH) throw new GreenroomError("bad_args", `nested deeper than ${MAX_DEPTH}`);
+  if (depth(text) > MAX_DEPTH) throw unusable(`nested deeper than ${MAX_DEPTH}`);
   return text;
+}
+
+/** Return the error for an argument that cannot be sent. @param {string} message @param {unknown} [cause] */
+function unusable(message, cause) {
+  return Object.assign(new TypeError(message, { cause }), { code: "bad_args" });
 }
 
 /** Return how deep objects and lists are nested in JSON text. @param {string} text */
@@ -966,7 +1046,8 @@ function depth(text) {
 const SUBPROTOCOL = "greenroom.v1";
 const OPENING_MS = 15_000; // time limit from asking for the token to the welcome
 const SILENCE_GRACE_MS = 10_000; // silence beyond ping_ms after which a connection is dead
-const PROBE_MS = 5_000; // time limit for the answer to a probe
+const PROBE_MS = 2_000; // time limit for the answer to a probe
+const OPENING_AFTER_SLEEP_MS = 5_000; // more time for a page that slept before the welcome came
 const LATE_MS = 1_000; // a timer that fires later than this was late because the page slept
 const STEADY_MS = 5_000; // live for this long, a connection resets the count of failures
 const DEFAULT_PING_MS = 25_000;
@@ -1052,13 +1133,16 @@ class Attempt {
     this.send(JSON.stringify({ type: "history", id: newId(), after: this.#uses.seq(), limit: 1 }));
   }
 
-  /** End the attempt with a close code, and notify the client once. @param {number} code @param {string} reason */
-  lose(code, reason) {
+  /**
+   * End the attempt with a close code, and notify the client once.
+   *
+   * @param {number} code @param {string} reason @param {unknown} [retryMs]  0 after a probe without an answer
+   */
+  lose(code, reason, retryMs = this.#goodbye?.retry_ms) {
     if (this.over) return;
     this.end();
     const goodbye = this.#goodbye;
     const unsaid = goodbye && (code === 1005 || code === 1006); // the close frame got lost: the goodbye counts
-    const retryMs = goodbye?.retry_ms;
     this.#uses.lost({
       ...(unsaid ? { code: goodbye.code, reason: `${goodbye.reason ?? ""}` } : { code, reason }),
       ...(typeof retryMs === "number" && retryMs >= 0 && retryMs <= MAX_RETRY_MS ? { retryMs } : {}),
@@ -1140,8 +1224,8 @@ class Attempt {
 
   /** @param {boolean} late  the page slept: messages that arrived meanwhile are still unread, so silence proves nothing */
   #silent(late) {
-    if (!late || this.#probing) this.lose(1006, "nothing heard from the server");
+    if (!late || this.#probing) this.lose(1006, "nothing heard from the server", this.#probing ? 0 : undefined);
     else if (this.live) this.probe();
-    else this.#expect(PROBE_MS);
+    else this.#expect(OPENING_AFTER_SLEEP_MS);
   }
 }
