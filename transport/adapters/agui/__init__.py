@@ -1,5 +1,6 @@
 """AG-UI 1.0: agents for CopilotKit and other AG-UI clients, and AG-UI agents as runs of this server."""
 
 from transport.adapters.agui.encoder import Encoder, ThreadEncoder
+from transport.adapters.agui.relay import RelayFailed, relay
 
-__all__ = ["Encoder", "ThreadEncoder"]
+__all__ = ["Encoder", "RelayFailed", "ThreadEncoder", "relay"]

@@ -24,8 +24,7 @@ STATE_DELTA = "agui.state_delta"
 ACTIVITY = "agui.activity"
 ACTIVITY_DELTA = "agui.activity_delta"
 
-_MAX_COUNT = 2**53 - 1
-_COUNTS = {
+COUNTS = {
     "input_tokens": "inputTokens",
     "output_tokens": "outputTokens",
     "total_tokens": "totalTokens",
@@ -33,6 +32,9 @@ _COUNTS = {
     "cached_input_tokens": "cachedInputTokens",
     "cache_write_input_tokens": "cacheWriteInputTokens",
 }
+"""The counts of a run's usage: their names here, and in AG-UI."""
+
+_MAX_COUNT = 2**53 - 1
 _LABELS = ("model", "provider")
 _NEEDS_VALUE = {"add", "replace", "test"}
 _NEEDS_FROM = {"move", "copy"}
@@ -135,15 +137,22 @@ def custom(name: str, value: JSON, tag: Mapping[str, str]) -> AguiEvent:
 
 
 def usage_of(usage: JSON) -> dict[str, Any]:
-    """Return the field ``usage`` of the end of a run, or nothing: the counts and labels that the specification has."""
-    if not isinstance(usage, dict):
-        return {}
+    """Return the field ``usage`` of the end of a run, or nothing: the counts and labels that the specification has.
+
+    ``usage`` is an object for one model, or a list of such objects.
+    """
+    entries = [_usage_entry(each) for each in (usage if isinstance(usage, list) else [usage]) if isinstance(each, dict)]
+    found = [each for each in entries if each]
+    return {"usage": found} if found else {}
+
+
+def _usage_entry(usage: dict[str, JSON]) -> dict[str, Any]:
     entry: dict[str, Any] = {name: usage[name] for name in _LABELS if isinstance(usage.get(name), str)}
-    for ours, theirs in _COUNTS.items():
+    for ours, theirs in COUNTS.items():
         count = usage.get(ours)
         if type(count) is int and 0 <= count <= _MAX_COUNT:
             entry[theirs] = count
-    return {"usage": [entry]} if entry else {}
+    return entry
 
 
 def _is_activity(value: JSON) -> TypeGuard[dict[str, JSON]]:
