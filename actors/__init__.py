@@ -120,7 +120,6 @@ from actors.events.redaction import DEFAULT_SECRET_KEYS, Redact, redact_keys
 from actors.recent_failures import FailureKind, FailureReport, RecentFailures
 from actors.runtime._actor import Actor, Context, Reply
 from actors.runtime._dead_letters import DeadLetter, DeadLetters, DeadLettersStatistics, Undelivered
-from actors.runtime._instance import UNHANDLED
 from actors.runtime._lifecycle import ExitReason, Failure, Killed, Normal, Shutdown, State
 from actors.runtime._mailbox import MailboxStatistics
 from actors.runtime._ref import ActorRef, ActorStatistics, Terminated
@@ -130,6 +129,7 @@ from actors.runtime._spec import AutoShutdown, ChildSpec, MailboxSpec, Overflow,
 from actors.runtime._supervisor import ChildCounts, ChildInfo, SupervisorRef, SupervisorStatistics
 from actors.runtime._system import ActorSystem, SystemStatistics, open_system
 from actors.runtime._tree import TreeEntry, TreeNode
+from actors.runtime._typed import LATER, UNHANDLED, Later, Request, Unhandled
 from actors.sessions import (
     Agent,
     AgentFunction,
@@ -176,6 +176,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_SECRET_KEYS",
     "JSON",
+    "LATER",
     "UNHANDLED",
     "Actor",
     "ActorError",
@@ -236,6 +237,7 @@ __all__ = [
     "InputWithdrawn",
     "Killed",
     "Lagged",
+    "Later",
     "LogCorrupt",
     "LogError",
     "LogFault",
@@ -268,6 +270,7 @@ __all__ = [
     "Redact",
     "Reply",
     "ReplyDropped",
+    "Request",
     "Restart",
     "RestartLimit",
     "Retention",
@@ -315,6 +318,7 @@ __all__ = [
     "TreeNode",
     "Trimmed",
     "Undelivered",
+    "Unhandled",
     "UnknownEvent",
     "UnserialisableEvent",
     "UserMessage",

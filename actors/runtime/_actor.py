@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Generic, TypeVarTuple, cast
 
 import outcome
 import trio
@@ -16,10 +16,22 @@ from actors.runtime._instance import Instance
 from actors.runtime._lifecycle import Normal, Shutdown
 from actors.runtime._messages import NO_MESSAGE
 from actors.runtime._ref import ActorRef, cell_of
-from actors.runtime._request import Request
+from actors.runtime._request import PendingAsk
 from actors.runtime._restart import Restart
 from actors.runtime._spec import Overflow, mailbox_spec
 from actors.runtime._timers import Timers
+from actors.runtime._typed import (
+    LATER,
+    Answer_contra,
+    ChildMessageT,
+    ChildReplyT,
+    Defaults,
+    Later,
+    Message_contra,
+    MessageT,
+    Reply_co,
+    ReplyT,
+)
 from actors.runtime._watching import Watching
 
 if TYPE_CHECKING:
@@ -32,8 +44,10 @@ if TYPE_CHECKING:
 
 NORMAL = Normal()
 
+Args = TypeVarTuple("Args")
 
-class Actor(Instance):
+
+class Actor(Instance[Message_contra, Reply_co]):
     """The base class of actors. Subclass it and override ``started``, ``receive`` and ``stopping``.
 
     An actor has its own state, one mailbox and one nursery. It handles one message at a time.
@@ -48,7 +62,7 @@ class Actor(Instance):
     """
 
     @property
-    def ref(self) -> ActorRef:
+    def ref(self) -> ActorRef[Message_contra, Reply_co]:
         """Handle of this actor. Other code sends messages to the actor by this handle."""
         return life_of(self).cell.ref
 
@@ -68,12 +82,12 @@ class Actor(Instance):
         return nursery
 
     @property
-    def context(self) -> Context:
+    def context(self) -> Context[Message_contra, Reply_co]:
         """Methods for this actor's work with the runtime: children, timers, watches and the stash."""
         return Context(life_of(self))
 
 
-class Context:
+class Context(Defaults, Generic[MessageT, ReplyT]):
     """The methods by which an actor uses the runtime. Only the actor itself and its tasks can call them.
 
     In another thread or trio run, the methods raise RuntimeError and change nothing. A thread that trio started can
@@ -106,15 +120,15 @@ class Context:
 
     async def spawn(  # noqa: PLR0913  -- one keyword per documented option
         self,
-        factory: Callable[..., Actor],
-        *args: object,
+        factory: Callable[[*Args], Actor[ChildMessageT, ChildReplyT]],
+        *args: *Args,
         name: str | None = None,
         restart: Restart = Restart.TEMPORARY,
         shutdown: float | None = None,
         mailbox_size: int = 64,
         overflow: Overflow = Overflow.WAIT,
         stash_size: int = 64,
-    ) -> ActorRef:
+    ) -> ActorRef[ChildMessageT, ChildReplyT]:
         """Start a child of this actor, and return its handle. The child ends before this actor does.
 
         The arguments and exceptions are the same as those of :meth:`ActorSystem.spawn`. In addition, this raises
@@ -173,8 +187,10 @@ class Context:
         if self._life.watching is not None:
             self._life.watching.remove(target)
 
-    def stash(self) -> None:
+    def stash(self) -> Later:
         """Put the current message aside until :meth:`unstash`. If the message is an ask, its caller keeps waiting.
+
+        ``receive`` can return what this returns: the value that it returns is ignored.
 
         A restart puts stashed messages back into the mailbox, in front of all other messages.
 
@@ -191,6 +207,7 @@ class Context:
         asks.put_aside(life.current)
         # From here on the message is in the stash: if ``receive`` fails now, it is not lost.
         life.current = NO_MESSAGE
+        return LATER
 
     def _late_answers(self) -> LateAnswers:
         life = self._life
@@ -205,26 +222,27 @@ class Context:
         self._cell.mailbox.put_back(stashed)
         return len(stashed)
 
-    def defer(self) -> Reply:
+    def defer(self) -> Reply[ReplyT]:
         """Return a Reply, an object by which this actor answers the current ask later.
 
-        The value that ``receive`` returns for this ask is then ignored. If the actor ends or is restarted before the
-        answer, the caller gets ActorTerminated or ActorRestarted. If Python frees the Reply unused, the caller gets
-        ReplyDropped. If the current message is a tell, no caller waits, and the reply becomes a dead letter.
+        The value that ``receive`` returns for this ask is then ignored; it can be the Reply. If the actor ends or is
+        restarted before the answer, the caller gets ActorTerminated or ActorRestarted. If Python frees the Reply
+        unused, the caller gets ReplyDropped. If the current message is a tell, no caller waits, and the reply becomes a
+        dead letter.
         """
         life = self._living()
         asks = self._late_answers()
         request = life.current
-        if not isinstance(request, Request):
+        if not isinstance(request, PendingAsk):
             # A tell has no caller. The reply goes to a request that is given up already: it becomes a dead letter.
-            request = Request(None)
+            request = PendingAsk(None)
             request.abandon()
         else:
             asks.defer(request)
         return Reply(life, asks, request)
 
     @property
-    def timers(self) -> Timers:
+    def timers(self) -> Timers[MessageT]:
         """Timers of this actor.
 
         The timers end when the actor ends or is restarted. After that, this context can set no timer.
@@ -247,7 +265,7 @@ class Context:
             life.leases -= 1
 
 
-class Reply:
+class Reply(Later, Defaults, Generic[Answer_contra]):
     """The object by which an actor answers one ask later; see :meth:`Context.defer`. Call ``send`` or ``fail``, once.
 
     An ask can have several Reply objects. If Python frees all of them and none was used, the ask raises ReplyDropped,
@@ -256,7 +274,7 @@ class Reply:
 
     __slots__ = ("_asks", "_life", "_request")
 
-    def __init__(self, life: Incarnation, asks: LateAnswers, request: Request) -> None:
+    def __init__(self, life: Incarnation, asks: LateAnswers, request: PendingAsk) -> None:
         self._life = life
         self._asks = asks
         self._request = request
@@ -266,7 +284,7 @@ class Reply:
         """Whether the caller of the ask still waits for the answer."""
         return not self._request.done
 
-    def send(self, value: object) -> None:
+    def send(self, value: Answer_contra) -> None:
         """Answer the ask with ``value``. If the caller no longer waits, the value becomes a dead letter.
 
         Raises RuntimeError outside the trio run of the system. In a thread that trio started, use ``trio.from_thread``.

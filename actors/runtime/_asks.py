@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import outcome
 
 from actors.errors import ReplyDropped
-from actors.runtime._request import Request
+from actors.runtime._request import PendingAsk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ class Owner(Protocol):
 
     @property
     def current(self) -> object:
-        """The message that is being handled. If the message is an ask, its Request (the message with its caller)."""
+        """The message that is being handled. If the message is an ask, its PendingAsk (the message with its caller)."""
         ...
 
     @property
@@ -47,14 +47,14 @@ class LateAnswers:
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self.stash: list[object] = []
-        """The stashed messages, oldest first. An ask is stashed as its Request."""
-        self.deferred: dict[Request, int] = {}
+        """The stashed messages, oldest first. An ask is stashed as its PendingAsk."""
+        self.deferred: dict[PendingAsk, int] = {}
         """The deferred asks, each with the number of its Reply objects that still exist."""
 
     def put_aside(self, item: object) -> None:
         """Add the current message to the stash."""
         self.stash.append(item)
-        if isinstance(item, Request):
+        if isinstance(item, PendingAsk):
             self._keep(item)
 
     def take_stash(self) -> list[object]:
@@ -62,17 +62,17 @@ class LateAnswers:
         stashed, self.stash = self.stash, []
         return stashed
 
-    def defer(self, request: Request) -> None:
+    def defer(self, request: PendingAsk) -> None:
         """Record that the answer to ``request`` is deferred, and that one more Reply object for the request exists."""
         self._keep(request)
         self.deferred[request] = self.deferred.get(request, 0) + 1
 
-    def _keep(self, request: Request) -> None:
+    def _keep(self, request: PendingAsk) -> None:
         """Mark a request: its answer comes later, so the return value of ``receive`` is not the answer."""
         request.kept = True
         request.keeper = self
 
-    def forget(self, request: Request) -> None:
+    def forget(self, request: PendingAsk) -> None:
         """Remove a request from the deferred requests (asks that the actor answers later).
 
         After the last deferred request, notify the owner: a stop that waits for all answers can then continue.
@@ -80,7 +80,7 @@ class LateAnswers:
         if self.deferred.pop(request, None) is not None and not self.deferred:
             self._owner.on_all_answered()
 
-    def give_up(self, request: Request) -> None:
+    def give_up(self, request: PendingAsk) -> None:
         """Drop a stashed or deferred request, because its caller no longer waits for the answer."""
         self.forget(request)
         if self.stash:
@@ -89,7 +89,7 @@ class LateAnswers:
         if self._owner.current is not request:
             request.message = None
 
-    def on_reply_freed(self, request: Request) -> None:
+    def on_reply_freed(self, request: PendingAsk) -> None:
         """Count that Python freed a Reply of the request unused.
 
         If that was the last Reply of the request, make the ask fail with ReplyDropped.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import outcome
 
@@ -12,7 +12,7 @@ from actors.runtime._dead_letters import Undelivered
 from actors.runtime._lifecycle import ExitReason, Failure, Killed
 from actors.runtime._mailbox import Mailbox
 from actors.runtime._ref import Terminated
-from actors.runtime._request import Request
+from actors.runtime._request import PendingAsk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +124,7 @@ class Body(Course):
         return "/".join([above, *reversed(names)])
 
     @property
-    def ref(self) -> ActorRef:
+    def ref(self) -> ActorRef[Any, Any]:
         """Handle of the actor. A subclass must define this."""
         raise NotImplementedError
 
@@ -136,7 +136,7 @@ class Body(Course):
         If the message is an ask, its caller gets ``error``.
         """
         self.failed += 1
-        if isinstance(item, Request):
+        if isinstance(item, PendingAsk):
             item.settle(outcome.Error(error))
             item = item.message
         self.system.office.publish(item, self.path, Undelivered.FAILED, cause)
@@ -146,7 +146,7 @@ class Body(Course):
 
         An ask for which no caller waits any more is dropped without a dead letter.
         """
-        if isinstance(item, Request):
+        if isinstance(item, PendingAsk):
             if not item.settle(outcome.Error(self._refusal(why))):
                 return
             item = item.message

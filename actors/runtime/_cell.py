@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextvars
 import math
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import outcome
 import trio
@@ -49,15 +49,15 @@ class Cell(Waits[Incarnation]):
         parent: Parent,
         spec: ChildSpec,
         make: Callable[[], Instance],
-        kind: type[ActorRef] = ActorRef,
+        kind: type[ActorRef[Any, Any]] = ActorRef,
     ) -> None:
         super().__init__(parent, spec, make)
         self.life = self._pause = self._starter = self._ended = self._halted = None
         self._kind = kind
-        self._ref: ActorRef | weakref.ref[ActorRef] = kind(self)
+        self._ref: ActorRef[Any, Any] | weakref.ref[ActorRef[Any, Any]] = kind(self)
 
     @property
-    def ref(self) -> ActorRef:
+    def ref(self) -> ActorRef[Any, Any]:
         """Handle of the actor. Until the actor has ended, this is always the same object."""
         ref = self._ref() if isinstance(self._ref, weakref.ref) else self._ref
         if ref is None:

@@ -8,7 +8,7 @@ a group needs a task of its own, which runs in the nursery of the children.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
@@ -145,17 +145,17 @@ class Children:
             self.table.planned -= spec.significant
             await self.start(spec)
 
-    async def start(self, spec: ChildSpec) -> ActorRef:
+    async def start(self, spec: ChildSpec) -> ActorRef[Any, Any]:
         """Add a child and start it. If this raises or is cancelled, the child's entry is removed again."""
         self._check_open()
         return await self.launch(self.table.add(spec))
 
-    async def restart(self, key: str) -> ActorRef:
+    async def restart(self, key: str) -> ActorRef[Any, Any]:
         """Start a child that has ended. If this raises or is cancelled, the child is not up, and its entry stays."""
         self._check_open()
         return await self.launch(self.table.claim(key))
 
-    async def launch(self, child: Child[Cell]) -> ActorRef:
+    async def launch(self, child: Child[Cell]) -> ActorRef[Any, Any]:
         """Make and start the actor of a child that was claimed (reserved for this call)."""
         try:
             require_room(START_FRAMES)

@@ -9,9 +9,10 @@ that.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from actors.errors import SpecError
+from actors.runtime._typed import UNHANDLED, Defaults, Later, Message_contra, Reply_co, Unhandled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,16 +23,6 @@ LIFE = "life of this actor"
 """Key under which the runtime stores its own object in an instance. No field or method can have a name with spaces."""
 
 
-class Unhandled:
-    """The type of :data:`UNHANDLED`, which ``receive`` returns for a message that the actor does not know."""
-
-    def __repr__(self) -> str:
-        return "UNHANDLED"
-
-
-UNHANDLED = Unhandled()
-"""Value that ``receive`` returns for a message that the actor does not know."""
-
 Method = TypeVar("Method", bound="Callable[..., object]")
 
 
@@ -41,7 +32,7 @@ def does_nothing(method: Method) -> Method:
     return method
 
 
-class Instance:
+class Instance(Defaults, Generic[Message_contra, Reply_co]):
     """The base class of all actors: the methods that the runtime calls."""
 
     @does_nothing
@@ -51,7 +42,7 @@ class Instance:
         The call of ``spawn`` that starts the actor returns when this method has returned.
         """
 
-    async def receive(self, message: object) -> object:
+    async def receive(self, message: Message_contra) -> Reply_co | Unhandled | Later:
         """Handle one message. Return the answer to an ask, or UNHANDLED for a message that the actor does not know."""
         del message
         return UNHANDLED

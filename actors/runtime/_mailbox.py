@@ -20,7 +20,7 @@ import trio
 from actors.errors import ActorTerminated, MailboxFull
 from actors.runtime._dead_letters import Undelivered
 from actors.runtime._home import Home
-from actors.runtime._request import Request
+from actors.runtime._request import PendingAsk
 from actors.runtime._spec import MailboxSpec, Overflow
 
 if TYPE_CHECKING:
@@ -54,13 +54,13 @@ class Owner(Protocol):
         ...
 
     def discard(self, item: object, why: Undelivered) -> None:
-        """Turn a dropped item (a message, or the Request of an ask) into a dead letter."""
+        """Turn a dropped item (a message, or the PendingAsk of an ask) into a dead letter."""
         ...
 
 
 def _is_given_up(item: object) -> bool:
-    """Return whether the item is the Request of an ask for which the caller no longer waits."""
-    return type(item) is Request and item.done
+    """Return whether the item is the PendingAsk of an ask for which the caller no longer waits."""
+    return type(item) is PendingAsk and item.done
 
 
 def _succeeded(_: object) -> trio.lowlevel.Abort:
@@ -237,7 +237,7 @@ class Mailbox:
             self.items.popleft()
             self._given_up -= 1
 
-    def give_up(self, request: Request) -> None:
+    def give_up(self, request: PendingAsk) -> None:
         """Free the room of an ask in the mailbox, because its caller no longer waits."""
         request.message = None
         self._given_up += 1
@@ -254,7 +254,7 @@ class Mailbox:
         The limit of the mailbox is ignored, because these items were accepted before.
         """
         for item in items:
-            if isinstance(item, Request):
+            if isinstance(item, PendingAsk):
                 item.keeper = self
         if items:
             if self.items is NOTHING:

@@ -19,10 +19,10 @@ from actors.errors import DeathPact
 from actors.loop.stack import is_shallow
 from actors.loop.trio_internals import go_back, place_of, require_place
 from actors.runtime._dead_letters import Undelivered
-from actors.runtime._instance import UNHANDLED
 from actors.runtime._mailbox import NOTHING
 from actors.runtime._nurseries import Nurseries
-from actors.runtime._request import Request
+from actors.runtime._request import PendingAsk
+from actors.runtime._typed import UNHANDLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ class MessageLoop(Nurseries):
     The task that spawns the actor makes the first instance. The actor's own task makes one for each restart.
     """
     current: object
-    """Message that is being handled; if it is an ask, its Request (the message and its caller)."""
+    """Message that is being handled; if it is an ask, its PendingAsk (the message and its caller)."""
     # These three are made when they are first needed: most actors need none of them.
     timers: Timers | None
     asks: LateAnswers | None
@@ -123,7 +123,7 @@ class MessageLoop(Nurseries):
                 continue
             left -= 1
             item = items[0]
-            if type(item) is not Request:
+            if type(item) is not PendingAsk:
                 # A tell needs no scope of its own: no caller can give it up.
                 self.current = mailbox.take()
                 if await actor.receive(item) is UNHANDLED:
@@ -136,7 +136,7 @@ class MessageLoop(Nurseries):
             await trio.lowlevel.cancel_shielded_checkpoint()
         return reason
 
-    async def _answer(self, actor: Instance, request: Request, scope: trio.CancelScope) -> bool:
+    async def _answer(self, actor: Instance, request: PendingAsk, scope: trio.CancelScope) -> bool:
         """Handle the next ask in the mailbox. Return True if the ask's caller gave up, and so cancelled ``scope``."""
         self.current = self.cell.mailbox.take()
         request.keeper, request.kept = None, False

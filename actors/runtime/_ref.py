@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import get_ident
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import attrs
 import trio
@@ -12,12 +12,17 @@ from actors.checks import check_kind, check_seconds
 from actors.errors import AskTimeout
 from actors.runtime._home import Home
 from actors.runtime._lifecycle import DRAIN, STOP, ExitReason
-from actors.runtime._request import Request
+from actors.runtime._request import PendingAsk
+from actors.runtime._typed import Askable, Defaults, Message_contra, Reply_co
 
 if TYPE_CHECKING:
     from actors.runtime._lifecycle import State, Stop
     from actors.runtime._mailbox import Mailbox, MailboxStatistics
     from actors.runtime._spec import ChildSpec
+
+
+RefT = TypeVar("RefT")
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -106,7 +111,7 @@ class Target(Protocol):
         ...
 
     @property
-    def ref(self) -> ActorRef:
+    def ref(self) -> ActorRef[Any, Any]:
         """Handle on the actor."""
         ...
 
@@ -147,7 +152,7 @@ class Target(Protocol):
         ...
 
 
-class ActorRef:
+class ActorRef(Defaults, Generic[Message_contra, Reply_co]):
     """The handle on an actor. It stays valid over all restarts. ``spawn`` returns the handle.
 
     ``tell`` passes a checkpoint whenever it has to wait. When it need not wait, it passes a checkpoint only on every
@@ -180,7 +185,7 @@ class ActorRef:
         """Whether the actor has not ended permanently. An actor that is being restarted is alive."""
         return self._cell.reason is None
 
-    async def tell(self, message: object) -> None:
+    async def tell(self, message: Message_contra) -> None:
         """Put a message into the actor's mailbox. If the mailbox is full, wait, or do as its overflow policy says.
 
         An actor that other code has asked to stop can still send messages to itself, also from tasks of its nursery.
@@ -213,7 +218,7 @@ class ActorRef:
         """Put a message that a stopping actor sends to itself into the mailbox. Return False for any other message."""
         return self._mailbox.is_stopping and self._cell.tells_itself() and self._mailbox.put_own(message)
 
-    def tell_nowait(self, message: object) -> None:
+    def tell_nowait(self, message: Message_contra) -> None:
         """Put a message into the actor's mailbox without waiting.
 
         Raises:
@@ -226,8 +231,17 @@ class ActorRef:
         if not (mailbox.offer(message) or self._put_own(message)):
             mailbox.put_nowait(message)
 
+    @overload
+    async def ask(self: RefT, message: Askable[RefT, T], timeout: float | None = None) -> T: ...  # noqa: ASYNC109  -- the contract
+
+    @overload
+    async def ask(self, message: Message_contra, timeout: float | None = None) -> Reply_co: ...  # noqa: ASYNC109  -- the contract
+
     async def ask(self, message: object, timeout: float | None = None) -> object:  # noqa: ASYNC109  -- the contract
         """Send a message, and return the value that the actor's ``receive`` returns for it.
+
+        For type checkers, the value has the type in the message if the message is a :class:`Request`, else the type of
+        the actor's replies.
 
         Args:
             message: The message.
@@ -264,7 +278,7 @@ class ActorRef:
         raise AskTimeout(f"{self.path} did not reply within {timeout} s")
 
     async def _ask(self, message: object) -> object:
-        request = Request(message, self._mailbox)
+        request = PendingAsk(message, self._mailbox)
         if not self._mailbox.offer(request):
             if next(self._mailbox.turns):  # put() may return without a checkpoint
                 await trio.lowlevel.checkpoint()

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 class Keeper(Protocol):
     """The holder of a request that is not being handled now: the mailbox, or the actor's stash and deferred asks."""
 
-    def give_up(self, request: Request) -> None:
+    def give_up(self, request: PendingAsk) -> None:
         """Drop the request, because its caller gave up."""
         ...
 
 
-class Request:
+class PendingAsk:
     """The message of an ask, and the caller's wait for the answer.
 
     A request is answered, failed or abandoned. Only the first of these three events counts. This class does not use

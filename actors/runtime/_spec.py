@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import inspect
 import math
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import attrs
 
@@ -14,6 +14,7 @@ from actors.checks import check_count, check_kind, check_seconds, count, one_of
 from actors.errors import SpecError
 from actors.failures import shown
 from actors.runtime._restart import Restart
+from actors.runtime._typed import Defaults, Message_contra, Reply_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,7 +125,7 @@ def mailbox_spec(size: int, overflow: Overflow, stash: int) -> MailboxSpec:
 
 
 @attrs.frozen
-class ChildSpec:
+class ChildSpec(Defaults, Generic[Message_contra, Reply_co]):
     """The spec of one child: its factory, restart type, time to stop and more.
 
     Raises SpecError if a value is invalid.
@@ -132,7 +133,7 @@ class ChildSpec:
 
     id: str
     """Name of the child, unique in its supervisor."""
-    factory: Callable[[], Instance] | SupervisorSpec
+    factory: Callable[[], Instance[Message_contra, Reply_co]] | SupervisorSpec
     """Function without arguments that makes the actor.
 
     For a child that is a supervisor, the spec of that supervisor.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 import attrs
 import trio
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from actors.runtime._body import Parent
     from actors.runtime._child import Child
     from actors.runtime._restart import Restart
+    from actors.runtime._typed import MessageT, ReplyT
 
 
 class Supervisor(Instance):
@@ -81,7 +82,7 @@ class SupervisorStatistics(ActorStatistics):
     """Number of children that have ended and wait for their restart now."""
 
 
-class SupervisorRef(ActorRef):
+class SupervisorRef(ActorRef[Never, Never]):
     """The handle on a supervisor: the methods of any actor's handle, and methods for its children.
 
     Every method for children raises ActorTerminated if the supervisor has ended or is not up.
@@ -96,7 +97,7 @@ class SupervisorRef(ActorRef):
             raise ActorTerminated(f"{self.path} is {self._cell.state}", self._cell.reason)
         return children
 
-    async def start_child(self, spec: ChildSpec) -> ActorRef:
+    async def start_child(self, spec: ChildSpec[MessageT, ReplyT]) -> ActorRef[MessageT, ReplyT]:
         """Add a child, and return its handle when its ``started()`` has returned. Concurrent calls are allowed.
 
         If this call raises or is cancelled, nothing of the child is left.

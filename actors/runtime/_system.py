@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, TypeVarTuple, cast
 
 import attrs
 import trio
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from actors.runtime._lifecycle import ExitReason
     from actors.runtime._ref import ActorRef
     from actors.runtime._shutdown import Work
+    from actors.runtime._typed import MessageT, ReplyT
+
+
+Args = TypeVarTuple("Args")
 
 
 @attrs.frozen
@@ -68,15 +72,15 @@ class ActorSystem(ActorTree):
 
     async def spawn(  # noqa: PLR0913  -- one keyword per documented option
         self,
-        factory: Callable[..., Instance],
-        *args: object,
+        factory: Callable[[*Args], Instance[MessageT, ReplyT]],
+        *args: *Args,
         name: str | None = None,
         restart: Restart = Restart.TEMPORARY,
         shutdown: float | None = None,
         mailbox_size: int = 64,
         overflow: Overflow = Overflow.WAIT,
         stash_size: int = 64,
-    ) -> ActorRef:
+    ) -> ActorRef[MessageT, ReplyT]:
         """Start an actor at the top of the tree, and return its handle when its ``started()`` has returned.
 
         If this call raises or is cancelled, nothing of the actor is left. If top-level actors need more than 3 restarts
@@ -214,7 +218,7 @@ class ActorSystem(ActorTree):
         kind = kind.strip("<>").lower().replace("/", "-")
         return f"{kind}-{next(self._numbers)}"
 
-    async def start_below(self, life: Incarnation | None, spec: ChildSpec) -> ActorRef:
+    async def start_below(self, life: Incarnation | None, spec: ChildSpec) -> ActorRef[Any, Any]:
         """Start a child of the actor with the incarnation ``life``. If ``life`` is None, start a top-level actor."""
         if life is None:
             return await self._root.start(spec)

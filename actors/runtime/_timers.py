@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol
 
 import attrs
 import trio
@@ -11,6 +11,7 @@ import trio
 from actors.checks import check_seconds
 from actors.errors import SpecError
 from actors.failures import shown
+from actors.runtime._typed import Defaults, Message_contra
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -48,7 +49,7 @@ class Timer:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
 
-class Timers:
+class Timers(Defaults, Generic[Message_contra]):
     """The timers of an actor. All of them end when the actor ends or is restarted, even timers that are due.
 
     The message of a due timer is handled before the messages in the mailbox, and needs no room in the mailbox. After
@@ -64,7 +65,7 @@ class Timers:
         self._due: dict[Timer, None] = {}
         """The due timers with a message that was not handled yet, oldest first."""
 
-    def once(self, key: Hashable, message: object, seconds: float) -> None:
+    def once(self, key: Hashable, message: Message_contra, seconds: float) -> None:
         """Send ``message`` to this actor once, after ``seconds`` seconds.
 
         If a timer of the same key is set, it is cancelled, and its message is dropped.
@@ -81,7 +82,7 @@ class Timers:
         check_seconds(seconds, "seconds")
         self._set(Timer(key, message, None), seconds)
 
-    def every(self, key: Hashable, message: object, seconds: float) -> None:
+    def every(self, key: Hashable, message: Message_contra, seconds: float) -> None:
         """Send ``message`` to this actor again and again, every ``seconds`` seconds.
 
         If a timer of the same key is set, it is cancelled, and its message is dropped.

@@ -26,7 +26,7 @@ from actors import (
     open_system,
 )
 from actors.runtime._mailbox import Mailbox
-from actors.runtime._request import Request
+from actors.runtime._request import PendingAsk
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,7 +70,7 @@ class MailboxOwner:
 
     def discard(self, item: object, why: Undelivered) -> None:
         del why
-        assert isinstance(item, Request)
+        assert isinstance(item, PendingAsk)
         assert not item.done
         self.dropped.append(item)
 
@@ -85,10 +85,10 @@ def test_mailbox_holds_only_wanted_asks(size: int, overflow: Overflow, steps: li
     The callers may give up at any time.
     """
     owner = MailboxOwner()
-    mailbox, model, dropped = Mailbox(owner, MailboxSpec(size=size, overflow=overflow)), list[Request](), 0
+    mailbox, model, dropped = Mailbox(owner, MailboxSpec(size=size, overflow=overflow)), list[PendingAsk](), 0
     for step in steps:
         if step == "put":
-            request = Request("message", mailbox)
+            request = PendingAsk("message", mailbox)
             if overflow is Overflow.DROP_OLDEST:
                 mailbox.put_nowait(request)
                 while len(model) >= size:
@@ -103,7 +103,7 @@ def test_mailbox_holds_only_wanted_asks(size: int, overflow: Overflow, steps: li
         elif step == "take" and model:
             assert mailbox.take() is model.pop(0)
         elif step == "back":
-            model.insert(0, Request("put back"))
+            model.insert(0, PendingAsk("put back"))
             mailbox.put_back([model[0]])
         elif isinstance(step, int) and step < len(model):
             request = model.pop(step)

@@ -139,7 +139,7 @@ async def test_calls_through_from_thread() -> None:
             trio.from_thread.run(ref.tell, "one")
             trio.from_thread.run_sync(ref.tell_nowait, "two")
             assert trio.from_thread.run(ref.ask, "three") == "three"
-            other = trio.from_thread.run(system.spawn, Actor)
+            other: ActorRef = trio.from_thread.run(lambda: system.spawn(Actor))
             assert trio.from_thread.run(other.stop) == Shutdown()
 
         await trio.to_thread.run_sync(work)
