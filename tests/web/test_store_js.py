@@ -346,9 +346,9 @@ def test_store_shows_events(page: Node) -> None:
     got = page.run(
         STORE
         + """
-        advance(0); const before = shown.length;
-        send(said(1, "a"), said(2, "b")); send(said(3, "c")); advance(0);
-        const live = store.getSnapshot(); stop(); send(said(4, "d")); advance(0);
+        advance(16); const before = shown.length;
+        send(said(1, "a"), said(2, "b")); send(said(3, "c")); advance(16);
+        const live = store.getSnapshot(); stop(); send(said(4, "d")); advance(16);
         return [shown[0] === EMPTY, before, shown.length, shown.at(-1) === live, live.timeline.length];
         """
     )
@@ -357,7 +357,7 @@ def test_store_shows_events(page: Node) -> None:
 
 def test_store_is_current_between_frames(page: Node) -> None:
     """``getSnapshot`` includes every event that has arrived, even before the next animation frame."""
-    got = page.run(STORE + 'advance(0); send(said(1, "a")); return [store.getSnapshot().seq, shown.at(-1).seq];')
+    got = page.run(STORE + 'advance(16); send(said(1, "a")); return [store.getSnapshot().seq, shown.at(-1).seq];')
     assert got == [1, 0]
 
 
@@ -368,7 +368,7 @@ def test_store_with_a_listener_that_throws(page: Node) -> None:
         + """
         noted.length = 0;
         store.subscribe(() => { throw new Error("mine"); }); const late = [];
-        store.subscribe((snapshot) => late.push(snapshot.seq)); send(said(1, "a")); advance(0);
+        store.subscribe((snapshot) => late.push(snapshot.seq)); send(said(1, "a")); advance(16);
         return [late.at(-1), noted.filter(([type]) => type === "reported").length];
         """
     )

@@ -131,6 +131,21 @@ export function runOf({ runs }, id) {
   return runs[placeOf(runs, id)];
 }
 
+/** Return the runs that a person started and that are open, oldest first. @param {Snapshot} snapshot */
+export function openRuns({ runs }) {
+  return runs.filter(({ parent, status }) => parent === null && status === "running");
+}
+
+/**
+ * Return the questions that wait for the user's answer, oldest first. Answer with `answer(question.run, question.id, value)`.
+ *
+ * @param {Snapshot} snapshot @returns {Question[]}
+ */
+export function openQuestions({ runs }) {
+  const all = runs.flatMap(({ status, items }) => (status === "running" ? items : []));
+  return all.flatMap((item) => (item.kind === "question" && item.status === "open" ? item : [])).sort((a, b) => a.seq - b.seq);
+}
+
 // --- the reducer ----------------------------------------------------------------------------------------------------
 
 /** A snapshot that is being made: it copies each part before its first change, and leaves the original alone. */
@@ -461,6 +476,8 @@ function listOf(value) {
 // --- the store ------------------------------------------------------------------------------------------------------
 
 const BATCH = 1_024; // changes that wait at most until they are reduced: a hidden page has no frames, and may get many events
+const FRAME_MS = 16; // between two snapshots where there are no frames
+const LATEST_MS = 1_000; // after which a frame that was asked for no longer counts
 
 /**
  * Connect to a session, and keep its snapshot until `close()`. The arguments are those of `connect` of greenroom.js.
@@ -564,10 +581,23 @@ export class SessionStore {
   }
 }
 
-/** Call `act` before the browser shows the next frame; soon if it shows none, as in a hidden page. @param {() => void} act */
+/**
+ * Call `act` before the browser shows the next frame. Where there are no frames (Node, a hidden page), a timer takes their
+ * place. *A page may be hidden between the two: then the frame that was asked for comes when it is shown again, in hours.*
+ *
+ * @param {() => void} act
+ */
 function nextFrame(act) {
-  if (globalThis.document?.visibilityState === "visible" && typeof requestAnimationFrame === "function") requestAnimationFrame(act);
-  else setTimeout(act, 0);
+  const drawn = typeof requestAnimationFrame === "function" && globalThis.document?.visibilityState !== "hidden";
+  let over = false;
+  const once = () => {
+    if (over) return;
+    over = true;
+    clearTimeout(timer);
+    act();
+  };
+  const timer = setTimeout(once, drawn ? LATEST_MS : FRAME_MS);
+  if (drawn) requestAnimationFrame(once);
 }
 
 function newId() {

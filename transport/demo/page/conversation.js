@@ -32,11 +32,6 @@ export class Conversation {
   }
 }
 
-/** Return the runs that a person started and that are open, oldest first. @param {Snapshot} snapshot */
-export function openRuns({ runs }) {
-  return runs.filter(({ parent, status }) => parent === null && status === "running");
-}
-
 /** Return the command ids of the starts that wait for their turn, oldest first. @param {Snapshot} snapshot */
 export function queuedStarts({ starts }) {
   return starts.flatMap(({ command_id, status }) => (status === "queued" ? command_id : []));

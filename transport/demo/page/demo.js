@@ -7,10 +7,10 @@
  * event. The name of the session is in the address, so that a second tab can be opened on it.
  */
 import { ConnectionView } from "./connection.js";
-import { Conversation, openRuns, queuedStarts } from "./conversation.js";
+import { Conversation, queuedStarts } from "./conversation.js";
 import { button, byId, element, setText } from "./dom.js";
 import { Scrolling } from "./scrolling.js";
-import { sessionStore } from "./store.js";
+import { openRuns, sessionStore } from "./store.js";
 
 /**
  * @typedef {{ ws_url: string, agent: string, title: string, suggestions: string[], tokens: boolean, model?: string | null }} Config
