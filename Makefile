@@ -15,7 +15,7 @@ PROCESSES := -n auto --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons soak fuzz coverage lint format types contracts check bench wheel constraints clean
+.PHONY: help demo test pythons soak fuzz coverage lint format types declarations contracts check bench wheel constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ format: $(STAMP) ## ruff: mend what can be mended
 types: $(STAMP) ## mypy and pyright, both strict
 	$(BIN)/mypy
 	$(BIN)/pyright
+
+declarations: ## transport/web/types again: types for TypeScript, from the JSDoc of the client for browsers
+	cd tests/web && npm install --silent && node_modules/.bin/tsc -p ../../transport/web
 
 contracts: $(STAMP) ## who may import whom
 	$(BIN)/lint-imports --no-cache

@@ -19,7 +19,9 @@ FILES = ("python", "js", "html", "toml", "ini")
 """Languages of the blocks that are files."""
 PROXIES = ("nginx", "caddyfile", "haproxy")
 """Languages of the blocks that are configurations of a proxy."""
-CHECKED = (*FILES, *PROXIES, "text", "console", "sh")
+COMPONENTS = ("jsx", "vue", "svelte")
+"""Languages of the blocks that are components of a page: tests/web and tests/browser compile them, and run some."""
+CHECKED = (*FILES, *PROXIES, *COMPONENTS, "text", "console", "sh")
 """Languages of the blocks that some test runs: see the tests below, and the other files of this folder."""
 
 

@@ -142,7 +142,8 @@ def test_endpoint_and_client_files_at_any_place(place: Callable[[Greenroom], tup
         script = client.get(f"{path.rstrip('/')}/greenroom.js")
         assert (script.status_code, script.headers["content-type"].partition(";")[0]) == (200, "text/javascript")
         assert "export" in script.text
-        assert client.get(f"{path.rstrip('/')}/store.js").status_code == 200
+        for name in ("store", "shared", "react", "vue"):
+            assert client.get(f"{path.rstrip('/')}/{name}.js").status_code == 200
         assert client.get(f"{path.rstrip('/')}/package.json").status_code == 404
 
 

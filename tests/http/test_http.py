@@ -22,7 +22,7 @@ from transport import Credentials, NotAuthenticated, Settings
 from transport.http._addresses import own_origins, public_origins, url_of
 from transport.http._own_pages import checked_folder
 from transport.http._server import PageServer, serve_http
-from transport.http.pages import LIBRARY, PAGE, WEB, pages
+from transport.http.pages import FOR_COMPONENTS, LIBRARY, PAGE, WEB, pages
 from transport.http.visitors import VISITOR_SECONDS, VisitorTokens
 from transport.protocol.health import Health
 from transport.server.listening import listen
@@ -120,6 +120,9 @@ async def site(nursery: trio.Nursery) -> AsyncIterator[Site]:
         ("/", "text/html"),
         ("/greenroom.js", "javascript"),
         ("/store.js", "javascript"),
+        ("/shared.js", "javascript"),
+        ("/react.js", "javascript"),
+        ("/vue.js", "javascript"),
         ("/demo.css", "text/css"),
         ("/icon.svg", "image/svg+xml"),
     ],
@@ -129,7 +132,10 @@ async def test_files_have_a_type_and_an_etag(site: Site, path: str, kind: str) -
     answer = await site.get(path)
     assert answer.status == 200
     assert kind in answer.headers["content-type"]
-    assert answer.body == ((WEB if path[1:] in LIBRARY else PAGE) / (path[1:] or "index.html")).read_bytes()
+    assert (
+        answer.body
+        == ((WEB if path[1:] in LIBRARY + FOR_COMPONENTS else PAGE) / (path[1:] or "index.html")).read_bytes()
+    )
     assert answer.headers["cache-control"] == "no-cache"
     again = await site.get(path, If_None_Match=answer.headers["etag"])
     assert (again.status, again.body) == (304, b"")
@@ -428,6 +434,16 @@ async def test_own_pages(nursery: trio.Nursery, own_folder: Path) -> None:
     assert (await site.get("/greenroom.js")).body == (WEB / "greenroom.js").read_bytes()
     assert (await site.get("/config")).json["ws_url"] == "ws://127.0.0.1:8765/"
     assert (await site.get("/demo.js")).status == 404
+    nursery.cancel_scope.cancel()
+
+
+async def test_own_file_named_like_one_for_components(nursery: trio.Nursery, own_folder: Path) -> None:
+    """An app's own ``vue.js`` is served in the place of the client's. The client's other files are served, too."""
+    (own_folder / "vue.js").write_text("own vue.js")
+    site = await open_site(nursery, folder=own_folder)
+    assert (await site.get("/vue.js")).body == b"own vue.js"
+    for name in ("react.js", "shared.js"):
+        assert (await site.get(f"/{name}")).body == (WEB / name).read_bytes()
     nursery.cancel_scope.cancel()
 
 

@@ -12,14 +12,16 @@ from web.node import MODULE
 if TYPE_CHECKING:
     from web.node import Node
 
-SHARED = f"const {{ keyOf, same, sharedStore, SharedStore }} = await load({json.dumps(str(MODULE.with_name('shared.js')))});"
+SHARED = (
+    f"const {{ keyOf, same, sharedStore, SharedStore }} = await load({json.dumps(str(MODULE.with_name('shared.js')))});"
+)
 BEGIN = (
     SHARED
     + """
     Socket.all = []; noted.length = 0;
     const options = { session: NAME, WebSocket: Socket };
     const store = (more = {}) => sharedStore("ws://x/", { ...options, ...more });
-    const live = async (welcome = {}) => { await turn(); Socket.last.welcome({ latest: 0, ...welcome }); await turn(); };
+    const live = async () => { await turn(); Socket.last.welcome({ latest: 1 }); await turn(); };
     const said = (seq, text = "") => ({ seq, type: "user_message", ts: 0, data: { text } });
     const send = (...events) => Socket.last.receive({ type: "events", events });
     const list = () => { const seen = []; return [seen, (snapshot) => void seen.push(snapshot)]; };
@@ -65,7 +67,7 @@ def test_other_options_are_another_connection(run: Any, other: str) -> None:
 
 
 def test_connection_lingers(run: Any) -> None:
-    """The connection stays for ``linger`` ms after the last subscriber, and closes then. The next subscriber begins anew."""
+    """The connection closes ``linger`` ms after the last subscriber has left. The next subscriber begins anew."""
     got = run("""
         const one = store({ linger: 50 });
         const stop = one.subscribe(() => {}); await live(); send(said(1)); advance(16); stop(); stop();
@@ -125,7 +127,8 @@ def test_every_call(run: Any, call: str, name: str) -> None:
     got = run(f"""
         const one = store(); const end = one.{call}.catch((error) => error.code); await live();
         const [command] = Socket.last.of("command");
-        Socket.last.receive({{ type: "reply", id: command.id, ok: false, error: {{ code: "unknown_run", message: "" }} }});
+        const error = {{ code: "unknown_run", message: "" }};
+        Socket.last.receive({{ type: "reply", id: command.id, ok: false, error }});
         return [command.name, await end];
     """)
     assert got == [name, "unknown_run"]
@@ -150,8 +153,9 @@ def test_reconnect_after_the_end(run: Any) -> None:
         const [seen, hear] = list(); const one = store(); const stop = one.subscribe(hear); await live();
         send(said(1, "a")); advance(16); one.client.addEventListener("closed", () => {});
         Socket.last.lose(4501); advance(16); const ended = seen.at(-1).connection.state;
-        const begun = one.reconnect(); await live({ latest: 1 }); send(said(1, "b")); advance(16); stop();
-        return [ended, begun, Socket.all.length, seen.at(-1).timeline.map(({ text }) => text), seen.at(-1).connection.state];
+        const begun = one.reconnect(); await live(); send(said(1, "b")); advance(16); stop();
+        const { timeline, connection } = seen.at(-1);
+        return [ended, begun, Socket.all.length, timeline.map(({ text }) => text), connection.state];
     """)
     assert got == ["closed", True, 2, ["b"], "live"]
 
@@ -219,7 +223,8 @@ def test_frame_that_never_comes(run: Any) -> None:
         const drawn = seen.length; advance(5000); const once = seen.length;
         send(said(2)); advance(999); const waiting = seen.length; advance(1); const late = seen.length;
         frames.splice(0).forEach((act) => act()); document.visibilityState = "hidden";
-        send(said(3)); advance(16); stop(); document.visibilityState = "visible"; delete globalThis.requestAnimationFrame;
+        send(said(3)); advance(16); stop();
+        document.visibilityState = "visible"; delete globalThis.requestAnimationFrame;
         return [before, drawn, once, waiting, late, seen.length, frames.length];
     """)
     assert got == [0, 1, 1, 1, 2, 3, 0]
@@ -243,6 +248,6 @@ SAME = [
 
 
 @pytest.mark.parametrize(("values", "expected"), SAME)
-def test_same(run: Any, values: str, expected: bool) -> None:  # noqa: FBT001 - a parameter of a table
-    """Selections with the same elements are the same. Objects with a class of their own are only the same as themselves."""
+def test_same(run: Any, values: str, expected: bool) -> None:
+    """Selections with the same elements are the same. An object of a class is only the same as itself."""
     assert run(f"return same({values})") is expected

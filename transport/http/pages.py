@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 WEB = Path(__file__).parents[1] / "web"
 LIBRARY = ("greenroom.js", "store.js")
 """Files of the folder ``transport/web`` that browsers get. The README and ``package.json`` are not for visitors."""
+FOR_COMPONENTS = ("shared.js", "react.js", "vue.js")
+"""Further files of that folder. An own page's file of such a name has precedence: a site may have its own vue.js."""
 PAGE = Path(__file__).parents[1] / "demo" / "page"
 INSPECTOR_PATH = "/inspect"
 """The path of the inspector. A folder of this name in the application's own pages is not served."""
@@ -81,6 +83,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         *health_routes(health),
         *([] if metrics is None else [Route(METRICS, metrics)]),
         *map(_library, LIBRARY),
+        *(_library(name) for name in FOR_COMPONENTS if folder is None or not (folder / name).exists()),
         *([] if inspector is None else routes_of(inspector, INSPECTOR_PATH)),
         Mount("/", StaticFiles(directory=PAGE, html=True) if folder is None else OwnPages(folder)),
     ]

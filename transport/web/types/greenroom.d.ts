@@ -133,25 +133,37 @@ export type Position = {
     epoch: string;
     seq: number;
 };
-export type EndStatus = "ok" | "error" | "timeout" | "cancelled" | "interrupted";
-export type Failure = {
-    code: string;
-    message: string;
-};
 /**
- * in every event of a run; `ts` is in ms since 1970
+ * `ts` is in ms since 1970
  */
-export type OfRun = {
+export type Logged = {
     seq: number;
     ts: number;
+};
+export type OfRun = Logged & {
     run_id: string;
     parent_run_id?: string;
+    call_id?: undefined;
 };
 /**
- * in every event of a tool call or of a question
+ * of a tool's call, or of a question
  */
-export type OfCall = OfRun & {
+export type OfCall = Logged & {
+    run_id: string;
+    parent_run_id?: string;
     call_id: string;
+};
+export type Outcome = {
+    status: "ok";
+    result: any;
+    error?: undefined;
+} | {
+    status: "error" | "timeout" | "cancelled" | "interrupted";
+    error: {
+        code: string;
+        message: string;
+    };
+    result?: undefined;
 };
 export type AgentStarted = OfRun & {
     type: "agent_started";
@@ -184,11 +196,8 @@ export type ToolCompleted = OfCall & {
     type: "tool_completed";
     data: {
         tool: string;
-        status: EndStatus;
-        result?: any;
-        error?: Failure;
         duration_ms: number;
-    };
+    } & Outcome;
 };
 export type InputRequested = OfCall & {
     type: "input_requested";
@@ -214,38 +223,33 @@ export type AgentCompleted = OfRun & {
     type: "agent_completed";
     data: {
         agent: string;
-        status: EndStatus;
-        result?: any;
-        error?: Failure;
         duration_ms: number;
         usage?: any;
-    };
+    } & Outcome;
 };
-export type UserMessage = {
-    seq: number;
-    ts: number;
-    run_id?: undefined;
+export type UserMessage = Logged & {
     type: "user_message";
+    run_id?: undefined;
+    call_id?: undefined;
     data: {
         text: string;
     };
 };
 /**
- * of a run, or of the session itself
+ * without `run_id`: of the session itself
  */
-export type Custom = {
-    seq: number;
-    ts: number;
+export type Custom = Logged & {
+    type: "custom";
     run_id?: string;
     parent_run_id?: string;
-    type: "custom";
+    call_id?: undefined;
     data: {
         name: string;
         value: any;
     };
 };
 /**
- * `type` tells which. A newer server may send types that are not here: leave them out
+ * A newer server may send events of other types: a program ignores a `type` that it does not know.
  */
 export type Event = AgentStarted | AgentThinking | AgentOutput | ToolExecuting | ToolCompleted | InputRequested | InputReceived | InputWithdrawn | AgentCompleted | UserMessage | Custom;
 export type Reset = {

@@ -1,0 +1,83 @@
+"""The npm package greenroom-client, packed as for a registry and unpacked beside the frameworks, without a network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+from _processes import PATIENCE
+from _requires import require
+from web.node import HERE, MODULE, node_with_packages
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WEB = MODULE.parent
+PACKAGES = HERE / "node_modules"
+
+
+def packed(folder: Path) -> Path:
+    """Pack the package into a folder, and return the path of the tarball."""
+    command = [
+        require("npm"),
+        "pack",
+        str(WEB),
+        "--json",
+        "--offline",
+        "--ignore-scripts",
+        "--pack-destination",
+        str(folder),
+    ]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert run.returncode == 0, run.stderr
+    (told,) = json.loads(run.stdout)
+    return folder / str(told["filename"])
+
+
+def installed(folder: Path) -> Path:
+    """Put the package, unpacked from its tarball, and links to all other packages into ``node_modules`` of a folder."""
+    node_with_packages()
+    modules = folder / "node_modules"
+    modules.mkdir()
+    for package in PACKAGES.iterdir():
+        (modules / package.name).symlink_to(package.resolve())
+    tarball = packed(folder)
+    with tarfile.open(tarball) as tar:
+        tar.extractall(modules, filter="data")
+    (modules / "package").rename(modules / "greenroom-client")
+    tarball.unlink()
+    return folder
+
+
+def program(name: str) -> str:
+    """Return the path of a program of the packages: ``tsc`` or ``esbuild``."""
+    node_with_packages()
+    return str(PACKAGES / ".bin" / name)
+
+
+def printed(folder: Path, script: str, *arguments: str) -> Any:
+    """Run a script of this folder in Node, in a folder with the package. Return the JSON that it prints."""
+    for name in (script, "sockets.mjs"):
+        shutil.copy(HERE / name, folder / name)
+    command = [require("node"), str(folder / script), *arguments]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def bundled(folder: Path, source: Path, target: Path, *options: str) -> None:
+    """Bundle a module with all that it imports, as an application does."""
+    command = [
+        program("esbuild"),
+        str(source),
+        "--bundle",
+        "--format=esm",
+        f"--outfile={target}",
+        "--log-level=warning",
+        *options,
+    ]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert (run.returncode, run.stderr) == (0, "")
