@@ -134,6 +134,18 @@ def test_every_call(run: Any, call: str, name: str) -> None:
     assert got == [name, "unknown_run"]
 
 
+def test_history(run: Any) -> None:
+    """Older events are read without a change of the snapshot."""
+    got = run("""
+        const one = store(); const answer = one.history({ after: 3, limit: 2 }); await live();
+        const [{ id, after, limit }] = Socket.last.of("history");
+        Socket.last.receive({ type: "history", id, events: [said(4), said(5)], more: true });
+        const { events, more } = await answer;
+        return [after, limit, events.map(({ seq }) => seq), more, one.getSnapshot().seq];
+    """)
+    assert got == [3, 2, [4, 5], True, 0]
+
+
 def test_newest_token_function(run: Any) -> None:
     """The token function of the newest store counts: that of an earlier render may be out of date."""
     got = run("""

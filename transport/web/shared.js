@@ -132,6 +132,13 @@ export class SharedStore {
   /** Append a message of the user, which every tab shows. @param {string} text */
   send = (text) => this.#call(({ client }) => client.send(text));
 
+  /**
+   * Read events of the past: see `Client.history`. They do not enter the snapshot; `reduceAll(EMPTY, events)` makes one.
+   *
+   * @param {Parameters<import("./greenroom.js").Client["history"]>[0]} [page]
+   */
+  history = (page) => this.#call(({ client }) => client.history(page));
+
   /** Tell whether the user is typing. Call it with every key. @param {boolean} active */
   typing = (active) => void this.client?.typing(active);
 

@@ -75,6 +75,22 @@ export class Client extends EventTarget {
      */
     send(text: string): Promise<void>;
     /**
+     * Read events of the past, for example to show more at the top of a page: up to `limit` events before the event with
+     * the number `before`, or those that follow `after` (by default 0: the oldest). `more` is true if there may be older
+     * ones (with `after`: later ones). Does not change the position. Waits while there is no connection.
+     *
+     * @param {{ before?: number, after?: number, limit?: number }} [page]  a `limit` of 1 to 500, 100 by default
+     * @returns {Promise<{ events: Event[], more: boolean }>}
+     */
+    history({ before, after, limit }?: {
+        before?: number;
+        after?: number;
+        limit?: number;
+    }): Promise<{
+        events: Event[];
+        more: boolean;
+    }>;
+    /**
      * Tell whether the user is typing. Call it with every key: it is sent at most every 2 s, and only while live.
      *
      * @param {boolean} active
@@ -114,7 +130,8 @@ export class Client extends EventTarget {
 }
 /**
  * A command that was not done, or a conversation that is over. `code` is an error code of the protocol (`bad_input`,
- * `unknown_run`, …), `bad_args` for a command that cannot be sent, `too_many_pending`, `too_large`, `closed`, or
+ * `unknown_run`, …), `bad_args` for a command whose id waits for its reply (an argument that cannot be sent gets a TypeError
+ * with the same `code`), `too_many_pending`, `too_large`, `closed`, or
  * `outcome_unknown`: the command was sent, and the server could not be reached again for so long that sending it again
  * might do it twice.
  */
@@ -384,12 +401,13 @@ export type Item = {
 };
 export type Result = IteratorResult<Event | Reset>;
 /**
- * A command without a reply. `sent`: on the present connection. `first`: when it was sent for the first time, by the
+ * A command without a reply. `asks`: it changes nothing. `sent`: on the present connection. `first`: when it was sent for the first time, by the
  * monotonic clock and by the wall clock. `over`: set by a timer when the server may have forgotten its id.
  */
 export type Pending = {
     text: string;
     bytes: number;
+    asks: boolean;
     sent: boolean;
     memoryMs: number;
     first?: {

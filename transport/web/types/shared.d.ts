@@ -50,6 +50,15 @@ export class SharedStore {
     answer: (runId: string, callId: string, value: JSONValue) => Promise<void>;
     /** Append a message of the user, which every tab shows. @param {string} text */
     send: (text: string) => Promise<void>;
+    /**
+     * Read events of the past: see `Client.history`. They do not enter the snapshot; `reduceAll(EMPTY, events)` makes one.
+     *
+     * @param {Parameters<import("./greenroom.js").Client["history"]>[0]} [page]
+     */
+    history: (page?: Parameters<import("./greenroom.js").Client["history"]>[0]) => Promise<{
+        events: import("./greenroom.js").Event[];
+        more: boolean;
+    }>;
     /** Tell whether the user is typing. Call it with every key. @param {boolean} active */
     typing: (active: boolean) => undefined;
     /**
