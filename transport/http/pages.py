@@ -82,12 +82,17 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         Route("/token", token, methods=["GET", "POST"]),  # a GET is told how to ask
         *health_routes(health),
         *([] if metrics is None else [Route(METRICS, metrics)]),
-        *map(_library, LIBRARY),
-        *(_library(name) for name in FOR_COMPONENTS if folder is None or not (folder / name).exists()),
+        *_client_files(folder),
         *([] if inspector is None else routes_of(inspector, INSPECTOR_PATH)),
         Mount("/", StaticFiles(directory=PAGE, html=True) if folder is None else OwnPages(folder)),
     ]
     return Starlette(routes=routes, middleware=[Middleware(SecurityHeaders, ws_url=ws_url, own=folder is not None)])
+
+
+def _client_files(folder: Path | None) -> list[Route]:
+    """Return the routes of the files of the client. A file of the application's own folder has precedence."""
+    further = (name for name in FOR_COMPONENTS if folder is None or not (folder / name).exists())
+    return [*map(_library, LIBRARY), *map(_library, further)]
 
 
 def _library(name: str) -> Route:
