@@ -14,11 +14,11 @@ import trio.testing
 from _hosts import turn
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
-from protocol.wire import greeted
+from protocol.wire import client, greeted
 from traces.exported import OWN, PROCESSOR, SPANS, attributes, named, parent_of
 
 from actors import AgentCompleted
-from transport import Greenroom
+from transport import Greenroom, connect
 from transport._extras import ExtraMissing
 from transport.hosting import hosted
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from actors import SessionHandle
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+OTHER_TRACE = "00-1bf7651916cd43dd8448eb211c80319c-c7ad6b7169203331-01"
 SECRET = "PAYLOAD"
 
 
@@ -230,6 +231,42 @@ async def test_link_to_the_request_of_a_client(given: Any, *, linked: bool) -> N
     assert [f"{link.context.trace_id:032x}-{link.context.span_id:016x}" for link in span.links] == (
         [TRACEPARENT[3:-3]] if linked else []
     )
+
+
+@pytest.mark.parametrize(
+    ("own", "field", "linked"),
+    [
+        (None, TRACEPARENT, TRACEPARENT),
+        (OTHER_TRACE, TRACEPARENT, OTHER_TRACE),
+        (None, "nonsense", None),
+        (None, TRACEPARENT + "-" + "x" * 1000, None),
+    ],
+)
+async def test_link_to_the_upgrade(own: str | None, field: str, linked: str | None) -> None:
+    """A start that names no trace of its own is linked to that of the WebSocket's upgrade."""
+    more = {} if own is None else {"traceparent": own}
+    async with (
+        traced_app().running(port=0) as server,
+        client(server, additional_headers={"traceparent": field}) as one,
+    ):
+        await one.hello("s1")
+        reply = await one.command("c1", "run.start", agent="helps", input="x", **more)
+        await one.completed(reply["result"]["run_id"])
+    links = [
+        f"00-{each.context.trace_id:032x}-{each.context.span_id:016x}-01" for each in named("invoke_agent helps").links
+    ]
+    assert links == ([] if linked is None else [linked])
+
+
+async def test_link_to_the_trace_of_the_python_client() -> None:
+    """The Python client gives a trace with a start."""
+    async with traced_app().running(port=0) as server, connect(server.url, "s1") as one:
+        run = await one.start("helps", "x", traceparent=TRACEPARENT)
+        async for event in one.events():
+            if isinstance(event, AgentCompleted) and event.run_id == run:
+                break
+    (link,) = named("invoke_agent helps").links
+    assert f"{link.context.trace_id:032x}" == TRACEPARENT.split("-")[1]
 
 
 async def test_link_to_the_caller_in_the_server() -> None:

@@ -33,6 +33,13 @@ def test_calls_and_their_commands(node: Node, server: ScriptedServer) -> None:
     assert [node.noted(name) for name in ("start", "cancel", "answer", "send")] == [["r9"], [False], [None], [None]]
 
 
+def test_start_with_a_trace(node: Node, server: ScriptedServer) -> None:
+    """The trace that is given with a start is an argument of its command."""
+    connection = live_client(node, server)
+    node.run("watch('start', kept.client.start('assistant', 'x', { traceparent: '00-1-2-01' }))")
+    assert connection.receive()["args"] == {"agent": "assistant", "input": "x", "traceparent": "00-1-2-01"}
+
+
 def test_refused_command_rejects(node: Node, server: ScriptedServer) -> None:
     """If the server refuses a command, the promise of the call rejects with the code of the refusal."""
     connection = live_client(node, server)

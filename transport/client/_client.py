@@ -117,7 +117,14 @@ class Client:
             self._loop, self._follower.signals.take, self._follower.wakeups.signals, self._follower.ending.check
         )
 
-    async def start(self, agent: str, input: JSON = None, *, command_id: str | None = None) -> str:  # noqa: A002  api
+    async def start(
+        self,
+        agent: str,
+        input: JSON = None,  # noqa: A002  api
+        *,
+        command_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> str:
         """Start a run of an agent, and return the run's id when its ``agent_started`` event is committed.
 
         Args:
@@ -126,12 +133,17 @@ class Client:
             command_id: Id of this command, 1 to 128 characters; by default a random id. With an id that it has chosen,
                 the application can cancel the start before the reply to the start comes. The application can also
                 repeat the start from another process, and the run still starts only once.
+            traceparent: The caller's trace, as W3C Trace Context writes it. A server that traces its runs links the
+                run to it. By default the trace of the WebSocket's own upgrade, if that has one.
 
         Raises:
             CommandRefused: The server refused the start; the error's ``code`` says why.
             ConnectionClosedForGood: The client has ended.
         """
-        result = await self._command(CommandName.RUN_START, {"agent": agent, "input": input}, command_id)
+        args: dict[str, JSON] = {"agent": agent, "input": input}
+        if traceparent is not None:
+            args["traceparent"] = traceparent
+        result = await self._command(CommandName.RUN_START, args, command_id)
         return cast("str", _field(result, "run_id", str))
 
     async def cancel(self, run_id: str | None = None, *, command_id: str | None = None) -> bool:

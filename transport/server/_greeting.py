@@ -12,6 +12,7 @@ from transport.auth import REVOKED, User, checked_user
 from transport.protocol import close_codes, server_frames
 from transport.protocol.forwarded import BadForwarding
 from transport.protocol.handshake import Reject, upgrade
+from transport.protocol.origins import origin_of
 from transport.protocol.server_frames import OpenRun, QueuedStart, Typist, Welcome
 from transport.server._lifetime import End
 from transport.server._limit import Limit
@@ -61,11 +62,15 @@ def answer_upgrade(context: ServerContext, connection: Counted, request: Upgrade
 async def authenticate(context: ServerContext, life: Lifetime, credentials: Credentials) -> User:
     """Call the application's auth function with ``credentials``, and return its user.
 
+    If runs are traced, the trace of the request is noted, for the starts of this connection.
+
     Raises:
         End: With 4501, 4502 or 4004 if the function refused the client, or the token has expired or was revoked. With
             4005 if the function raised AuthUnavailable. With 4006 if the function failed in any other way, or took
             longer than ``auth_seconds``.
     """
+    if context.sessions.agents.tracer is not None and credentials.renews is None:
+        life.origin = origin_of(credentials.headers)
     seconds = context.settings.auth_seconds
     answer: object = TimeoutError(f"no answer within auth_seconds, {seconds:g} s")
     with Limit(context.heartbeat, context.time, seconds):

@@ -61,7 +61,7 @@ class Lifetime:
     to the connection itself. Since there is no cycle of references, an ended connection is freed at once.
     """
 
-    __slots__ = ("_failures", "closing", "id", "nursery", "over", "scope", "since")
+    __slots__ = ("_failures", "closing", "id", "nursery", "origin", "over", "scope", "since")
 
     def __init__(self, failures: RecentFailures) -> None:
         self._failures = failures
@@ -80,6 +80,8 @@ class Lifetime:
 
         When it is set, only the last events and a goodbye frame are still written.
         """
+        self.origin: str | None = None
+        """The ``traceparent`` of the upgrade, if runs are traced: the trace of starts that name no other."""
         self.over = False
         """Whether the connection has ended and released everything. If so, methods of its parts do nothing."""
 

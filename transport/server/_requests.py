@@ -15,6 +15,7 @@ from transport.protocol import close_codes, server_frames
 from transport.protocol.client_frames import Ack, CommandFrame, HistoryFrame, TokenFrame, TypingFrame
 from transport.protocol.limits import MAX_BATCH_EVENTS, Refusals, TokenBucket
 from transport.protocol.names import ErrorCode
+from transport.protocol.origins import with_origin
 from transport.server._lifetime import End
 from transport.server._refusals import Reason
 from transport.server._renewal import Renewal
@@ -143,7 +144,8 @@ class Requests:
             # The session may reply an hour later, when the start's turn comes. *A client that came back and sent the
             # start again a hundred times would leave a hundred ended connections in the session's memory.*
             self._reply = weakly(self._delivery.reply)
-        command = Command(frame.id, frame.name, frame.args, self._life.id, self._reply)
+        args = with_origin(frame.name, frame.args, self._life.origin)
+        command = Command(frame.id, frame.name, args, self._life.id, self._reply)
         if not self._tell(self._attachment.command, command):
             message = "the session has too much to do"
             self._delivery.reply(CommandReply(frame.id, code=ErrorCode.OVERLOADED, message=message))

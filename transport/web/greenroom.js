@@ -201,13 +201,14 @@ export class Client extends EventTarget {
    * Start a run. Resolves with its id when its start is committed. Waits while there is no connection.
    *
    * `commandId` comes back in the run's `agent_started`, as `data.command_id`, so that a page which shows the request
-   * before the reply can find it again.
+   * before the reply can find it again. `traceparent` names the page's trace, as W3C Trace Context writes it: a server that
+   * traces its runs links the run to it.
    *
-   * @param {string} agent @param {JSONValue} input @param {{ commandId?: string }} [options]
+   * @param {string} agent @param {JSONValue} input @param {{ commandId?: string, traceparent?: string }} [options]
    * @returns {Promise<string>}
    */
-  async start(agent, input, { commandId } = {}) {
-    return (await this.#command("run.start", { agent, input }, commandId)).run_id;
+  async start(agent, input, { commandId, traceparent } = {}) {
+    return (await this.#command("run.start", { agent, input, traceparent }, commandId)).run_id;
   }
 
   /**
