@@ -87,7 +87,7 @@ async def test_session_whose_log_fails(caplog: pytest.LogCaptureFixture) -> None
     app = Greenroom(log=log)
     async with app.running(port=0) as server:
         session = await server.sessions.get("a:li/ce", "s 1")
-        log.fail("append", times=2)
+        log.fail("append")
         await session.emit("note", 1)
         await trio.testing.wait_all_tasks_blocked()
         actor = next(each for each in server.sessions.failures.newest() if each.kind is FailureKind.ACTOR)

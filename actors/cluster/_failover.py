@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from actors.cluster._interrupted import closing_batch, has_open_runs
+from actors.cluster._interrupted import closing_batch, has_open_runs, interrupted_items
 from actors.cluster._share import batched, share
 from actors.cluster.interfaces import NodeState
 from actors.errors import LogError
+from actors.events.types import Status
 from actors.failures import log_failure, log_line
 from actors.loop.boundary import contained
+from actors.runs._meter import Meter
 from actors.streams._stream import now_ms
 
 if TYPE_CHECKING:
@@ -79,6 +81,8 @@ class Failover:
         self._max_event_bytes = max_event_bytes + MARGIN_BYTES
         self._revive = revive
         self._due = trio.Event()
+        self.meter = Meter()
+        """The counts of ended runs. The node of a server has those of its sessions."""
         self.taken_over = 0
         """Number of users that were taken over: their open runs were closed."""
         self.on_closed: list[Callable[[StreamKey], None]] = []
@@ -161,6 +165,8 @@ class Failover:
         batch = closing_batch(key, head, now_ms(), self._max_event_bytes)
         if batch is not None:
             await self._log.append([batch])
+            for event, name, seconds in interrupted_items(head):
+                self.meter.ended(event, name, Status.INTERRUPTED, seconds)
             for callback in tuple(self.on_closed):
                 contained("a function that is told about closed runs", callback, key)
         return batch is not None

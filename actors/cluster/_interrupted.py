@@ -29,6 +29,16 @@ def has_open_items(state: bytes) -> bool:
     return bool(state) and not state.startswith(b"[]", state.find(b",") + 1)
 
 
+def interrupted_items(head: Head) -> list[tuple[str, str, float]]:
+    """Return the runs and tool calls that :func:`closing_batch` closes: event, name and duration in seconds of each."""
+    record = decode_record(head.state)
+    last_ts = max(record.ts, head.touched) if head.latest else record.ts
+    return [
+        (closing.type, closing.item.name, max(0, last_ts - closing.item.started) / 1000)
+        for closing in record.grammar.closings()
+    ]
+
+
 def closing_batch(key: StreamKey, head: Head, now: int, max_event_bytes: int) -> Batch | None:
     """Return the events that close all open runs and tool calls of a stream as ``interrupted``, innermost first.
 

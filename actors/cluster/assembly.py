@@ -134,3 +134,4 @@ def _tie(sessions: Sessions, node: ClusterNode, router: Router) -> None:
     node.claims.on_claimed.append(router.on_claimed)
     node.claims.on_lost.append(on_lost)
     node.failover.on_closed.append(sessions.consumers.note)
+    node.failover.meter = sessions.survey.meter

@@ -64,8 +64,7 @@ async def recover(
     if stream.closed_at is not None:
         await stream.oldest()
         if not stream.outlived:
-            _close_interrupted(key, recorder, services)
-            await stream.synced()
+            await _close_interrupted(key, recorder, services)
             raise SessionClosed(f"session {key.session} was closed permanently")
         # Retention would soon remove this session anyway: remove it now, and begin a new one.
         await services.log.remove(key)
@@ -73,8 +72,7 @@ async def recover(
         stream = recorder.stream
     _recall_commands(stream, services, memory)
     if stream.open_runs():
-        _close_interrupted(key, recorder, services)
-        await stream.synced()
+        await _close_interrupted(key, recorder, services)
     return recorder
 
 
@@ -122,14 +120,15 @@ async def _open(key: StreamKey, services: SessionServices, tasks: SessionTasks, 
     )
 
 
-def _close_interrupted(key: StreamKey, recorder: RunRecorder, services: SessionServices) -> None:
+async def _close_interrupted(key: StreamKey, recorder: RunRecorder, services: SessionServices) -> None:
     """Emit closing events with the status ``interrupted`` for all open runs and tool calls, the innermost first.
 
     The duration of a run or call is counted up to the last committed event. Nothing is known of the time after this
-    event.
+    event. They count as ended when that is committed: *after a failed commit, the next session closes them again.*
     """
     stream = recorder.stream
     last_ts = stream.ts
+    ended: list[tuple[str, str, float]] = []
     if runs := len(stream.open_runs()):
         text = "session %s of user %s: closed %s as interrupted, because the server or the session had ended before"
         count = "1 run" if runs == 1 else f"{runs} runs"
@@ -140,8 +139,10 @@ def _close_interrupted(key: StreamKey, recorder: RunRecorder, services: SessionS
         call_id = None if item.id == item.run_id else item.id
         data = encode(interrupted(closing, last_ts), services.settings.max_event_bytes + _MARGIN_BYTES)
         if recorder.close(closing.type, data, item.run_id, call_id):
-            seconds = max(0, last_ts - item.started) / 1000
-            recorder.meter.ended(closing.type, item.name, Status.INTERRUPTED, seconds)
+            ended.append((closing.type, item.name, max(0, last_ts - item.started) / 1000))
+    await stream.synced()
+    for event, name, seconds in ended:
+        recorder.meter.ended(event, name, Status.INTERRUPTED, seconds)
 
 
 def _recall_commands(stream: SessionStream, services: SessionServices, memory: CommandMemory) -> None:

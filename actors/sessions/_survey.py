@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from actors.eventlog.base import StreamKey
+    from actors.runs._meter import Meter
     from actors.sessions._reader import SessionReader
     from actors.sessions._run_statistics import RunStatistics
     from actors.sessions._services import SessionServices
@@ -48,6 +49,11 @@ class Survey:
         self._services = services
         self._table = table
         self._reader = reader
+
+    @property
+    def meter(self) -> Meter:
+        """The counts of ended runs and tool calls. A node of a cluster adds the runs that it closes for dead nodes."""
+        return self._services.meter
 
     def counters(self) -> SessionsCounters:
         """Return the numbers of all sessions together. All are known at once, however many sessions there are."""

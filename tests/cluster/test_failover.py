@@ -24,11 +24,14 @@ from actors.eventlog.base import Batch, Head
 from actors.events.grammar import Grammar
 from actors.events.line import build_line, envelope
 from actors.streams._record import DoneCommand, DoneCommands, decode_record, encode_record
+from actors.testing.faulty_log import FaultyLog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio.testing import MockClock
+
+    from actors.eventlog import EventLog
 
 DEAD, OTHER = Incarnation("dead", 0, 7), Incarnation("other", 0, 8)
 LIMIT = 1024 * 1024
@@ -150,8 +153,8 @@ class Survivor:
         return {key.user for partition in (0, 1) for key in await self.owners.open_of(partition)}
 
 
-async def survivor(log: MemoryLog, per_second: int = 500) -> Survivor:
-    """Return a node that has just joined. It beats only when it must look."""
+async def survivor(log: MemoryLog, per_second: int = 500, failing: EventLog | None = None) -> Survivor:
+    """Return a node that has just joined. It beats only when it must look. Its failover writes to ``failing``."""
     engine, bus = Engine(), MemoryBus()
     owners = MemoryOwners(engine, log)
     heart = Heart("a", MemoryMembers(engine, bus), bus, NodeTimes(8.0), clock=trio.current_time)
@@ -162,7 +165,7 @@ async def survivor(log: MemoryLog, per_second: int = 500) -> Survivor:
         revived.append(key)
 
     failover = Failover(
-        owners, claims, heart, log, per_second=per_second, lease=8, max_event_bytes=LIMIT, revive=revive
+        owners, claims, heart, failing or log, per_second=per_second, lease=8, max_event_bytes=LIMIT, revive=revive
     )
     await heart.look()
     await trio.sleep(0.1)
@@ -190,6 +193,21 @@ async def test_runs_of_dead_nodes_are_closed(autojump_clock: MockClock) -> None:
         assert await a.open_users() == set()
         assert a.claims.owned == {}
         assert {user: token.incarnation for user, token in a.engine.tokens.items()} == dict.fromkeys(a.engine.tokens)
+
+
+async def test_closed_runs_are_counted_once(autojump_clock: MockClock) -> None:
+    """Runs and tool calls that the failover closes are counted when that is committed, and not again."""
+    async with MemoryLog() as inner:
+        log = FaultyLog(inner)
+        a = await survivor(inner, failing=log)
+        await a.leave_open("u", Token(3, DEAD))
+        log.fail("append")
+        for _ in range(3):
+            await a.failover.sweep()
+        counted = a.failover.meter.statistics()
+        assert counted.runs == {("r", "interrupted"): 1, ("r2", "interrupted"): 1}
+        assert {tool: calls.counts for tool, calls in counted.tool_seconds.items()}.keys() == {("r2", "interrupted")}
+        assert counted.run_seconds["r"].seconds == 0.2
 
 
 async def test_own_users_are_revived(autojump_clock: MockClock) -> None:

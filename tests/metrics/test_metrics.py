@@ -16,7 +16,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import exposition
 from protocol.wire import client, greeted, wait_for_connections
 
-from actors import ClusterStatistics, NodeState, StreamKey
+from actors import ClusterStatistics, LogUnavailable, MemoryLog, NodeState, StreamKey
+from actors.testing.faulty_log import FaultyLog
+from transport import Greenroom
 from transport.metrics._families import CLUSTER, CLUSTER_STATE, OWN, Family, Reading, steps
 from transport.metrics.collector import MAX_SAMPLES, MetricsCollector, Scrape
 
@@ -129,6 +131,30 @@ async def test_interrupted_runs_are_counted_where_they_are_closed() -> None:
         await server.sessions.get("ann", "s1")
         found = await scrape(server)
     assert found.value("runs_total", agent="waits", status="interrupted") == 1
+
+
+async def test_runs_of_a_session_that_cannot_be_written_are_counted_once() -> None:
+    """A run whose end is not committed is counted once, when a later session has closed it in the log."""
+    log = FaultyLog(MemoryLog())
+    app = Greenroom(log, settings={"drain_seconds": 0})
+
+    @app.agent
+    async def waits(_: Any) -> None:
+        await trio.sleep_forever()
+
+    async with app.running(port=0) as server:
+        handle = await server.sessions.get("ann", "s1")
+        await handle.start("waits")
+        log.fail("append")
+        await handle.emit("note", 1)
+        await trio.testing.wait_all_tasks_blocked()
+        log.fail("append")
+        with pytest.raises(LogUnavailable):
+            await server.sessions.get_or_spawn(StreamKey("ann", "s1"))
+        await server.sessions.get_or_spawn(StreamKey("ann", "s1"))
+        found = await scrape(server)
+    ended = {dict(key[1])["status"]: value for key, value in found.samples.items() if key[0] == "runs_total"}
+    assert ended == {"interrupted": 1}
 
 
 NAMES = ["plain", 'say "hi"', "back\\slash", "two\nlines", "ünïcode ☃", "{curly}", "a=b,c", "# EOF", ""]
