@@ -15,7 +15,7 @@ PROCESSES := -n auto --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons soak fuzz coverage lint format types declarations contracts check bench wheel constraints clean
+.PHONY: help demo test pythons soak fuzz coverage lint format types declarations contracts check bench wheel schemas constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,6 +120,9 @@ bench: $(STAMP) ## every measurement, written to bench/RESULTS.md: half an hour
 wheel: $(STAMP) ## dist/greenroom-VERSION-py3-none-any.whl
 	@rm -rf dist
 	$(BIN)/python -m hatchling build -t wheel
+
+schemas: $(STAMP) ## transport/schemas/*.json again, from the classes of the frames and events
+	$(BIN)/python -m transport.schemas
 
 constraints: ## constraints.txt again, with the newest of everything
 	@rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints

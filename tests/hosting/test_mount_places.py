@@ -144,6 +144,9 @@ def test_endpoint_and_client_files_at_any_place(place: Callable[[Greenroom], tup
         assert "export" in script.text
         for name in ("store", "shared", "react", "vue"):
             assert client.get(f"{path.rstrip('/')}/{name}.js").status_code == 200
+        document = client.get(f"{path.rstrip('/')}/asyncapi.json").json()
+        assert [(each["host"], each["protocol"]) for each in document["servers"].values()] == [("testserver", "ws")]
+        assert document["channels"]["session"]["address"] == path
         assert client.get(f"{path.rstrip('/')}/package.json").status_code == 404
 
 

@@ -141,6 +141,15 @@ async def test_files_have_a_type_and_an_etag(site: Site, path: str, kind: str) -
     assert (again.status, again.body) == (304, b"")
 
 
+async def test_asyncapi_document_names_the_endpoint(site: Site) -> None:
+    """The AsyncAPI document of the protocol is at ``/asyncapi.json``, with the address of this server's endpoint."""
+    answer = await site.get("/asyncapi.json")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    document = json.loads(answer.body)
+    assert document["asyncapi"] == "3.0.0"
+    assert [each["host"] for each in document["servers"].values()] == ["127.0.0.1:8765"]
+
+
 @pytest.mark.parametrize("path", ["/README.md", "/package.json", "/greenroom.js/README.md"])
 async def test_other_files_of_the_library_are_404(site: Site, path: str) -> None:
     """The server serves only the JavaScript files of the client's folder.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
 import trio.testing
+from _frame_schemas import check_frame
 
 from transport.protocol.handshake import Accept, Reject
 from transport.server._wire import UpgradeRequest
@@ -116,21 +117,27 @@ class MemoryWire:
     def send(self, payload: bytes) -> None:
         """Note a written frame, after the posted ones."""
         self.release()
-        self.frames.append(json.loads(payload))
+        self._note(json.loads(payload))
 
     def send_events(self, lines: Sequence[bytes]) -> None:
         """Note an ``events`` frame, after the posted ones."""
         self.release()
-        self.frames.append({"type": "events", "events": [json.loads(line) for line in lines]})
+        self._note({"type": "events", "events": [json.loads(line) for line in lines]})
 
     def post(self, payload: bytes) -> None:
         """Keep a posted frame until the next one is written."""
-        self.posted.append(json.loads(payload))
+        frame = json.loads(payload)
+        check_frame(frame)
+        self.posted.append(frame)
 
     def release(self) -> None:
         """Note the posted frames as written."""
         self.frames += self.posted
         self.posted.clear()
+
+    def _note(self, frame: Frame) -> None:
+        check_frame(frame)
+        self.frames.append(frame)
 
     async def drained(self) -> None:
         """Wait until the test drains the wire."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from _frame_schemas import check_frame
 from protocol.agents import make_app
 from protocol.raw import told
 from protocol.wire import PATIENCE, client
@@ -62,6 +63,7 @@ class Reader:
             if first == COMPRESSED:
                 payload = self._inflated(payload + b"\x00\x00\xff\xff")
             found: dict[str, Any] = json.loads(payload)
+            check_frame(found)
             if found["type"] == type_:
                 return first, found
 

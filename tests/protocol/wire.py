@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 import trio
 import trio.testing
+from _frame_schemas import check_frame
 from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
@@ -67,6 +68,7 @@ class Client:
             message = await self.socket.recv()
         assert isinstance(message, str)
         self.frames.append(json.loads(message))
+        check_frame(self.frames[-1])
         return message
 
     async def receive(self, *types: str) -> Frame:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
+from _frame_schemas import check_frame
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,6 +62,7 @@ class LightClient:
             while (payload := self._message()) is None:
                 await self._more()
         frame: dict[str, Any] = json.loads(payload)
+        check_frame(frame)
         return frame
 
     def _message(self) -> bytes | None:

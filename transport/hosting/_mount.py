@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from actors import ConfigError
 from actors.failures import shown
 from transport.hosting._endpoint import endpoint
+from transport.schemas.documents import PATH as ASYNCAPI_PATH
+from transport.schemas.documents import served
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from transport.app import Greenroom
     from transport.hosting._user import UserFunction
@@ -30,7 +32,8 @@ def mount(api: Any, path: str, app: Greenroom, *, user: UserFunction | None = No
 
     A page loads the client from ``PATH/greenroom.js`` and connects to ``PATH``. Pages of the same scheme, host and port
     may connect, and those in the setting ``allowed_origins``. The client's address and the scheme are those that the
-    web server found: behind a proxy, configure the web server to trust this proxy.
+    web server found: behind a proxy, configure the web server to trust this proxy. The AsyncAPI document of the
+    protocol is at ``PATH/asyncapi.json``.
 
     Args:
         api: A FastAPI or Starlette application, or a router of either.
@@ -48,10 +51,9 @@ def mount(api: Any, path: str, app: Greenroom, *, user: UserFunction | None = No
     """
     router, whole = checked_place(api, path)
     router.add_websocket_route(whole, endpoint(app, user=user), name="greenroom")
-    for name in CLIENT_FILES:
-        router.add_route(
-            f"{whole.rstrip('/')}/{name}", _file(name), methods=["GET"], name=name, include_in_schema=False
-        )
+    files = {f"/{name}": _file(name) for name in CLIENT_FILES}
+    for place, handler in {**files, ASYNCAPI_PATH: _asyncapi}.items():
+        router.add_route(whole.rstrip("/") + place, handler, methods=["GET"], name=place[1:], include_in_schema=False)
 
 
 def checked_place(api: Any, path: str) -> tuple[Any, str]:
@@ -78,3 +80,12 @@ def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
         return await files.get_response(name, request.scope)
 
     return file
+
+
+async def _asyncapi(request: Request) -> Response:
+    """Answer with the AsyncAPI document. It has the address to which the request was sent."""
+    url = request.url
+    endpoint_url = url.replace(
+        scheme="wss" if url.scheme == "https" else "ws", path=url.path.removesuffix(ASYNCAPI_PATH), query=""
+    )
+    return Response(served(str(endpoint_url)), media_type="application/json")

@@ -17,6 +17,8 @@ from transport.http.health import health_routes
 from transport.http.visitors import Visitors, refusal_of
 from transport.inspector.app import routes as routes_of
 from transport.metrics.route import METRICS
+from transport.schemas.documents import PATH as ASYNCAPI_PATH
+from transport.schemas.documents import served
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -80,7 +82,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     routes = [
         Route("/config", config),
         Route("/token", token, methods=["GET", "POST"]),  # a GET is told how to ask
-        *health_routes(health),
+        *(*health_routes(health), _asyncapi(ws_url)),
         *([] if metrics is None else [Route(METRICS, metrics)]),
         *_client_files(folder),
         *([] if inspector is None else routes_of(inspector, INSPECTOR_PATH)),
@@ -102,3 +104,12 @@ def _library(name: str) -> Route:
         return await files.get_response(name, request.scope)
 
     return Route(f"/{name}", file)
+
+
+def _asyncapi(ws_url: str) -> Route:
+    """Return the route of the AsyncAPI document, in which the endpoint has an address that the client can reach."""
+
+    async def document(request: Request) -> Response:
+        return Response(served(ws_url_seen_from(request.url.hostname, ws_url)), media_type="application/json")
+
+    return Route(ASYNCAPI_PATH, document)
