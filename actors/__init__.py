@@ -119,7 +119,7 @@ from actors.events.decoding import decode_event
 from actors.events.redaction import DEFAULT_SECRET_KEYS, Redact, redact_keys
 from actors.recent_failures import FailureKind, FailureReport, RecentFailures
 from actors.runtime._actor import Actor, Context, Reply
-from actors.runtime._dead_letters import DeadLetter, DeadLetters, DeadLettersStatistics, Undelivered
+from actors.runtime._dead_letters import DeadLetter, DeadLetters, Undelivered
 from actors.runtime._lifecycle import ExitReason, Failure, Killed, Normal, Shutdown, State
 from actors.runtime._mailbox import MailboxStatistics
 from actors.runtime._ref import ActorRef, ActorStatistics, Terminated
@@ -130,6 +130,19 @@ from actors.runtime._supervisor import ChildCounts, ChildInfo, SupervisorRef, Su
 from actors.runtime._system import ActorSystem, SystemStatistics, open_system
 from actors.runtime._tree import TreeEntry, TreeNode
 from actors.runtime._typed import LATER, UNHANDLED, Later, Request, Unhandled
+from actors.runtime.topics._buffer import EventStreamStatistics
+from actors.runtime.topics._bus import EventBus, EventBusStatistics
+from actors.runtime.topics._lane import EventsMissed
+from actors.runtime.topics._stream import EventStream
+from actors.runtime.topics._supervision import (
+    ChildFailed,
+    ChildRestarted,
+    ChildStarted,
+    ChildStopped,
+    FailureEscalated,
+    RestartLimitReached,
+    SupervisionEvent,
+)
 from actors.sessions import (
     Agent,
     AgentFunction,
@@ -202,10 +215,14 @@ __all__ = [
     "Backoff",
     "Batch",
     "ChildCounts",
+    "ChildFailed",
     "ChildInfo",
     "ChildNotFound",
+    "ChildRestarted",
     "ChildRunning",
     "ChildSpec",
+    "ChildStarted",
+    "ChildStopped",
     "ClusterStatistics",
     "CommandRefused",
     "CommitterStatistics",
@@ -218,13 +235,18 @@ __all__ = [
     "Custom",
     "DeadLetter",
     "DeadLetters",
-    "DeadLettersStatistics",
     "DeathPact",
     "Event",
+    "EventBus",
+    "EventBusStatistics",
     "EventError",
     "EventLog",
+    "EventStream",
+    "EventStreamStatistics",
+    "EventsMissed",
     "ExitReason",
     "Failure",
+    "FailureEscalated",
     "FailureKind",
     "FailureReport",
     "Fenced",
@@ -273,6 +295,7 @@ __all__ = [
     "Request",
     "Restart",
     "RestartLimit",
+    "RestartLimitReached",
     "Retention",
     "Revocation",
     "Run",
@@ -303,6 +326,7 @@ __all__ = [
     "Strategy",
     "StreamKey",
     "StreamStatistics",
+    "SupervisionEvent",
     "SupervisorRef",
     "SupervisorSpec",
     "SupervisorStatistics",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Generic, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVarTuple, cast
 
 import outcome
 import trio
@@ -33,6 +33,7 @@ from actors.runtime._typed import (
     ReplyT,
 )
 from actors.runtime._watching import Watching
+from actors.runtime.topics._buffer import DEFAULT_BUFFER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -163,6 +164,26 @@ class Context(Defaults, Generic[MessageT, ReplyT]):
         if not self._life.has_ended:
             self._cell.leave(reason)
 
+    def subscribe(self, kind: type[Any], *, topic: str | None = None, buffer: int = DEFAULT_BUFFER) -> None:
+        """Receive the events of ``system.events`` that are of the class ``kind``, each as a message. Idempotent.
+
+        The subscription ends when this actor ends or is restarted: subscribe in ``started()``. At most ``buffer``
+        events wait for the actor; after a dropped one it receives EventsMissed. Raises SpecError for a wrong argument.
+        """
+        self._watching().subscribe(kind, topic, buffer, self._cell.system.events)
+
+    def unsubscribe(self, kind: type[Any], *, topic: str | None = None) -> None:
+        """End a subscription, and drop its waiting events."""
+        self._life.check_place()
+        if self._life.watching is not None and self._life.watching.lane is not None:
+            self._life.watching.lane.unsubscribe(kind, topic)
+
+    def _watching(self) -> Watching:
+        life = self._living()
+        if life.watching is None:
+            life.watching = Watching(life)
+        return life.watching
+
     def watch(self, ref: ActorRef) -> None:
         """Watch the actor of ``ref``: this actor receives one Terminated message when that actor has ended permanently.
 
@@ -172,10 +193,7 @@ class Context(Defaults, Generic[MessageT, ReplyT]):
         A watch ends when the watching actor is restarted. An actor that returns UNHANDLED for a Terminated fails with
         DeathPact.
         """
-        life = self._living()
-        if life.watching is None:
-            life.watching = Watching(life)
-        life.watching.add(cell_of(ref))
+        self._watching().add(cell_of(ref))
 
     def unwatch(self, ref: ActorRef) -> None:
         """Stop watching the actor of ``ref``.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import outcome
 
-from actors.errors import MailboxFull, MessageUnhandled
+from actors.errors import MailboxFull, MessageUnhandled, RestartLimit
+from actors.failures import is_a, members
 from actors.runtime._course import Course
 from actors.runtime._dead_letters import Undelivered
 from actors.runtime._lifecycle import ExitReason, Failure, Killed
@@ -15,7 +16,7 @@ from actors.runtime._ref import Terminated
 from actors.runtime._request import PendingAsk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import trio
 
@@ -194,3 +195,13 @@ class Body(Course):
 def cause_of(reason: ExitReason) -> BaseException | None:
     """Return the exception that an exit reason contains; None if the actor ended without an exception."""
     return reason.exception if isinstance(reason, (Failure, Killed)) else None
+
+
+def limits_in(reason: ExitReason) -> Iterator[RestartLimit]:
+    """Yield each RestartLimit in an exit reason.
+
+    There can be several, because an actor can fail again while it ends.
+    """
+    error = reason.exception if isinstance(reason, Failure) else None
+    held = () if error is None else members(error) or (error,)
+    return (cast("RestartLimit", each) for each in held if is_a(each, RestartLimit))

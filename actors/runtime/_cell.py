@@ -22,15 +22,16 @@ import trio
 
 from actors.errors import ActorRestarted
 from actors.loop.trio_internals import is_cancelled, protect_from_interrupts
-from actors.runtime._body import EndedOwner, Parent, cause_of
+from actors.runtime._body import EndedOwner, Parent, cause_of, limits_in
 from actors.runtime._dead_letters import Undelivered
 from actors.runtime._deadlines import own_failure
 from actors.runtime._incarnation import Incarnation
 from actors.runtime._instance import make_instance
-from actors.runtime._lifecycle import KILLED, ExitReason, Failure
+from actors.runtime._lifecycle import KILLED, ExitReason, Failure, Killed
 from actors.runtime._messages import is_overridden
 from actors.runtime._ref import ActorRef, ActorStatistics
 from actors.runtime._waits import Waits
+from actors.runtime.topics._supervision import ChildFailed, ChildStopped, FailureEscalated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +82,7 @@ class Cell(Waits[Incarnation]):
             leases=life.leases if life is not None else 0,
             watchers=self.watchers,
             mailbox=self.mailbox.statistics(),
+            subscriptions=len(life.watching.lane or ()) if life is not None and life.watching is not None else 0,
         )
 
     # The task
@@ -103,7 +105,10 @@ class Cell(Waits[Incarnation]):
         except BaseException as raised:
             # A factory waits for nothing, so a Cancelled that it raises is not a cancellation of the spawning task.
             failure = own_failure(f"the factory of {self.path}", raised) or raised
-            self._conclude(Failure(failure))
+            reason = Failure(failure)
+            if self.system.supervision.exists:
+                self._publish_failure(reason, failure)
+            self._conclude(reason)
             if failure is raised:
                 raise
             raise failure from raised
@@ -166,8 +171,20 @@ class Cell(Waits[Incarnation]):
         If a task waits for the start of the actor, that task raises the exception instead.
         """
         error = cause_of(reason)
+        if self.system.supervision.exists:
+            self._publish_failure(reason, error)
         if error is not None and self._starter is None:
             self.system.crashes.note(self.path, self.restarts + 1, error)
+
+    def _publish_failure(self, reason: ExitReason, error: BaseException | None) -> None:
+        """Publish the failure of an incarnation. If the actor gave up as a supervisor, publish that it escalated."""
+        # A stop whose time was over ends in Killed, too: it is no failure.
+        if error is not None or (isinstance(reason, Killed) and not self.ends_for_good):
+            self.system.events.deliver(ChildFailed(self.path, self.restarts + 1, error))
+        for each in limits_in(reason):
+            if each in self.system.limits and each.path == self.path:
+                above = self.path.rpartition("/")[0] or "/"
+                self.system.events.deliver(FailureEscalated(self.path, self.restarts + 1, above, each))
 
     def _close_life(self, reason: ExitReason, delay: float) -> None:
         """Prepare a restart: drop the incarnation (the actor's life so far).
@@ -224,6 +241,8 @@ class Cell(Waits[Incarnation]):
                 self.discard(item, Undelivered.TERMINATED)
         self.notify_watchers(reason)
         self.system.living -= 1
+        if self.system.supervision.exists and (self.was_up or self.restarts):
+            self.system.events.deliver(ChildStopped(path, self.restarts + 1, reason))
         if parent is not None:
             parent.on_ended(self, reason)
         if self._starter is not None:

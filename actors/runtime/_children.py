@@ -21,6 +21,7 @@ from actors.runtime._group_restart import Begin, Halt, Wait
 from actors.runtime._lifecycle import STOP, ExitReason, Shutdown, State
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec, Strategy, SupervisorSpec
+from actors.runtime.topics._supervision import RestartLimitReached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -270,12 +271,19 @@ class Children:
             )
             limit.__cause__ = cause
             self.system.limits.add(limit)  # so that the root knows this RestartLimit as one of its system
+            if self.system.supervision.exists:
+                self._publish_limit(self.path_of(child))
             self.owner.crash(limit)
         if self.group_task is not None and self.table.interrupts(child):
             self.group_task.interrupt()
         if self.table.restarts_group and self.group_task is None:
             self.group_task = task = GroupTask(self)
             self.owner.open_child_nursery().start_soon(task.run, name=f"restarting with {child.spec.id}")
+
+    def _publish_limit(self, child: str) -> None:
+        spec, life = self.spec, 1 if self.cell is None else self.cell.restarts + 1
+        event = RestartLimitReached(self.owner.path, life, child, spec.max_restarts, spec.max_seconds)
+        self.system.events.deliver(event)
 
     def path_of(self, child: Child[Cell]) -> str:
         """Return the path of a child in the tree."""

@@ -1,9 +1,9 @@
 """The loop in which an actor handles its messages, between two restarts.
 
 The control lane (the requests that come before messages) is looked at before every message: first kill, then stop, then
-the Terminated messages of watched actors, then the messages of due timers. The mailbox comes last. Kill and stop are
-flags of the actor; Terminated messages and due timers have a queue each. A kill also cancels the running code, and so
-does a stop when its time is up.
+the Terminated messages of watched actors, then the messages of due timers and the events of subscriptions, in turn. The
+mailbox comes last. Kill and stop are flags of the actor; Terminated messages, due timers and events have a queue each.
+A kill also cancels the running code, and so does a stop when its time is up.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
     from actors.runtime._asks import LateAnswers
     from actors.runtime._instance import Instance
-    from actors.runtime._lifecycle import ExitReason
+    from actors.runtime._lifecycle import ExitReason, Stop
     from actors.runtime._ref import Terminated
     from actors.runtime._timers import Timers
     from actors.runtime._watching import Watching
+    from actors.runtime.topics._lane import EventLane
 
 Message = TypeVar("Message")
 
@@ -76,9 +77,9 @@ class MessageLoop(Nurseries):
     _attention: bool
     """Whether a stop, a kill, a Terminated message or a timer is perhaps waiting, so that the actor must look."""
     _notice: object
-    """Terminated or timer message that is being handled."""
+    """Terminated message, timer message or event that is being handled."""
     _handled_at_tick: int
-    """Number of messages handled before the actor's last timer message; -1 before the first timer message."""
+    """Number of messages handled before the actor's last timer message or event; -1 before the first one."""
 
     def wake(self) -> None:
         """Wake the actor, so that it handles a stop, a kill, Terminated messages and timers."""
@@ -225,18 +226,33 @@ class MessageLoop(Nurseries):
             if self.watching is not None and self.watching.has_news:
                 self._attention = True
                 await self._handle_terminated(actor, self.watching.take())
-            elif self.timers is not None and self.timers.are_due:
+            elif self._has_notice(stop):
                 self._attention = True
                 if self._is_turn_of_data():
                     break
-                await self._handle_timer(actor, self.timers)
+                await self._handle_notice(actor, stop)
         return None
 
-    def _is_turn_of_data(self) -> bool:
-        """Return whether the next message must come from the mailbox, not from a timer.
+    def _has_notice(self, stop: Stop | None) -> bool:
+        """Return whether a due timer or an event waits to be handled."""
+        return (self.timers is not None and self.timers.are_due) or _lane_with_events(self.watching, stop) is not None
 
-        This is so if a message waits in the mailbox and the last message came from a timer. So timers cannot keep the
-        mailbox waiting for ever.
+    async def _handle_notice(self, actor: Instance, stop: Stop | None) -> None:
+        """Let the actor handle the message of a due timer, or an event. If there are both, they take turns."""
+        lane, timers = _lane_with_events(self.watching, stop), self.timers
+        if timers is not None and timers.are_due and not (lane is not None and lane.is_next):
+            if lane is not None:
+                lane.is_next = True
+            await self._handle_timer(actor, timers)
+        elif lane is not None:
+            lane.is_next = False
+            await self._handle_event(actor, lane)
+
+    def _is_turn_of_data(self) -> bool:
+        """Return whether the next message must come from the mailbox, not from a timer or a subscription.
+
+        This is so if a message waits in the mailbox and the last message was a timer or an event. So these cannot keep
+        the mailbox waiting for ever.
         """
         return bool(self.cell.mailbox.items) and self._handled_at_tick == self.cell.handled
 
@@ -253,6 +269,13 @@ class MessageLoop(Nurseries):
         self._notice = message = timers.collect()
         if await actor.receive(message) is UNHANDLED:
             self.cell.discard(message, Undelivered.UNHANDLED)
+        self._notice = NO_MESSAGE
+
+    async def _handle_event(self, actor: Instance, lane: EventLane) -> None:
+        """Let the actor handle the next event. UNHANDLED is ignored: the event was not sent to this actor alone."""
+        self._handled_at_tick = self.cell.handled
+        self._notice = event = lane.take()
+        await actor.receive(event)
         self._notice = NO_MESSAGE
 
     def take_unfinished(self) -> list[object]:
@@ -277,3 +300,12 @@ class MessageLoop(Nurseries):
             self.asks = None  # an actor that defers now and then is to hold nothing for it while it is idle
         if self.cell.stop_asked is not None:
             self.wake()
+
+
+def _lane_with_events(watching: Watching | None, stop: Stop | None) -> EventLane | None:
+    """Return the lane of an actor's events if an event waits there.
+
+    An actor that drains its mailbox for a stop handles no events, of which there may be no end.
+    """
+    lane = None if watching is None or stop is not None else watching.lane
+    return lane if lane is not None and lane.has_events else None

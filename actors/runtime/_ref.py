@@ -53,6 +53,8 @@ class ActorStatistics:
     """Number of actors that watch this actor."""
     mailbox: MailboxStatistics
     """Statistics of the actor's mailbox."""
+    subscriptions: int = attrs.field(default=0, kw_only=True)
+    """Number of the actor's subscriptions to events now."""
 
 
 class HasChildren(Protocol):

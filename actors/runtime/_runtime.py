@@ -11,6 +11,8 @@ from actors.runtime._crashes import Crashes
 from actors.runtime._dead_letters import DeadLetterOffice
 from actors.runtime._deadlines import DeadlineEnforcer
 from actors.runtime._home import Home
+from actors.runtime.topics._bus import EventBus
+from actors.runtime.topics._supervision import SupervisionEvent
 
 if TYPE_CHECKING:
     from actors.errors import RestartLimit
@@ -31,8 +33,11 @@ class Runtime:
         """
         self.raised: list[BaseException] = []
         """Exceptions that actors raised while the whole system was cancelled. The ``open_system`` block raises them."""
-        self.office = DeadLetterOffice()
         self.home = Home()
+        self._events = EventBus(self.home)
+        self.office = DeadLetterOffice(self._events)
+        self.supervision = self._events.demand(SupervisionEvent)
+        """Whether some subscriber wants events of supervision."""
         self.token = trio.lowlevel.current_trio_token()
         """Token for calls from outside of any trio task, such as the ``__del__`` of an object that Python frees."""
         self.enforcer = DeadlineEnforcer()
@@ -42,6 +47,11 @@ class Runtime:
         """Number of restarts of actors since the system was opened."""
         self.crashes = Crashes()
         self._spawned = 0
+
+    @property
+    def events(self) -> EventBus:
+        """Events between actors. The events of supervision and the dead letters are among them."""
+        return self._events
 
     def is_turn_after_spawn(self) -> bool:
         """Count a start of an actor. Return whether other tasks must run before the start."""

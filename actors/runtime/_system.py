@@ -10,24 +10,26 @@ from typing import TYPE_CHECKING, Any, TypeVarTuple, cast
 import attrs
 import trio
 
-from actors.checks import check_kind
+from actors.checks import check_count, check_kind
 from actors.errors import RestartLimit
-from actors.failures import is_a, members
 from actors.loop.trio_internals import Protection
+from actors.runtime._body import limits_in
 from actors.runtime._children import Children
-from actors.runtime._dead_letters import DeadLetters
+from actors.runtime._dead_letters import DeadLetter
 from actors.runtime._deadlines import GRACE
-from actors.runtime._lifecycle import KILL, Failure
+from actors.runtime._lifecycle import KILL
 from actors.runtime._restart import Restart
 from actors.runtime._shutdown import CoordinatedShutdown, Phase, PhaseReport
 from actors.runtime._spec import ChildSpec, MailboxSpec, Overflow, SupervisorSpec, mailbox_spec
 from actors.runtime._supervisor import SupervisorRef, new_cell
 from actors.runtime._tree import ActorTree
+from actors.runtime.topics._supervision import FailureEscalated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from actors.runtime._crashes import Crash
+    from actors.runtime._dead_letters import DeadLetters
     from actors.runtime._incarnation import Incarnation
     from actors.runtime._instance import Instance
     from actors.runtime._lifecycle import ExitReason
@@ -132,9 +134,10 @@ class ActorSystem(ActorTree):
     def dead_letters(self, size: int = 256) -> DeadLetters:
         """Return a stream of the messages that are not handled: ``with system.dead_letters() as letters: async for …``.
 
-        The stream holds at most ``size`` messages.
+        The stream holds at most ``size`` messages. It is ``system.events.subscribe(DeadLetter, buffer=size)``.
         """
-        return DeadLetters(self.office, size)
+        check_count(size, 1, "size of a stream of dead letters")
+        return self.events.subscribe(DeadLetter, buffer=size)
 
     def on_shutdown(self, phase: str, work: Work) -> None:
         """Register ``work`` for a phase of the shutdown. If the phase is running, start the work at once.
@@ -264,6 +267,8 @@ class ActorSystem(ActorTree):
         """Stop every actor, and end the system with ``failure``. If this is called again, the first failure counts."""
         if self.limit is None and isinstance(failure, RestartLimit):
             self.limit = failure
+            if self.supervision.exists:
+                self.events.deliver(FailureEscalated(self.path, 1, "", failure))
             self.nursery.start_soon(self._give_up, name="giving up")
 
     def on_child_ended(self, path: str, reason: ExitReason) -> None:
@@ -290,16 +295,6 @@ class ActorSystem(ActorTree):
             cell.stop_soon(KILL, 0.0)
         for cell in cells:
             await cell.gone()
-
-
-def limits_in(reason: ExitReason) -> Iterator[RestartLimit]:
-    """Yield each RestartLimit in an exit reason.
-
-    There can be several, because an actor can fail again while it ends.
-    """
-    error = reason.exception if isinstance(reason, Failure) else None
-    held = () if error is None else members(error) or (error,)
-    return (cast("RestartLimit", each) for each in held if is_a(each, RestartLimit))
 
 
 @contextlib.asynccontextmanager
@@ -342,7 +337,7 @@ async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSyste
             raise BaseExceptionGroup("actors failed when everything was cancelled", [error, *system.raised]) from None
         finally:
             system.enforcer.close()
-            system.office.close()
+            system.events.close()
             trio.lowlevel.remove_instrument(protection)
     if system.limit is not None and failure is not None:
         raise ExceptionGroup("the block failed, and the actors gave up", [failure, system.limit])

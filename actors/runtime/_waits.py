@@ -12,6 +12,7 @@ from actors.loop.wakeup import Wakeup
 from actors.runtime._control import Control, LifeT
 from actors.runtime._home import Home
 from actors.runtime._lifecycle import HALT, KILL, ExitReason, State, Stop
+from actors.runtime.topics._supervision import ChildRestarted, ChildStarted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,6 +86,9 @@ class Waits(Control[LifeT], Generic[LifeT]):
             self.parent.on_up(self)
         if self._starter is not None:
             self._notify_starter(outcome.Value(None))
+        if self.system.supervision.exists:
+            kind = ChildRestarted if self.restarts else ChildStarted
+            self.system.events.deliver(kind(self.path, self.restarts + 1))
 
     def _notify_starter(self, result: outcome.Outcome[None]) -> None:
         """Wake the task that waits for the start, if there is one."""

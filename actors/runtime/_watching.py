@@ -1,11 +1,15 @@
-"""The actors that an actor watches, and the Terminated messages about their ends."""
+"""The actors that an actor watches, with the Terminated messages about their ends, and the events that it follows."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.runtime._ref import Target, Terminated, cell_of
+from actors.runtime.topics._lane import EventLane
+
+if TYPE_CHECKING:
+    from actors.runtime.topics._bus import EventBus
 
 
 class Owner(Protocol):
@@ -17,12 +21,12 @@ class Owner(Protocol):
 
 
 class Watching:
-    """The actors that one actor watches between two restarts.
+    """The actors that one actor watches between two restarts, and its subscriptions to events.
 
-    The object is made with the first watch, because most actors watch none.
+    The object is made with the first watch or subscription, because most actors have none.
     """
 
-    __slots__ = ("_owner", "_targets", "_waiting")
+    __slots__ = ("_owner", "_targets", "_waiting", "lane")
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -33,6 +37,8 @@ class Watching:
 
         The number of these messages is not limited.
         """
+        self.lane: EventLane | None = None
+        """Subscriptions of the actor; None before the first one."""
 
     @property
     def has_news(self) -> bool:
@@ -55,6 +61,12 @@ class Watching:
         target.remove_watcher(self)
         self._waiting = deque(event for event in self._waiting if cell_of(event.ref) is not target)
 
+    def subscribe(self, kind: type[Any], topic: str | None, size: int, bus: EventBus) -> None:
+        """Subscribe the actor to events of the class ``kind``. Idempotent."""
+        if self.lane is None:
+            self.lane = EventLane(self._owner, bus)
+        self.lane.subscribe(kind, topic, size)
+
     def on_terminated(self, event: Terminated) -> None:
         """Store the Terminated message of a watched actor, and wake the watcher."""
         self._waiting.append(event)
@@ -67,8 +79,10 @@ class Watching:
         return event
 
     def close(self) -> None:
-        """End all watches, and drop all Terminated messages."""
+        """End all watches and subscriptions, and drop all Terminated messages and waiting events."""
         for target in self._targets:
             target.remove_watcher(self)
         self._targets.clear()
         self._waiting.clear()
+        if self.lane is not None:
+            self.lane.close()

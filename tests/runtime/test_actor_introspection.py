@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from _probes import Member, World, child, crash, supervise_below_another
 
-from actors import Backoff, ChildSpec, DeadLettersStatistics, Strategy, SupervisorSpec, Undelivered, open_system
+from actors import Backoff, ChildSpec, EventStreamStatistics, Strategy, SupervisorSpec, Undelivered, open_system
 
 if TYPE_CHECKING:
     from actors.runtime._crashes import Crash
@@ -123,7 +123,7 @@ async def test_slow_reader_of_dead_letters() -> None:
                 await ref.tell("unknown")
             await ref.tell("known")
             await ref.stop(drain=True)
-            assert letters.statistics() == DeadLettersStatistics(size=2, depth=2, missed=1)
+            assert letters.statistics() == EventStreamStatistics(size=2, depth=2, missed=1)
             assert letters.missed == 1
             assert [(await anext(letters)).why for _ in range(2)] == [Undelivered.UNHANDLED] * 2
         assert system.statistics().dead_letters == 3

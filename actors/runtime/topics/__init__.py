@@ -1,0 +1,1 @@
+"""Events between actors: a bus with subscribers, each with a bounded buffer of its own."""
