@@ -58,14 +58,19 @@ def program(name: str) -> str:
     return str(PACKAGES / ".bin" / name)
 
 
-def printed(folder: Path, script: str, *arguments: str) -> Any:
+def printed(folder: Path, script: str) -> Any:
     """Run a script of this folder in Node, in a folder with the package. Return the JSON that it prints."""
     for name in (script, "sockets.mjs"):
         shutil.copy(HERE / name, folder / name)
-    command = [require("node"), str(folder / script), *arguments]
+    return json.loads(printed_by(folder, folder / script))
+
+
+def printed_by(folder: Path, script: Path) -> str:
+    """Run a script in Node, and return its output."""
+    command = [require("node"), str(script)]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
+    return run.stdout
 
 
 def bundled(folder: Path, source: Path, target: Path, *options: str) -> None:

@@ -1,0 +1,209 @@
+"""A page in React 19, in StrictMode, on the packed npm package: one connection, refresh, tabs, outages, renders."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _requires import require
+from browser.pages import SLOWEST
+from browser.react_app import PIECES
+from browser.serving import ServerProcess
+from browser.wire import Wire
+from docs.documents import document
+from playwright.sync_api import expect
+from web.packed import bundled, installed, printed_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+pytestmark = pytest.mark.timeout(300)  # a page needs a server and a browser, and the machine may be busy
+
+HERE = Path(__file__).parent
+HTML = '<!doctype html><meta charset="utf-8"><body></body><script type="module" src="page.js"></script>'
+WHOLE = "".join(f"{number} " for number in range(PIECES))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the package and React are installed, with the app."""
+    folder = installed(tmp_path_factory.mktemp("react"))
+    shutil.copy(HERE / "react_app.py", folder)
+    shutil.copy(HERE / "react_page.jsx", folder)
+    (folder / "page").mkdir()
+    (folder / "page" / "index.html").write_text(HTML)
+    bundled(folder, folder / "react_page.jsx", folder / "page" / "page.js", "--jsx=automatic")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Run the app in its own process."""
+    require("chromium")
+    server = ServerProcess(tmp_path_factory.mktemp("log"), "serve", "react_app:app", apps=folder)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """Return the name of the test's own session."""
+    return str(request.node.name)
+
+
+class ReactPage:
+    """A browser tab with the page, in a session of the test's own."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.sockets = 0
+        self.errors: list[str] = []
+        page.set_default_timeout(SLOWEST)
+        page.on("websocket", self._count)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.goto(url)
+        self.expect_state("live")
+
+    def _count(self, _: object) -> None:
+        self.sockets += 1
+
+    def expect_state(self, state: str) -> None:
+        """Wait until the page shows this state of its connection."""
+        expect(self.page.locator("main")).to_have_attribute("data-state", state, timeout=SLOWEST)
+
+    def start(self, agent: str, value: Any = None) -> None:
+        """Start a run, and do not wait for its end."""
+        self.page.evaluate("([agent, value]) => { session.start(agent, value); }", [agent, value])
+
+    def expect_run(self, status: str, text: str) -> None:
+        """Wait until the newest run has this status and text."""
+        run = self.page.locator("main p").last
+        expect(run).to_have_attribute("data-status", status)
+        assert run.text_content() == text
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each view has rendered, and how many frames the browser has shown."""
+        found: dict[str, int] = self.page.evaluate("({ ...counts })")
+        return found
+
+
+@pytest.fixture
+def url(server: ServerProcess, name: str) -> str:
+    """Return the address of the page, with the test's own session."""
+    return f"{server.url}#{name}"
+
+
+def test_one_socket(user: BrowserContext, url: str) -> None:
+    """Three components of a page in StrictMode have one WebSocket, also after they were unmounted and mounted again."""
+    tab = ReactPage(user.new_page(), url)
+    tab.start("writer", PIECES)
+    tab.expect_run("ok", WHOLE)
+    expect(tab.page.locator("aside")).to_have_text(str(PIECES + 2))
+    expect(tab.page.locator("footer")).to_have_text("1")
+    tab.page.evaluate("document.querySelector('button').click()")
+    tab.page.evaluate("document.querySelector('button').click()")
+    tab.expect_run("ok", WHOLE)
+    assert tab.sockets == 1
+    tab.page.evaluate("document.querySelector('button').click()")
+    tab.page.wait_for_function("() => session.client === undefined")  # `linger` is over, and nothing is left open
+    assert tab.errors == []
+
+
+def test_renders(user: BrowserContext, url: str) -> None:
+    """A run of 148 events renders a view at most once for each frame. One with a selection renders when that changes.
+
+    In StrictMode React calls each component twice.
+    """
+    tab = ReactPage(user.new_page(), url)
+    before = tab.counts
+    tab.start("writer", PIECES)
+    tab.expect_run("ok", WHOLE)
+    after = tab.counts
+    frames = after["frames"] - before["frames"]
+    assert after["whole"] - before["whole"] <= 2 * (frames + 2)
+    assert after["finished"] - before["finished"] == 2
+
+
+def test_refresh_and_second_tab(user: BrowserContext, url: str) -> None:
+    """A refreshed page, and a second tab, show the open question. The answer of one reaches both."""
+    tab = ReactPage(user.new_page(), url)
+    tab.start("asker", "Which colour?")
+    expect(tab.page.locator("form")).to_be_visible()
+    tab.page.reload()
+    expect(tab.page.locator("form")).to_be_visible()
+    second = ReactPage(user.new_page(), url)
+    second.page.locator("input[value=green]").click()
+    for each in (tab, second):
+        each.expect_run("ok", "before green")
+        expect(each.page.locator("form")).to_have_count(0)
+    assert (tab.sockets, second.sockets) == (2, 1)  # one for each time that the page was loaded
+    assert tab.errors + second.errors == []
+
+
+@pytest.fixture
+def wire(server: ServerProcess) -> Iterator[Wire]:
+    """Return a network between the browser and the server, which the test can cut."""
+    wire = Wire(int(server.ws_url.rstrip("/").rpartition(":")[2]))
+    yield wire
+    wire.close()
+
+
+@pytest.fixture
+def far_user(chromium: Browser, wire: Wire) -> Iterator[BrowserContext]:
+    """Return a browser context with WebSockets that go through the wire."""
+    context = chromium.new_context(bypass_csp=True)  # the page's policy allows only the server's own port
+    context.add_init_script(wire.script())
+    yield context
+    context.close()
+
+
+def test_offline_and_online(far_user: BrowserContext, wire: Wire, url: str) -> None:
+    """A page that loses the network says so, takes a call meanwhile, and has every event when the network is back."""
+    tab = ReactPage(far_user.new_page(), url)
+    tab.start("sleeper", "sleeps")
+    tab.expect_run("running", "sleeps")
+    wire.cut()
+    far_user.set_offline(offline=True)
+    tab.expect_state("waiting")
+    tab.page.evaluate("session.send('written offline'); session.cancel(snapshot.runs[0].id); 0")
+    wire.mend()
+    far_user.set_offline(offline=False)
+    tab.expect_state("live")
+    tab.expect_run("cancelled", "sleeps")
+    expect(tab.page.locator("q")).to_have_text("written offline")
+    assert tab.page.evaluate("snapshot.seq") == len(["started", "output", "message", "completed"])
+
+
+def test_page_of_the_guide(user: BrowserContext, folder: Path, tmp_path: Path) -> None:
+    """The page in React of the guide works as it is written there: bundled, served by the guide's app, and used."""
+    guide = document("transport/web/GUIDE.md")
+    files = {block.name: block.text for block in guide.blocks if block.name in {"shop.py", "page.jsx", "build.mjs"}}
+    assert len(files) == 3
+    assert HTML in guide.prose
+    shop = folder / "guide"
+    shop.mkdir()
+    (shop / "page").mkdir()
+    (shop / "page" / "index.html").write_text(HTML)
+    (shop / "shop.py").write_text(files["shop.py"].replace('log="memory:"', 'log="memory:", pages="page"'))
+    require("chromium")
+    server = ServerProcess(tmp_path, "serve", "shop:app", apps=shop)
+    try:
+        (shop / "page.jsx").write_text(files["page.jsx"].replace("ws://127.0.0.1:8765/", server.ws_url))
+        (shop / "build.mjs").write_text(files["build.mjs"])
+        printed_by(shop, shop / "build.mjs")
+        page = user.new_page()
+        page.set_default_timeout(SLOWEST)
+        page.goto(server.url)
+        for number in (1, 2):
+            page.get_by_role("button", name="Greet").click()
+            expect(page.locator("main > p")).to_have_count(1 + number)
+            expect(page.locator("main > p").last).to_have_text("greeter: Hello, Ann (ok)")
+            expect(page.locator("footer")).to_have_text(f"{number} runs")
+    finally:
+        server.stop()
