@@ -23,6 +23,22 @@ def held_port(port: int = 0) -> socket.socket:
     return holder
 
 
+def held_ports(number: int) -> list[socket.socket]:
+    """Return sockets that hold so many ports next to each other, each as :func:`held_port` does."""
+    while True:
+        holders = [held_port()]
+        try:
+            for port in range(number_of(holders[0]) + 1, number_of(holders[0]) + number):
+                with socket.socket() as alone:
+                    alone.bind(("127.0.0.1", port))  # fails also if a test holds the port
+                holders.append(held_port(port))
+        except OSError:
+            for holder in holders:
+                holder.close()
+        else:
+            return holders
+
+
 def number_of(holder: socket.socket) -> int:
     """Return the number of the port that ``holder`` holds."""
     port: int = holder.getsockname()[1]

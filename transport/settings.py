@@ -215,6 +215,8 @@ class Settings(ClusterSettings):
     """How long code may hold the event loop before a warning names the code."""
     workers: int = attrs.field(default=1, validator=whole_from(1))
     """Number of processes that ``greenroom serve`` runs. More than one needs a log that processes can share."""
+    worker_http_port: int = attrs.field(default=0, validator=_port)
+    """Port of the first worker's own pages, metrics and inspector; the next worker has the next port. 0: none."""
     operator_token: str | None = attrs.field(default=None, validator=_operator_token, repr=False)
     """The secret of operators, for the inspector and the metrics. Without it, they serve only this machine."""
     inspect_content: bool = attrs.field(default=False, validator=_flag)

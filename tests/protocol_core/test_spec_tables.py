@@ -42,6 +42,7 @@ NOT_IN_SPEC = {
     "lease_seconds": "between the servers on one log",
     "failover_per_second": "between the servers on one log",
     "workers": "a client knows the address that it connects to",
+    "worker_http_port": "the pages, under Connection",
     "tls_cert": "a client knows the address that it connects to",
     "tls_key": "a client knows the address that it connects to",
     "public_url": "the HTTP pages, not the endpoint",

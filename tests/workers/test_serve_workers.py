@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from _ports import held_ports, number_of
 
 from actors import AgentOutput
 from transport import connect
@@ -169,15 +170,46 @@ async def test_restart_in_turn_and_the_end(tmp_path: Path) -> None:
 
 
 async def test_worker_ends_with_its_parent(tmp_path: Path) -> None:
-    """If the parent is killed, the workers drain and end, and their ports can be used again."""
-    async with served(tmp_path) as server:
+    """Each worker has a port of its own for metrics. If the parent is killed, the workers end, and all ports are free.
+
+    They drain first.
+    """
+    holders = held_ports(2)
+    own = [number_of(holder) for holder in holders]
+    async with served(tmp_path, "--set", f"worker_http_port={own[0]}") as server:
+        async with connect(server.url, "s1"):
+            pages = [await scraped(port) for port in own]
+        assert sorted(page.partition("\ngreenroom_connections ")[2][:3] for page in pages) == ["0.0", "1.0"]
+        shared = [int(url.rstrip("/").rpartition(":")[2]) for url in (server.url, server.pages)]
+        assert "\ngreenroom_connections " in await scraped(shared[1])
         workers = descriptors(server.workers())
         server.process.kill()
         await server.process.wait()
         await until_gone(workers)
-        for url in (server.url, server.pages):
-            (listener,) = listen("127.0.0.1", int(url.rstrip("/").rpartition(":")[2]))
+        for port in (*shared, *own):
+            (listener,) = listen("127.0.0.1", port)
             listener.close()
+    for holder in holders:
+        holder.close()
+
+
+async def scraped(port: int) -> str:
+    """Return the metrics at a port."""
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    async with stream:
+        await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        return b"".join([part async for part in stream]).decode()
+
+
+def test_no_ports_for_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ports of workers that do not exist are refused before any worker starts."""
+    (tmp_path / "app.py").write_text(APP)
+    monkeypatch.chdir(tmp_path)
+    options = ("--workers", "3", "--port", "0", "--http-port", "0", "--set", "worker_http_port=65534")
+    assert main(["serve", "app:app", *options]) == 2
+    assert "worker_http_port 65534 leaves no port for each of 3 workers" in capsys.readouterr().err
 
 
 async def until_gone(processes: list[int]) -> None:

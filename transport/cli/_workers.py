@@ -14,6 +14,7 @@ from actors.failures import class_name
 from transport._extras import ExtraMissing
 from transport._loopback import require_auth
 from transport.cli._terminal import TerminalReporter, say
+from transport.protocol.handshake import LARGEST_PORT
 from transport.server.listening import Listeners, listening
 from transport.server.tls import Certificate
 from transport.workers.group import Workers
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from transport._process import Reporter
     from transport.app import Greenroom
+    from transport.settings import Settings
     from transport.workers.launch import Launch
     from transport.workers.place import WorkerPlace
 
@@ -48,9 +50,14 @@ def serve_in_workers(app: Greenroom, launch: Launch, reporter: Reporter) -> int:
     with ExitStack() as stack:
         endpoint = stack.enter_context(listening(settings.host, settings.port))
         pages: Sequence[socket.socket] = ()
+        own: list[Sequence[socket.socket]] = []
         if _has_pages():
             pages = stack.enter_context(listening(settings.host, settings.http_port, "http_port"))
-        workers = Workers(launch, settings.workers, Listeners(endpoint, pages), settings.drain_seconds, say)
+            own += [
+                stack.enter_context(listening(settings.host, port, "worker_http_port"))
+                for port in _ports_of_workers(settings)
+            ]
+        workers = Workers(launch, settings.workers, Listeners(endpoint, pages, own), settings.drain_seconds, say)
         return trio.run(_run, workers, reporter, settings.tls_cert is not None)
 
 
@@ -69,6 +76,14 @@ def _require_shared_log(app: Greenroom) -> None:
             f"{app.settings.workers} workers need a log that processes can share, such as valkey://HOST, and not "
             f"{name}: set log, or workers=1"
         )
+
+
+def _ports_of_workers(settings: Settings) -> range:
+    """Return the ports at which each worker serves its own pages. Empty if there are none."""
+    first = settings.worker_http_port
+    if first + settings.workers - 1 > LARGEST_PORT:
+        raise ConfigError(f"worker_http_port {first} leaves no port for each of {settings.workers} workers")
+    return range(first, first + settings.workers) if first else range(0)
 
 
 def _has_pages() -> bool:

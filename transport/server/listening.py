@@ -12,7 +12,7 @@ import attrs
 from actors.loop.forks import keep_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
 # Connections that the system completes before the server accepts them. *A wave of refreshes after a restart, a thousand
 # tabs at once, overflows the usual 128: the clients' packets are dropped, and they try again a second later.*
@@ -36,6 +36,20 @@ class Listeners:
 
     endpoint: Sequence[socket.socket] = ()
     pages: Sequence[socket.socket] = ()
+    own: Sequence[Sequence[socket.socket]] = ()
+    """For each worker: listening sockets for its pages that no other worker has. Empty if there are none."""
+
+    def of_worker(self, number: int) -> Listeners:
+        """Return the listening sockets of one worker. The first worker has the number 1."""
+        own = self.own[number - 1] if self.own else ()
+        return Listeners(self.endpoint, (*self.pages, *own))
+
+    def __iter__(self) -> Iterator[socket.socket]:
+        """Yield all listening sockets."""
+        yield from self.endpoint
+        yield from self.pages
+        for group in self.own:
+            yield from group
 
 
 def borrowed(descriptors: Iterable[int]) -> list[BorrowedListener]:

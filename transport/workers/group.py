@@ -137,7 +137,7 @@ class Workers:
         """Close this process's copies of the listening sockets, and send ``number`` to all workers: they drain."""
         self._drain_signal = number
         self._drain.set()
-        for listener in (*self._listeners.endpoint, *self._listeners.pages):
+        for listener in self._listeners:
             listener.close()
         for slot in self._slots:
             slot.send(number)
@@ -185,7 +185,8 @@ class Workers:
 
     async def _one_process(self, slot: _Slot) -> str:
         """Run one process of a worker to its end. Return a text that says how it ended."""
-        process = slot.process = await WorkerProcess.start(slot.number, self._launch, self._listeners, self._patience)
+        listeners = self._listeners.of_worker(slot.number)
+        process = slot.process = await WorkerProcess.start(slot.number, self._launch, listeners, self._patience)
         with closing(process):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._note_ready, slot, process)
