@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)  # a page needs a server and a browser, and the machine may be busy
 
 HERE = Path(__file__).parent
+WEB_TESTS = HERE.parent / "web"
+GUIDE = document("transport/web/GUIDE.md")
 HTML = '<!doctype html><meta charset="utf-8"><body></body><script type="module" src="page.js"></script>'
 WHOLE = "".join(f"{number} " for number in range(PIECES))
 
@@ -180,30 +182,65 @@ def test_offline_and_online(far_user: BrowserContext, wire: Wire, url: str) -> N
     assert tab.page.evaluate("snapshot.seq") == len(["started", "output", "message", "completed"])
 
 
-def test_page_of_the_guide(user: BrowserContext, folder: Path, tmp_path: Path) -> None:
-    """The page in React of the guide works as it is written there: bundled, served by the guide's app, and used."""
-    guide = document("transport/web/GUIDE.md")
-    files = {block.name: block.text for block in guide.blocks if block.name in {"shop.py", "page.jsx", "build.mjs"}}
-    assert len(files) == 3
-    assert HTML in guide.prose
-    shop = folder / "guide"
-    shop.mkdir()
-    (shop / "page").mkdir()
-    (shop / "page" / "index.html").write_text(HTML)
-    (shop / "shop.py").write_text(files["shop.py"].replace('log="memory:"', 'log="memory:", pages="page"'))
+@pytest.fixture(scope="module")
+def guide(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guide]:
+    """Run the app of the guide, which serves the pages, in a folder in which the package is installed."""
     require("chromium")
-    server = ServerProcess(tmp_path, "serve", "shop:app", apps=shop)
-    try:
-        (shop / "page.jsx").write_text(files["page.jsx"].replace("ws://127.0.0.1:8765/", server.ws_url))
-        (shop / "build.mjs").write_text(files["build.mjs"])
-        printed_by(shop, shop / "build.mjs")
+    shop = folder / "guide"
+    (shop / "page").mkdir(parents=True)
+    (shop / "page" / "index.html").write_text(HTML)
+    shop_py = next(block.text for block in GUIDE.blocks if block.name == "shop.py")
+    (shop / "shop.py").write_text(shop_py.replace('log="memory:"', 'log="memory:", pages="page"'))
+    server = ServerProcess(tmp_path_factory.mktemp("guide"), "serve", "shop:app", apps=shop)
+    yield Guide(shop, server)
+    server.stop()
+
+
+class Guide:
+    """A reader of the guide, who writes its components to a folder."""
+
+    def __init__(self, folder: Path, server: ServerProcess) -> None:
+        self.folder = folder
+        self.server = server
+
+    def write(self, language: str) -> None:
+        """Write the components in a language, for the server that runs."""
+        blocks = [block for block in GUIDE.blocks if block.language == language]
+        for block in blocks:
+            text = block.text.replace("ws://127.0.0.1:8765/", self.server.ws_url).replace('"s3"', f'"in-{language}"')
+            (self.folder / (block.name or f"page.{language}")).write_text(text)
+
+    def visit(self, user: BrowserContext) -> Page:
+        """Open the page in a new tab."""
         page = user.new_page()
         page.set_default_timeout(SLOWEST)
-        page.goto(server.url)
-        for number in (1, 2):
-            page.get_by_role("button", name="Greet").click()
-            expect(page.locator("main > p")).to_have_count(1 + number)
-            expect(page.locator("main > p").last).to_have_text("greeter: Hello, Ann (ok)")
-            expect(page.locator("footer")).to_have_text(f"{number} runs")
-    finally:
-        server.stop()
+        page.goto(self.server.url)
+        return page
+
+
+def test_react_page_of_the_guide(user: BrowserContext, guide: Guide) -> None:
+    """The page in React of the guide works as it is written there: bundled, served by the guide's app, and used."""
+    assert HTML in GUIDE.prose
+    guide.write("jsx")
+    printed_by(guide.folder, guide.folder / "build.mjs")
+    page = guide.visit(user)
+    for number in (1, 2):
+        page.get_by_role("button", name="Greet").click()
+        expect(page.locator("main > p")).to_have_count(1 + number)
+        expect(page.locator("main > p").last).to_have_text("greeter: Hello, Ann (ok)")
+        expect(page.locator("footer")).to_have_text(f"{number} runs")
+
+
+@pytest.mark.parametrize("framework", ["vue", "svelte"])
+def test_component_of_the_guide(user: BrowserContext, guide: Guide, framework: str) -> None:
+    """The components in Vue and in Svelte of the guide work as they are written there."""
+    guide.write(framework)
+    script = guide.folder / f"{framework}_component.mjs"
+    shutil.copy(WEB_TESTS / script.name, script)
+    printed_by(guide.folder, script)
+    bundled(guide.folder, guide.folder / f"{framework}.js", guide.folder / "page" / "page.js")
+    page = guide.visit(user)
+    for number in (1, 2):
+        page.get_by_role("button", name="Greet").click()
+        expect(page.locator("p")).to_have_count(number)
+        expect(page.locator("p").last).to_have_text("Hello, Ann")

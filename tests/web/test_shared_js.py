@@ -134,6 +134,16 @@ def test_every_call(run: Any, call: str, name: str) -> None:
     assert got == [name, "unknown_run"]
 
 
+def test_options_of_a_start(run: Any) -> None:
+    """All options of a start reach the client."""
+    got = run("""
+        const one = store(); one.start("a", 1, { commandId: "k", traceparent: "t" }).catch(() => {}); await live();
+        const [{ id, args }] = Socket.last.of("command"); advance(16);
+        return [id, args.traceparent, store().getSnapshot().starts[0].command_id];
+    """)
+    assert got == ["k", "t", "k"]
+
+
 def test_history(run: Any) -> None:
     """Older events are read without a change of the snapshot."""
     got = run("""
@@ -170,6 +180,17 @@ def test_reconnect_after_the_end(run: Any) -> None:
         return [ended, begun, Socket.all.length, timeline.map(({ text }) => text), connection.state];
     """)
     assert got == ["closed", True, 2, ["b"], "live"]
+
+
+def test_reconnect_before_the_frame(run: Any) -> None:
+    """If ``reconnect`` is called at once, no snapshot of the ended client comes after those of the new one."""
+    got = run("""
+        const [seen, hear] = list(); const one = store(); const stop = one.subscribe(hear); await live();
+        send(said(1, "old")); one.client.addEventListener("closed", () => one.reconnect());
+        Socket.last.lose(4501); await turn(); advance(16); stop();
+        return [Socket.all.length, one.getSnapshot().timeline.length, seen.at(-1).connection.state];
+    """)
+    assert got == [2, 0, "connecting"]
 
 
 def test_newcomer_after_the_end(run: Any) -> None:

@@ -30,7 +30,7 @@ import { EMPTY } from "./store.js";
  * its elements, is another one.
  *
  *     const [text] = useGreenroom(url, options, ({ runs }) => runs.at(-1)?.text);
- *     const [tools] = useGreenroom(url, options, ({ runs }) => runs[0].items.filter(({ kind }) => kind === "tool"));
+ *     const [questions] = useGreenroom(url, options, openQuestions); // of store.js
  *
  * @template [T=Snapshot]
  * @param {string | URL} url @param {SharedOptions} options

@@ -119,7 +119,8 @@ export class SharedStore {
   /**
    * Start a run, as `start` of `sessionStore` does: until its run or its refusal comes, the snapshot has it in `starts`.
    *
-   * @param {string} agent @param {JSONValue} input @param {{ commandId?: string }} [options] @returns {Promise<string>}
+   * @param {string} agent @param {JSONValue} input
+   * @param {Parameters<import("./greenroom.js").Client["start"]>[2]} [options] @returns {Promise<string>}
    */
   start = (agent, input, options) => this.#call((store) => store.start(agent, input, options));
 
@@ -182,6 +183,7 @@ export class SharedStore {
 class Hub {
   /** @type {import("./store.js").SessionStore} */ store;
   snapshot = EMPTY; // the one that the subscribers have
+  #stop = () => {};
   /** @type {Set<{ listener: (snapshot: Snapshot) => void, stop: () => void }>} */ #listeners = new Set();
   #users = 0; // subscribers, and calls without an answer
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
@@ -202,7 +204,7 @@ class Hub {
   #open() {
     const token = typeof this.#token === "function" ? () => this.#token() : this.#token;
     const store = sessionStore(this.#url, { ...this.#options, token });
-    store.subscribe((snapshot) => void (this.snapshot = snapshot)); // first, so that each listener finds it current
+    this.#stop = store.subscribe((snapshot) => void (this.snapshot = snapshot)); // first, so that each listener finds it current
     for (const each of this.#listeners) each.stop = store.subscribe(each.listener);
     return store;
   }
@@ -228,7 +230,7 @@ class Hub {
 
   reconnect() {
     if (this.store.client.state !== "closed") return this.store.client.reconnect();
-    for (const { stop } of this.#listeners) stop();
+    for (const { stop } of [{ stop: this.#stop }, ...this.#listeners]) stop(); // a snapshot of the old client may still wait for its frame
     this.store = this.#open();
     return true;
   }

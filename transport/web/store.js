@@ -529,12 +529,13 @@ export class SessionStore {
   /**
    * Start a run, as `client.start` does. Until its run or its refusal comes, the snapshot has it in `starts`.
    *
-   * @param {string} agent @param {JSONValue} input @param {{ commandId?: string }} [options] @returns {Promise<string>}
+   * @param {string} agent @param {JSONValue} input
+   * @param {Parameters<import("./greenroom.js").Client["start"]>[2]} [options] @returns {Promise<string>}
    */
-  async start(agent, input, { commandId = newId() } = {}) {
+  async start(agent, input, { commandId = newId(), ...options } = {}) {
     this.#take({ type: "start", command_id: commandId, agent, input });
     try {
-      return await this.client.start(agent, input, { commandId });
+      return await this.client.start(agent, input, { commandId, ...options });
     } catch (/** @type {any} */ error) {
       this.#take({ type: "start_failed", command_id: commandId, code: error?.code, message: error?.message });
       throw error;

@@ -44,13 +44,15 @@ export class Client extends EventTarget {
      * Start a run. Resolves with its id when its start is committed. Waits while there is no connection.
      *
      * `commandId` comes back in the run's `agent_started`, as `data.command_id`, so that a page which shows the request
-     * before the reply can find it again.
+     * before the reply can find it again. `traceparent` names the page's trace, as W3C Trace Context writes it: a server that
+     * traces its runs links the run to it.
      *
-     * @param {string} agent @param {JSONValue} input @param {{ commandId?: string }} [options]
+     * @param {string} agent @param {JSONValue} input @param {{ commandId?: string, traceparent?: string }} [options]
      * @returns {Promise<string>}
      */
-    start(agent: string, input: JSONValue, { commandId }?: {
+    start(agent: string, input: JSONValue, { commandId, traceparent }?: {
         commandId?: string;
+        traceparent?: string;
     }): Promise<string>;
     /**
      * Ask a run to stop, by its id or by the id of the command that started it. Resolves with false if the run is unknown

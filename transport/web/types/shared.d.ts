@@ -37,11 +37,10 @@ export class SharedStore {
     /**
      * Start a run, as `start` of `sessionStore` does: until its run or its refusal comes, the snapshot has it in `starts`.
      *
-     * @param {string} agent @param {JSONValue} input @param {{ commandId?: string }} [options] @returns {Promise<string>}
+     * @param {string} agent @param {JSONValue} input
+     * @param {Parameters<import("./greenroom.js").Client["start"]>[2]} [options] @returns {Promise<string>}
      */
-    start: (agent: string, input: JSONValue, options?: {
-        commandId?: string;
-    }) => Promise<string>;
+    start: (agent: string, input: JSONValue, options?: Parameters<import("./greenroom.js").Client["start"]>[2]) => Promise<string>;
     /** Ask a run to stop: see `Client.cancel`. @param {string | { commandId: string }} run @returns {Promise<boolean>} */
     cancel: (run: string | {
         commandId: string;

@@ -116,11 +116,10 @@ export class SessionStore {
     /**
      * Start a run, as `client.start` does. Until its run or its refusal comes, the snapshot has it in `starts`.
      *
-     * @param {string} agent @param {JSONValue} input @param {{ commandId?: string }} [options] @returns {Promise<string>}
+     * @param {string} agent @param {JSONValue} input
+     * @param {Parameters<import("./greenroom.js").Client["start"]>[2]} [options] @returns {Promise<string>}
      */
-    start(agent: string, input: JSONValue, { commandId }?: {
-        commandId?: string;
-    }): Promise<string>;
+    start(agent: string, input: JSONValue, { commandId, ...options }?: Parameters<import("./greenroom.js").Client["start"]>[2]): Promise<string>;
     /** Detach for good, as `client.close` does. The snapshot stays. */
     close(): void;
     #private;
