@@ -211,8 +211,11 @@ class FakeBus(Bus):
         return 0
 
     async def receive(self) -> Sequence[Message | Push | Gap]:
-        """Wait for a message."""
-        return [await self._inbox.receive()]
+        """Wait for a message, and return all that have come."""
+        messages = [await self._inbox.receive()]
+        while self._inbox.statistics().current_buffer_used:
+            messages.append(self._inbox.receive_nowait())
+        return messages
 
     def heard_at(self) -> float:
         """Return the present time."""

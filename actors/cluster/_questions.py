@@ -12,7 +12,7 @@ from actors.errors import CommandRefused, LogUnavailable
 from actors.loop.wakeup import Wakeup
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from actors.cluster._outbox import Outbox
     from actors.cluster._owned import Owned
@@ -36,6 +36,8 @@ class Question:
 
     data: dict[str, object]
     first: Incarnation | None
+    on_done: Callable[[dict[str, Any]], object] | None = None
+    """Function that is called once with the answer ``ok``, before later messages of the owner are read."""
     wakeup: Wakeup = attrs.Factory(Wakeup)
     answer: dict[str, Any] | None = None
 
@@ -43,6 +45,16 @@ class Question:
     def number(self) -> int:
         """The number of the question, which its answer has too."""
         return cast("int", self.data["id"])
+
+    def take(self, answer: dict[str, Any]) -> None:
+        """Store an answer for the task that waits. If the question was done already, ignore the answer."""
+        if self.answer is not None and self.answer["is"] == Outcome.OK:
+            return
+        self.answer = answer
+        if answer["is"] == Outcome.OK and self.on_done is not None:
+            on_done, self.on_done = self.on_done, None
+            on_done(answer)
+        self.wakeup.wake()
 
 
 class Questions:
@@ -73,15 +85,13 @@ class Questions:
         """Pass an answer to the task that waits for it. An answer that comes again, or too late, is ignored."""
         question = self._waiting.get(data["id"])
         if question is not None:
-            question.answer = data
-            question.wakeup.wake()
+            question.take(data)
 
     def refuse_commands(self, user: str, reason: str) -> None:
         """Answer the commands of a user that wait for the owner's reply with error ``cancelled``."""
         for question in self._waiting.values():
             if question.data["op"] == "command" and question.data.get("user") == user:
-                question.answer = {"is": Outcome.REFUSED, "code": "cancelled", "message": reason}
-                question.wakeup.wake()
+                question.take({"is": Outcome.REFUSED, "code": "cancelled", "message": reason})
 
     def hurry(self) -> None:
         """Ask all questions again now, because a node is gone."""
@@ -102,10 +112,15 @@ class Questions:
                 raise CommandRefused(OWNER_UNREACHABLE, UNREACHABLE)
             await trio.sleep(RESEND_SECONDS)
 
-    def open(self, data: Mapping[str, object], first: Incarnation | None = None) -> Question:
+    def open(
+        self,
+        data: Mapping[str, object],
+        first: Incarnation | None = None,
+        on_done: Callable[[dict[str, Any]], object] | None = None,
+    ) -> Question:
         """Open a question to the owner of a user. If the owner is known, it is asked before this returns."""
         self._last += 1
-        question = self._waiting[self._last] = Question({"id": self._last, **data}, first)
+        question = self._waiting[self._last] = Question({"id": self._last, **data}, first, on_done)
         self.asked += 1
         if first is not None:
             self._post(first, question, None)

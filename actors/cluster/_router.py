@@ -22,7 +22,7 @@ from actors.cluster._pausing import Pausing
 from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS, UNREACHABLE, Question, Questions
 from actors.cluster._remote import raise_refusal, remote_attachment
 from actors.cluster._revoking import Revoking
-from actors.cluster._serving import Serving, emit_command, question_of
+from actors.cluster._serving import Serving, emit_command, open_command
 from actors.cluster._watched import Watched
 from actors.cluster.interfaces import NodeState
 from actors.errors import CommandRefused, GreenroomError, SessionClosed
@@ -188,13 +188,11 @@ class Router:
                 )
             await self.owned.ask_here(key, command)
             return
-        question = question or self._questions.open(question_of(key, command))
-        answer = await self._questions.answer(key.user, question)
+        answer = await self._questions.answer(key.user, question or open_command(self._questions, key, command))
         if answer is None:
             await self.owned.ask_here(key, command)
-            return
-        raise_refusal(key, answer)
-        command.reply(CommandReply(command.id, *answer["reply"]))
+        else:
+            raise_refusal(key, answer)
 
     async def _emit(self, key: StreamKey, emit: Emit) -> None:
         replies: list[CommandReply] = []
@@ -208,7 +206,7 @@ class Router:
         if self._nursery is None:
             command.reply(CommandReply(command.id, code="overloaded", message=CUT_OFF))
             return
-        question = self._questions.open(question_of(mirror.key, command), mirror.owner)
+        question = open_command(self._questions, mirror.key, command, mirror.owner)
         self._nursery.start_soon(self._forward, mirror.key, command, question)
 
     async def _forward(self, key: StreamKey, command: Command, question: Question) -> None:

@@ -13,7 +13,7 @@ from actors.cluster._messages import Kind, Outcome, encode
 from actors.cluster._questions import OWNER_UNREACHABLE
 from actors.errors import ActorTerminated, CommandRefused, GreenroomError, LogError, MailboxFull, SessionClosed
 from actors.eventlog.base import StreamKey
-from actors.sessions._commands import LOCAL, Command
+from actors.sessions._commands import LOCAL, Command, CommandReply
 from actors.sessions._messages import Typing
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from actors.cluster._outbox import Outbox
     from actors.cluster._owned import Owned
+    from actors.cluster._questions import Question, Questions
     from actors.cluster._watched import Watched
     from actors.cluster.interfaces import Incarnation
-    from actors.sessions._commands import CommandReply
     from actors.sessions._forgetting import Forgotten
     from actors.sessions._messages import Emit
 
@@ -177,8 +177,18 @@ def _refused(code: str, message: str) -> dict[str, object]:
     return {"is": Outcome.REFUSED, "code": code, "message": message}
 
 
-def question_of(key: StreamKey, command: Command) -> dict[str, object]:
-    """Return the question by which a command is sent to the owner of its session."""
+def open_command(questions: Questions, key: StreamKey, command: Command, first: Incarnation | None = None) -> Question:
+    """Open the question by which a command is sent to the owner of its session.
+
+    The reply is passed on as soon as it is read. *When a task that waited for it passed it on, the first signals and
+    events of a run overtook the reply to its start.*
+    """
+    return questions.open(
+        _question(key, command), first, lambda answer: command.reply(CommandReply(command.id, *answer["reply"]))
+    )
+
+
+def _question(key: StreamKey, command: Command) -> dict[str, object]:
     fields: dict[str, object] = {
         "op": "command",
         "user": key.user,

@@ -43,6 +43,40 @@ async def test_the_newest_signals_cross_nodes(autojump_clock: MockClock) -> None
         assert [reply.ok for reply in tab.replies] == [True]
 
 
+async def test_signals_follow_the_reply_to_their_start(autojump_clock: MockClock) -> None:
+    """The first signals of a run reach a client of another node after the reply to its start."""
+    agents = recording_agents([])
+
+    async def signals(run: Any) -> None:
+        for number in range(3):
+            run.signal("progress", number)
+
+    class Counting(Tab):
+        """A client that notes how many replies it had at each signal."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.replies_before: list[int] = []
+
+        def on_signal(self, name: str, data: bytes) -> None:
+            self.replies_before.append(len(self.replies))
+            super().on_signal(name, data)
+
+    agents.add(signals)
+    async with cluster("a", "b", agents=agents) as (_, (a, b)):
+        await Tab("c-0").attach(a)
+        tab = Counting()
+        attachment = await tab.attach(b)
+
+        async def signals_of(runs: int) -> None:
+            await eventually(lambda: len(tab.replies_before) == 3 * runs)
+
+        for runs in range(1, 21):
+            attachment.command(command(tab, f"k{runs}", "run.start", agent="signals"))
+            await signals_of(runs)
+            assert tab.replies_before[-3:] == [runs] * 3
+
+
 async def test_typing_ends_with_the_node_of_its_agent(autojump_clock: MockClock) -> None:
     """If the owner is gone while an agent types, its clients elsewhere are told that the agent no longer types."""
     agents = recording_agents([])

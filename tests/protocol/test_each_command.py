@@ -280,7 +280,8 @@ async def test_signal_is_no_event(autojump_clock: trio.testing.MockClock) -> Non
 
     async with server_with(signals).running(port=0) as server, greeted_in_memory(server, token="ann") as one:
         await one.completed(await one.start("1", "signals"))
-        await one.receive("signal")
+        if not [frame for frame in one.frames if frame["type"] == "signal"]:  # it may come before the events
+            await one.receive("signal")
         sent = [frame for frame in one.frames if frame["type"] == "signal"]
         assert sent == [{"type": "signal", "name": "progress", "data": {"percent": 50}}]
         assert len(one.events()) == 3

@@ -155,10 +155,13 @@ async def test_json_round_trips(value: object) -> None:
 async def test_messages_are_strict_json() -> None:
     """Every message of the server is strict JSON: no repeated key, no NaN, no integer that JavaScript cannot hold."""
     async with server_with(simple).running(port=0) as server, greeted(server, token="ann") as one:
-        run_id = await one.start("1", "simple", {"a": 1})
+        await one.send("command", id="1", name="run.start", args={"agent": "simple", "input": {"a": 1}})
         messages = []
-        while not any(event["type"] == "agent_completed" for event in one.events()):
+        while not (replies := [frame for frame in one.frames if frame["type"] == "reply"]) or not any(
+            event["type"] == "agent_completed" for event in one.events()
+        ):
             messages.append(await one.receive_text())
+        run_id = replies[0]["result"]["run_id"]
         frames = [parse_strictly(message) for message in messages]
         assert frames == one.frames[-len(frames) :]
         assert all(parse_strictly(json.dumps(frame)) == frame for frame in frames)
