@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 OperatorFunction: TypeAlias = "Callable[[HTTPConnection], Awaitable[str]]"
 """Returns the name of the operator of a request, or raises a refusal. It runs in the library of the web server."""
 
+_LOG_IN_THERE = "log_in_to_application"
+"""The code of a request that the web application's function does not know. The page has no login for it."""
 _FOREIGN = "this request comes from a page of another site"
 PAGE_HEADER = "x-requested-with"
 """The header that each request with an effect must have. A page of another site cannot add it without being allowed."""
@@ -143,9 +145,9 @@ async def _found(function: OperatorFunction, connection: HTTPConnection) -> str:
     try:
         return await function(connection)
     except HTTPException as error:
-        code = "not_logged_in" if error.status_code == 401 else "forbidden"  # noqa: PLR2004 - HTTP's own numbers
+        code = _LOG_IN_THERE if error.status_code == 401 else "forbidden"  # noqa: PLR2004 - HTTP's own numbers
         raise Refused(error.status_code, code, str(error.detail)) from None
     except NotAuthenticated as error:
-        raise Refused(401, "not_logged_in", str(error) or "log in to the application") from None
+        raise Refused(401, _LOG_IN_THERE, str(error) or "log in to the application") from None
     except Forbidden as error:
         raise Refused(403, "forbidden", str(error) or "not an operator") from None

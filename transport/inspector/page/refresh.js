@@ -76,8 +76,11 @@ export class Refresher {
 
   /** @param {unknown} error */
   #failed(error) {
-    if (error instanceof Refused && error.status === 401) return this.#say("login", error.message);
-    if (error instanceof Refused && error.status === 403) return this.#say("refused", error.message);
+    const status = error instanceof Refused ? error.status : 0;
+    // Only the web application around the inspector can log this operator in: the page has no form for that.
+    const elsewhere = error instanceof Refused && error.code === "log_in_to_application";
+    if (error instanceof Refused && status === 401 && !elsewhere) return this.#say("login", error.message);
+    if (error instanceof Refused && (status === 403 || elsewhere)) return this.#say("refused", error.message);
     this.#failures += 1;
     const delay = retryDelay(this.#failures);
     this.#again(delay);
