@@ -185,6 +185,12 @@ class Settings(ClusterSettings):
     """Requests (commands, typing, history, fresh tokens) that one connection may make per second, on average."""
     commands_burst: int = attrs.field(default=40, validator=whole_from(1))
     """Requests that one connection may make at once."""
+    max_requests_per_user: int = attrs.field(default=32, validator=whole_from(1))
+    """Commands and requests for history of one user, by plain HTTP, that wait for their answers at the same time."""
+    http_wait_seconds: float = attrs.field(default=25.0, validator=number_from(0.001))
+    """How long an answer by plain HTTP waits at most: a long poll for events, a command for its reply."""
+    comment_seconds: float = attrs.field(default=15.0, validator=number_from(0.001))
+    """The longest silence of a stream by plain HTTP (server-sent events): then it gets a comment."""
     max_connections: int = attrs.field(default=10_000, validator=whole_from(1))
     """Maximum number of connections to the endpoint. The pages have the same limit for themselves."""
     max_connections_per_user: int = attrs.field(default=32, validator=whole_from(1))

@@ -46,6 +46,7 @@ TEXT_END = b"}}"
 """The bytes that end the data and the line of an event if its data began with :data:`TEXT_BEGIN`."""
 
 _SEQ = b'{"seq":%d,'
+_SEQ_OF = re.compile(rb'\{"seq":(\d+)[,}]')
 _SEQ_AND_TS = re.compile(rb'\{"seq":\d+,"ts":(\d+)[,}]')
 _TYPE = re.compile(rb'\{"seq":\d+,"ts":\d+,"type":"([^"\\]*)"')
 
@@ -92,6 +93,15 @@ def timestamp(line: bytes) -> int:
     if not isinstance(ts, int):
         raise LogCorrupt(f"ts is not an integer in line {line[:60]!r}")
     return ts
+
+
+def seq_of(line: bytes) -> int:
+    """Return the ``seq`` of an event's line. Raise ``LogCorrupt`` if the line has no integer ``seq``."""
+    found = _SEQ_OF.match(line)
+    seq = int(found[1]) if found is not None else _decoded_seq(line)
+    if not isinstance(seq, int):
+        raise LogCorrupt(f"no seq in line {line[:60]!r}")
+    return seq
 
 
 def event_type(line: bytes) -> bytes:

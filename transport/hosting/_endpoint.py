@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from actors import ConfigError
 from actors.failures import shown
 from transport.app import Greenroom
+from transport.asgi.call import call_in
+from transport.asgi.request import MountedRequest, is_reachable
+from transport.asgi.user import FoundUser, checked_function, found_user
 from transport.hosting._handed import HandedWire, taken_from
-from transport.hosting._request import MountedRequest, is_reachable
-from transport.hosting._user import FoundUser, checked_function, found_user
 from transport.hosting._wire_asgi import AsgiWire
 from transport.protocol.handshake import Reject
 
@@ -18,11 +19,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from actors.loop.asyncio_host import AsyncioHost
-    from transport._running import Host, Server
-    from transport.hosting._asyncio_call import AsyncioCall
+    from transport._running import Server
+    from transport.asgi.user import UserFunction
     from transport.hosting._handed import Taken
-    from transport.hosting._trio_call import TrioCall
-    from transport.hosting._user import UserFunction
 
 _TOO_FAST = Reject(503, "connections from this address come too fast")
 _NO_WEBSOCKET = b"this is the address of a WebSocket\n"
@@ -66,13 +65,13 @@ class MountedEndpoint:
             await self._serve_taken(server, server.host.asyncio, request, taken)
             return
         await receive()  # websocket.connect
-        call = _call(server.host)
+        call = call_in(server.host)
         wire = AsgiWire(request, send, call, self._app.settings)
         await call.serve(wire, partial(server.endpoint.serve_wire, wire, self._authenticate), receive)
 
     async def _serve_taken(self, server: Server, host: AsyncioHost, request: MountedRequest, taken: Taken) -> None:
         """Serve the connection on its own socket, which the web server has given away."""
-        from transport.hosting._asyncio_call import AsyncioCall  # noqa: PLC0415 - it imports asyncio
+        from transport.asgi.asyncio_call import AsyncioCall  # noqa: PLC0415 - it imports asyncio
 
         call = AsyncioCall(host)
         upgraded = call.event()
@@ -93,17 +92,6 @@ class MountedEndpoint:
                 "mount(…, user=…) a function that finds the user of a request, or Greenroom(auth=…) an auth function"
             )
         return MountedRequest(scope, None if self._user is None else FoundUser(self._user), strict=strangers)
-
-
-def _call(host: Host) -> AsyncioCall | TrioCall:
-    # Imported here, since each needs its library only.
-    if host.asyncio is not None:
-        from transport.hosting._asyncio_call import AsyncioCall  # noqa: PLC0415 - as said
-
-        return AsyncioCall(host.asyncio)
-    from transport.hosting._trio_call import TrioCall  # noqa: PLC0415 - as said
-
-    return TrioCall(host.nursery)
 
 
 async def _refuse_http(send: Send) -> None:

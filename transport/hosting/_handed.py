@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from starlette.types import Scope
     from trio_websocket import WebSocketRequest
 
-    from transport.hosting._request import MountedRequest
-    from transport.hosting._tasks import Tasks
+    from transport.asgi.request import MountedRequest
+    from transport.asgi.tasks import Tasks
     from transport.server._wire import UpgradeRequest, WireOwner
     from transport.settings import Settings
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 from actors import ConfigError
 from actors.failures import class_name, shown
 from transport.app import Greenroom
+from transport.asgi.user import call_function, checked_function
 from transport.auth import User
 from transport.hosting._mount import checked_place
-from transport.hosting._user import call_function, checked_function
 from transport.inspector import Inspector
 from transport.inspector.app import routes
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
-    from transport.hosting._user import UserFunction
+    from transport.asgi.user import UserFunction
 
 
 def mount_inspector(api: Any, path: str, app: Greenroom, *, operator: UserFunction | None = None) -> None:

@@ -7,9 +7,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from transport._operators import Verdict
+from transport.asgi.user import call_function, checked_function
 from transport.errors import Forbidden, NotAuthenticated
 from transport.hosting._mount import checked_place
-from transport.hosting._user import call_function, checked_function
 from transport.metrics._families import server_of
 from transport.metrics.route import allowed_by, metrics_route
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection, Request
 
     from transport.app import Greenroom
-    from transport.hosting._user import UserFunction
+    from transport.asgi.user import UserFunction
 
 
 def mount_metrics(

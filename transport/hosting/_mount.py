@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from transport.app import Greenroom
-    from transport.hosting._user import UserFunction
+    from transport.asgi.user import UserFunction
 
 WEB = Path(__file__).parents[1] / "web"
 CLIENT_FILES = ("greenroom.js", "store.js", "shared.js", "react.js", "vue.js")

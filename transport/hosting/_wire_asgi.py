@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
-from transport.hosting._asgi_writer import AsgiWriter
+from transport.asgi.writer import AsgiWriter
 from transport.protocol import close_codes, server_frames
 from transport.protocol.handshake import Reject
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Send
 
-    from transport.hosting._request import MountedRequest
-    from transport.hosting._tasks import Event, Tasks
+    from transport.asgi.request import MountedRequest
+    from transport.asgi.tasks import Event, Tasks
     from transport.server._wire import WireOwner
     from transport.settings import Settings
 

@@ -166,10 +166,10 @@ class PageConnection:
         exchange = Exchange(request, self._stream, lambda: self._port.admission.going_away)
         result = await called(self._app, scope, exchange.receive, exchange.send)
         error = result if isinstance(result, BaseException) else None
-        if error is None and not exchange.complete and not self._stream.gone:
+        if error is None and not exchange.complete and not (self._stream.gone or self._stream.left):
             error = RuntimeError("the application has sent no whole response")
         reference = None if error is None else _log(error, self._failures)
-        if self._stream.gone:
+        if self._stream.gone or (self._stream.left and not exchange.complete):
             raise ClientGone
         if not exchange.written:
             await self._stream.write(plain_answer(Reject(500, f"internal error, reference {reference}")))

@@ -41,6 +41,8 @@ class ClientStream:
         """Bytes that have arrived, and that the next :meth:`read` returns."""
         self.gone = False
         """Whether nothing can be written any more."""
+        self.left = False
+        """Whether the client has closed its side while a request of it was answered."""
 
     async def read(self) -> bytes:
         """Return the next bytes of the client, or b"" if no more will come.
@@ -74,6 +76,7 @@ class ClientStream:
             while len(self.unread) < READ_BYTES:
                 data = await self._receive()
                 if not data:
+                    self.left = True
                     return
                 self.unread += data
         except ClientGone:

@@ -51,6 +51,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     folder: Path | None = None,
     inspector: Inspector | None = None,
     metrics: Callable[[Request], Awaitable[Response]] | None = None,
+    sessions: Sequence[Route] = (),
 ) -> Starlette:
     """Return the ASGI application: the page at ``/``, its files, the client library, and the routes of the server.
 
@@ -65,6 +66,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         folder: A folder with the application's own pages. They replace the built-in page.
         inspector: The inspector, which is then served at ``/inspect/``.
         metrics: The handler of ``/metrics``. None for pages without metrics.
+        sessions: The routes by which clients without a WebSocket reach their sessions.
     """
     visitors = Visitors(tokens) if tokens else None
 
@@ -75,20 +77,22 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         return JSONResponse({**offer, "tokens": visitors is not None, **told}, headers=NEVER_STORED)
 
     async def token(request: Request) -> Response:
-        if (refused := refusal_of(request)) is not None:
-            return refused
-        return visitors.admit(request) if visitors else JSONResponse({"token": None}, headers=NEVER_STORED)
+        return refusal_of(request) or _token(visitors, request)
 
     routes = [
         Route("/config", config),
         Route("/token", token, methods=["GET", "POST"]),  # a GET is told how to ask
         *(*health_routes(health), _asyncapi(ws_url)),
         *([] if metrics is None else [Route(METRICS, metrics)]),
-        *_client_files(folder),
+        *(*sessions, *_client_files(folder)),
         *([] if inspector is None else routes_of(inspector, INSPECTOR_PATH)),
         Mount("/", StaticFiles(directory=PAGE, html=True) if folder is None else OwnPages(folder)),
     ]
     return Starlette(routes=routes, middleware=[Middleware(SecurityHeaders, ws_url=ws_url, own=folder is not None)])
+
+
+def _token(visitors: Visitors | None, request: Request) -> Response:
+    return visitors.admit(request) if visitors else JSONResponse({"token": None}, headers=NEVER_STORED)
 
 
 def _client_files(folder: Path | None) -> list[Route]:

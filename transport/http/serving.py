@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from transport._border import the_one
+from transport.adapters.routes import routes
 from transport.http._addresses import own_origins, public_origins, url_of
 from transport.http._own_pages import checked_folder
 from transport.http._server import PageServer, serve_http
@@ -74,7 +75,7 @@ async def serve(
             try:
                 async with trio.open_nursery() as nursery:
                     page_server = PageServer(
-                        _site(server, options, folder), app.settings, server.certificate, server.sessions.failures
+                        _site(app, server, options, folder), app.settings, server.certificate, server.sessions.failures
                     )
                     await nursery.start(serve_http, page_server, listeners)
                     await server.until_signal(reporter, url)
@@ -89,7 +90,7 @@ async def serve(
                 raise one from one.__cause__
 
 
-def _site(server: Server, options: PageOptions, folder: Path | None) -> ASGIApp:
+def _site(app: Greenroom, server: Server, options: PageOptions, folder: Path | None) -> ASGIApp:
     return pages(
         folder=folder,
         ws_url=server.endpoint.settings.public_url or server.url,
@@ -101,4 +102,5 @@ def _site(server: Server, options: PageOptions, folder: Path | None) -> ASGIApp:
         model=options.model,
         inspector=Inspector(lambda: server, server.endpoint.settings),
         metrics=metrics_route(lambda: server, allowed_by(server.endpoint.settings)),
+        sessions=routes(lambda: server, has_auth=app.auth is not None),
     )

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from transport.server._refusals import Reason
     from transport.server._wire import Wire
 
-_ENDINGS = {
+ENDINGS = {
     SessionEnding.SHUTDOWN: (close_codes.GOING_AWAY, "the server is going away"),
     SessionEnding.CRASHED: (close_codes.INTERNAL_ERROR, "the session failed; come back"),
     SessionEnding.CLOSED: (close_codes.SESSION_CLOSED, "the session was closed for good"),
     SessionEnding.MOVED: (close_codes.SESSION_MOVED, "another server has the session now"),
     SessionEnding.SUSPENDED: (close_codes.OVERLOADED, "the server is cut off from its cluster"),
 }
+"""The close code and the reason with which the end of a session ends its clients."""
 
 
 class Delivery:
@@ -111,7 +112,7 @@ class Delivery:
 
     def on_ended(self, reason: SessionEnding) -> None:
         """Close the connection, because its session has ended. The close code depends on ``reason``."""
-        self._life.close(*_ENDINGS[reason])
+        self._life.close(*ENDINGS[reason])
 
     # Requests
 

@@ -2,7 +2,7 @@
 
 The logic (``_connection``, ``_delivery``, ``_requests``) uses only this module. A wire is a WebSocket under a
 connection. There are two kinds: ``_trio_wire`` on a socket of this server, and ``transport.hosting._wire_asgi`` through
-an ASGI server.
+an ASGI server. A third, ``transport.adapters.stream_wire``, is the response to a plain HTTP request.
 """
 
 from __future__ import annotations
@@ -107,8 +107,11 @@ class Wire(Protocol):
     """
     address: str
     """The network address of the client, without the port. Empty if the address is not known."""
-    blocked: bool
-    """Whether the network has not taken all data yet. Events are written only while this is False."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the network has not taken all data yet. Events are written only while this is False."""
+        ...
 
     @property
     def pending(self) -> int:

@@ -27,6 +27,7 @@ from transport.server._watchdog import Watchdog
 from transport.server.accepting import AcceptStage
 from transport.server.listening import BorrowedListener
 from transport.server.opening import opener_for
+from transport.server.single_requests import SingleRequests
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -137,6 +138,8 @@ class Endpoint:
         )
         self._contexts: dict[Authenticate, ServerContext] = {}
         """The contexts of connections that have an auth function of their own."""
+        self.single_requests = SingleRequests(self._context, self._context_with)
+        """The requests of clients that come by plain HTTP, without a connection."""
         self._opener = opener_for(settings, certificate, refusals)
         self._watchdog = Watchdog(time, settings.loop_stall_seconds)
         self._listeners = listeners

@@ -14,9 +14,9 @@ from starlette.requests import HTTPConnection
 
 from actors import ConfigError
 from actors.failures import class_name, shown
+from transport.asgi.request import RequestHeaders
 from transport.auth import User
 from transport.errors import AuthUnavailable, Forbidden, NotAuthenticated
-from transport.hosting._request import RequestHeaders
 
 if TYPE_CHECKING:
     from starlette.types import Scope

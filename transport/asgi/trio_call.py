@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from transport.hosting._tasks import GOODBYE_SECONDS
+from transport.asgi.tasks import GOODBYE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.types import Receive
 
-    from transport.hosting._wire_asgi import AsgiWire
+    from transport.asgi.tasks import CalledWire
 
 
 class TrioCall:
@@ -38,7 +38,7 @@ class TrioCall:
         """Return a new event."""
         return trio.Event()
 
-    async def serve(self, wire: AsgiWire, connection: Callable[[], Awaitable[None]], receive: Receive) -> None:
+    async def serve(self, wire: CalledWire, connection: Callable[[], Awaitable[None]], receive: Receive) -> None:
         """Run the connection, and read the client's messages for it, until the connection has ended.
 
         Cancellation: the client gets a goodbye first, if that takes no longer than :data:`GOODBYE_SECONDS`.
@@ -65,7 +65,7 @@ class TrioCall:
             self._ended.set()
 
 
-async def _read(wire: AsgiWire, receive: Receive, shield: trio.CancelScope) -> None:
+async def _read(wire: CalledWire, receive: Receive, shield: trio.CancelScope) -> None:
     """Read the client's messages. If the call is cancelled, say goodbye, and give the goodbye its time."""
     try:
         await wire.read(receive)

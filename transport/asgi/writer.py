@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Send
 
-    from transport.hosting._tasks import Tasks
+    from transport.asgi.tasks import Tasks
 
 logger = logging.getLogger("greenroom.connections")
 

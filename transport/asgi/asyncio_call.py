@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.loop.asyncio_host import uninterrupted
-from transport.hosting._tasks import GOODBYE_SECONDS
+from transport.asgi.tasks import GOODBYE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from starlette.types import Receive
 
     from actors.loop.asyncio_host import AsyncioHost
-    from transport.hosting._handed import HandedWire
-    from transport.hosting._wire_asgi import AsgiWire
+    from transport.asgi.tasks import CalledWire
+
+
+class Followed(Protocol):
+    """A connection on a socket of its own, which the web server has given away."""
+
+    ended: asyncio.Future[None] | None
+    """The future that is done when the connection has ended. None if no call waits for it."""
 
 
 class AsyncioCall:
@@ -42,7 +48,7 @@ class AsyncioCall:
         """Return a new event."""
         return asyncio.Event()
 
-    async def serve(self, wire: AsgiWire, connection: Callable[[], Awaitable[None]], receive: Receive) -> None:
+    async def serve(self, wire: CalledWire, connection: Callable[[], Awaitable[None]], receive: Receive) -> None:
         """Run the connection in trio, and read the client's messages for it, until the connection has ended.
 
         Cancellation: the client gets a goodbye first, if that takes no longer than :data:`GOODBYE_SECONDS`.
@@ -64,7 +70,7 @@ class AsyncioCall:
             finally:
                 await self.end()
 
-    async def follow(self, wire: HandedWire, upgraded: asyncio.Event) -> None:
+    async def follow(self, wire: Followed, upgraded: asyncio.Event) -> None:
         """Wait until the user of a connection on a socket of its own was found, or the connection has ended.
 
         *The web application's middleware stays around the function that finds the user, and around nothing later: an

@@ -1,4 +1,4 @@
-"""The web server's own library, asyncio or trio, as a wire and a request see it."""
+"""The web server's own library, asyncio or trio, as a wire and a request see it; and a wire, as a call sees it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from starlette.types import Receive
 
 GOODBYE_SECONDS = 1.0
 """Time in seconds that the goodbye to a client may take, after the web server has cancelled its ASGI call."""
@@ -32,3 +34,16 @@ class Tasks(Protocol):
     def event(self) -> Event:
         """Return a new event of the library."""
         ...
+
+
+class CalledWire(Protocol):
+    """The client's side of an ASGI call: a WebSocket, or the response to a request. The methods must not raise."""
+
+    async def read(self, receive: Receive) -> None:
+        """Take the client's messages, in the web server's library, until the client leaves."""
+
+    def go_away(self) -> None:
+        """Say goodbye, because the web server ends the call. Never waits."""
+
+    def lose(self) -> None:
+        """End both directions: the client has left, or the connection has ended. Can be called more than once."""

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Scope
 
+    from transport.asgi.tasks import Tasks
     from transport.auth import User
-    from transport.hosting._tasks import Tasks
     from transport.protocol.handshake import Reject
 
 # The web server has read these headers, if it trusts the proxy in front of it. The endpoint must not read them again.
