@@ -142,7 +142,7 @@ def test_endpoint_and_client_files_at_any_place(place: Callable[[Greenroom], tup
         script = client.get(f"{path.rstrip('/')}/greenroom.js")
         assert (script.status_code, script.headers["content-type"].partition(";")[0]) == (200, "text/javascript")
         assert "export" in script.text
-        for name in ("store", "shared", "react", "vue"):
+        for name in ("fallback", "store", "shared", "react", "vue"):
             assert client.get(f"{path.rstrip('/')}/{name}.js").status_code == 200
         document = client.get(f"{path.rstrip('/')}/asyncapi.json").json()
         assert [(each["host"], each["protocol"]) for each in document["servers"].values()] == [("testserver", "ws")]

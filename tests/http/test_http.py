@@ -119,6 +119,7 @@ async def site(nursery: trio.Nursery) -> AsyncIterator[Site]:
     [
         ("/", "text/html"),
         ("/greenroom.js", "javascript"),
+        ("/fallback.js", "javascript"),
         ("/store.js", "javascript"),
         ("/shared.js", "javascript"),
         ("/react.js", "javascript"),

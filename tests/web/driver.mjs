@@ -8,6 +8,7 @@
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import WebSocket from "ws";
+import { Asked } from "./http.mjs";
 import { play } from "./model.mjs";
 import { frozen, inBatches } from "./reduced.mjs";
 import { Socket, fire, turn } from "./sockets.mjs";
@@ -56,15 +57,16 @@ function freeze(ms, { timers: late = true } = {}) {
 }
 
 const greenroom = await import(process.argv[2]);
+const { Parser } = await import(new URL("fallback.js", pathToFileURL(process.argv[2])));
 const store = await import(new URL("store.js", pathToFileURL(process.argv[2])));
 const load = (path) => import(pathToFileURL(path)); // for other modules
 const noted = []; // [what, detail] of everything that a client said, in order
 let waiting = []; // callbacks for the next thing that is noted
 let opened = []; // the clients of this test
 
-/** Connect, and note everything that happens. */
+/** Connect, and note everything that happens. Only tests of the fallback have one. */
 function open(url, options, { silent = [] } = {}) {
-  const client = greenroom.connect(url, { WebSocket, ...options });
+  const client = greenroom.connect(url, { WebSocket, fallback: false, ...options });
   const own = opened;
   opened.push(client);
   for (const type of ["state", "reset", "event", "signal", "welcome", "closed", "refused"]) {
@@ -116,14 +118,17 @@ globalThis.reportError = (error) => note("reported", `${error?.message ?? error}
 function begin(options = {}, { silent = [] } = {}) {
   kept.client?.close();
   Socket.all = [];
+  Asked.all = [];
   noted.length = 0;
-  kept.client = open("ws://x/", { session: "s1", WebSocket: Socket, ...options }, { silent });
+  const { at = 0, ...rest } = options; // tests of the fallback have an address of their own
+  kept.at = at;
+  kept.client = open(at ? `ws://x/?${at}` : "ws://x/", { session: "s1", WebSocket: Socket, ...rest }, { silent });
   return kept.client;
 }
 
 const kept = {};
 const scope = {
-  ...greenroom, ...store, load, frozen, inBatches, open, watch, note, first, until, advance, freeze, setClock, noted, kept, begin, restart, play, Socket, fire, turn,
+  ...greenroom, ...store, load, frozen, inBatches, open, watch, note, first, until, advance, freeze, setClock, noted, kept, begin, restart, play, Parser, Socket, Asked, fire, turn,
 };
 const AsyncFunction = (async () => {}).constructor;
 

@@ -25,7 +25,7 @@ def test_hello(node: Node, server: ScriptedServer) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("bad", ["'http://127.0.0.1/', { session: 's1' }", "url, { session: 'a b' }", "url, {}"])
+@pytest.mark.parametrize("bad", ["'ftp://127.0.0.1/', { session: 's1' }", "url, { session: 'a b' }", "url, {}"])
 def test_bad_arguments_throw(node: Node, bad: str) -> None:
     """``connect`` throws at the call if an argument cannot be used."""
     assert node.run(f"try {{ open({bad}) }} catch (error) {{ return error.name }}") == "TypeError"

@@ -93,10 +93,10 @@ def test_silent_connection_is_replaced(node: Node, server: ScriptedServer) -> No
 
 
 def test_no_welcome(node: Node, server: ScriptedServer) -> None:
-    """If the server sends no welcome within 15 s, the client drops the connection and reconnects."""
+    """If the server sends no welcome within 10 s, the client drops the connection and reconnects."""
     node.connect()
     server.accept()
-    node.advance(15_000)
+    node.advance(10_000)
     assert node.noted("state")[-1]["reason"] == "nothing heard from the server"
     node.reconnect()
     server.accept()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transport.asgi.user import UserFunction
 
 WEB = Path(__file__).parents[1] / "web"
-CLIENT_FILES = ("greenroom.js", "store.js", "shared.js", "react.js", "vue.js")
+CLIENT_FILES = ("greenroom.js", "fallback.js", "store.js", "shared.js", "react.js", "vue.js")
 """The files of the client for browsers, which are served below the endpoint's path."""
 
 

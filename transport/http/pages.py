@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from transport.protocol.health import Health
 
 WEB = Path(__file__).parents[1] / "web"
-LIBRARY = ("greenroom.js", "store.js")
+LIBRARY = ("greenroom.js", "fallback.js", "store.js")
 """Files of the folder ``transport/web`` that browsers get. The README and ``package.json`` are not for visitors."""
 FOR_COMPONENTS = ("shared.js", "react.js", "vue.js")
 """Further files of that folder. An own page's file of such a name has precedence: a site may have its own vue.js."""

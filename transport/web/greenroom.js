@@ -19,6 +19,8 @@
  * - An exception of the application's own code (a listener, the token function, a storage, a WebSocket class, an input that
  *   JSON cannot hold) does not harm the client: a listener's error is reported, a failed attempt is followed by the next, a
  *   call rejects.
+ * - Where no WebSocket gets through, it goes on over HTTP (see fallback.js), with the same position and the same commands: after
+ *   three openings that failed, or 10 s without a welcome. The next page begins with a WebSocket again.
  * - When a page wakes up (shown again, focus, resume, online), its connection is checked: if no answer comes within 2 s, it is
  *   replaced at once, a healthy one is kept.
  *
@@ -83,27 +85,38 @@
  * @property {string} [name]                   distinguishes clients of one session in one page, for `persist`
  * @property {string} [user]                   keeps the stored positions of several users of one page apart
  * @property {any} [WebSocket]                 the class to use if there is no global one
+ * @property {string | URL | false} [fallback]
+ *   address of the routes `events` and `commands` for networks without WebSockets, or false for WebSockets only. By default
+ *   the address of the WebSocket, with http: or https:
  */
 
-const BACKOFF_MS = { first: 200, longest: 20_000 };
+const FIRST_DELAY_MS = 200;
+const LONGEST_DELAY_MS = 20_000;
 const TYPING_REFRESH_MS = 2_000; // the server ends typing after 5 s
 const UNRECOVERABLE = 4410;
 const TOKEN_EXPIRED = 4004;
+const WEBSOCKET_WORKS = 1012; // from fallback.js
+const OPENINGS = 3; // that fail before another transport is tried
 const SESSION_NAME = /^[A-Za-z0-9._~:-]{1,128}$/;
 
 /** Numbers of the positions in each storage that clients of this page use, by key. @type {WeakMap<object, Map<string, Set<number>>>} */
 const taken = new WeakMap();
+
+/** The transports that worked in this page where a WebSocket did not, by its address. @type {Map<string, number>} */
+const proven = new Map();
 
 /**
  * Attach to a session, and stay attached until `close()`, or until the server tells the client not to come back.
  *
  * Returns at once, with a client that is `connecting`. Throws TypeError for an argument that no server accepts.
  *
- * @param {string | URL} url  ws: or wss:
+ * @param {string | URL} url  ws: or wss:, or relative to the page, such as "/ws"
  * @param {Options} options
  */
 export function connect(url, options) {
-  return new Client(new URL(url), options);
+  const whole = new URL(url, globalThis.location?.href);
+  whole.protocol = whole.protocol.replace("http", "ws");
+  return new Client(whole, options);
 }
 
 /**
@@ -122,7 +135,7 @@ export function comesBack(code) {
  * @param {number} attempt
  */
 export function backoff(attempt) {
-  return Math.random() * Math.min(BACKOFF_MS.longest, BACKOFF_MS.first * 2 ** attempt);
+  return Math.random() * Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempt);
 }
 
 /**
@@ -152,6 +165,9 @@ export class Client extends EventTarget {
   /** @type {number | undefined} */ #retryAt;
   #toldToWait = false; // by the server's `retry_ms`
   #failures = 0; // in a row
+  #transport = 0; // 1: a stream over HTTP, 2: polls
+  #openings = 0; // of WebSockets that failed in a row
+  #doubtful = false; // perhaps the WebSockets failed because the server was away
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #typingTimer;
   #typing = false;
   /** @type {[any, string, (event: any) => void][]} */ #watches = [
@@ -168,9 +184,10 @@ export class Client extends EventTarget {
     super();
     check(url, options);
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
-    if (!this.#WebSocket) throw new TypeError("there is no global WebSocket here: hand one over as an option");
+    if (!this.#WebSocket) throw new TypeError("no WebSocket: pass one");
     this.#url = url.href;
     this.#options = { ...options };
+    this.#transport = proven.get(this.#url) ?? 0;
     if (options.persist) this.#take(options);
     this.#position = options.resume ? { epoch: options.resume.epoch, seq: options.resume.seq } : this.#stored?.load();
     for (const [target, type, listener] of this.#watches) target?.addEventListener?.(type, listener);
@@ -180,6 +197,11 @@ export class Client extends EventTarget {
   /** State of the connection: `connecting`, `live`, `waiting` (for the next attempt) or `closed` (for good). */
   get state() {
     return this.#state;
+  }
+
+  /** What the connection is: `websocket`, `sse` or `poll`; undefined while there is none. */
+  get transport() {
+    return this.#attempt?.transport;
   }
 
   /** When the next attempt begins, in ms since 1970 by this machine's clock; undefined unless `waiting`. */
@@ -251,16 +273,18 @@ export class Client extends EventTarget {
    */
   async history({ before, after, limit = 100 } = {}) {
     if (!(isSeq(limit) && limit > 0 && limit <= MAX_HISTORY && isSeq(before ?? 1) && isSeq(after ?? 0))) {
-      throw unusable("before and after are numbers of events, limit is 1 to 500");
+      throw unusable("not a page of events");
     }
-    if (before === undefined) return this.#page(after ?? 0, limit);
+    /** @param {number} above @param {number} most @returns {Promise<{ events: Event[], more: boolean }>} */
+    const page = (above, most) => this.#ask({ type: "history", id: newId(), after: above, limit: most });
+    if (before === undefined) return page(after ?? 0, limit);
     const first = Math.max(0, before - 1 - limit);
     /** @type {Event[]} */ const events = [];
-    for (let last = first; last < before - 1; last = events[events.length - 1].seq) {
-      const page = await this.#page(last, before - 1 - last); // the server may send less than that at once
-      const some = page.events.filter(({ seq }) => seq < before);
+    for (let last = first, more = true; more && last < before - 1; last = events.at(-1)?.seq ?? before) {
+      const next = await page(last, before - 1 - last); // the server may send less than that at once
+      const some = next.events.filter(({ seq }) => seq < before);
       events.push(...some);
-      if (!some.length || !page.more) break;
+      more = next.more && some.length > 0;
     }
     return { events, more: first > 0 && events[0]?.seq === first + 1 };
   }
@@ -350,7 +374,7 @@ export class Client extends EventTarget {
     const guarded = (/** @type {Event} */ event) => {
       try {
         const result = typeof listener === "function" ? listener.call(client, event) : listener.handleEvent(event);
-        if (typeof result?.then === "function") result.then(undefined, report);
+        Promise.resolve(result).catch(report);
       } catch (error) {
         report(error);
       }
@@ -362,10 +386,15 @@ export class Client extends EventTarget {
   // --- the connection ---------------------------------------------------------------------------------------------
 
   #open() {
-    const { token } = this.#options;
+    const { token, fallback = this.#url.replace("ws", "http") } = this.#options;
+    const transport = this.#transport;
+    const socket = () => new this.#WebSocket(this.#url, [SUBPROTOCOL]);
+    const channel = async () => {
+      const { Channel } = await import("./fallback.js");
+      return new Channel(`${fallback}`, transport > 1, this.#doubtful && socket);
+    };
     const attempt = this.#attempt = new Attempt({
-      url: this.#url,
-      WebSocket: this.#WebSocket,
+      dial: transport ? channel : socket,
       token,
       seq: () => this.#position?.seq ?? 0,
       hello: (fetched) => this.#hello(fetched),
@@ -384,8 +413,16 @@ export class Client extends EventTarget {
   }
 
   /** Handle the end of an attempt: come back or not, by its code. @param {Ended} ended */
-  #lost({ code, reason, retryMs }) {
+  #lost({ code, reason, retryMs, failed }) {
     this.#detach();
+    this.#openings += failed;
+    const turn = failed && this.#options.fallback !== false && (this.#transport || this.#openings >= OPENINGS);
+    if (turn || (this.#transport && code === WEBSOCKET_WORKS)) {
+      if (!this.#transport) this.#doubtful = failed < OPENINGS;
+      this.#transport = turn ? (this.#transport + 1) % 3 : 0;
+      this.#openings = 0;
+      proven.delete(this.#url);
+    }
     const expired = code === TOKEN_EXPIRED && typeof this.#options.token !== "function";
     const unrecoverable = code === UNRECOVERABLE && this.#options.strict;
     if (expired || unrecoverable || !comesBack(code)) return this.#finish({ code, reason });
@@ -475,9 +512,12 @@ export class Client extends EventTarget {
   #welcome(attempt, frame) {
     const before = this.#position;
     const place = frame.recovered ? (before?.epoch === frame.epoch ? before : undefined) : this.#begin(frame);
-    if (attempt.live || !place) return attempt.lose(1006, "a welcome that cannot be");
+    if (attempt.live || !place) return attempt.lose(1006, "a bad welcome");
     this.#position = place;
     attempt.welcomed(frame.ping_ms, frame.expires_ms);
+    this.#openings = 0;
+    this.#doubtful = false;
+    if (this.#transport) proven.set(this.#url, this.#transport);
     const queued = Array.isArray(frame.queued) ? frame.queued : []; // a server of an older version has none
     this.#queued = new Map(queued.map((start) => [start?.command_id, start]));
     if (!frame.recovered && before) this.#deliver({ type: "reset", reason: frame.reset ?? "unknown" }, before);
@@ -508,7 +548,7 @@ export class Client extends EventTarget {
     for (const event of events) {
       const before = this.#position;
       // An application may close the client while it handles an event. The attempt is not live then, and `lose` does nothing.
-      if (!before || !attempt.live || !isSeq(event?.seq)) return attempt.lose(1006, "events that cannot be");
+      if (!before || !attempt.live || !isSeq(event?.seq)) return attempt.lose(1006, "bad events");
       if (event.seq <= before.seq) continue;
       if (event.seq > before.seq + 1) return attempt.lose(1006, `a gap: ${event.seq} after ${before.seq}`);
       this.#position = { epoch: before.epoch, seq: event.seq };
@@ -522,11 +562,6 @@ export class Client extends EventTarget {
   /** @param {string} name @param {object} args @param {string} [id] @returns {Promise<any>} */
   #command(name, args, id = newId()) {
     return this.#ask({ type: "command", id, name, args });
-  }
-
-  /** @param {number} after @param {number} limit @returns {Promise<{ events: Event[], more: boolean }>} */
-  #page(after, limit) {
-    return this.#ask({ type: "history", id: newId(), after, limit });
   }
 
   /** @param {Parameters<Commands["add"]>[0]} frame @returns {Promise<any>} */
@@ -611,7 +646,7 @@ export class Client extends EventTarget {
 /** Throw TypeError for an argument for which the server would end the conversation. @param {URL} url @param {Options} options */
 function check(url, options) {
   const { session, token, resume, from = "oldest", strict = false } = options;
-  if (url.protocol !== "ws:" && url.protocol !== "wss:") throw new TypeError(`not a WebSocket URL: ${url}`);
+  if (!/^wss?:$/.test(url.protocol)) throw new TypeError(`not a WebSocket URL: ${url}`);
   if (typeof session !== "string" || !SESSION_NAME.test(session)) throw new TypeError("not a session's name");
   if (token != null && typeof token !== "function" && !isText(token)) throw new TypeError("not a token");
   if (resume != null && !(isText(resume.epoch) && isSeq(resume.seq))) throw new TypeError("not a position");
@@ -651,7 +686,7 @@ function after(ms, act) {
 
 /** Return a random id. (`crypto.randomUUID` is missing on pages that came over plain http.) */
 function newId() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return crypto.getRandomValues(new Uint32Array(4)).join("-");
 }
 
 /** Return true for a string that UTF-8 can hold: the server ends a connection for a lone surrogate. @param {unknown} value */
@@ -669,7 +704,7 @@ function textOf(error) {
   try {
     return String(error instanceof Error ? error.message : error);
   } catch {
-    return "something that cannot be shown";
+    return "unknown";
   }
 }
 
@@ -793,19 +828,15 @@ class StoredPosition {
 
   /** @param {Position} position */
   save(position) {
-    const kept = attempt(() => this.#storage?.setItem(this.#key, JSON.stringify(position)));
-    // An old position beside newer state would deliver events twice.
-    if (!kept) attempt(() => this.#storage?.removeItem(this.#key));
-  }
-}
-
-/** Call `act`. Return false if it threw. @param {() => any} act */
-function attempt(act) {
-  try {
-    unlessLater(act());
-    return true;
-  } catch {
-    return false;
+    try {
+      unlessLater(this.#storage?.setItem(this.#key, JSON.stringify(position)));
+    } catch {
+      try {
+        unlessLater(this.#storage?.removeItem(this.#key)); // an old position beside newer state would deliver events twice
+      } catch {
+        // it cannot be removed either
+      }
+    }
   }
 }
 
@@ -833,11 +864,13 @@ function sessionStorageIfAllowed() {
 // Commands
 
 /**
- * @typedef {{ text: string, bytes: number, asks: boolean, sent: boolean, memoryMs: number, first?: { at: number, date: number },
- *   awayMs: number, timer?: ReturnType<typeof setTimeout>, over: boolean,
+ * @typedef {{ at: number, date: number, memoryMs: number, awayMs: number }} First  when a command was sent for the first time, by
+ *   the monotonic clock and by the wall clock; how long the server remembers its id; how long ago it was, if the page slept
+ * @typedef {{ text: string, bytes: number, asks: boolean, sent?: boolean, first?: First,
+ *   timer?: ReturnType<typeof setTimeout>, over?: boolean,
  *   resolve: (result: any) => void, reject: (error: Error) => void }} Pending
- * A command without a reply. `asks`: it changes nothing. `sent`: on the present connection. `first`: when it was sent for the first time, by the
- * monotonic clock and by the wall clock. `over`: set by a timer when the server may have forgotten its id.
+ * A command without a reply. `asks`: it changes nothing. `sent`: on the present connection. `over`: set by a timer when the
+ * server may have forgotten its id.
  */
 
 const MAX_PENDING = 32; // below the burst that a server accepts after a reconnect
@@ -866,17 +899,17 @@ class Commands {
     return new Promise((resolve, reject) => {
       const { id } = frame;
       if (!isText(id) || !id || [...id].length > MAX_ID) {
-        throw unusable(`a command's id is a string of 1 to ${MAX_ID} characters`);
+        throw unusable(`an id has 1 to ${MAX_ID} characters`);
       }
       const text = written(frame);
-      if (this.#pending.has(id)) throw new GreenroomError("bad_args", `a command with the id ${id} waits for its reply`);
+      if (this.#pending.has(id)) throw new GreenroomError("bad_args", `the command ${id} waits for its reply`);
       if (this.#pending.size >= MAX_PENDING) {
         throw new GreenroomError("too_many_pending", `${MAX_PENDING} commands have no reply yet`);
       }
       const bytes = new TextEncoder().encode(text).length;
       if (bytes > this.#maxFrameBytes) throw this.#tooLarge();
       const asks = frame.type === "history"; // may be sent again at any time
-      this.#pending.set(id, { text, bytes, asks, sent: false, memoryMs: Infinity, awayMs: 0, over: false, resolve, reject });
+      this.#pending.set(id, { text, bytes, asks, resolve, reject });
     });
   }
 
@@ -884,8 +917,8 @@ class Commands {
   attached(maxFrameBytes, memoryMs) {
     this.#maxFrameBytes = typeof maxFrameBytes === "number" && maxFrameBytes > 0 ? maxFrameBytes : Infinity;
     this.#memoryMs = typeof memoryMs === "number" && memoryMs >= 0 ? memoryMs : DEFAULT_MEMORY_MS;
-    for (const pending of this.#pending.values()) {
-      if (pending.first) pending.memoryMs = Math.min(pending.memoryMs, this.#memoryMs);
+    for (const { first } of this.#pending.values()) {
+      if (first) first.memoryMs = Math.min(first.memoryMs, this.#memoryMs);
     }
     this.#drop((pending) => pending.bytes > this.#maxFrameBytes, () => this.#tooLarge());
     this.detached();
@@ -914,8 +947,8 @@ class Commands {
    * times it is not used: people and programs set it forward and back.
    */
   woke() {
-    for (const pending of this.#pending.values()) {
-      if (pending.first) pending.awayMs = Math.max(pending.awayMs, Date.now() - pending.first.date);
+    for (const { first } of this.#pending.values()) {
+      if (first) first.awayMs = Math.max(first.awayMs, Date.now() - first.date);
     }
   }
 
@@ -952,8 +985,7 @@ class Commands {
 
   /** @param {Pending} pending */
   #begin(pending) {
-    pending.first = { at: performance.now(), date: Date.now() };
-    pending.memoryMs = this.#memoryMs;
+    pending.first = { at: performance.now(), date: Date.now(), memoryMs: this.#memoryMs, awayMs: 0 };
     if (this.#memoryMs >= LONGEST_TIMER_MS) return;
     pending.timer = after(this.#memoryMs + 1, () => {
       pending.over = true;
@@ -964,12 +996,12 @@ class Commands {
   /** Reject the commands that may not be sent again. The present connection may still bring replies to its own. */
   #forget() {
     this.#drop(
-      (pending) => !pending.sent && (pending.over || age(pending) > pending.memoryMs),
-      () => new GreenroomError("outcome_unknown", "the server could not be reached for its answer"),
+      ({ sent, over, first }) => !sent && (over || (first && age(first) > first.memoryMs)),
+      () => new GreenroomError("outcome_unknown", "no answer came in time"),
     );
   }
 
-  /** @param {(pending: Pending) => boolean} condition @param {() => GreenroomError} why */
+  /** @param {(pending: Pending) => unknown} condition @param {() => GreenroomError} why */
   #drop(condition, why) {
     for (const [id, pending] of [...this.#pending]) {
       if (condition(pending)) this.#take(id)?.reject(why());
@@ -989,9 +1021,9 @@ class Commands {
   }
 }
 
-/** Return the time since a command was first sent, in ms. @param {Pending} pending */
-function age({ first, awayMs }) {
-  return first ? Math.max(performance.now() - first.at, awayMs) : 0;
+/** Return the time since a command was first sent, in ms. @param {First} first */
+function age({ at, awayMs }) {
+  return Math.max(performance.now() - at, awayMs);
 }
 
 /** @param {object} frame */
@@ -1018,13 +1050,9 @@ function unusable(message, cause) {
 function depth(text) {
   let deepest = 0;
   let level = 0;
-  let quoted = false;
-  for (let i = 0; i < text.length; i++) {
-    const character = text[i];
-    if (quoted && character === "\\") i++;
-    else if (character === '"') quoted = !quoted;
-    else if (!quoted && (character === "{" || character === "[")) deepest = Math.max(deepest, ++level);
-    else if (!quoted && (character === "}" || character === "]")) level--;
+  for (const bracket of text.replace(/\\./g, "").replace(/"[^"]*"/g, "").match(/[[\]{}]/g) ?? []) {
+    if (bracket === "[" || bracket === "{") deepest = Math.max(deepest, ++level);
+    else level--;
   }
   return deepest;
 }
@@ -1032,11 +1060,11 @@ function depth(text) {
 // One attempt to connect
 
 /**
- * @typedef {{ code: number, reason: string, retryMs?: number }} Ended  the end of an attempt; `retryMs` is the server's
+ * @typedef {{ code: number, reason: string, retryMs?: number, failed: number }} Ended  the end of an attempt; `retryMs` is the
+ *   server's. `failed`: 1 if the transport failed before the welcome, as far as one can see; OPENINGS if nothing came
  * @typedef {object} Uses  the client's values and callbacks for an attempt
- * @property {string} url
  * @property {any} token
- * @property {any} WebSocket
+ * @property {() => any} dial                 returns a WebSocket, or a promise of something like it
  * @property {(token: string | undefined) => object} hello
  * @property {() => number} seq               the position
  * @property {(frame: any) => void} received  every frame but ping, token and goodbye
@@ -1045,7 +1073,8 @@ function depth(text) {
  */
 
 const SUBPROTOCOL = "greenroom.v1";
-const OPENING_MS = 15_000; // time limit from asking for the token to the welcome
+const TOKEN_MS = 15_000; // time limit for the token
+const WELCOME_MS = 10_000; // time limit from dialling to the welcome
 const SILENCE_GRACE_MS = 10_000; // silence beyond ping_ms after which a connection is dead
 const PROBE_MS = 2_000; // time limit for the answer to a probe
 const OPENING_AFTER_SLEEP_MS = 5_000; // more time for a page that slept before the welcome came
@@ -1054,7 +1083,7 @@ const STEADY_MS = 5_000; // live for this long, a connection resets the count of
 const DEFAULT_PING_MS = 25_000;
 const MAX_RETRY_MS = 3_600_000;
 const RENEW_MS = 90_000; // so long before its end a token is renewed: the timers of a hidden page may be a minute late
-const FINAL = new Set(["SecurityError", "SyntaxError", "TypeError"]); // trying again does not help: ws: from an https: page
+const FINAL = /^(Security|Syntax|Type)Error$/; // trying again does not help: ws: from an https: page
 
 /**
  * One attempt to connect, from asking for a token to the loss of its connection.
@@ -1070,7 +1099,8 @@ class Attempt {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #silenceTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #steadyTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #renewTimer;
-  #silenceMs = OPENING_MS;
+  #silenceMs = WELCOME_MS;
+  #dialled = false;
   #probing = false;
   over = false;
   live = false;
@@ -1082,7 +1112,7 @@ class Attempt {
 
   start() {
     if (this.over) return;
-    this.#expect(OPENING_MS);
+    this.#expect(TOKEN_MS);
     this.#fetch().then(
       this.#step((fetched) => this.#dial(fetched ?? undefined)),
       this.#step((error) => this.lose(1006, `no token: ${textOf(error)}`)),
@@ -1090,9 +1120,9 @@ class Attempt {
   }
 
   /** @returns {Promise<unknown>} */
-  #fetch() {
+  async #fetch() {
     const { token } = this.#uses;
-    return new Promise((resolve) => resolve(typeof token === "function" ? token() : token));
+    return typeof token === "function" ? token() : token;
   }
 
   /** The server has welcomed this connection. @param {unknown} pingMs @param {unknown} expiresMs */
@@ -1131,20 +1161,28 @@ class Attempt {
     if (!this.live || this.over || this.#probing) return;
     this.#probing = true;
     this.#expect(PROBE_MS);
-    this.send(JSON.stringify({ type: "history", id: newId(), after: this.#uses.seq(), limit: 1 }));
+    if (this.#socket.check) this.#socket.check();
+    else this.send(JSON.stringify({ type: "history", id: newId(), after: this.#uses.seq(), limit: 1 }));
+  }
+
+  get transport() {
+    return this.#socket && (this.#socket.transport ?? "websocket");
   }
 
   /**
    * End the attempt with a close code, and notify the client once.
    *
    * @param {number} code @param {string} reason @param {unknown} [retryMs]  0 after a probe without an answer
+   * @param {number} [weight]  of a failure before the welcome
    */
-  lose(code, reason, retryMs = this.#goodbye?.retry_ms) {
+  lose(code, reason, retryMs = this.#goodbye?.retry_ms, weight = 1) {
     if (this.over) return;
-    this.end();
     const goodbye = this.#goodbye;
+    const failed = this.#dialled && !this.live && !goodbye && code > 1004 && code < 4000 ? weight : 0;
+    this.end();
     const unsaid = goodbye && (code === 1005 || code === 1006); // the close frame got lost: the goodbye counts
     this.#uses.lost({
+      failed,
       ...(unsaid ? { code: goodbye.code, reason: `${goodbye.reason ?? ""}` } : { code, reason }),
       ...(typeof retryMs === "number" && retryMs >= 0 && retryMs <= MAX_RETRY_MS ? { retryMs } : {}),
     });
@@ -1183,17 +1221,28 @@ class Attempt {
     };
   }
 
-  /** @param {unknown} token */
+  /** @param {any} token */
   #dial(token) {
-    if (token !== undefined && !isText(token)) return this.lose(1006, "no token: it is not a string");
-    const { url, WebSocket, hello } = this.#uses;
+    if (token !== undefined && !isText(token)) return this.lose(1006, "no token: not a string");
+    this.#dialled = true;
+    this.#expect(WELCOME_MS);
     let socket;
     try {
-      socket = this.#socket = new WebSocket(url, [SUBPROTOCOL]);
+      socket = this.#uses.dial();
     } catch (/** @type {any} */ error) {
-      return this.lose(FINAL.has(error?.name) ? 1008 : 1006, `refused here: ${textOf(error)}`);
+      return this.lose(FINAL.test(error?.name) ? 1008 : 1006, `refused here: ${textOf(error)}`);
     }
-    socket.onopen = this.#step(() => this.send(JSON.stringify(hello(/** @type {string | undefined} */ (token)))));
+    if (!socket.then) return this.#take(socket, token);
+    socket.then(
+      this.#step((made) => this.#take(made, token)),
+      this.#step((error) => this.lose(1006, `no fallback: ${textOf(error)}`)),
+    );
+  }
+
+  /** @param {any} socket @param {string | undefined} token */
+  #take(socket, token) {
+    this.#socket = socket;
+    socket.onopen = this.#step(() => this.send(JSON.stringify(this.#uses.hello(token))));
     socket.onmessage = this.#step((message) => this.#received(message.data));
     socket.onclose = this.#step((event) => this.lose(Number.isInteger(event?.code) ? event.code : 1006, `${event?.reason ?? ""}`));
     socket.onerror = () => {}; // onclose follows with more details; Node's ws throws without a listener
@@ -1207,7 +1256,7 @@ class Attempt {
     try {
       frame = JSON.parse(text);
     } catch {
-      return this.lose(1006, "a frame that is not JSON");
+      return this.lose(1006, "a bad frame");
     }
     if (frame?.type === "ping") this.send('{"type":"pong"}');
     else if (frame?.type === "token") this.#expires(frame.expires_ms);
@@ -1225,7 +1274,9 @@ class Attempt {
 
   /** @param {boolean} late  the page slept: messages that arrived meanwhile are still unread, so silence proves nothing */
   #silent(late) {
-    if (!late || this.#probing) this.lose(1006, "nothing heard from the server", this.#probing ? 0 : undefined);
+    if (!late || this.#probing) {
+      this.lose(1006, "nothing heard from the server", this.#probing ? 0 : undefined, late ? 1 : OPENINGS);
+    }
     else if (this.live) this.probe();
     else this.#expect(OPENING_AFTER_SLEEP_MS);
   }

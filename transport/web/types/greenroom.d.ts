@@ -3,7 +3,7 @@
  *
  * Returns at once, with a client that is `connecting`. Throws TypeError for an argument that no server accepts.
  *
- * @param {string | URL} url  ws: or wss:
+ * @param {string | URL} url  ws: or wss:, or relative to the page, such as "/ws"
  * @param {Options} options
  */
 export function connect(url: string | URL, options: Options): Client;
@@ -31,6 +31,8 @@ export class Client extends EventTarget {
     constructor(url: URL, options: Options);
     /** State of the connection: `connecting`, `live`, `waiting` (for the next attempt) or `closed` (for good). */
     get state(): State;
+    /** What the connection is: `websocket`, `sse` or `poll`; undefined while there is none. */
+    get transport(): any;
     /** When the next attempt begins, in ms since 1970 by this machine's clock; undefined unless `waiting`. */
     get retryAt(): number | undefined;
     /** Position of the newest event received, for a later `connect(…, { resume })`; undefined before the first welcome. */
@@ -393,6 +395,11 @@ export type Options = {
      * the class to use if there is no global one
      */
     WebSocket?: any;
+    /**
+     * address of the routes `events` and `commands` for networks without WebSockets, or false for WebSockets only. By default
+     * the address of the WebSocket, with http: or https:
+     */
+    fallback?: string | false | URL | undefined;
 };
 /**
  * an event or a reset, and the position before it
@@ -403,40 +410,49 @@ export type Item = {
 };
 export type Result = IteratorResult<Event | Reset>;
 /**
- * A command without a reply. `asks`: it changes nothing. `sent`: on the present connection. `first`: when it was sent for the first time, by the
- * monotonic clock and by the wall clock. `over`: set by a timer when the server may have forgotten its id.
+ * when a command was sent for the first time, by
+ *   the monotonic clock and by the wall clock; how long the server remembers its id; how long ago it was, if the page slept
+ */
+export type First = {
+    at: number;
+    date: number;
+    memoryMs: number;
+    awayMs: number;
+};
+/**
+ * A command without a reply. `asks`: it changes nothing. `sent`: on the present connection. `over`: set by a timer when the
+ * server may have forgotten its id.
  */
 export type Pending = {
     text: string;
     bytes: number;
     asks: boolean;
-    sent: boolean;
-    memoryMs: number;
-    first?: {
-        at: number;
-        date: number;
-    };
-    awayMs: number;
+    sent?: boolean;
+    first?: First;
     timer?: ReturnType<typeof setTimeout>;
-    over: boolean;
+    over?: boolean;
     resolve: (result: any) => void;
     reject: (error: Error) => void;
 };
 /**
- * the end of an attempt; `retryMs` is the server's
+ * the end of an attempt; `retryMs` is the
+ *   server's. `failed`: 1 if the transport failed before the welcome, as far as one can see; OPENINGS if nothing came
  */
 export type Ended = {
     code: number;
     reason: string;
     retryMs?: number;
+    failed: number;
 };
 /**
  * the client's values and callbacks for an attempt
  */
 export type Uses = {
-    url: string;
     token: any;
-    WebSocket: any;
+    /**
+     * returns a WebSocket, or a promise of something like it
+     */
+    dial: () => any;
     hello: (token: string | undefined) => object;
     /**
      * the position
