@@ -130,6 +130,8 @@ from actors.runtime._supervisor import ChildCounts, ChildInfo, SupervisorRef, Su
 from actors.runtime._system import ActorSystem, SystemStatistics, open_system
 from actors.runtime._tree import TreeEntry, TreeNode
 from actors.runtime._typed import LATER, UNHANDLED, Later, Request, Unhandled
+from actors.runtime.pools._pool import PoolRef, PoolStatistics
+from actors.runtime.pools._spec import PoolSpec, Routing, pool
 from actors.runtime.topics._buffer import EventStreamStatistics
 from actors.runtime.topics._bus import EventBus, EventBusStatistics
 from actors.runtime.topics._lane import EventsMissed
@@ -285,6 +287,9 @@ __all__ = [
     "Overflow",
     "Phase",
     "PhaseReport",
+    "PoolRef",
+    "PoolSpec",
+    "PoolStatistics",
     "Position",
     "PositionLost",
     "QuotaStatistics",
@@ -298,6 +303,7 @@ __all__ = [
     "RestartLimitReached",
     "Retention",
     "Revocation",
+    "Routing",
     "Run",
     "RunBlock",
     "RunCancelled",
@@ -350,29 +356,15 @@ __all__ = [
     "decode_event",
     "open_log",
     "open_system",
+    "pool",
     "redact_keys",
     "verify_log",
 ]
 
-_NAMES_OF_SPI = frozenset(
-    {
-        "Attach",
-        "Attachment",
-        "Command",
-        "CommandReply",
-        "Cursor",
-        "INTERRUPT_HANDLER",
-        "Listener",
-        "MAX_DEPTH",
-        "MAX_SEQ",
-        "StreamWalk",
-        "cancel_with_force",
-        "encode",
-        "number_from",
-        "too_deep",
-        "whole_from",
-    }
-)
+_NAMES_OF_SPI = """
+    Attach Attachment Command CommandReply Cursor INTERRUPT_HANDLER Listener MAX_DEPTH MAX_SEQ
+    StreamWalk cancel_with_force encode number_from too_deep whole_from
+"""
 
 
 # Loaded at their first use: a server without asyncio agents never loads asyncio.
@@ -390,6 +382,6 @@ def __getattr__(name: str) -> object:
     """
     if name in _NAMES_ON_ASYNCIO:
         return getattr(import_module(_NAMES_ON_ASYNCIO[name]), name)
-    if name in _NAMES_OF_SPI:
+    if name in _NAMES_OF_SPI.split():
         return getattr(import_module("actors.spi"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import outcome
 
@@ -88,6 +88,9 @@ class Body(Course):
         "task",
     )
 
+    mailbox_kind: ClassVar[type[Mailbox]] = Mailbox
+    """Class of the actor's mailbox."""
+
     def __init__(self, parent: Parent, spec: ChildSpec, make: Callable[[], Instance]) -> None:
         super().__init__()
         self.system = parent.system
@@ -96,7 +99,7 @@ class Body(Course):
         self.spec = spec
         self.make: Callable[[], Instance] | None = make
         """Function that makes a new instance of the actor for each start and restart; None after the permanent end."""
-        self.mailbox = Mailbox(self, spec.mailbox, self.system.home)
+        self.mailbox = self.mailbox_kind(self, spec.mailbox, self.system.home)
         self.task: trio.lowlevel.Task | None = None
         """The actor's own task. The same task runs the actor after each restart."""
         self.handled = 0

@@ -24,7 +24,7 @@ from actors.runtime._request import PendingAsk
 from actors.runtime._spec import MailboxSpec, Overflow
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterable
 
     from actors.runtime._lifecycle import ExitReason
 
@@ -127,6 +127,11 @@ class Mailbox:
         return True
 
     @property
+    def is_refusing(self) -> bool:
+        """Whether the mailbox refuses messages, because the actor is stopping or has ended."""
+        return self._refusal is not None
+
+    @property
     def is_stopping(self) -> bool:
         """Whether the mailbox refuses messages although the actor has not ended."""
         return self._refusal is not None and self._refusal[1] is None
@@ -144,11 +149,7 @@ class Mailbox:
         if self._is_full():
             self._owner.discard(item, Undelivered.TERMINATED)
         else:
-            if self.items is NOTHING:
-                self.items = deque()
-            self.items.append(item)
-            self.accepted += 1
-            self.wake()
+            append(self, item)
         return True
 
     def _is_full(self) -> bool:
@@ -319,3 +320,27 @@ class Mailbox:
         waiting = len(self._senders) if self._senders else 0
         depth = len(self.items) - self._given_up
         return MailboxStatistics(self._spec.size, depth, waiting, self.accepted, self.dropped)
+
+
+def append(mailbox: Mailbox, item: object) -> None:
+    """Put an item into a mailbox, although it may be full or refuse messages."""
+    if mailbox.items is NOTHING:
+        mailbox.items = deque()
+    mailbox.items.append(item)
+    mailbox.accepted += 1
+    mailbox.wake()
+
+
+def least_loaded(mailboxes: Iterable[Mailbox]) -> Mailbox:
+    """Return the first mailbox with the fewest messages. A message that is being handled counts, too."""
+    least: Mailbox | None = None
+    fewest = 0
+    for mailbox in mailboxes:
+        # An actor that does not wait for a message handles one.
+        load = len(mailbox.items) - mailbox._given_up + (mailbox._reader is None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- of this module
+        if least is None or load < fewest:
+            least, fewest = mailbox, load
+        if not load:
+            break
+    assert least is not None  # noqa: S101  -- there is a mailbox
+    return least

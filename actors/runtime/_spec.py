@@ -69,7 +69,7 @@ class AutoShutdown(enum.StrEnum):
 K = TypeVar("K", bound=enum.StrEnum)
 
 
-def _member(kind: type[K], value: object) -> K:
+def member_of(kind: type[K], value: object) -> K:
     """Return the enum member that a text names. Return any other value as it is: the validator refuses it."""
     if isinstance(value, kind) or not isinstance(value, str):
         return cast("K", value)
@@ -77,19 +77,19 @@ def _member(kind: type[K], value: object) -> K:
 
 
 def _strategy(value: Strategy | str) -> Strategy:
-    return _member(Strategy, value)
+    return member_of(Strategy, value)
 
 
 def _restart(value: Restart | str) -> Restart:
-    return value if isinstance(value, Restart) else _member(Restart, value)
+    return value if isinstance(value, Restart) else member_of(Restart, value)
 
 
 def _overflow(value: Overflow | str) -> Overflow:
-    return _member(Overflow, value)
+    return member_of(Overflow, value)
 
 
 def _auto_shutdown(value: AutoShutdown | str) -> AutoShutdown:
-    return _member(AutoShutdown, value)
+    return member_of(AutoShutdown, value)
 
 
 def _positive_seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -124,6 +124,12 @@ def mailbox_spec(size: int, overflow: Overflow, stash: int) -> MailboxSpec:
     return MailboxSpec(size=size, overflow=overflow, stash=stash)
 
 
+class GroupSpec:
+    """The base class of the specs of actors that only have children: supervisors and pools."""
+
+    __slots__ = ()
+
+
 @attrs.frozen
 class ChildSpec(Defaults, Generic[Message_contra, Reply_co]):
     """The spec of one child: its factory, restart type, time to stop and more.
@@ -133,17 +139,17 @@ class ChildSpec(Defaults, Generic[Message_contra, Reply_co]):
 
     id: str
     """Name of the child, unique in its supervisor."""
-    factory: Callable[[], Instance[Message_contra, Reply_co]] | SupervisorSpec
+    factory: Callable[[], Instance[Message_contra, Reply_co]] | GroupSpec
     """Function without arguments that makes the actor.
 
-    For a child that is a supervisor, the spec of that supervisor.
+    For a child that is a supervisor or a pool, the SupervisorSpec or PoolSpec.
     """
     restart: Restart = attrs.field(default=Restart.PERMANENT, converter=_restart)
     """Rule by which the child is restarted after it has ended."""
     shutdown: float | None = None
     """Seconds from a stop to the cancellation of the child. 0 kills the child at once, and ``math.inf`` sets no limit.
 
-    The default (None) is 5 for an actor, and no limit for a supervisor.
+    The default (None) is 5 for an actor, and no limit for a supervisor or a pool.
     """
     significant: bool = False
     """Whether the end of the child can end the supervisor: see :class:`AutoShutdown`."""
@@ -176,15 +182,15 @@ class ChildSpec(Defaults, Generic[Message_contra, Reply_co]):
         """Seconds from a stop to the cancellation of the child: ``shutdown``, or a default if ``shutdown`` is None."""
         if self.shutdown is not None:
             return self.shutdown
-        return math.inf if isinstance(self.factory, SupervisorSpec) else DEFAULT_SHUTDOWN
+        return math.inf if isinstance(self.factory, GroupSpec) else DEFAULT_SHUTDOWN
 
 
 def _check_identity(name: object, factory: object) -> None:
     # Annotations are not enforced at run time, and here a wrong type is still easy to explain.
     if not isinstance(name, str) or not name or "/" in name:
         raise SpecError(f"id must be a text without '/', not {shown(name)}")
-    if not callable(factory) and not isinstance(factory, SupervisorSpec):
-        raise SpecError(f"factory of {name} must be callable or a SupervisorSpec, not {shown(factory)}")
+    if not callable(factory) and not isinstance(factory, GroupSpec):
+        raise SpecError(f"factory of {name} must be callable, a SupervisorSpec or a PoolSpec, not {shown(factory)}")
     if not isinstance(factory, type) and inspect.iscoroutinefunction(factory):
         raise SpecError(f"factory of {name} must make an Actor and return it: it may not be async")
 
@@ -203,7 +209,7 @@ def _tuple(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
 
 
 @attrs.frozen
-class SupervisorSpec:
+class SupervisorSpec(GroupSpec):
     """The spec of a supervisor: its strategy, children and limit of restarts.
 
     Raises SpecError if a value is invalid.

@@ -16,7 +16,9 @@ from actors.runtime._incarnation import life_of
 from actors.runtime._instance import Instance
 from actors.runtime._lifecycle import State
 from actors.runtime._ref import ActorRef, ActorStatistics
-from actors.runtime._spec import ChildSpec, SupervisorSpec
+from actors.runtime._spec import ChildSpec, GroupSpec, SupervisorSpec
+from actors.runtime.pools._pool import Pool, PoolCell, PoolRef
+from actors.runtime.pools._spec import PoolSpec
 
 if TYPE_CHECKING:
     from actors.runtime._body import Parent
@@ -51,7 +53,7 @@ class ChildInfo:
     restart: Restart
     """Restart type of the child."""
     is_supervisor: bool
-    """Whether the child is a supervisor itself."""
+    """Whether the child is a supervisor or a pool."""
 
 
 @attrs.frozen
@@ -65,9 +67,9 @@ class ChildCounts:
     restarting: int
     """Number of children that have ended and wait for their restart."""
     supervisors: int
-    """Number of children that are supervisors, including ended children of which only the spec is kept."""
+    """Number of children that are supervisors or pools, including ended children of which only the spec is kept."""
     workers: int
-    """Number of children that are not supervisors, including ended children of which only the spec is kept."""
+    """Number of children that are neither, including ended children of which only the spec is kept."""
 
 
 @attrs.frozen
@@ -202,19 +204,23 @@ class SupervisorRef(ActorRef[Never, Never]):
         entries = self._children().entries()
         states = [child.cell.state for child in entries if child.cell is not None]
         restarting = states.count(State.RESTARTING)
-        supervisors = sum(isinstance(child.spec.factory, SupervisorSpec) for child in entries)
+        supervisors = sum(isinstance(child.spec.factory, GroupSpec) for child in entries)
         return ChildCounts(len(entries), len(states) - restarting, restarting, supervisors, len(entries) - supervisors)
 
 
 def _info(child: Child[Cell]) -> ChildInfo:
     cell = child.cell
     state = State.TERMINATED if cell is None else cell.state
-    is_supervisor = isinstance(child.spec.factory, SupervisorSpec)
+    is_supervisor = isinstance(child.spec.factory, GroupSpec)
     return ChildInfo(child.spec.id, None if cell is None else cell.ref, state.value, child.spec.restart, is_supervisor)
 
 
 def new_cell(parent: Parent, spec: ChildSpec) -> Cell:
-    """Return the internal object of the runtime for a new child of ``parent``: an actor or a supervisor."""
-    if isinstance(spec.factory, SupervisorSpec):
-        return Cell(parent, spec, functools.partial(Supervisor, spec.factory), SupervisorRef)
-    return Cell(parent, spec, spec.factory)
+    """Return the internal object of the runtime for a new child of ``parent``: an actor, a supervisor or a pool."""
+    factory = spec.factory
+    if not isinstance(factory, GroupSpec):
+        return Cell(parent, spec, factory)
+    if isinstance(factory, PoolSpec):
+        return PoolCell(parent, spec, functools.partial(Pool, factory), PoolRef)
+    assert isinstance(factory, SupervisorSpec)  # noqa: S101  -- there are these two
+    return Cell(parent, spec, functools.partial(Supervisor, factory), SupervisorRef)

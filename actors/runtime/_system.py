@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from actors.checks import check_count, check_kind
-from actors.errors import RestartLimit
+from actors.errors import RestartLimit, SpecError
 from actors.loop.trio_internals import Protection
 from actors.runtime._body import limits_in
 from actors.runtime._children import Children
@@ -20,7 +20,7 @@ from actors.runtime._deadlines import GRACE
 from actors.runtime._lifecycle import KILL
 from actors.runtime._restart import Restart
 from actors.runtime._shutdown import CoordinatedShutdown, Phase, PhaseReport
-from actors.runtime._spec import ChildSpec, MailboxSpec, Overflow, SupervisorSpec, mailbox_spec
+from actors.runtime._spec import ChildSpec, GroupSpec, MailboxSpec, Overflow, SupervisorSpec, mailbox_spec
 from actors.runtime._supervisor import SupervisorRef, new_cell
 from actors.runtime._tree import ActorTree
 from actors.runtime.topics._supervision import FailureEscalated
@@ -211,12 +211,14 @@ class ActorSystem(ActorTree):
         mailbox: MailboxSpec,
     ) -> ChildSpec:
         """Return the spec of an actor that is started by ``spawn``, from the arguments of that call."""
+        if args and isinstance(factory, GroupSpec):
+            raise SpecError("a pool takes no arguments: they belong to the factory of its members")
         make = functools.partial(factory, *args) if args else factory
         return ChildSpec(self._name(factory) if name is None else name, make, restart, shutdown, mailbox=mailbox)
 
     def _name(self, factory: object) -> str:
         given = getattr(factory, "__name__", None)
-        kind = given if isinstance(given, str) and given else type(factory).__name__
+        kind = given if isinstance(given, str) and given else type(factory).__name__.removesuffix("Spec")
         # A lambda is called "<lambda>", and "/" separates the names in a path.
         kind = kind.strip("<>").lower().replace("/", "-")
         return f"{kind}-{next(self._numbers)}"

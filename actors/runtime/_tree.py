@@ -10,7 +10,7 @@ from actors.checks import check_kind
 from actors.runtime._children import Children, children_of
 from actors.runtime._lifecycle import State
 from actors.runtime._runtime import Runtime
-from actors.runtime._spec import SupervisorSpec
+from actors.runtime._spec import GroupSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ class TreeEntry:
     path: str
     """Path of the actor in the tree; ``/`` is the system."""
     kind: str
-    """``system``, ``supervisor`` or ``actor``."""
+    """``system``, ``supervisor`` (or a pool) or ``actor``."""
     strategy: str
     """Strategy by which the actor restarts its children; empty for an actor without children."""
     state: str
@@ -137,7 +137,7 @@ def _tree_entry(path: str, child: Child[Cell]) -> TreeEntry:
     children = None if cell is None else children_of(cell)
     return TreeEntry(
         path=path,
-        kind="supervisor" if isinstance(child.spec.factory, SupervisorSpec) else "actor",
+        kind="supervisor" if isinstance(child.spec.factory, GroupSpec) else "actor",
         strategy="" if children is None else children.spec.strategy.value,
         state=State.TERMINATED.value if cell is None else cell.state.value,
         restarts=0 if cell is None else cell.restarts,

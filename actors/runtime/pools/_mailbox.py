@@ -1,0 +1,248 @@
+"""The mailbox of a pool: it puts each message into the mailbox of a member."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from actors.errors import ActorTerminated
+from actors.runtime._mailbox import Mailbox, MailboxStatistics, append, least_loaded
+from actors.runtime._request import PendingAsk
+from actors.runtime._spec import Overflow
+from actors.runtime.pools._routing import Random, RoundRobin, route
+from actors.runtime.pools._spec import Routing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from actors.runtime._cell import Cell
+    from actors.runtime._home import Home
+    from actors.runtime._lifecycle import ExitReason
+    from actors.runtime._mailbox import Owner
+    from actors.runtime._spec import MailboxSpec
+    from actors.runtime.pools._spec import PoolSpec
+
+
+class PoolMailbox(Mailbox):
+    """The mailbox of a pool: senders put a message in, and it is in the mailbox of a member.
+
+    So a message to a pool is queued once, and a pool's handle is like any other. Only without members, while the pool
+    starts or is restarted, messages wait here: the pool routes them when its members are up.
+    """
+
+    __slots__ = ("_accepted_before", "_dropped_before", "_members", "_pick", "_pool", "_turns", "on_pressure")
+
+    def __init__(self, owner: Owner, spec: MailboxSpec, home: Home | None = None) -> None:
+        super().__init__(owner, spec, home)
+        self._members: dict[Mailbox, Cell] = {}
+        self._pool: PoolSpec | None = None
+        self._pick: Callable[[object], Mailbox] | None = None
+        """Function that returns the mailbox of the member for a message; None without members."""
+        self._turns: Iterator[Mailbox] | None = None
+        """The next members, if they do not depend on the message. An iterator in C saves a call for each message."""
+        self._accepted_before = self._dropped_before = 0
+        """Numbers of messages of members that have left the pool."""
+        self.on_pressure: Callable[[], None] | None = None
+        """Function that starts one more member; None if the pool has its maximum size."""
+
+    # Members
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Members of the pool, in the order of their start."""
+        return tuple(self._members.values())
+
+    def begin(self, pool: PoolSpec, members: list[Cell]) -> None:
+        """Route messages to ``members`` from now on. Begin with the messages that waited here."""
+        self._pool = pool
+        self._set({each.mailbox: each for each in members})
+        for item in self.empty():
+            self.accepted -= 1
+            self.reroute(item)
+
+    def add(self, cell: Cell) -> None:
+        """Route messages to one more member."""
+        self._set(self._members | {cell.mailbox: cell})
+
+    def remove(self, cell: Cell) -> bool:
+        """Route no more messages to a member. Return False if it is none."""
+        mailbox = cell.mailbox
+        if mailbox not in self._members:
+            return False
+        self._accepted_before += mailbox.accepted
+        self._dropped_before += mailbox.dropped
+        self._set({each: other for each, other in self._members.items() if each is not mailbox})
+        return True
+
+    def end(self) -> None:
+        """Route no more messages: the members are being stopped."""
+        self.on_pressure = None
+        for cell in self.cells:
+            self.remove(cell)
+
+    def _set(self, members: dict[Mailbox, Cell]) -> None:
+        self._members = members
+        self._pick = self._turns = None
+        if members and self._pool is not None:
+            # A member's name is its number: a ring of hashes gives it the same points again.
+            rule = route(self._pool, {int(cell.spec.id): mailbox for mailbox, cell in members.items()})
+            self._pick = rule.pick
+            self._turns = rule.turns if isinstance(rule, (RoundRobin, Random)) else None
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many messages wait that one more member is worth its start."""
+        waiting = sum(len(mailbox.items) for mailbox in self._members)
+        return self._pool is not None and waiting >= self._pool.grow_at * len(self._members)
+
+    def idle(self) -> Cell | None:
+        """Return the idle member that was started last. Return None if there is none, or if messages wait."""
+        if any(mailbox.items for mailbox in self._members):
+            return None
+        return next((cell for cell in reversed(self.cells) if cell.mailbox.is_awaited), None)
+
+    # As the senders see it
+
+    def offer(self, item: object) -> bool:
+        """Put an item into the mailbox of a member, if there is room. Return whether it was put in. Never waits."""
+        if self._refusal is not None:
+            return False
+        if self._pick is None:
+            return super().offer(item)
+        if type(item) is PendingAsk:
+            member = self._pick_for(item)
+        else:
+            member = self._pick(item) if self._turns is None else next(self._turns)
+        # Before the item is put in, since this may raise.
+        if self.on_pressure is not None and self._pool is not None and len(member.items) >= self._pool.grow_at:
+            self.on_pressure()
+        return member.offer(item) or self._offer_elsewhere(item, member)
+
+    def _pick_for(self, item: PendingAsk) -> Mailbox:
+        """Return the member for an ask. An ask of a member goes to another member, since no actor can ask itself."""
+        assert self._pick is not None  # noqa: S101  -- the caller has looked
+        member = self._pick(item.message) if self._turns is None else next(self._turns)
+        if self._members[member].task is trio.lowlevel.current_task():
+            others = [each for each in self._open() if each is not member]
+            if self._is_by_key or not others:
+                raise RuntimeError(f"{self._members[member].path} asks its pool, and is the member for it")
+            member = least_loaded(others)
+        item.keeper = member
+        return member
+
+    def _offer_elsewhere(self, item: object, picked: Mailbox) -> bool:
+        """Put an item into any other member that has room."""
+        is_ask = isinstance(item, PendingAsk)
+        members = self._open()
+        for member in () if self._is_by_key and picked in members else members:
+            if member is not picked and not (is_ask and self._is_own(member)) and member.offer(item):
+                self._keep(item, member)
+                return True
+        if not members:  # all are being stopped, one by one: the pool replaces them
+            self._keep(item, self)
+            return super().offer(item)
+        return False
+
+    @property
+    def _is_by_key(self) -> bool:
+        return self._pool is not None and self._pool.routing is Routing.CONSISTENT_HASH
+
+    def _open(self) -> list[Mailbox]:
+        """Return the mailboxes of the members that accept messages."""
+        return [member for member in self._members if not member.is_refusing]
+
+    def _is_own(self, member: Mailbox) -> bool:
+        """Return whether the caller is the task of a member."""
+        return trio.lowlevel.in_trio_task() and self._members[member].task is trio.lowlevel.current_task()
+
+    @staticmethod
+    def _keep(item: object, keeper: Mailbox) -> None:
+        if isinstance(item, PendingAsk):
+            item.keeper = keeper
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a sender would have to wait for room. It is asked after an offer has failed."""
+        return self._refusal is None and self._spec.overflow is Overflow.WAIT
+
+    async def put(self, item: object) -> None:
+        """Put an item into the mailbox of a member. If no member has room, apply the overflow policy to one of them.
+
+        A sender waits at the member with the fewest messages. If that member ends meanwhile, another one takes its
+        place.
+        """
+        while not self.offer(item):
+            member = self._crowded(item)
+            if member is None:
+                await super().put(item)
+                return
+            self._keep(item, member)
+            try:
+                await member.put(item)
+            except ActorTerminated:
+                if not member.is_refusing:
+                    raise
+            else:
+                return
+
+    def _crowded(self, item: object) -> Mailbox | None:
+        """Return the full member at which an item waits for room, or is dropped. Return None without members."""
+        members = self._open()
+        if self._refusal is not None or self._pick is None or not members:
+            return None
+        if self._is_by_key:
+            members = [self._pick(item.message if isinstance(item, PendingAsk) else item)]
+        others = [each for each in members if not self._is_own(each)]
+        if not others and self._spec.overflow is Overflow.WAIT:
+            raise RuntimeError(f"a member of {self._owner.path} would wait for ever, for room in its own mailbox")
+        return least_loaded(others or members)
+
+    def _overflowed(self, item: object) -> bool:
+        member = self._crowded(item)
+        if member is None:
+            return super()._overflowed(item)
+        self._keep(item, member)
+        return member._overflowed(item)  # noqa: SLF001  -- of the base class
+
+    def reroute(self, item: object) -> bool:
+        """Put an item that waited here into a member's mailbox, although it may be full. Return False without members.
+
+        If the key function raises, the item becomes a dead letter, and the caller of an ask gets the exception.
+        """
+        members = self._open()
+        if isinstance(item, PendingAsk) and item.done:
+            return True  # its caller no longer waits
+        if self._pick is None or not members:
+            return False
+        try:
+            member = self._pick(item.message if isinstance(item, PendingAsk) else item)
+        except Exception as error:  # noqa: BLE001  -- whatever the key function of a user raises
+            self._drop_unroutable(item, error)
+            return True
+        member = least_loaded(members) if member.is_refusing else member
+        self._keep(item, member)
+        append(member, item)
+        return True
+
+    def _drop_unroutable(self, item: object, error: Exception) -> None:
+        cell = next(iter(self._members.values()))
+        cell.drop_failed(item, error, error)
+
+    def refuse(self, state: str, reason: ExitReason | None = None) -> None:
+        """Refuse all further items. When the pool has ended, let go of its members."""
+        super().refuse(state, reason)
+        if reason is not None:
+            self.end()
+
+    def statistics(self) -> MailboxStatistics:
+        """Return the statistics of all members' mailboxes together."""
+        own = super().statistics()
+        members = [each.statistics() for each in self._members]
+        return MailboxStatistics(
+            sum(each.size for each in members) or own.size,
+            own.depth + sum(each.depth for each in members),
+            own.senders_waiting + sum(each.senders_waiting for each in members),
+            own.accepted + self._accepted_before + sum(each.accepted for each in members),
+            own.dropped + self._dropped_before + sum(each.dropped for each in members),
+        )

@@ -1,0 +1,274 @@
+"""The actor of a pool, which has the members as its children, and the handle on it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import TYPE_CHECKING, ClassVar, cast
+
+import attrs
+import trio
+
+from actors.errors import ActorTerminated, MailboxFull
+from actors.failures import log_failure, shown
+from actors.runtime._asks import LateAnswers
+from actors.runtime._cell import Cell
+from actors.runtime._children import Children
+from actors.runtime._incarnation import life_of
+from actors.runtime._instance import Instance
+from actors.runtime._lifecycle import DRAIN
+from actors.runtime._messages import NO_MESSAGE
+from actors.runtime._ref import ActorRef, ActorStatistics, Terminated, cell_of
+from actors.runtime._restart import Restart
+from actors.runtime._spec import ChildSpec, GroupSpec, Strategy, SupervisorSpec
+from actors.runtime._typed import Message_contra, Reply_co
+from actors.runtime._watching import Watching
+from actors.runtime.pools._mailbox import PoolMailbox
+
+if TYPE_CHECKING:
+    from actors.runtime._body import Parent
+    from actors.runtime._incarnation import Incarnation
+    from actors.runtime._mailbox import Mailbox
+    from actors.runtime.pools._spec import PoolSpec
+
+logger = logging.getLogger("actors")
+
+
+class PoolCell(Cell):
+    """A pool as the runtime sees it: an actor with another kind of mailbox."""
+
+    __slots__ = ()
+
+    mailbox_kind: ClassVar[type[Mailbox]] = PoolMailbox
+
+    def check_not_awaited(self) -> None:
+        """Raise RuntimeError if the calling member is being started and the pool waits for that start."""
+        if not self.mailbox.is_awaited:  # else the pool waits for no start
+            super().check_not_awaited()
+
+    @property
+    def routes(self) -> PoolMailbox:
+        """Mailbox of the pool, by its own class."""
+        return cast("PoolMailbox", self.mailbox)
+
+
+def new_member(parent: Parent, spec: ChildSpec) -> Cell:
+    """Return the internal object of the runtime for a new member of a pool."""
+    assert not isinstance(spec.factory, GroupSpec)  # noqa: S101  -- the spec of the pool was checked
+    return Cell(parent, spec, spec.factory)
+
+
+class Members(Children):
+    """The members of a pool. If the pool drains its mailbox before it stops, each member drains its own."""
+
+    __slots__ = ()
+
+    async def stop_all(self, *, brutal: bool = False) -> None:
+        """Stop all members in parallel. If the pool's stop drains, so do theirs."""
+        stop = None if self.cell is None else self.cell.stop_asked
+        if stop is None or not stop.drain or brutal:
+            await super().stop_all(brutal=brutal)
+            return
+        self.close()
+        cells = self.cells()
+        for cell in cells:
+            cell.stop_soon(DRAIN, cell.spec.seconds)
+        for cell in cells:
+            await cell.gone()
+
+    def close(self) -> None:
+        """Record that the pool is ending. Messages are routed to no member any more."""
+        super().close()
+        if isinstance(self.cell, PoolCell):
+            self.cell.routes.end()
+
+
+class Pool(Instance):
+    """The actor of a pool. It starts and replaces the members, and handles no messages."""
+
+    def __init__(self, spec: PoolSpec) -> None:
+        self._spec = spec
+        self._numbers = itertools.count(1)
+        self._grows = self._shrinks = False
+        """Whether the tasks run that start one more member, and stop idle members."""
+
+    @property
+    def _life(self) -> Incarnation:
+        return life_of(self)
+
+    @property
+    def _mailbox(self) -> PoolMailbox:
+        return cast("PoolMailbox", self._life.cell.mailbox)
+
+    async def started(self) -> None:
+        """Start the members. If one fails to start, the pool fails."""
+        life, spec = self._life, self._spec
+        limits = SupervisorSpec(
+            Strategy.DYNAMIC, max_restarts=spec.max_restarts, max_seconds=spec.max_seconds, backoff=spec.backoff
+        )
+        life.children = Members(life.cell.system, life, limits, new_member, keeps=False)
+        life.watching = Watching(life)
+        members = [await self._start() for _ in range(spec.size)]
+        self._mailbox.begin(spec, [cell for cell in members if cell.reason is None])
+        if spec.max_size > spec.size:
+            life.open_nursery()
+            self._mailbox.on_pressure = self._on_pressure
+
+    async def _start(self) -> Cell:
+        """Start one more member, and return it. Its end is reported to the pool."""
+        life = self._life
+        children = cast("Members", life.children)
+        mailbox = life.cell.spec.mailbox
+        name = str(next(self._numbers))
+        spec = ChildSpec(name, self._spec.factory, Restart.PERMANENT, self._spec.shutdown, mailbox=mailbox)
+        cell = cast("Cell", cell_of(await children.start(spec)))
+        if life.watching is not None:
+            life.watching.add(cell)
+        return cell
+
+    async def receive(self, message: object) -> object:
+        """Replace a member that has ended permanently. Route a message for which there was no member."""
+        if isinstance(message, Terminated) and self._life.current is NO_MESSAGE:
+            cell = cast("Cell", cell_of(message.ref))
+            if self._mailbox.remove(cell) and len(self._mailbox.cells) < self._spec.size:
+                self._mailbox.add(await self._start())
+            self._route_stashed()
+            return None
+        self._put_aside()
+        self._route_stashed()
+        return None
+
+    def _put_aside(self) -> None:
+        """Stash the current message. If the pool ends before it has a member for it, it is no longer in hand."""
+        life = self._life
+        if life.asks is None:
+            life.asks = LateAnswers(life)
+        life.asks.put_aside(life.current)
+        life.current = NO_MESSAGE
+
+    def _route_stashed(self) -> None:
+        asks = self._life.asks
+        for item in () if asks is None else asks.take_stash():
+            if not self._mailbox.reroute(item) and asks is not None:
+                asks.put_aside(item)
+
+    # The size
+
+    def _on_pressure(self) -> None:
+        """Begin to start one more member. The mailbox calls this when many messages wait at one member."""
+        life = self._life
+        if not (self._grows or life.over or life.nursery is None) and self._mailbox.is_crowded:
+            self._grows = True
+            life.nursery.start_soon(self._grow, name="growing")
+
+    async def _grow(self) -> None:
+        """Start one more member. If it fails to start, log that: the pool keeps its size."""
+        life, path, spec = self._life, self._life.path, self._spec
+        try:
+            cell = await self._start()
+        except trio.Cancelled:
+            raise
+        except BaseException as failure:  # noqa: BLE001  -- whatever a member raises; it is logged
+            if not isinstance(failure, ActorTerminated):
+                log_failure(logger, "%s did not grow: %s", path, shown(failure), error=failure)
+            await trio.sleep(spec.shrink_after)
+        else:
+            if life.takes_children and cell.reason is None:
+                self._mailbox.add(cell)
+        self._grows = False
+        if life.nursery is not None and not self._shrinks and len(self._mailbox.cells) > spec.size:
+            self._shrinks = True
+            life.nursery.start_soon(self._shrink, name="shrinking")
+        if len(self._mailbox.cells) >= spec.max_size:
+            self._mailbox.on_pressure = None
+
+    async def _shrink(self) -> None:
+        """Stop one idle member after each ``shrink_after`` seconds, until the pool has its smallest size."""
+        life, mailbox = self._life, self._mailbox
+        while len(mailbox.cells) > self._spec.size:
+            await trio.sleep(self._spec.shrink_after)
+            cell = mailbox.idle()
+            if cell is not None and len(mailbox.cells) > self._spec.size and life.takes_children:
+                mailbox.remove(cell)
+                if life.watching is not None:
+                    life.watching.remove(cell)
+                cell.stop_soon(DRAIN, cell.spec.seconds)
+                mailbox.on_pressure = self._on_pressure
+        self._shrinks = False
+
+
+@attrs.frozen
+class PoolStatistics(ActorStatistics):
+    """The state of one pool as an actor. The statistics of its mailbox are those of all members together."""
+
+    members: int
+    """Number of members that get messages now."""
+    min_size: int
+    """Number of members at the start, and at least."""
+    max_size: int
+    """Maximum number of members."""
+    members_restarted: int
+    """Number of restarts of members since the last start of the pool."""
+
+
+class PoolRef(ActorRef[Message_contra, Reply_co]):
+    """The handle on a pool: the methods of any actor's handle, and methods for its members."""
+
+    __slots__ = ()
+
+    def _routes(self) -> PoolMailbox:
+        return cast("PoolMailbox", self._mailbox)
+
+    def members(self) -> tuple[ActorRef[Message_contra, Reply_co], ...]:
+        """Return the handles of the members that get messages now. While the pool is restarted, there are none."""
+        return tuple(cell.ref for cell in self._routes().cells)
+
+    async def broadcast(self, message: Message_contra) -> int:
+        """Put a message into the mailbox of each member, and return the number of these members.
+
+        Full mailboxes come last: this waits for room in one after the other, or does as their overflow policy says.
+        While the pool is restarted it has no members, and no message is sent.
+
+        Args:
+            message: The message. All members receive the same object.
+
+        Raises:
+            ActorTerminated: The pool has ended, or is stopping.
+            MailboxFull: The mailbox of a member is full, and its policy is ``reject``. The other members have the
+                message.
+
+        Cancellation:
+            Some members have the message.
+        """
+        routes = self._routes()
+        if routes.home.is_turn_after():
+            await trio.lowlevel.checkpoint()
+        if routes.is_refusing:
+            raise routes.refusal()
+        members = self.members()
+        full = [ref for ref in members if not cell_of(ref).mailbox.offer(message)]
+        reached, refused = len(members) - len(full), None
+        for ref in full:
+            try:
+                await ref.tell(message)
+                reached += 1
+            except ActorTerminated:
+                continue
+            except MailboxFull as error:
+                refused = error
+        if refused is not None:
+            raise refused
+        return reached
+
+    def statistics(self) -> PoolStatistics:
+        """Return the current statistics of the pool."""
+        spec = cast("PoolSpec", self._cell.spec.factory)
+        life = self._cell.life
+        children = None if life is None else life.children
+        return PoolStatistics(
+            **attrs.asdict(super().statistics(), recurse=False),
+            members=len(self._routes().cells),
+            min_size=spec.size,
+            max_size=spec.max_size,
+            members_restarted=children.restarts if isinstance(children, Members) else 0,
+        )
