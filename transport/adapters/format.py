@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from transport.adapters.answers import Answer, Refused, refusal_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 """The content type of server-sent events (WHATWG HTML, section 9.2)."""
@@ -21,6 +22,8 @@ class Format:
 
     content_type = EVENT_STREAM
     """The content type of the response."""
+    headers: Mapping[str, str] = MappingProxyType({})
+    """Further header fields of the response, unless it is sent at its end."""
     is_whole = False
     """Whether the response is sent at its end, as :meth:`whole` returns it, and not piece by piece."""
 

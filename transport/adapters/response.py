@@ -80,9 +80,9 @@ class Response(AsgiWriter):
         self.write(head)
         self.write(body, len(answer.body))
 
-    def begin(self, content_type: str) -> None:
+    def begin(self, content_type: str, headers: Mapping[str, str]) -> None:
         """Begin a response with status 200. Its parts follow."""
-        self.write(self._head(200, content_type, _PIECES, None))
+        self.write(self._head(200, content_type, {**_PIECES, **headers}, None))
         # Sent now: some servers send the head together with the first bytes of the body.
         self._part(b"", more=True)
 

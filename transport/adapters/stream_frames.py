@@ -70,7 +70,7 @@ class StreamFrames:
         self.connection = str(frame["connection"])
         self._welcomed = True
         if not self._format.is_whole:
-            self._response.begin(self._format.content_type)
+            self._response.begin(self._format.content_type, self._format.headers)
             self._nursery.start_soon(self._comment)
         self._write(self._format.welcome(frame))
         self.on_welcome()

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from transport._border import the_one
+from transport.adapters.aisdk.mounting import aisdk_routes
 from transport.adapters.routes import routes
 from transport.http._addresses import own_origins, public_origins, url_of
 from transport.http._own_pages import checked_folder
@@ -21,9 +22,10 @@ from transport.metrics.route import allowed_by, metrics_route
 from transport.server.listening import Listeners, listening
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from starlette.routing import Route
     from starlette.types import ASGIApp
 
     from transport._process import Reporter
@@ -102,5 +104,10 @@ def _site(app: Greenroom, server: Server, options: PageOptions, folder: Path | N
         model=options.model,
         inspector=Inspector(lambda: server, server.endpoint.settings),
         metrics=metrics_route(lambda: server, allowed_by(server.endpoint.settings)),
-        sessions=routes(lambda: server, has_auth=app.auth is not None),
+        sessions=_session_routes(lambda: server, has_auth=app.auth is not None),
     )
+
+
+def _session_routes(find: Callable[[], Server], *, has_auth: bool) -> list[Route]:
+    """Return the routes by which clients without a WebSocket, and other protocols, reach their sessions."""
+    return [*routes(find, has_auth=has_auth), *aisdk_routes(find, has_auth=has_auth, prefix="/aisdk")]
