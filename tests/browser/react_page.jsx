@@ -5,14 +5,14 @@ import { openQuestions } from "greenroom-client/store";
 import { useGreenroom } from "greenroom-client/react";
 
 const { ws_url } = await (await fetch("config")).json();
-const SESSION = location.hash.slice(1); // the test's own
+const FIRST = location.hash.slice(1); // the test's own session
 const counts = (window.counts = { whole: 0, second: 0, finished: 0, frames: 0 });
 const tick = () => requestAnimationFrame(tick, (counts.frames += 1));
 tick();
 
-function Whole() {
+function Whole({ name }) {
   counts.whole += 1;
-  const [snapshot, session] = useGreenroom(ws_url, { session: SESSION });
+  const [snapshot, session] = useGreenroom(ws_url, { session: name });
   window.session = session;
   const { runs, timeline, connection, typing } = (window.snapshot = snapshot);
   return (
@@ -29,25 +29,27 @@ function Whole() {
   );
 }
 
-function Second() {
+function Second({ name }) {
   counts.second += 1;
-  const [{ seq }] = useGreenroom(ws_url, { session: SESSION });
+  const [{ seq }] = useGreenroom(ws_url, { session: name });
   return <aside>{seq}</aside>;
 }
 
-function Finished() {
+function Finished({ name }) {
   counts.finished += 1;
-  const [done] = useGreenroom(ws_url, { session: SESSION }, ({ runs }) => runs.filter(({ status }) => status === "ok").map(({ id }) => id));
+  const [done] = useGreenroom(ws_url, { session: name }, ({ runs }) => runs.filter(({ status }) => status === "ok").map(({ id }) => id));
   return <footer>{done.length}</footer>;
 }
 
 function Page() {
   const [shown, show] = useState(true);
+  const [name, go] = useState(FIRST);
+  window.go = go;
   return (
     <>
-      {shown && <Whole />}
-      {shown && <Second />}
-      {shown && <Finished />}
+      {shown && <Whole name={name} />}
+      {shown && <Second name={name} />}
+      {shown && <Finished name={name} />}
       <button onClick={() => show(!shown)}>{shown ? "Hide" : "Show"}</button>
     </>
   );

@@ -33,7 +33,7 @@ WHOLE = "".join(f"{number} " for number in range(PIECES))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the package and React are installed, with the app."""
-    folder = installed(tmp_path_factory.mktemp("react"))
+    folder = installed(tmp_path_factory, "react")
     shutil.copy(HERE / "react_app.py", folder)
     shutil.copy(HERE / "react_page.jsx", folder)
     (folder / "page").mkdir()
@@ -146,6 +146,21 @@ def test_refresh_and_second_tab(user: BrowserContext, url: str) -> None:
         expect(each.page.locator("form")).to_have_count(0)
     assert (tab.sockets, second.sockets) == (2, 1)  # one for each time that the page was loaded
     assert tab.errors + second.errors == []
+
+
+def test_another_session(user: BrowserContext, url: str) -> None:
+    """A component that gets another session shows that one, over its own connection, and comes back to the first."""
+    tab = ReactPage(user.new_page(), url)
+    tab.start("writer", 1)
+    tab.expect_run("ok", "0 ")
+    tab.page.evaluate("go('another')")
+    expect(tab.page.locator("main p")).to_have_count(0)
+    tab.expect_state("live")
+    tab.start("writer", 2)
+    tab.expect_run("ok", "0 1 ")
+    tab.page.evaluate("name => go(name)", url.rpartition("#")[2])
+    tab.expect_run("ok", "0 ")
+    assert tab.errors == []
 
 
 @pytest.fixture

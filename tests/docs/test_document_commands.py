@@ -61,7 +61,17 @@ def check_python(words: list[str]) -> None:
     assert [word for word in words[1:] if word.startswith("--") and f'"{word}"' not in text and word != "--help"] == []
 
 
-PROGRAMS = {"make": check_make, "pip": check_pip, "greenroom": check_greenroom, "python": check_python}
+def check_npm(words: list[str]) -> None:
+    assert words[:2] == ["install", "--install-links"]  # tests/web/test_package.py runs it
+
+
+PROGRAMS = {
+    "make": check_make,
+    "npm": check_npm,
+    "pip": check_pip,
+    "greenroom": check_greenroom,
+    "python": check_python,
+}
 
 
 @pytest.mark.parametrize(("place", "line"), commands())

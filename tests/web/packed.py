@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from _processes import PATIENCE
 from _requires import require
+from _shared import made_once
 from web.node import HERE, MODULE, node_with_packages
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 WEB = MODULE.parent
 PACKAGES = HERE / "node_modules"
@@ -37,8 +40,14 @@ def packed(folder: Path) -> Path:
     return folder / str(told["filename"])
 
 
-def installed(folder: Path) -> Path:
-    """Put the package, unpacked from its tarball, and links to all other packages into ``node_modules`` of a folder."""
+def installed(folders: pytest.TempPathFactory, name: str) -> Path:
+    """Return a new folder with a ``node_modules``: the package, unpacked from its tarball, and links to all others."""
+    folder = folders.mktemp(name)
+    (folder / "node_modules").symlink_to(made_once(folders, "npm-packages", _install) / "node_modules")
+    return folder
+
+
+def _install(folder: Path) -> None:
     node_with_packages()
     modules = folder / "node_modules"
     modules.mkdir()
@@ -48,8 +57,6 @@ def installed(folder: Path) -> Path:
     with tarfile.open(tarball) as tar:
         tar.extractall(modules, filter="data")
     (modules / "package").rename(modules / "greenroom-client")
-    tarball.unlink()
-    return folder
 
 
 def program(name: str) -> str:

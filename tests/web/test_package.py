@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
 import tarfile
 import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _processes import PATIENCE
+from _requires import require
 from web.node import HERE
 from web.packed import WEB, bundled, installed, packed, printed
 
@@ -27,7 +30,7 @@ pytestmark = pytest.mark.timeout(300)  # npm and esbuild are programs, and the m
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the package and the frameworks are installed."""
-    return installed(tmp_path_factory.mktemp("application"))
+    return installed(tmp_path_factory, "application")
 
 
 def test_files_of_the_package(tmp_path: Path) -> None:
@@ -58,6 +61,20 @@ def test_every_export_exists() -> None:
     }
     paths = [path for entry in entries.values() for path in entry.values()]
     assert [path for path in paths if not (WEB / path).is_file()] == []
+
+
+def test_install_of_the_folder(tmp_path: Path) -> None:
+    """``npm install --install-links`` with the folder of the wheel installs a copy, in which ``react`` can be found.
+
+    Without the option npm makes a link, and React is looked for beside the wheel.
+    """
+    (tmp_path / "package.json").write_text("{}")
+    command = [require("npm"), "install", "--install-links", "--offline", "--no-audit", "--no-fund", str(WEB)]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert run.returncode == 0, run.stderr
+    copy = tmp_path / "node_modules" / "greenroom-client"
+    assert not copy.is_symlink()
+    assert (copy / "react.js").read_bytes() == (WEB / "react.js").read_bytes()
 
 
 def test_size_of_the_core(folder: Path) -> None:

@@ -84,7 +84,7 @@ const visitorToken = async () =>
 /** @param {Config} config */
 function start(config) {
   const token = config.tokens ? visitorToken : tokenFromAddress();
-  const store = sessionStore(config.ws_url, { session: sessionFromAddress(), token });
+  const store = sessionStore(config.ws_url, { session: sessionFromAddress(), token, fallback: "./" });
   if (typeof token === "string") page.second.rel = "opener"; // the second tab gets a copy of this tab's storage
   const { client } = store;
   observe(client);
