@@ -50,6 +50,7 @@ from actors.errors import (
     ActorRestarted,
     ActorTerminated,
     AppendRefused,
+    AskAbandoned,
     AskTimeout,
     ChildNotFound,
     ChildRunning,
@@ -118,11 +119,14 @@ from actors.events import (
 from actors.events.decoding import decode_event
 from actors.events.redaction import DEFAULT_SECRET_KEYS, Redact, redact_keys
 from actors.recent_failures import FailureKind, FailureReport, RecentFailures
-from actors.runtime._actor import Actor, Context, Reply
+from actors.runtime._actor import Actor, Context
 from actors.runtime._dead_letters import DeadLetter, DeadLetters, Undelivered
+from actors.runtime._gather import gather
 from actors.runtime._lifecycle import ExitReason, Failure, Killed, Normal, Shutdown, State
 from actors.runtime._mailbox import MailboxStatistics
+from actors.runtime._parts import ReplyParts
 from actors.runtime._ref import ActorRef, ActorStatistics, Terminated
+from actors.runtime._reply import Reply, ReplyStream
 from actors.runtime._restart import Restart
 from actors.runtime._shutdown import Phase, PhaseReport
 from actors.runtime._spec import AutoShutdown, ChildSpec, MailboxSpec, Overflow, Strategy, SupervisorSpec
@@ -209,6 +213,7 @@ __all__ = [
     "AgentThinking",
     "Agents",
     "AppendRefused",
+    "AskAbandoned",
     "AskTimeout",
     "AsyncioRun",
     "AsyncioRunBlock",
@@ -297,6 +302,8 @@ __all__ = [
     "Redact",
     "Reply",
     "ReplyDropped",
+    "ReplyParts",
+    "ReplyStream",
     "Request",
     "Restart",
     "RestartLimit",
@@ -354,6 +361,7 @@ __all__ = [
     "UserMessage",
     "current_run",
     "decode_event",
+    "gather",
     "open_log",
     "open_system",
     "pool",

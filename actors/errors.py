@@ -83,6 +83,10 @@ class AskTimeout(ActorError, TimeoutError):
     """No reply to the ask came in time. The work of the target actor for this ask was cancelled."""
 
 
+class AskAbandoned(ActorError):
+    """The caller of this ask takes no more parts of the reply: it has left, or the ask has ended."""
+
+
 class NameTaken(ActorError, ValueError):
     """Another living child of the same parent has this name already."""
 

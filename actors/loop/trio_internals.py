@@ -13,6 +13,7 @@ opened. Trio itself does not prevent it, and the whole loop then ends with an er
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
@@ -53,6 +54,12 @@ def is_cancelled() -> bool:
     calls could overflow the stack.
     """
     return bool(cast("Any", trio.lowlevel.current_task())._cancel_status.effectively_cancelled)
+
+
+def effective_deadline(task: trio.lowlevel.Task) -> float:
+    """Return the time at which a task is cancelled by a deadline; infinite if there is none, or the task has ended."""
+    status = cast("Any", task)._cancel_status
+    return math.inf if status is None else float(status.effective_deadline())
 
 
 def cancel_with_force(scope: trio.CancelScope) -> None:

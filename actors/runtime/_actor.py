@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Generic, TypeVarTuple, cast
+import math
+from typing import TYPE_CHECKING, Any, Generic, TypeVarTuple, cast, overload
 
-import outcome
 import trio
 
 from actors.checks import check_kind
@@ -16,13 +16,13 @@ from actors.runtime._instance import Instance
 from actors.runtime._lifecycle import Normal, Shutdown
 from actors.runtime._messages import NO_MESSAGE
 from actors.runtime._ref import ActorRef, cell_of
+from actors.runtime._reply import CURRENT, Reply, ReplyStream, pass_on
 from actors.runtime._request import PendingAsk
 from actors.runtime._restart import Restart
 from actors.runtime._spec import Overflow, mailbox_spec
 from actors.runtime._timers import Timers
 from actors.runtime._typed import (
     LATER,
-    Answer_contra,
     ChildMessageT,
     ChildReplyT,
     Defaults,
@@ -248,16 +248,70 @@ class Context(Defaults, Generic[MessageT, ReplyT]):
         unused, the caller gets ReplyDropped. If the current message is a tell, no caller waits, and the reply becomes a
         dead letter.
         """
-        life = self._living()
-        asks = self._late_answers()
-        request = life.current
-        if not isinstance(request, PendingAsk):
+        return Reply(self._life, *self._keep_current())
+
+    def _keep_current(self) -> tuple[LateAnswers, PendingAsk]:
+        """Record that the current ask is answered later. Return the table of such asks, and the ask."""
+        request, asks = self._living().current, self._late_answers()
+        if isinstance(request, PendingAsk):
+            asks.defer(request)
+        else:
             # A tell has no caller. The reply goes to a request that is given up already: it becomes a dead letter.
             request = PendingAsk(None)
             request.abandon()
-        else:
-            asks.defer(request)
-        return Reply(life, asks, request)
+        return asks, request
+
+    def stream(self) -> ReplyStream[ReplyT]:
+        """Return a ReplyStream, an object by which this actor sends the reply to the current ask in several parts.
+
+        Use it in ``receive``, or in a task of the nursery:
+        ``with context.stream() as stream: await stream.send(part)``.
+        The caller takes the parts by :meth:`ActorRef.ask_stream`. All rules of :meth:`defer` hold: the value that
+        ``receive`` returns is ignored, and the caller gets an error if this actor ends before the end of the block. If
+        the current message is a tell, no caller takes the parts: the block is cancelled at once.
+        """
+        return ReplyStream(self._life, *self._keep_current())
+
+    @overload
+    async def forward(self, ref: ActorRef[Any, Any]) -> Later: ...
+
+    @overload
+    async def forward(self, ref: ActorRef[ChildMessageT, Any], message: ChildMessageT) -> Later: ...
+
+    async def forward(self, ref: ActorRef[Any, Any], message: object = CURRENT) -> Later:
+        """Pass the current message on to the actor of ``ref``. The caller of an ask gets the reply of that actor.
+
+        The caller also gets the errors of that actor from now on. If the caller gives up, the work of that actor is
+        cancelled. The value that ``receive`` returns is ignored. This waits for room in the mailbox, as ``tell`` does.
+
+        Args:
+            ref: Handle of the other actor.
+            message: Message to pass on in place of the current one.
+
+        Raises:
+            ActorTerminated: The other actor has ended or is stopping.
+            MailboxFull: The mailbox is full and its policy is ``reject``.
+            RuntimeError: No message is being handled, or this would wait for ever.
+
+            After an error this actor still has the message: it can answer it, or pass it on to a third actor.
+
+        Cancellation:
+            The message was not passed on.
+        """
+        await pass_on(self._living(), ref, message)
+        return LATER
+
+    @property
+    def deadline(self) -> float:
+        """Time at which the caller of the current ask gives up, in seconds on trio's clock. Infinite for no limit.
+
+        It is the earliest deadline of all cancel scopes around the caller, the ``timeout`` of the ask among them. If
+        the caller is an actor that handles an ask itself, the deadline of that ask counts too, and so on. At that time
+        ``receive`` is cancelled, with all asks that it waits for. Work in other tasks can use
+        ``trio.CancelScope(deadline=…)``.
+        """
+        item = self._living().current
+        return self.system.deadline_of(item) if isinstance(item, PendingAsk) else math.inf
 
     @property
     def timers(self) -> Timers[MessageT]:
@@ -281,51 +335,3 @@ class Context(Defaults, Generic[MessageT, ReplyT]):
             yield
         finally:
             life.leases -= 1
-
-
-class Reply(Later, Defaults, Generic[Answer_contra]):
-    """The object by which an actor answers one ask later; see :meth:`Context.defer`. Call ``send`` or ``fail``, once.
-
-    An ask can have several Reply objects. If Python frees all of them and none was used, the ask raises ReplyDropped,
-    because no answer can come any more.
-    """
-
-    __slots__ = ("_asks", "_life", "_request")
-
-    def __init__(self, life: Incarnation, asks: LateAnswers, request: PendingAsk) -> None:
-        self._life = life
-        self._asks = asks
-        self._request = request
-
-    @property
-    def wanted(self) -> bool:
-        """Whether the caller of the ask still waits for the answer."""
-        return not self._request.done
-
-    def send(self, value: Answer_contra) -> None:
-        """Answer the ask with ``value``. If the caller no longer waits, the value becomes a dead letter.
-
-        Raises RuntimeError outside the trio run of the system. In a thread that trio started, use ``trio.from_thread``.
-        """
-        self._settle(outcome.Value(value), value)
-
-    def fail(self, error: Exception) -> None:
-        """Answer the ask with an error: the call of ``ask`` raises ``error``. This actor does not fail.
-
-        If the caller no longer waits, the error becomes a dead letter. Raises SpecError if ``error`` is not an
-        Exception, and RuntimeError outside the trio run of the system.
-        """
-        check_kind("error", error, Exception, "an Exception")
-        self._settle(outcome.Error(error), error)
-
-    def _settle(self, result: outcome.Outcome[object], content: object) -> None:
-        self._life.check_place()
-        self._asks.forget(self._request)
-        if not self._request.settle(result):
-            self._life.cell.late(content)
-
-    def __del__(self) -> None:
-        # Python may free a Reply in another thread, or in the middle of other code. So the loop makes the change later.
-        if not self._request.done:
-            with contextlib.suppress(trio.RunFinishedError):
-                self._life.cell.system.token.run_sync_soon(self._asks.on_reply_freed, self._request)

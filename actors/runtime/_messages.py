@@ -145,11 +145,13 @@ class MessageLoop(Nurseries):
         try:
             reply = await actor.receive(request.message)
         finally:
-            request.scope = None
+            if request.scope is scope:  # else it was forwarded, and another actor works on it
+                request.scope = None
+        if self.current is not request:  # stashed or forwarded
+            return scope.cancel_called
         gave_up = request.done and request.result is None
-        if request.kept:
-            if self.current is request:  # deferred, not stashed: only the answer is needed from here on
-                request.message = None
+        if request.kept:  # deferred: only the answer is needed from here on
+            request.message = None
             return gave_up
         if reply is UNHANDLED:
             self.cell.discard(request, Undelivered.UNHANDLED)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 import attrs
 import trio
 
-from actors.checks import check_kind, check_seconds
+from actors.checks import check_count, check_kind, check_seconds
 from actors.errors import AskTimeout
 from actors.runtime._home import Home
 from actors.runtime._lifecycle import DRAIN, STOP, ExitReason
+from actors.runtime._parts import PARTS, ReplyParts
 from actors.runtime._request import PendingAsk
 from actors.runtime._typed import Askable, Defaults, Message_contra, Reply_co
 
@@ -123,6 +124,10 @@ class Target(Protocol):
 
     def check_not_awaited(self) -> None:
         """Raise RuntimeError if the calling actor is being started and this actor waits for that start: a deadlock."""
+        ...
+
+    def check_may_be_asked(self) -> None:
+        """Raise RuntimeError if the caller of an ask would wait for itself."""
         ...
 
     def check_not_own_end(self) -> None:
@@ -278,6 +283,37 @@ class ActorRef(Defaults, Generic[Message_contra, Reply_co]):
         with trio.move_on_after(timeout):
             return await self._ask(message)
         raise AskTimeout(f"{self.path} did not reply within {timeout} s")
+
+    @overload
+    def ask_stream(
+        self: RefT, message: Askable[RefT, T], *, buffer: int = PARTS, timeout: float | None = None
+    ) -> ReplyParts[T]: ...
+
+    @overload
+    def ask_stream(
+        self, message: Message_contra, *, buffer: int = PARTS, timeout: float | None = None
+    ) -> ReplyParts[Reply_co]: ...
+
+    def ask_stream(self, message: object, *, buffer: int = PARTS, timeout: float | None = None) -> ReplyParts[Any]:
+        """Return an async iterator over a reply in several parts.
+
+        Use it as ``with ref.ask_stream(message) as parts: async for part in parts: …``.
+
+        The first step sends the message. The actor sends the parts by :meth:`Context.stream`; a value that its
+        ``receive`` returns is a reply of one part. When the ``with`` block ends, or the iterator is freed, before the
+        reply is complete, the actor's work for it is cancelled. If the actor ends or is restarted, loses the stream or
+        does not know the message, the iterator raises the error of :meth:`ask`, after the parts that were sent before.
+
+        Args:
+            message: The message.
+            buffer: Maximum number of parts that wait to be taken. The actor then waits in ``stream.send``.
+            timeout: Maximum wait for each part, in seconds; AskTimeout ends the reply. For a limit of the whole reply,
+                use ``trio.fail_after``.
+        """
+        check_count(buffer, 1, "buffer")
+        if timeout is not None:
+            check_seconds(timeout, "timeout")
+        return ReplyParts(self._cell, message, buffer, timeout)
 
     async def _ask(self, message: object) -> object:
         request = PendingAsk(message, self._mailbox)

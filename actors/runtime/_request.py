@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
+from actors.loop.wakeup import Wakeup
+
 if TYPE_CHECKING:
     import outcome
 
@@ -18,6 +20,30 @@ class Keeper(Protocol):
         ...
 
 
+class AskEnd:
+    """The tasks that wait until an ask is answered or given up, and the work that ends with the ask.
+
+    The object is made when it is first needed, because most asks need none.
+    """
+
+    __slots__ = ("_changed", "scopes")
+
+    def __init__(self) -> None:
+        self._changed = Wakeup()
+        self.scopes: list[trio.CancelScope] = []
+        """Cancel scopes around the work that ends with the ask."""
+
+    async def wait(self) -> None:
+        """Wait until the next :meth:`on_ended`, or the next change that a subclass has. Safe to cancel."""
+        await self._changed.wait()
+
+    def on_ended(self) -> None:
+        """Wake all waiting tasks, and cancel the work, because the ask is answered or given up."""
+        self._changed.wake()
+        for scope in self.scopes:
+            scope.cancel()
+
+
 class PendingAsk:
     """The message of an ask, and the caller's wait for the answer.
 
@@ -26,7 +52,7 @@ class PendingAsk:
     could not cancel the work for an abandoned ask.
     """
 
-    __slots__ = ("done", "keeper", "kept", "message", "result", "scope", "task")
+    __slots__ = ("caller", "done", "end", "keeper", "kept", "message", "result", "scope", "task")
 
     def __init__(self, message: object, keeper: Keeper | None = None) -> None:
         self.message = message
@@ -40,6 +66,10 @@ class PendingAsk:
         """Cancel scope around the ``receive`` call that handles the message; None at any other time."""
         self.task: trio.lowlevel.Task | None = None
         """Task that waits for the answer."""
+        self.end: AskEnd | None = None
+        """The tasks that wait for the end of this ask, and its parts if the caller takes it in parts."""
+        self.caller: trio.lowlevel.Task | None = None
+        """Task that takes the parts of the reply; None for an ask with one reply, which has ``task``."""
 
     def settle(self, result: outcome.Outcome[Any]) -> bool:
         """Set the answer, and wake the caller.
@@ -53,6 +83,8 @@ class PendingAsk:
         if self.task is not None:
             trio.lowlevel.reschedule(self.task)
             self.task = None
+        if self.end is not None:
+            self.end.on_ended()
         return True
 
     def abandon(self) -> None:
@@ -66,6 +98,23 @@ class PendingAsk:
                 self.scope.cancel()
             if self.keeper is not None:
                 self.keeper.give_up(self)
+            if self.end is not None:
+                self.end.on_ended()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the caller gave up before there was an answer."""
+        return self.done and self.result is None
+
+    async def ended(self) -> None:
+        """Wait until the request is answered, failed or abandoned. Safe to cancel."""
+        if self.done:
+            await trio.lowlevel.checkpoint()
+            return
+        if self.end is None:
+            self.end = AskEnd()
+        while not self.done:
+            await self.end.wait()
 
     async def wait(self) -> object:
         """Wait for the answer, and return it. If the answer is an error, raise it.

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import attrs
 
 from actors.checks import check_kind
+from actors.loop.trio_internals import effective_deadline
 from actors.runtime._children import Children, children_of
 from actors.runtime._lifecycle import State
+from actors.runtime._parts import Parts
+from actors.runtime._request import PendingAsk
 from actors.runtime._runtime import Runtime
 from actors.runtime._spec import GroupSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import trio
 
     from actors.runtime._cell import Cell
     from actors.runtime._child import Child
@@ -82,6 +88,7 @@ class ActorTree(Runtime):
 
     path = "/"
     _root: Children
+    nursery: trio.Nursery
     _going_down = False
 
     def find(self, path: str) -> ActorRef | None:
@@ -116,6 +123,40 @@ class ActorTree(Runtime):
         _, children = self._at(path)
         for child in () if children is None else children.entries():
             yield _tree_entry(f"{path.rstrip('/')}/{child.spec.id}", child)
+
+    def deadline_of(self, request: PendingAsk | None) -> float:
+        """Return the time at which the caller of an ask gives up; see :attr:`Context.deadline`."""
+        deadline, seen = math.inf, set[int]()
+        while request is not None and id(request) not in seen:
+            seen.add(id(request))
+            task = request.task or request.caller
+            if isinstance(request.end, Parts):
+                deadline = min(deadline, request.end.deadline)
+            elif task is not None:
+                deadline = min(deadline, effective_deadline(task))
+            request = None if task is None else self._ask_handled_in(task)
+        return deadline
+
+    def _ask_handled_in(self, task: trio.lowlevel.Task) -> PendingAsk | None:
+        """Return the ask that an actor handles in ``task``, or in a task that ``task`` belongs to; None if none.
+
+        The tasks of the nursery of an actor do not handle its messages. An actor's task is recognised as in
+        :meth:`Waits.check_not_awaited`.
+        """
+        tasks = [task]
+        while (nursery := tasks[-1].parent_nursery) is not None and nursery is not self.nursery:
+            tasks.append(nursery.parent_task)
+        children: Children | None = self._root if nursery is not None else None
+        life = None
+        for each in reversed(tasks):
+            cell = None if children is None else children.find(each.name)
+            if cell is None or cell.task is not each:
+                if life is not None and each.parent_nursery is life.nursery:
+                    return None
+                break
+            life, children = cell.life, children_of(cell)
+        current = None if life is None else life.current
+        return current if isinstance(current, PendingAsk) else None
 
     @property
     def _state(self) -> str:

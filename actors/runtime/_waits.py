@@ -158,6 +158,17 @@ class Waits(Control[LifeT], Generic[LifeT]):
         life = self.life
         return () if life is None or life.children is None else life.children.descendants()
 
+    def check_may_be_asked(self) -> None:
+        """Raise RuntimeError if the caller of an ask would wait for itself.
+
+        It would if this actor asks itself, or if this actor waits for the start of the asking actor.
+        """
+        if self.task is trio.lowlevel.current_task():
+            raise RuntimeError(f"{self.path} asks itself: it would wait for ever")
+        # Only an actor with children can be waiting for the start of a child.
+        if self.life is not None and self.life.children is not None:
+            self.check_not_awaited()
+
     def check_not_awaited(self) -> None:
         """Raise RuntimeError if this actor waits, directly or through others, for the start of the calling actor.
 

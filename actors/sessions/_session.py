@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from actors.eventlog.base import StreamKey
     from actors.runs._recorder import RunRecorder
-    from actors.runtime._actor import Reply
     from actors.runtime._lifecycle import ExitReason
+    from actors.runtime._reply import Reply
     from actors.sessions._closing import Closing
     from actors.sessions._command_memory import CommandMemory
     from actors.sessions._run_statistics import RunStatistics

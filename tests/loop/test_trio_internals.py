@@ -60,7 +60,7 @@ def test_private_names_exist() -> None:
     run, util = cast("Any", trio)._core._run, cast("Any", trio)._util  # noqa: SLF001  -- the test is about private names
     for owner, names in (
         (trio.CancelScope(), ("_cancel_status", "_has_been_entered", "_close")),
-        (run.CancelStatus, ("children", "_scope", "effectively_cancelled", "encloses")),
+        (run.CancelStatus, ("children", "_scope", "effective_deadline", "effectively_cancelled", "encloses")),
         (run.Task, ("_activate_cancel_status", "_child_nurseries", "_cancel_status", "_counter", "_ki_protected")),
         (trio.Nursery, ("_create", "_nested_child_finished", "__init_subclass__")),
         (util, ("coroutine_or_error",)),
