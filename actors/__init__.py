@@ -42,6 +42,7 @@ Concurrency:
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from actors._elsewhere import module_of
 from actors.backoff import Backoff
 from actors.cluster._statistics import ClusterStatistics
 from actors.cluster.interfaces import NodeState
@@ -369,27 +370,13 @@ __all__ = [
     "verify_log",
 ]
 
-_NAMES_OF_SPI = """
-    Attach Attachment Command CommandReply Cursor INTERRUPT_HANDLER Listener MAX_DEPTH MAX_SEQ
-    StreamWalk cancel_with_force encode number_from too_deep whole_from
-"""
-
-
-# Loaded at their first use: a server without asyncio agents never loads asyncio.
-_NAMES_ON_ASYNCIO = {
-    "AsyncioRun": "actors.runs._asyncio_run",
-    "AsyncioRunBlock": "actors.sessions._asyncio_block",
-    "AsyncioSession": "actors.sessions._asyncio_session",
-}
-
 
 def __getattr__(name: str) -> object:
     """Return a class for asyncio code, or an attribute of :mod:`actors.spi` that earlier versions had in this module.
 
     For any other name, raise ``AttributeError``.
     """
-    if name in _NAMES_ON_ASYNCIO:
-        return getattr(import_module(_NAMES_ON_ASYNCIO[name]), name)
-    if name in _NAMES_OF_SPI.split():
-        return getattr(import_module("actors.spi"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = module_of(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(module), name)
