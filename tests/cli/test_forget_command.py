@@ -36,6 +36,23 @@ def test_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert b"ann" not in path.read_bytes()
 
 
+def test_quick(tmp_path: Path) -> None:
+    """With ``--quick`` the file is not written anew: its unused pages stay, without the texts."""
+    path = tmp_path / "a.db"
+
+    async def prepare() -> None:
+        async with SqliteLog(path) as log:
+            await fill(log)
+
+    trio.run(prepare)
+    size = path.stat().st_size
+    assert main(["forget", "ann", str(path), "--quick"]) == 0
+    assert path.stat().st_size == size
+    assert b"state of" not in path.read_bytes()
+    assert main(["forget", "ann", str(path)]) == 0
+    assert path.stat().st_size < size
+
+
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A log that a server uses, that does not exist, or that is in memory is refused with status 2."""
 

@@ -428,7 +428,8 @@ async def test_user_is_forgotten(caplog: pytest.LogCaptureFixture) -> None:
         for user in ("alice", "bob"):
             await started(site, user, "s1", "broken")
         await started(site, "alice", "s2", "slow")
-        answer = await site.post("api/forget", {"user": "alice"})
+        assert (await site.post("api/forget", {"user": "alice", "thorough": "no"})).code == "bad_args"
+        answer = await site.post("api/forget", {"user": "alice", "thorough": False})
         assert (answer.status, answer.json["sessions"], answer.json["connections"]) == (200, 2, 0)
         assert [each["user"] for each in (await site.json("api/sessions"))["sessions"]] == ["bob"]
         assert [each["user"] for each in (await site.json("api/failures"))["failures"]] == ["bob"]

@@ -38,6 +38,8 @@ def add_to(add_parser: AddParser) -> None:
     )
     parser.add_argument("user", metavar="USER")
     parser.add_argument("log", metavar="LOG", nargs="?", help="a file, sqlite:PATH or valkey://HOST:PORT")
+    quick = "do not write a SQLite file anew: commits go on meanwhile, a few copies of old rows can stay for some time"
+    parser.add_argument("--quick", action="store_true", help=quick)
     add_operator_options(parser)
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     parser.set_defaults(run=_forget)
@@ -51,7 +53,7 @@ def _forget(options: argparse.Namespace) -> None:
         raise ConfigError("give either a LOG, or the --url of the server that has it open")
     refuse_memory(options.log, "changed")
     require_file(options.log)
-    sessions = trio.run(forget, options.user, options.log)
+    sessions = trio.run(partial(forget, options.user, options.log, thorough=not options.quick))
     if options.json:
         result = {"user": options.user, "log": without_password(options.log), "sessions": sessions}
         print(orjson.dumps(result).decode())
@@ -61,7 +63,7 @@ def _forget(options: argparse.Namespace) -> None:
 
 def _forget_at_server(options: argparse.Namespace) -> None:
     operator = Operator.of(options)
-    post = partial(operator.post, "forget", _PATIENCE, user=options.user)
+    post = partial(operator.post, "forget", _PATIENCE, user=options.user, thorough=not options.quick)
     waiting = f"{operator.url} is still removing everything of the user"
     answer = trio.run(told, waiting, lambda: trio.to_thread.run_sync(post))
     counts = {name: answer[name] for name in ("sessions", "connections")}
@@ -72,19 +74,21 @@ def _forget_at_server(options: argparse.Namespace) -> None:
         print(f"{operator.url}: {counted}")
 
 
-async def forget(user: str, log: str) -> int:
+async def forget(user: str, log: str, *, thorough: bool = True) -> int:
     """Remove everything of a user from a log that no server uses. Return the number of removed sessions.
+
+    ``thorough`` is as for :meth:`.EventLog.forget`.
 
     Raises:
         LogError: A server uses the log, or the log failed.
     """
     async with unused(log) as opened:
-        return await told(f"still writing {without_password(log)} anew", lambda: _forgotten(opened, user))
+        return await told(f"still writing {without_password(log)} anew", lambda: _forgotten(opened, user, thorough))
 
 
-async def _forgotten(log: EventLog, user: str) -> int:
+async def _forgotten(log: EventLog, user: str, thorough: bool) -> int:  # noqa: FBT001 - called in one place
     if log.statistics().engine == "valkey":
         # Imported here, as the engine: other commands need no client library.
         sessions: int = await import_module("actors.cluster.outside").forget_from_outside(log, user)
         return sessions
-    return await log.forget(user, thorough=True)
+    return await log.forget(user, thorough=thorough)

@@ -89,6 +89,13 @@ class Query:
         """Return whether a flag is given as ``1`` or ``true``."""
         return self.given.get(name) in {"1", "true", True}
 
+    def boolean(self, name: str, *, default: bool) -> bool:
+        """Return true or false, as the body has it."""
+        value = self.given.get(name, default)
+        if not isinstance(value, bool):
+            raise Refused(400, "bad_args", f"{name} must be true or false")
+        return value
+
     def key(self) -> StreamKey:
         """Return the session that the parameters name."""
         return StreamKey(self.text("user"), self.text("session"))

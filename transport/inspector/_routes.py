@@ -107,9 +107,10 @@ async def _close_connection(asked: Asked) -> dict[str, object]:
 
 
 async def _forget(asked: Asked) -> dict[str, object]:
-    user, result = asked.query.text("user"), "failed"
+    user, thorough = asked.query.text("user"), asked.query.boolean("thorough", default=True)
+    result = "failed"
     try:
-        forgotten = await asked.inspected.server.sessions.removal.forget(user)
+        forgotten = await asked.inspected.server.sessions.removal.forget(user, thorough=thorough)
         result = f"done: {forgotten.sessions} sessions, {forgotten.connections} connections"
     finally:
         _audit.note_action(asked.operator, "forget", f"user {user}", result)
