@@ -8,7 +8,7 @@
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import WebSocket from "ws";
-import { Asked } from "./http.mjs";
+import { Asked, network } from "./http.mjs";
 import { play } from "./model.mjs";
 import { frozen, inBatches } from "./reduced.mjs";
 import { Socket, fire, turn } from "./sockets.mjs";
@@ -117,6 +117,7 @@ globalThis.reportError = (error) => note("reported", `${error?.message ?? error}
 /** Forget all notes, and make a new client over scripted sockets. */
 function begin(options = {}, { silent = [] } = {}) {
   kept.client?.close();
+  network(false);
   Socket.all = [];
   Asked.all = [];
   noted.length = 0;
@@ -128,7 +129,7 @@ function begin(options = {}, { silent = [] } = {}) {
 
 const kept = {};
 const scope = {
-  ...greenroom, ...store, load, frozen, inBatches, open, watch, note, first, until, advance, freeze, setClock, noted, kept, begin, restart, play, Parser, Socket, Asked, fire, turn,
+  ...greenroom, ...store, load, frozen, inBatches, open, watch, note, first, until, advance, freeze, setClock, noted, kept, begin, restart, play, Parser, Socket, WebSocket, Asked, network, fire, turn,
 };
 const AsyncFunction = (async () => {}).constructor;
 

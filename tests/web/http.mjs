@@ -67,7 +67,16 @@ function welcomeOf({ query }, fields) {
   };
 }
 
-globalThis.fetch = (url, init) => new Promise((resolve, reject) => new Asked(url, init, resolve, reject));
+const { fetch } = globalThis;
+const scripted = (url, init) => new Promise((resolve, reject) => new Asked(url, init, resolve, reject));
+globalThis.fetch = scripted;
+
+/** Let requests go to real servers, perhaps over a network that holds streams back; or to the test again. */
+export function network(real, { streams = true } = {}) {
+  const open = (url, init) =>
+    streams || init.headers.Accept !== "text/event-stream" ? fetch(url, init) : Promise.reject(new TypeError("held back"));
+  globalThis.fetch = real ? open : scripted;
+}
 
 const held = new Set();
 const locks = {

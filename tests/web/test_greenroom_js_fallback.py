@@ -410,6 +410,21 @@ def test_commands_across_transports(page: Node) -> None:
     assert got == [True, True, "r"]
 
 
+def test_post_that_was_too_slow(page: Node) -> None:
+    """A POST whose body did not come in time (408) does not end the client: the network was slow."""
+    got = run_js(
+        page,
+        """
+        await streaming(); const end = kept.client.send("x"); await turn(); const { id } = Asked.last.frame;
+        Asked.last.json({ type: "goodbye", code: 4503, reason: "no body in time" }, 408); await turns(); retry();
+        await turns(); Asked.last.stream().welcome(); await turns(); const { frame } = Asked.last;
+        Asked.last.json({ type: "reply", id, ok: true, result: {} });
+        return [frame.id === id, await settled(end)];
+        """,
+    )
+    assert got == [True, "done"]
+
+
 def test_typing_and_tokens(page: Node) -> None:
     """Typing and a fresh token go to the stream's connection. A client that polls sends no typing."""
     got = run_js(

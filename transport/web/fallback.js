@@ -250,8 +250,9 @@ export class Channel {
     if (signal.aborted || response.status === 204 || response.status === 409) return;
     const waits = response.status === 202 || (againMs > 0 && response.status === 429); // a refusal would hide that it was taken
     if (waits) return this.#later(frame, Math.min(againMs * 2 || AGAIN_MS.first, AGAIN_MS.longest));
-    if (answer?.type === "goodbye") return this.#goodbye(answer);
-    if (typeof answer?.type !== "string") throw new Error(`HTTP ${response.status} for a ${frame.type}`);
+    // 408 has a code that says not to come back, but the network was too slow for the body, and may be better soon.
+    if (answer?.type === "goodbye" && response.status !== 408) return this.#goodbye(answer);
+    if (response.status === 408 || typeof answer?.type !== "string") throw new Error(`HTTP ${response.status} for a ${frame.type}`);
     this.#emit(JSON.stringify(answer));
   }
 
