@@ -43,6 +43,7 @@ LONGEST = (
     "docs/test_document_servers.py",
     "browser/test_page_reading.py",
     "browser/test_page_connection.py",
+    "browser/test_react_page.py",
     "docs/test_document_programs.py",
     "chaos/test_chaos.py",
     "docs/test_new_users.py",
