@@ -9,8 +9,9 @@ from transport._extras import import_extra
 
 import_extra("the app in a web server", "hosting", "starlette")
 
-from transport.hosting._aisdk import mount_aisdk  # noqa: E402 - after the check of the extra
-from transport.hosting._endpoint import endpoint  # noqa: E402 - after the check of the extra
+from transport.hosting._agui import mount_agui  # noqa: E402 - after the check of the extra
+from transport.hosting._aisdk import mount_aisdk  # noqa: E402 - as above
+from transport.hosting._endpoint import endpoint  # noqa: E402 - as above
 from transport.hosting._events import mount_events  # noqa: E402 - as above
 from transport.hosting._hosted import hosted  # noqa: E402 - as above
 from transport.hosting._inspector import mount_inspector  # noqa: E402 - as above
@@ -18,4 +19,14 @@ from transport.hosting._lifespan import lifespan  # noqa: E402 - as above
 from transport.hosting._metrics import mount_metrics  # noqa: E402 - as above
 from transport.hosting._mount import mount  # noqa: E402 - as above
 
-__all__ = ["endpoint", "hosted", "lifespan", "mount", "mount_aisdk", "mount_events", "mount_inspector", "mount_metrics"]
+__all__ = [
+    "endpoint",
+    "hosted",
+    "lifespan",
+    "mount",
+    "mount_agui",
+    "mount_aisdk",
+    "mount_events",
+    "mount_inspector",
+    "mount_metrics",
+]

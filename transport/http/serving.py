@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from transport._border import the_one
+from transport.adapters.agui.routes import agui_routes
 from transport.adapters.aisdk.mounting import aisdk_routes
 from transport.adapters.routes import routes
 from transport.http._addresses import own_origins, public_origins, url_of
@@ -110,4 +111,8 @@ def _site(app: Greenroom, server: Server, options: PageOptions, folder: Path | N
 
 def _session_routes(find: Callable[[], Server], *, has_auth: bool) -> list[Route]:
     """Return the routes by which clients without a WebSocket, and other protocols, reach their sessions."""
-    return [*routes(find, has_auth=has_auth), *aisdk_routes(find, has_auth=has_auth, prefix="/aisdk")]
+    return [
+        *routes(find, has_auth=has_auth),
+        *agui_routes(find, has_auth=has_auth),
+        *aisdk_routes(find, has_auth=has_auth, prefix="/aisdk"),
+    ]

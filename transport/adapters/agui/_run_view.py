@@ -52,10 +52,19 @@ class RunView:
         run_id: The id of the first AG-UI run.
         next_id: Returns the id of the AG-UI run that goes on when a question is closed. It gets the question's id, and
             the event that closed it. By default it is the sender of the answer, if it came by AG-UI.
+        shows_input: Whether RUN_STARTED has the input of the run, if it is a text, as a message of the user.
     """
 
-    def __init__(self, thread: str, run_id: str, next_id: Callable[[str, Event], str] | None = None) -> None:
+    def __init__(
+        self,
+        thread: str,
+        run_id: str,
+        next_id: Callable[[str, Event], str] | None = None,
+        *,
+        shows_input: bool = False,
+    ) -> None:
         self.thread, self.run_id = thread, run_id
+        self._shows_input = shows_input
         self._next_id = next_id or self._sender
         self.root: str | None = None
         """Id of the run. None until its ``agent_started`` was fed."""
@@ -96,10 +105,14 @@ class RunView:
             self._family.discard(event.run_id)
         return True
 
-    def _begin(self, event: Event) -> list[AguiEvent]:
+    def _begin(self, event: AgentStarted) -> list[AguiEvent]:
         self.root = event.run_id
         self._family.add(event.run_id)
-        return noted(event, [build.run_started(self.thread, self.run_id)])
+        started = build.run_started(self.thread, self.run_id)
+        if self._shows_input and isinstance(event.input, str):
+            asked = {"id": f"{event.run_id}:input", "role": "user", "content": event.input}
+            started["input"] = {"threadId": self.thread, "runId": self.run_id, "messages": [asked]}
+        return noted(event, [started])
 
     def _go_on(self, question: str, event: Event) -> list[AguiEvent]:
         """Begin the next AG-UI run: its sub-agents again, then everything that was held."""

@@ -62,6 +62,8 @@ class ThreadEncoder:
     follows when the first one has ended or waits for its user. Messages and events of the application between the runs
     have AG-UI runs of their own, with ids that begin with ``greenroom:``.
 
+    RUN_STARTED has the input of the run, if it is a text, as a message of the user: a client that comes later shows it.
+
     Args:
         thread: The id of the AG-UI thread: the name of the session.
     """
@@ -96,7 +98,7 @@ class ThreadEncoder:
                 return None
             self._roots[run] = root
             if root == run:
-                self._waiting[run] = _Waiting(RunView(self._thread, _id_of(event)))
+                self._waiting[run] = _Waiting(RunView(self._thread, _id_of(event), shows_input=True))
         return self._roots.pop(run, None) if isinstance(event, AgentCompleted) else self._roots.get(run)
 
     def _advance(self, root: str | None) -> list[AguiEvent]:

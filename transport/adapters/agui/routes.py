@@ -1,0 +1,56 @@
+"""The routes of AG-UI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route
+
+from transport.adapters.agui._handlers import CancelHandler, ConnectHandler, RunHandler
+from transport.adapters.agui._input import last_user_message
+from transport.adapters.application import application
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transport._running import Server
+    from transport.adapters.agui._input import InputFunction
+    from transport.adapters.exchange import Handler
+    from transport.asgi.user import UserFunction
+
+AGUI_PATH = "/agui"
+"""The path of AG-UI on the HTTP port of a server."""
+
+
+def agui_routes(
+    find: Callable[[], Server],
+    *,
+    has_auth: bool,
+    user: UserFunction | None = None,
+    prefix: str = AGUI_PATH,
+    input_: InputFunction = last_user_message,
+) -> list[Route]:
+    """Return the routes of AG-UI below ``prefix``.
+
+    Args:
+        find: As for :func:`.application`.
+        has_auth: As for :func:`.application`.
+        user: As for :func:`.application`.
+        prefix: The path, without a slash at its end.
+        input_: The function that makes the input of an agent from a ``RunAgentInput``.
+    """
+    handlers: dict[str, Handler] = {
+        "/{agent}": RunHandler(input_),
+        "/{agent}/connect": ConnectHandler(),
+        "/{agent}/{thread}/{run}/cancel": CancelHandler(),
+    }
+    return [
+        Route(
+            f"{prefix}{path}",
+            application(find, handler, has_auth=has_auth, user=user),
+            name=f"greenroom-agui{path}",
+            methods=["POST", "OPTIONS"],
+            include_in_schema=False,
+        )
+        for path, handler in handlers.items()
+    ]

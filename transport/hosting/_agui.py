@@ -1,0 +1,55 @@
+"""AG-UI at a path of a Starlette or FastAPI application."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from actors import ConfigError
+from actors.failures import shown
+from transport.adapters.agui import last_user_message
+from transport.adapters.agui.routes import agui_routes
+from transport.app import Greenroom
+from transport.asgi.user import checked_function
+from transport.hosting._mount import checked_place
+
+if TYPE_CHECKING:
+    from transport.adapters.agui import InputFunction
+    from transport.asgi.user import UserFunction
+
+
+def mount_agui(
+    api: Any,
+    path: str,
+    app: Greenroom,
+    *,
+    user: UserFunction | None = None,
+    input: InputFunction = last_user_message,  # noqa: A002 - the agent's own name for it
+) -> None:
+    """Serve the app's agents to CopilotKit and other AG-UI clients below ``path``.
+
+    ``POST PATH/AGENT`` runs an agent (its body is a ``RunAgentInput``), and answers its questions.
+    ``POST PATH/AGENT/connect`` streams a whole thread, ``POST PATH/AGENT/THREAD/RUN/cancel`` ends a run. A thread is a
+    session of the user. A client that leaves does not end its run.
+
+    Args:
+        api: A FastAPI or Starlette application, or a router of either.
+        path: The path, such as ``/agui``.
+        app: The app. Give the web application ``lifespan=transport.hosting.lifespan(app)``, too.
+        user: A function that finds the user of a request: see :func:`mount`. Without a function, the app's own ``auth``
+            decides about the token in the header ``Authorization: Bearer …``.
+        input: A function that makes the input of an agent from the ``RunAgentInput``, a dict. It must not wait. By
+            default the input is the last message of the user: its text.
+
+    Raises:
+        ConfigError: An argument cannot be used.
+    """
+    if not isinstance(app, Greenroom):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
+        raise ConfigError(f"AG-UI serves the agents of a Greenroom, not {shown(app)}")
+    if not callable(input) or inspect.iscoroutinefunction(input):
+        raise ConfigError(f"input must be a function that is not async, not {shown(input)}")
+    function = checked_function(user)
+    router, whole = checked_place(api, f"{path.rstrip('/')}/agents")
+    prefix = whole.removesuffix("/agents")
+    routes = agui_routes(lambda: app.server, has_auth=app.auth is not None, user=function, prefix=prefix, input_=input)
+    router.routes.extend(routes)
