@@ -163,7 +163,7 @@ async def _send(exchange: Exchange, asked: RunInput, answer: Answer, question: A
 
 
 class ConnectHandler(_Handler):
-    """``POST /{agent}/connect``: the whole thread from its beginning, and then what happens."""
+    """``POST /{agent}/connect``: the whole thread from its beginning, and then new events."""
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""
