@@ -10,6 +10,8 @@ import pytest
 from web.node import MODULE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from web.node import Node
 
 SHARED = (
@@ -32,14 +34,19 @@ NUMBERS = count(1)  # each test has a session of its own: a connection that it h
 
 
 @pytest.fixture
-def run(page: Node) -> Any:
+def run(page: Node) -> Callable[[str], Any]:
     """Return a function that runs JavaScript with stores over scripted sockets."""
     page.restart("ws://x/")
     begin = BEGIN.replace("NAME", f"'session-{next(NUMBERS)}'")
-    return lambda js: page.run(f"{begin} {{ {js} }}")
+
+    def run(js: str) -> Any:
+        """Run this JavaScript, and return its result."""
+        return page.run(f"{begin} {{ {js} }}")
+
+    return run
 
 
-def test_subscribers_share_a_connection(run: Any) -> None:
+def test_subscribers_share_a_connection(run: Callable[[str], Any]) -> None:
     """Two stores of a session have one socket, and their subscribers get the same snapshots."""
     got = run("""
         const [first, hear] = list(), [second, listen] = list();
@@ -56,7 +63,7 @@ OTHERS = ["session: 's2'", "user: 'ann'", "token: 'other'", "from: 'latest'", "n
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_other_options_are_another_connection(run: Any, other: str) -> None:
+def test_other_options_are_another_connection(run: Callable[[str], Any], other: str) -> None:
     """A store of another session, user or token has a connection of its own."""
     got = run(f"""
         const stops = [store(), store({{ {other} }})].map((each) => each.subscribe(() => {{}}));
@@ -66,7 +73,7 @@ def test_other_options_are_another_connection(run: Any, other: str) -> None:
     assert got == 2
 
 
-def test_connection_lingers(run: Any) -> None:
+def test_connection_lingers(run: Callable[[str], Any]) -> None:
     """The connection closes ``linger`` ms after the last subscriber has left. The next subscriber begins anew."""
     got = run("""
         const one = store({ linger: 50 });
@@ -81,7 +88,7 @@ def test_connection_lingers(run: Any) -> None:
     assert got == [[False, 1], False, [True, True, None], 2]
 
 
-def test_default_linger(run: Any) -> None:
+def test_default_linger(run: Callable[[str], Any]) -> None:
     """Without the option, the connection stays for a second."""
     got = run("""
         store().subscribe(() => {})(); await live(); const { last } = Socket;
@@ -91,7 +98,7 @@ def test_default_linger(run: Any) -> None:
     assert got == [False, True]
 
 
-def test_nothing_is_opened_before_it_is_needed(run: Any) -> None:
+def test_nothing_is_opened_before_it_is_needed(run: Callable[[str], Any]) -> None:
     """A store without subscribers and calls has no socket, and its snapshot is empty."""
     got = run("""
         const one = store(); one.typing(true);
@@ -100,7 +107,7 @@ def test_nothing_is_opened_before_it_is_needed(run: Any) -> None:
     assert got == [True, False, None, 0]
 
 
-def test_call_without_a_subscriber(run: Any) -> None:
+def test_call_without_a_subscriber(run: Callable[[str], Any]) -> None:
     """A call opens the connection, and keeps it until its reply comes."""
     got = run("""
         const { start } = store({ linger: 50 });
@@ -122,7 +129,7 @@ def test_call_without_a_subscriber(run: Any) -> None:
         ("start('a', 1)", "run.start"),
     ],
 )
-def test_every_call(run: Any, call: str, name: str) -> None:
+def test_every_call(run: Callable[[str], Any], call: str, name: str) -> None:
     """Each call is the client's, and rejects as the client's does."""
     got = run(f"""
         const one = store(); const end = one.{call}.catch((error) => error.code); await live();
@@ -134,7 +141,7 @@ def test_every_call(run: Any, call: str, name: str) -> None:
     assert got == [name, "unknown_run"]
 
 
-def test_options_of_a_start(run: Any) -> None:
+def test_options_of_a_start(run: Callable[[str], Any]) -> None:
     """All options of a start reach the client."""
     got = run("""
         const one = store(); one.start("a", 1, { commandId: "k", traceparent: "t" }).catch(() => {}); await live();
@@ -144,7 +151,7 @@ def test_options_of_a_start(run: Any) -> None:
     assert got == ["k", "t", "k"]
 
 
-def test_history(run: Any) -> None:
+def test_history(run: Callable[[str], Any]) -> None:
     """Older events are read without a change of the snapshot."""
     got = run("""
         const one = store(); const answer = one.history({ after: 3, limit: 2 }); await live();
@@ -156,7 +163,7 @@ def test_history(run: Any) -> None:
     assert got == [3, 2, [4, 5], True, 0]
 
 
-def test_newest_token_function(run: Any) -> None:
+def test_newest_token_function(run: Callable[[str], Any]) -> None:
     """The token function of the newest store counts: that of an earlier render may be out of date."""
     got = run("""
         const one = store({ token: () => "old" }); const stop = one.subscribe(() => {}); await live();
@@ -169,7 +176,7 @@ def test_newest_token_function(run: Any) -> None:
     assert got == ["old", "new", "newest"]
 
 
-def test_reconnect_after_the_end(run: Any) -> None:
+def test_reconnect_after_the_end(run: Callable[[str], Any]) -> None:
     """After the client has ended, for example since the user was not logged in, ``reconnect`` begins anew for all."""
     got = run("""
         const [seen, hear] = list(); const one = store(); const stop = one.subscribe(hear); await live();
@@ -182,7 +189,7 @@ def test_reconnect_after_the_end(run: Any) -> None:
     assert got == ["closed", True, 2, ["b"], "live"]
 
 
-def test_reconnect_before_the_frame(run: Any) -> None:
+def test_reconnect_before_the_frame(run: Callable[[str], Any]) -> None:
     """If ``reconnect`` is called at once, no snapshot of the ended client comes after those of the new one."""
     got = run("""
         const [seen, hear] = list(); const one = store(); const stop = one.subscribe(hear); await live();
@@ -193,7 +200,7 @@ def test_reconnect_before_the_frame(run: Any) -> None:
     assert got == [2, 0, "connecting"]
 
 
-def test_newcomer_after_the_end(run: Any) -> None:
+def test_newcomer_after_the_end(run: Callable[[str], Any]) -> None:
     """A component that comes after the end of the client opens a new connection, for the earlier ones too."""
     got = run("""
         const [seen, hear] = list(); const stop = store().subscribe(hear); await live();
@@ -204,7 +211,7 @@ def test_newcomer_after_the_end(run: Any) -> None:
     assert got == [2, "live"]
 
 
-def test_lazy_store(run: Any) -> None:
+def test_lazy_store(run: Callable[[str], Any]) -> None:
     """A lazy store calls its subscriber at once, and opens nothing for one that leaves at once."""
     got = run("""
         const lazy = new SharedStore("ws://x/", options, true);
@@ -215,7 +222,16 @@ def test_lazy_store(run: Any) -> None:
     assert got == [True, 0, 1]
 
 
-def test_wrong_arguments(run: Any) -> None:
+@pytest.mark.parametrize(("linger", "usable"), [("0", True), ("2 ** 31 - 1", True), ("-1", False), ("2 ** 31", False)])
+def test_bounds_of_linger(run: Callable[[str], Any], linger: str, usable: bool) -> None:
+    """``linger`` is a time that a timer can wait: a longer one would close the connection at once."""
+    got = run(
+        f"try {{ store({{ linger: {linger} }}).subscribe(() => {{}})(); }} catch (error) {{ return error.name; }}"
+    )
+    assert got == (None if usable else "TypeError")
+
+
+def test_wrong_arguments(run: Callable[[str], Any]) -> None:
     """A wrong argument is a TypeError at the first subscriber, and leaves nothing behind."""
     got = run("""
         const wrong = store({ session: "no spaces" }); const errors = [];
@@ -225,7 +241,7 @@ def test_wrong_arguments(run: Any) -> None:
     assert got == [["TypeError", "TypeError"], True, 0]
 
 
-def test_listener_that_throws(run: Any) -> None:
+def test_listener_that_throws(run: Callable[[str], Any]) -> None:
     """An exception of one subscriber is reported, and the others get the snapshot."""
     got = run("""
         const stop = store().subscribe(() => { throw new Error("mine"); }); const [seen, hear] = list();
@@ -235,7 +251,7 @@ def test_listener_that_throws(run: Any) -> None:
     assert got == [1, True]
 
 
-def test_renders_are_bounded(run: Any) -> None:
+def test_renders_are_bounded(run: Callable[[str], Any]) -> None:
     """150 events, of which each comes alone and 1 ms after the one before, are at most one snapshot for each 16 ms."""
     got = run("""
         const [seen, hear] = list(); const stop = store().subscribe(hear); await live(); advance(16); seen.length = 0;
@@ -246,7 +262,7 @@ def test_renders_are_bounded(run: Any) -> None:
     assert got == [10, 150]
 
 
-def test_frame_that_never_comes(run: Any) -> None:
+def test_frame_that_never_comes(run: Callable[[str], Any]) -> None:
     """Where the browser asks for frames, snapshots come with them; if the page was hidden meanwhile, after a second."""
     got = run("""
         const frames = []; globalThis.requestAnimationFrame = (act) => frames.push(act);
@@ -281,6 +297,6 @@ SAME = [
 
 
 @pytest.mark.parametrize(("values", "expected"), SAME)
-def test_same(run: Any, values: str, expected: bool) -> None:
+def test_same(run: Callable[[str], Any], values: str, expected: bool) -> None:
     """Selections with the same elements are the same. An object of a class is only the same as itself."""
     assert run(f"return same({values})") is expected

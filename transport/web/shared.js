@@ -28,6 +28,7 @@ import { EMPTY, sessionStore } from "./store.js";
  */
 
 const LINGER_MS = 1_000;
+const LONGEST_TIMER_MS = 2 ** 31 - 1; // a longer one fires at once
 
 /** The open connections of this page. @type {Map<string, Hub>} */
 const hubs = new Map();
@@ -194,6 +195,8 @@ class Hub {
 
   /** @param {string | URL} url @param {SharedOptions} options @param {() => void} forget  called when it is closed */
   constructor(url, options, forget) {
+    const { linger = LINGER_MS } = options;
+    if (!(linger >= 0 && linger <= LONGEST_TIMER_MS)) throw new TypeError(`linger is 0 to ${LONGEST_TIMER_MS} ms`);
     this.#url = url;
     this.#options = options;
     this.#token = options.token;
