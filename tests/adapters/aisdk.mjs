@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
 const web = createRequire(pathToFileURL(`${process.argv[2]}/x.js`));
-const { DefaultChatTransport, readUIMessageStream, uiMessageChunkSchema } = await import(pathToFileURL(web.resolve('ai')).href.replace(/index\.js$/, 'index.mjs'));
+const { AbstractChat, DefaultChatTransport, readUIMessageStream, uiMessageChunkSchema } = await import(pathToFileURL(web.resolve('ai')).href.replace(/index\.js$/, 'index.mjs'));
 const schema = typeof uiMessageChunkSchema === 'function' ? uiMessageChunkSchema() : uiMessageChunkSchema;
 const streams = new Map();
 
@@ -35,6 +35,23 @@ function follow(name, stream, controller) {
   state.ended = rendering.then(() => { state.done = true; state.wake(); });
 }
 
+// The state of `useChat`, without a framework around it.
+class State {
+  #status = 'ready'; error = undefined; messages = []; wake = () => {};
+  get status() { return this.#status; }
+  set status(status) { this.#status = status; this.wake(); }
+  pushMessage(message) { this.messages = [...this.messages, message]; this.wake(); }
+  popMessage() { this.messages = this.messages.slice(0, -1); }
+  replaceMessage(at, message) { this.messages = this.messages.with(at, structuredClone(message)); this.wake(); }
+  snapshot(value) { return structuredClone(value); }
+}
+
+class Chat extends AbstractChat {
+  constructor(state, options) { super({ state, ...options }); this.noted = state; }
+}
+
+const chats = new Map();
+
 const tell = ({ chunks, invalid, errors, message, done }) => ({ chunks, invalid, errors, message, done });
 
 const actions = {
@@ -62,6 +79,18 @@ const actions = {
     streams.get(name).controller.abort();
     await streams.get(name).ended;
     return tell(streams.get(name));
+  },
+  // What a page with useChat does. `until` is the type of a part of the newest message, while it is streaming.
+  async page({ name, api, chat, act, text, until }) {
+    if (!chats.has(name)) chats.set(name, new Chat(new State(), { id: chat, transport: new DefaultChatTransport({ api }) }));
+    const one = chats.get(name);
+    const acts = { send: () => one.sendMessage({ text }), resume: () => one.resumeStream(), stop: () => one.stop(), wait: () => one.going };
+    const going = acts[act]();
+    if (act !== 'stop') one.going = going;
+    const shows = () => one.status === 'streaming' && one.messages.at(-1).parts.some(part => part.type === until);
+    while (until && !shows()) await new Promise(wake => { one.noted.wake = wake; });
+    if (!until) await going;
+    return { status: one.status, error: one.error?.message ?? null, messages: one.messages };
   },
   async fetch({ url, method = 'POST', headers = {}, body }) {
     const sent = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json', ...headers } };

@@ -160,6 +160,34 @@ def test_abort_and_reconnect(node: AiSdkNode, base: str) -> None:
     assert chat.whole()["chunks"] == told["chunks"]
 
 
+def test_page_that_stops_and_resumes(node: AiSdkNode, base: str) -> None:
+    """With the state of ``useChat``, an answer that was stopped and resumed is there once, with its whole text."""
+    chat = Chat(node, base, "asks")
+
+    def page(act: str, **asked: Any) -> dict[str, Any]:
+        told: dict[str, Any] = node.do("page", name=chat.id, api=chat.api, chat=chat.id, act=act, **asked)
+        return told
+
+    page("send", text="tea", until="data-question")
+    assert page("stop")["status"] == "ready"
+    told = page("resume", until="data-question")
+    (question,) = (part["data"] for part in told["messages"][-1]["parts"] if part["type"] == "data-question")
+    chat.post("answer", {"runId": question["runId"], "callId": question["callId"], "value": 3})
+    told = page("wait")
+    assert (told["status"], told["error"]) == ("ready", None)
+    assert [message["role"] for message in told["messages"]] == ["user", "assistant"]
+    assert text_of({"message": told["messages"][-1]}) == "You said tea. So 3."
+    types = [part["type"] for part in told["messages"][-1]["parts"]]
+    assert types.count("data-question") == types.count("data-subagent") == types.count("step-start") == 1
+
+
+def test_page_of_a_failing_run(node: AiSdkNode, base: str) -> None:
+    """With the state of ``useChat``, a run that fails is its ``error``."""
+    chat = Chat(node, base, "fails")
+    told = node.do("page", name=chat.id, api=chat.api, chat=chat.id, act="send", text="x")
+    assert (told["status"], told["error"]) == ("error", "error: boom")
+
+
 def test_nothing_to_reconnect_to(node: AiSdkNode, base: str) -> None:
     """Without an open run of this agent, ``reconnectToStream`` returns null."""
     chat = Chat(node, base, "everything")
