@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import orjson
 import trio
+import trio.testing
 from starlette.applications import Starlette
 
 from transport import Greenroom
@@ -163,3 +164,18 @@ def site_of(server: Server, operator: OperatorFunction | None = None, settings: 
     """Return the inspector of a running server, with other settings if they are given."""
     inspector = Inspector(lambda: server, settings or server.endpoint.settings, operator)
     return Site(server, Starlette(routes=routes(inspector, "/inspect")))
+
+
+async def started(site: Site, user: str, session: str, agent: str, given: object = None) -> str:
+    """Start a run, wait until it waits for something or has ended, and return its id."""
+    handle = await site.server.sessions.get(user, session)
+    run = await handle.start(agent, given)
+    await trio.testing.wait_all_tasks_blocked()
+    return run
+
+
+async def cancelled(site: Site, user: str, session: str, run: str) -> bool:
+    """Cancel a run through the inspector, and return whether it was there."""
+    answer = await site.post("api/runs/cancel", {"user": user, "session": session, "run": run})
+    assert answer.status == 200, answer.body
+    return bool(answer.json["cancelled"])
