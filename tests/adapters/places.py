@@ -237,7 +237,7 @@ class _NativeThread:
             self.port = listeners[0].getsockname()[1]
             self._ready.set()
             await self._stop.wait()
-            await server.drain(0)
+            await server.endpoint.say_goodbye(PATIENCE)
             nursery.cancel_scope.cancel()
 
     def run(self, function: Callable[..., Awaitable[T]], *arguments: object) -> T:
