@@ -134,7 +134,7 @@ async def _body(request: Request, server: Server) -> bytes:
                 if len(body) > settings.max_frame_bytes:
                     raise Refused(close_codes.MESSAGE_TOO_BIG, f"a request may have {settings.max_frame_bytes} bytes")
         return body
-    raise Refused(close_codes.NO_HELLO, "no whole request came in time", 408)
+    raise Refused(close_codes.HEARTBEAT_LOST, "no whole request came in time", 408)
 
 
 async def _send(send: Send, response: Response, answer: Answer) -> None:

@@ -6,6 +6,7 @@ The port of the pages is bound first, so that the origin of the pages is known b
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import attrs
 import trio
@@ -23,7 +24,7 @@ from transport.metrics.route import allowed_by, metrics_route
 from transport.server.listening import Listeners, listening
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from starlette.routing import Route
@@ -105,14 +106,23 @@ def _site(app: Greenroom, server: Server, options: PageOptions, folder: Path | N
         model=options.model,
         inspector=Inspector(lambda: server, server.endpoint.settings),
         metrics=metrics_route(lambda: server, allowed_by(server.endpoint.settings)),
-        sessions=_session_routes(lambda: server, has_auth=app.auth is not None),
+        sessions=_session_routes(app, server),
     )
 
 
-def _session_routes(find: Callable[[], Server], *, has_auth: bool) -> list[Route]:
-    """Return the routes by which clients without a WebSocket, and other protocols, reach their sessions."""
+def _session_routes(app: Greenroom, server: Server) -> list[Route]:
+    """Return the routes by which clients without a WebSocket, and other protocols, reach their sessions.
+
+    Those of ``greenroom.v1`` are also below the path of ``public_url``: behind a proxy, a client looks for them there.
+    """
+
+    def find() -> Server:
+        return server
+
+    has_auth = app.auth is not None
+    prefixes = {"", urlsplit(app.settings.public_url or "").path.rstrip("/")}
     return [
-        *routes(find, has_auth=has_auth),
+        *(route for prefix in sorted(prefixes) for route in routes(find, has_auth=has_auth, prefix=prefix)),
         *agui_routes(find, has_auth=has_auth),
         *aisdk_routes(find, has_auth=has_auth, prefix="/aisdk"),
     ]
