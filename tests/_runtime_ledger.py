@@ -68,6 +68,7 @@ class Ledger:
         self._last: dict[tuple[trio.lowlevel.Task, ActorRef], int] = {}
         self._last_unstashed: dict[tuple[Life, int], int] = {}
         self._cancelled_asks: Counter[ActorRef] = Counter()
+        self._handled: Counter[ActorRef] = Counter()
 
     def check(self, holds: object, fault: str) -> None:
         """Add the text ``fault`` to the broken rules unless ``holds`` is true."""
@@ -217,10 +218,11 @@ class Ledger:
             yield letter
         except BaseException as error:
             letter.error = error
-            if isinstance(error, ActorTerminated):
+            # The error of a message that was forwarded may be that of the other actor.
+            if isinstance(error, ActorTerminated) and not letter.forwards:
                 self.refusing.add(letter.to)
-            if isinstance(error, ActorTerminated) and isinstance(error.reason, (Normal, Shutdown, Failure, Killed)):
-                self.on_end_known(letter.to, error.reason)
+                if isinstance(error.reason, (Normal, Shutdown, Failure, Killed)):
+                    self.on_end_known(letter.to, error.reason)
             raise
 
     def check_may_receive(self, life: Life, path: str) -> None:
@@ -233,11 +235,11 @@ class Ledger:
     def handling(self, life: Life, letter: Letter) -> Generator[None]:
         """Handle a message inside the block: record that the actor is busy with it, and the outcome."""
         assert life.ref is not None
-        path, stashed = life.ref.path, letter.stashed
+        path, aside = life.ref.path, (letter.stashed, letter.forwards)
         self.check_may_receive(life, path)
-        self.check(letter.to is life.ref, f"{path} has a message for {letter.to.path}")
+        self.check(letter.to is life.ref or letter.forwards, f"{path} has a message for {letter.to.path}")
         self.check(all(ref.alive for ref in life.watching), f"{path} has a message before the end it watches")
-        self.check(letter.times_begun <= letter.stashed, f"{path} has a message twice")
+        self.check(letter.times_begun <= sum(aside), f"{path} has a message twice")
         if not letter.times_begun:
             key = letter.sender, letter.to
             self.check(self._last.get(key, -1) < letter.number, f"{path} has messages of one sender out of order")
@@ -255,7 +257,8 @@ class Ledger:
             raise
         finally:
             life.is_busy = False
-        letter.handled += letter.stashed == stashed
+        letter.handled += (letter.stashed, letter.forwards) == aside
+        self._handled[life.ref] += 1
 
     def on_stashed(self, life: Life, letter: Letter) -> None:
         """Record that the actor stashed the message that it handles."""
@@ -317,7 +320,8 @@ class Ledger:
             self.check(is_consistent(letter, why), text)
             self.check(not (letter.sent_after_stop and letter.error is None), f"{letter} was accepted after a stop")
             was_abandoned = isinstance(letter.error, (trio.Cancelled, AskTimeout))
-            replies = was_abandoned * (late[letter.number] if letter.deferred else letter.handled)
+            is_late = letter.deferred or letter.streamed or letter.takes_parts
+            replies = was_abandoned * (late[letter.number] if is_late else letter.handled)
             self.check(late[letter.number] == replies <= 1, text)
 
     def _check_leftovers(self, ref: ActorRef) -> None:
@@ -347,10 +351,7 @@ class Ledger:
 
     def _check_counts(self, dead: list[DeadLetter]) -> None:
         """Compare the statistics of the actors with the recorded messages."""
-        handled: Counter[ActorRef] = Counter()
         failed, dropped = Counter[str](), Counter[str]()
-        for letter in self.letters:
-            handled[letter.to] += letter.handled + letter.stashed + letter.unhandled
         for each in dead:
             failed[each.path] += each.why is Undelivered.FAILED
             dropped[each.path] += each.why is Undelivered.OVERFLOW
@@ -358,8 +359,8 @@ class Ledger:
             now, path = ref.statistics(), ref.path
             failed[path] -= now.failed
             dropped[path] -= now.mailbox.dropped
-            is_right = 0 <= now.handled - handled[ref] <= self._cancelled_asks[ref]
-            self.check(is_right, f"{path} handled {now.handled}, not {handled[ref]}")
+            is_right = 0 <= now.handled - self._handled[ref] <= self._cancelled_asks[ref]
+            self.check(is_right, f"{path} handled {now.handled}, not {self._handled[ref]}")
         for path in {ref.path for ref in self.lives}:
             self.check(not failed[path], f"{path} counts {-failed[path]} failed messages too many")
             self.check(not dropped[path], f"{path} counts {-dropped[path]} dropped messages too many")

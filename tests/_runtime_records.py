@@ -116,6 +116,12 @@ class Letter:
     place: int = 0
     """Position of the message among the stashed ones: the number of events before it was stashed."""
     deferred: bool = False
+    forwards: int = 0
+    """Number of times that an actor passed the message on to another actor."""
+    streamed: bool = False
+    """Whether an actor answers in several parts."""
+    takes_parts: bool = False
+    """Whether the sender takes the answer in parts."""
 
 
 @attrs.frozen(eq=False)
@@ -210,22 +216,24 @@ def is_consistent_ask(letter: Letter, dead: list[Undelivered]) -> bool:
     """Return whether the history of an ask agrees with the answer or the error that its sender got."""
     if letter.error is None:
         answer = letter.answer
-        return isinstance(answer, Answer) and answer.letter is letter and letter.handled == 1 and not dead
+        was_cut_off = letter.streamed and dead in ([], [Undelivered.FAILED])  # after the part that is the answer
+        is_complete = letter.handled == 1 and not dead
+        return isinstance(answer, Answer) and answer.letter is letter and (is_complete or was_cut_off)
     lost = [] if letter.deferred else [Undelivered.FAILED]
-    was_in_hand = letter.times_begun > letter.stashed
+    was_in_hand = letter.times_begun > letter.stashed + letter.forwards
     match letter.error:
         case MessageUnhandled():
             is_right = dead == [Undelivered.UNHANDLED]
         case MailboxFull():
-            is_right = not letter.times_begun and dead in ([], [Undelivered.OVERFLOW])
+            is_right = not was_in_hand and dead in ([], [Undelivered.OVERFLOW])
         case ActorRestarted():
             is_right = was_in_hand and dead == lost
         case ActorTerminated() if was_in_hand:
             is_right = dead == lost
         case ActorTerminated():
-            is_right = dead == [Undelivered.TERMINATED] or not (dead or letter.stashed)
+            is_right = dead == [Undelivered.TERMINATED] or not (dead or letter.stashed or letter.forwards)
         case ReplyDropped():
-            is_right = letter.deferred and not dead
+            is_right = (letter.deferred or letter.streamed) and not dead
         case AskTimeout() | trio.Cancelled():
             is_right = dead in ([], [Undelivered.FAILED])
         case _:

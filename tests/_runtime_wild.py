@@ -160,7 +160,7 @@ class RandomActor(Actor):
     async def handle(self, letter: Letter) -> object:
         """Handle a message in a random way."""
         world, self.letter = self.world, letter
-        handler = world.random.choice(HANDLERS)
+        handler = world.random.choice(HANDLERS + world.more_handlers)
         world.note(f"{handler.__name__} {self.ref.path}")
         answer = await handler(self)
         return UNHANDLED if answer is UNHANDLED else Answer(letter)

@@ -16,6 +16,7 @@ from _runtime_records import (
     is_expected,
     related_errors,
 )
+from _runtime_replies import REPLIES
 
 from actors import (
     ActorError,
@@ -27,7 +28,9 @@ from actors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Sequence
+
+    from _runtime_wild import RandomActor
 
 T = TypeVar("T")
 
@@ -42,6 +45,8 @@ class World(logging.Handler):
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.random = random.Random(seed)
+        self.more_handlers: list[Callable[[RandomActor], Awaitable[object]]] = REPLIES if seed % 2 else []
+        """Ways to handle a message, beside the usual ones. Only odd seeds have them: so the others replay old runs."""
         self.clock = trio.testing.MockClock(autojump_threshold=0)
         """Virtual clock, which jumps forward when all tasks sleep."""
         self.ledger = Ledger()

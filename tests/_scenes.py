@@ -12,10 +12,12 @@ import trio
 import trio.testing
 from _probes import Member, Pointed, Ready, World, hang
 
-from actors import ActorSystem, Backoff, Restart, Strategy, SupervisorRef, SupervisorSpec
+from actors import ActorSystem, Backoff, Restart, Strategy, SupervisorRef, SupervisorSpec, gather
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from actors import ReplyStream
 
 
 async def pass_points(member: Member) -> None:
@@ -268,6 +270,67 @@ async def actors_without_started(system: ActorSystem, world: World) -> None:
     await ref.stop(drain=True)
 
 
+async def forward_asks(system: ActorSystem, world: World) -> None:
+    """Forward asks and tells to an actor with room for one message, and ask several actors at once."""
+    target = await system.spawn(Pointed, "t", world, mailbox_size=1)
+    ref = await system.spawn(Pointed, "a", world)
+
+    async def forward(member: Member) -> None:
+        await member.context.forward(target, pass_points)
+        await pass_points(member)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ref.ask, forward)
+        nursery.start_soon(ref.ask, forward, 10)
+        nursery.start_soon(target.ask, pass_points)
+        nursery.start_soon(ref.tell, forward)
+    with trio.move_on_after(1):
+        await gather([(ref, forward), (target, pass_points), (target, hang)])
+    await gather([(ref, pass_points), (target, pass_points)], timeout=10)
+
+
+async def send_parts(member: Member, stream: ReplyStream[object]) -> None:
+    """Send four parts in the block of the stream, with points between them."""
+    with stream:
+        for number in range(4):
+            await pass_points(member)
+            await stream.send(number)
+
+
+async def stream_parts(system: ActorSystem, world: World) -> None:
+    """Send replies in several parts to a slow caller, to a caller that leaves, and to a caller that stays too long."""
+    ref = await system.spawn(Pointed, "a", world, restart=Restart.TRANSIENT)
+
+    async def in_receive(member: Member) -> None:
+        await send_parts(member, member.context.stream())
+
+    async def in_task(member: Member) -> None:
+        stream = member.context.stream()
+        member.nursery.start_soon(send_parts, member, stream)
+        member.nursery.start_soon(stream.abandoned)
+
+    async def refuse(member: Member) -> None:
+        stream = member.context.stream()
+        await stream.send("part")
+        stream.fail(LookupError("refused"))
+        stream.close()
+
+    for message in (in_receive, in_task):
+        with ref.ask_stream(message, buffer=1) as parts:
+            async for _ in parts:
+                await trio.sleep(1)
+        with ref.ask_stream(message, buffer=2) as parts:
+            await anext(parts)
+        async for _ in ref.ask_stream(message):
+            break
+        await ref.ask(message)
+    with contextlib.suppress(LookupError):
+        parts = ref.ask_stream(refuse)
+        async for _ in parts:
+            pass
+    parts.close()
+
+
 SCENARIOS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     spawn,
     spawn_that_fails,
@@ -287,6 +350,8 @@ SCENARIOS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     set_timers,
     supervise_below_an_actor,
     actors_without_started,
+    forward_asks,
+    stream_parts,
 ]
 
 

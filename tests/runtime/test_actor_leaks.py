@@ -15,7 +15,18 @@ import trio
 import trio.testing
 from _scenes import SCENARIOS, living_tasks, pointed_world, stop_all, wait_until_quiet
 
-from actors import ActorError, ActorRef, ActorSystem, Context, Phase, Reply, SupervisorRef, open_system
+from actors import (
+    ActorError,
+    ActorRef,
+    ActorSystem,
+    Context,
+    Phase,
+    Reply,
+    ReplyParts,
+    ReplyStream,
+    SupervisorRef,
+    open_system,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -138,7 +149,7 @@ RUNTIME_ITSELF = {
 }
 
 
-@pytest.mark.parametrize("cls", [ActorSystem, ActorRef, SupervisorRef, Context, Reply])
+@pytest.mark.parametrize("cls", [ActorSystem, ActorRef, SupervisorRef, Context, Reply, ReplyStream, ReplyParts])
 def test_scenarios_call_every_public_operation(cls: type) -> None:
     """The scenarios call every public method of the runtime's classes."""
     text = Path(_scenes.__file__).read_text()

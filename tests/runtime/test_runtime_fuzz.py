@@ -19,6 +19,7 @@ import pytest
 import trio
 import trio.testing
 from _runtime_records import STOP_SLACK, Placement, is_expected, leaf_errors
+from _runtime_replies import ask_in_parts
 from _runtime_wild import RandomActor, ask, child_spec, supervisor_spec
 from _runtime_world import World
 from _scale import scaled
@@ -61,8 +62,9 @@ LETTERS = 100_000
 
 async def use_randomly(system: ActorSystem, world: World) -> None:
     """Do twenty random actions with the system, as its user."""
+    actions = [*ACTIONS, *[ask_one_in_parts] * 4] if world.more_handlers else ACTIONS
     for _ in range(20):
-        action = world.random.choice(ACTIONS)
+        action = world.random.choice(actions)
         world.note(action.__name__)
         with world.tolerant():
             await action(system, world)
@@ -106,6 +108,11 @@ async def tell_one(_: ActorSystem, world: World) -> None:
 async def ask_one(_: ActorSystem, world: World) -> None:
     """Ask a random actor, and record the answer or the error."""
     await ask(world, world.pick_actor(), world.random.choice([0, 0.1, 2]))
+
+
+async def ask_one_in_parts(_: ActorSystem, world: World) -> None:
+    """Ask a random actor for a reply in parts, and record the answer or the error."""
+    await ask_in_parts(world, world.pick_actor())
 
 
 async def stop_one(_: ActorSystem, world: World) -> None:

@@ -26,8 +26,8 @@ from typing import Any, assert_type
 import trio
 
 from actors import (
-    LATER, UNHANDLED, Actor, ActorRef, ActorSystem, ChildSpec, Later, Reply, Request, SupervisorRef, SupervisorSpec,
-    Terminated, Unhandled, open_system,
+    LATER, UNHANDLED, Actor, ActorRef, ActorSystem, ChildSpec, Later, Reply, ReplyParts, Request, SupervisorRef,
+    SupervisorSpec, Terminated, Unhandled, gather, open_system,
 )
 
 
@@ -168,6 +168,43 @@ async def main(supervisor: SupervisorRef) -> None:
     SupervisorSpec("one_for_one", [*specs, ChildSpec("plain", lambda: Plain())])
     ChildSpec("text", str)  # refused
     await supervisor.tell("a supervisor takes no message")  # refused
+""",
+    "a reply in parts has parts of the type of the reply": """
+async def main(ref: ActorRef[Get | str, bytes]) -> None:
+    with ref.ask_stream(Get(), buffer=3) as parts:
+        async for part in parts:
+            assert_type(part, int)
+    with ref.ask_stream("text", timeout=1) as others:
+        assert_type(others, ReplyParts[bytes])
+    ref.ask_stream(Name())  # refused
+    ref.ask_stream(3)  # refused
+
+class Source(Actor[Get, int]):
+    async def receive(self, message: Get) -> int | Later:
+        with self.context.stream() as stream:
+            await stream.send(3)
+            await stream.send("3")  # refused
+        return stream
+""",
+    "a message is passed on to an actor that takes it": """
+class Relay(Actor[Get | Name, int | str]):
+    def __init__(self, gets: ActorRef[Get, int], others: ActorRef[Other, bytes]) -> None:
+        self.gets, self.others = gets, others
+
+    async def receive(self, message: Get | Name) -> Later:
+        if isinstance(message, Name):
+            return await self.context.forward(self.others, Other())
+        await self.context.forward(self.gets, Other())  # refused
+        await self.context.forward(self.gets, message)
+        return await self.context.forward(self.gets)
+""",
+    "many asks have the replies of their actors, or of their requests": """
+async def main(doubler: ActorRef[int, str], counter: ActorRef[Get | Name | str], refs: list[ActorRef[Get]]) -> None:
+    assert_type(await gather([(doubler, 1), (doubler, 2)]), list[str])
+    assert_type(await gather([(ref, Get()) for ref in refs], timeout=1), list[int])
+    assert_type(await gather([(counter, Get()), (counter, Get())]), list[int])
+    await gather([(doubler, "1"), (doubler, "2")])  # refused
+    await gather([(ref, Name()) for ref in refs])  # refused
 """,
     "calls can be passed on to tasks": """
 async def main(ref: ActorRef[int, str], nursery: trio.Nursery) -> None:
