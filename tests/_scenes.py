@@ -12,7 +12,19 @@ import trio
 import trio.testing
 from _probes import Member, Pointed, Ready, World, hang
 
-from actors import ActorSystem, Backoff, Restart, Strategy, SupervisorRef, SupervisorSpec, gather
+from actors import (
+    ActorSystem,
+    Backoff,
+    ChildSpec,
+    PoolRef,
+    Restart,
+    Strategy,
+    SupervisionEvent,
+    SupervisorRef,
+    SupervisorSpec,
+    gather,
+    pool,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -331,6 +343,72 @@ async def stream_parts(system: ActorSystem, world: World) -> None:
     parts.close()
 
 
+async def subscribe_and_publish(system: ActorSystem, world: World) -> None:
+    """Subscribe an actor and a stream to events, publish, fail, unsubscribe, and follow the events of supervision."""
+
+    async def follow(member: Member) -> None:
+        member.context.subscribe(str, buffer=2)
+        member.context.subscribe(object, topic="t")
+        member.context.subscribe(bytes)
+        member.context.unsubscribe(bytes)
+
+    crashes: list[object] = []
+    system.on_crash(crashes.append)
+    before = system.events.statistics().subscriptions
+    with system.events.subscribe(SupervisionEvent) as news, system.events.subscribe(str, topic="t", buffer=1):
+        ref = await system.spawn(Pointed, "a", world, restart=Restart.PERMANENT)
+        await ref.ask(follow)
+        for number in range(4):
+            system.events.publish(f"event {number}")
+            system.events.publish(f"event {number}", "t")
+        await ref.ask("flush")
+        await ref.tell(ValueError("crash"))
+        await ref.ask(follow)
+        system.events.publish("event")
+        with trio.move_on_after(1):
+            async for event in news:
+                world.on_point(f"news {type(event).__name__}")
+        await ref.stop(drain=True)
+        assert ref.statistics().subscriptions == 0
+    assert system.events.statistics().subscriptions == before
+    assert len(crashes) > 0
+
+
+async def use_a_pool(system: ActorSystem, world: World) -> None:
+    """Use a pool: tells, asks, a broadcast, a failure, a growth, a replaced member, and a stop that drains."""
+    world.on_start["p"] = start_slowly
+    spec = pool(lambda: Pointed("p", world), 2, max_size=3, grow_at=1, shrink_after=1)
+    ref = await system.spawn(spec, mailbox_size=2, restart=Restart.TRANSIENT)
+    assert isinstance(ref, PoolRef)
+    async with trio.open_nursery() as nursery:
+        for _ in range(6):
+            nursery.start_soon(ref.tell, pass_points)
+        nursery.start_soon(ref.ask, pass_points, 10)
+        nursery.start_soon(ref.broadcast, pass_points)
+    await ref.tell(ValueError("crash"))
+    members = ref.members()
+    if members:
+        await members[-1].stop()
+    await trio.sleep(3)
+    await ref.ask(pass_points)
+    await ref.tell(pass_points)
+    await ref.stop(drain=True)
+
+
+async def use_a_pool_by_key(system: ActorSystem, world: World) -> None:
+    """Use a pool that routes by key, below a supervisor, and stop it while messages wait."""
+    make = pool(lambda: Pointed("p", world), 2, routing="consistent_hash", key=lambda _: 1, backoff=Backoff(1, 2))
+    above = await system.supervise(SupervisorSpec(children=[ChildSpec("pool", make)]))
+    ref = above.child("pool")
+    if ref is not None:
+        await ref.tell(ValueError("crash"))
+        await ref.tell(pass_points)
+        await ref.ask(pass_points)
+        await ref.tell(hang)
+        await ref.tell(pass_points)
+    await above.stop()
+
+
 SCENARIOS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     spawn,
     spawn_that_fails,
@@ -352,6 +430,9 @@ SCENARIOS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     actors_without_started,
     forward_asks,
     stream_parts,
+    subscribe_and_publish,
+    use_a_pool,
+    use_a_pool_by_key,
 ]
 
 

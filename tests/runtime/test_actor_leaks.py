@@ -20,7 +20,9 @@ from actors import (
     ActorRef,
     ActorSystem,
     Context,
+    EventBus,
     Phase,
+    PoolRef,
     Reply,
     ReplyParts,
     ReplyStream,
@@ -146,10 +148,18 @@ RUNTIME_ITSELF = {
     "start_below",
     "stop_actors",
     "supervise_below",
+    # Of the bus
+    "add",
+    "close",
+    "deliver",
+    "demand",
+    "remove",
 }
 
 
-@pytest.mark.parametrize("cls", [ActorSystem, ActorRef, SupervisorRef, Context, Reply, ReplyStream, ReplyParts])
+@pytest.mark.parametrize(
+    "cls", [ActorSystem, ActorRef, SupervisorRef, PoolRef, EventBus, Context, Reply, ReplyStream, ReplyParts]
+)
 def test_scenarios_call_every_public_operation(cls: type) -> None:
     """The scenarios call every public method of the runtime's classes."""
     text = Path(_scenes.__file__).read_text()

@@ -28,13 +28,15 @@ class PoolMailbox(Mailbox):
     """The mailbox of a pool: senders put a message in, and it is in the mailbox of a member.
 
     So a message to a pool is queued once, and a pool's handle is like any other. Only without members, while the pool
-    starts or is restarted, messages wait here: the pool routes them when its members are up.
+    is restarted, messages wait here, as many as a mailbox holds, and are routed when the members are up.
     """
 
-    __slots__ = ("_accepted_before", "_dropped_before", "_members", "_pick", "_pool", "_turns", "on_pressure")
+    __slots__ = ("_accepted_before", "_dropped_before", "_members", "_pick", "_pool", "_room", "_turns", "on_pressure")
 
     def __init__(self, owner: Owner, spec: MailboxSpec, home: Home | None = None) -> None:
         super().__init__(owner, spec, home)
+        self._room = Mailbox(owner, spec, home)
+        """Messages that wait until there is a member. The pool's own task does not read them."""
         self._members: dict[Mailbox, Cell] = {}
         self._pool: PoolSpec | None = None
         self._pick: Callable[[object], Mailbox] | None = None
@@ -57,13 +59,18 @@ class PoolMailbox(Mailbox):
         """Route messages to ``members`` from now on. Begin with the messages that waited here."""
         self._pool = pool
         self._set({each.mailbox: each for each in members})
-        for item in self.empty():
-            self.accepted -= 1
-            self.reroute(item)
+        self._route_waiting()
 
     def add(self, cell: Cell) -> None:
         """Route messages to one more member."""
         self._set(self._members | {cell.mailbox: cell})
+        self._route_waiting()
+
+    def _route_waiting(self) -> None:
+        """Put the messages that waited for a member into the mailboxes of members, although these may be full."""
+        while self._room.items and self._open():
+            self._room.accepted -= 1
+            self._route(self._room.take())
 
     def remove(self, cell: Cell) -> bool:
         """Route no more messages to a member. Return False if it is none."""
@@ -109,7 +116,8 @@ class PoolMailbox(Mailbox):
         if self._refusal is not None:
             return False
         if self._pick is None:
-            return super().offer(item)
+            self._keep(item, self._room)
+            return self._room.offer(item)
         if type(item) is PendingAsk:
             member = self._pick_for(item)
         else:
@@ -140,8 +148,8 @@ class PoolMailbox(Mailbox):
                 self._keep(item, member)
                 return True
         if not members:  # all are being stopped, one by one: the pool replaces them
-            self._keep(item, self)
-            return super().offer(item)
+            self._keep(item, self._room)
+            return self._room.offer(item)
         return False
 
     @property
@@ -175,7 +183,8 @@ class PoolMailbox(Mailbox):
         while not self.offer(item):
             member = self._crowded(item)
             if member is None:
-                await super().put(item)
+                self._keep(item, self._room)
+                await self._room.put(item)
                 return
             self._keep(item, member)
             try:
@@ -200,30 +209,26 @@ class PoolMailbox(Mailbox):
 
     def _overflowed(self, item: object) -> bool:
         member = self._crowded(item)
-        if member is None:
-            return super()._overflowed(item)
+        member = self._room if member is None else member
         self._keep(item, member)
         return member._overflowed(item)  # noqa: SLF001  -- of the base class
 
-    def reroute(self, item: object) -> bool:
-        """Put an item that waited here into a member's mailbox, although it may be full. Return False without members.
+    def _route(self, item: object) -> None:
+        """Put an item that waited for a member into the mailbox of one.
 
         If the key function raises, the item becomes a dead letter, and the caller of an ask gets the exception.
         """
-        members = self._open()
+        assert self._pick is not None  # noqa: S101  -- there are members
         if isinstance(item, PendingAsk) and item.done:
-            return True  # its caller no longer waits
-        if self._pick is None or not members:
-            return False
+            return  # its caller no longer waits
         try:
             member = self._pick(item.message if isinstance(item, PendingAsk) else item)
         except Exception as error:  # noqa: BLE001  -- whatever the key function of a user raises
             self._drop_unroutable(item, error)
-            return True
-        member = least_loaded(members) if member.is_refusing else member
+            return
+        member = least_loaded(self._open()) if member.is_refusing else member
         self._keep(item, member)
         append(member, item)
-        return True
 
     def _drop_unroutable(self, item: object, error: Exception) -> None:
         cell = next(iter(self._members.values()))
@@ -232,12 +237,19 @@ class PoolMailbox(Mailbox):
     def refuse(self, state: str, reason: ExitReason | None = None) -> None:
         """Refuse all further items. When the pool has ended, let go of its members."""
         super().refuse(state, reason)
+        self._room.refuse(state, reason)
         if reason is not None:
             self.end()
+            self.put_back(self._room.empty())  # they become dead letters, like those of any mailbox
+
+    def set_owner(self, owner: Owner) -> None:
+        """Replace the owner after the pool has ended."""
+        super().set_owner(owner)
+        self._room.set_owner(owner)
 
     def statistics(self) -> MailboxStatistics:
         """Return the statistics of all members' mailboxes together."""
-        own = super().statistics()
+        own = self._room.statistics()
         members = [each.statistics() for each in self._members]
         return MailboxStatistics(
             sum(each.size for each in members) or own.size,

@@ -11,13 +11,11 @@ import trio
 
 from actors.errors import ActorTerminated, MailboxFull
 from actors.failures import log_failure, shown
-from actors.runtime._asks import LateAnswers
 from actors.runtime._cell import Cell
 from actors.runtime._children import Children
 from actors.runtime._incarnation import life_of
 from actors.runtime._instance import Instance
 from actors.runtime._lifecycle import DRAIN
-from actors.runtime._messages import NO_MESSAGE
 from actors.runtime._ref import ActorRef, ActorStatistics, Terminated, cell_of
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec, GroupSpec, Strategy, SupervisorSpec
@@ -127,30 +125,12 @@ class Pool(Instance):
         return cell
 
     async def receive(self, message: object) -> object:
-        """Replace a member that has ended permanently. Route a message for which there was no member."""
-        if isinstance(message, Terminated) and self._life.current is NO_MESSAGE:
+        """Replace a member that has ended permanently. No other message comes here: the mailbox routes them."""
+        if isinstance(message, Terminated):
             cell = cast("Cell", cell_of(message.ref))
             if self._mailbox.remove(cell) and len(self._mailbox.cells) < self._spec.size:
                 self._mailbox.add(await self._start())
-            self._route_stashed()
-            return None
-        self._put_aside()
-        self._route_stashed()
         return None
-
-    def _put_aside(self) -> None:
-        """Stash the current message. If the pool ends before it has a member for it, it is no longer in hand."""
-        life = self._life
-        if life.asks is None:
-            life.asks = LateAnswers(life)
-        life.asks.put_aside(life.current)
-        life.current = NO_MESSAGE
-
-    def _route_stashed(self) -> None:
-        asks = self._life.asks
-        for item in () if asks is None else asks.take_stash():
-            if not self._mailbox.reroute(item) and asks is not None:
-                asks.put_aside(item)
 
     # The size
 
