@@ -106,11 +106,11 @@ def _site(app: Greenroom, server: Server, options: PageOptions, folder: Path | N
         model=options.model,
         inspector=Inspector(lambda: server, server.endpoint.settings),
         metrics=metrics_route(lambda: server, allowed_by(server.endpoint.settings)),
-        sessions=_session_routes(app, server),
+        sessions=session_routes(app, server),
     )
 
 
-def _session_routes(app: Greenroom, server: Server) -> list[Route]:
+def session_routes(app: Greenroom, server: Server) -> list[Route]:
     """Return the routes by which clients without a WebSocket, and other protocols, reach their sessions.
 
     Those of ``greenroom.v1`` are also below the path of ``public_url``: behind a proxy, a client looks for them there.
