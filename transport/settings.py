@@ -161,7 +161,9 @@ class Settings(ClusterSettings):
     valkey_keeps_acknowledged: bool = attrs.field(default=False, validator=_flag)
     """Whether the Valkey server has every acknowledged event after a restart. If not, sessions begin new epochs."""
     max_frame_bytes: int = attrs.field(default=64 * 1024, validator=whole_from(1024))
-    """Maximum size of a message from a client (the sum of its fragments), and of the body of a request to the pages."""
+    """Maximum size of a message from a client (the sum of its fragments), also if a request by plain HTTP has it."""
+    http_body_bytes: int = attrs.field(default=1024 * 1024, validator=whole_from(1024))
+    """Maximum size of the body of a request: AG-UI clients and the AI SDK send the whole conversation each time."""
     max_fragments: int = attrs.field(default=1024, validator=whole_from(1))
     """Maximum number of fragments of a message. A connection may send this number per second, on average."""
     compress_bytes: int = attrs.field(default=0, validator=_compressed)

@@ -226,6 +226,15 @@ def test_arguments_of_the_mount(wrong: dict[str, Any]) -> None:
         client_of(mounted=wrong)
 
 
+def test_size_of_a_conversation() -> None:
+    """A body of ``http_body_bytes`` is read, also if it is larger than a frame, and one byte more is ``too_large``."""
+    with client_of(http_body_bytes=4096, max_frame_bytes=1024) as client:
+        length = len(client.build_request("POST", "/", json={**BODY, "state": ""}).content)
+        fits = {**BODY, "state": "x" * (4096 - length)}
+        assert run(client, "echo", fits)[-1]["result"] == "tea"
+        assert code_of(run(client, "echo", {**fits, "state": fits["state"] + "x"})) == "too_large"
+
+
 # Positions
 
 

@@ -131,8 +131,8 @@ async def test_body() -> None:
 
 
 async def test_size_of_a_body() -> None:
-    """A body of ``max_frame_bytes`` is served. A body with one byte more gets 413 before it is read."""
-    async with running_site(max_frame_bytes=1024) as site:
+    """A body of ``http_body_bytes`` is served. A body with one byte more gets 413 before it is read."""
+    async with running_site(http_body_bytes=1024) as site:
         assert (await site.ask(request("/echo", method="POST", body=b"x" * 1024))).body == b"x" * 1024
         for fields in ((), (b"Expect: 100-continue",)):
             client = await site.connect()
@@ -143,7 +143,7 @@ async def test_size_of_a_body() -> None:
 
 async def test_refused_body_that_is_sent() -> None:
     """A client that sends its whole body, although the body is too large, still gets the refusal as an answer."""
-    async with running_site(max_frame_bytes=1024) as site:
+    async with running_site(http_body_bytes=1024) as site:
         for _ in range(10):
             client = await site.connect()
             with trio.fail_after(PATIENCE):

@@ -37,7 +37,12 @@ _PREFLIGHT = {
 
 
 def application(
-    find: Callable[[], Server], handler: Handler, *, has_auth: bool, user: UserFunction | None = None
+    find: Callable[[], Server],
+    handler: Handler,
+    *,
+    has_auth: bool,
+    user: UserFunction | None = None,
+    whole_conversations: bool = False,
 ) -> ASGIApp:
     """Return the ASGI application for a route. It lets ``handler`` answer each request.
 
@@ -47,17 +52,26 @@ def application(
         has_auth: Whether the app has an auth function.
         user: The web application's own function that finds the user of a request. By default the app's auth function
             decides about the token in the header ``Authorization``.
+        whole_conversations: Whether clients send whole conversations, so that a body may have ``http_body_bytes``. If
+            not, it may have ``max_frame_bytes``, as a message by WebSocket.
     """
-    return Application(find, handler, has_auth=has_auth, user=user)
+    return Application(find, handler, has_auth=has_auth, user=user, whole_conversations=whole_conversations)
 
 
 class Application:
     """The ASGI application of :func:`application`. It serves HTTP requests only."""
 
     def __init__(
-        self, find: Callable[[], Server], handler: Handler, *, has_auth: bool, user: UserFunction | None
+        self,
+        find: Callable[[], Server],
+        handler: Handler,
+        *,
+        has_auth: bool,
+        user: UserFunction | None,
+        whole_conversations: bool,
     ) -> None:
         self._find = find
+        self._whole_conversations = whole_conversations
         self._handler = handler
         self._has_auth = has_auth
         self._user = user
@@ -104,9 +118,22 @@ class Application:
             return Answer(204, headers=_PREFLIGHT if "origin" in asked.headers else {"Allow": "GET, POST, OPTIONS"})
         if not _TOKENS_IN_URL.isdisjoint(request.query_params):
             raise Refused(close_codes.BAD_FRAME, "never put a token into the URL: send the header Authorization")
-        body = b"" if request.method == "GET" else await _body(request, server)
+        body = b"" if request.method == "GET" else await self._body(request, server)
         query = dict(request.query_params.items())
         return HttpRequest(request.method, scope.get("path_params", {}), query, dict(asked.headers), body)
+
+    async def _body(self, request: Request, server: Server) -> bytes:
+        """Return the body of a request. Raise ``Refused`` if it is too large, or does not come in time."""
+        settings, body = server.endpoint.settings, bytearray()
+        limit = settings.http_body_bytes if self._whole_conversations else settings.max_frame_bytes
+        with anyio.move_on_after(settings.hello_seconds):
+            async with aclosing(request.stream()) as pieces:
+                async for piece in pieces:
+                    body += piece
+                    if len(body) > limit:
+                        raise Refused(close_codes.MESSAGE_TOO_BIG, f"a request may have {limit} bytes")
+            return bytes(body)
+        raise Refused(close_codes.NO_HELLO, "no whole request came in time", 408)
 
 
 def _cors(asked: MountedRequest) -> Mapping[str, str]:
@@ -122,19 +149,6 @@ def _cors(asked: MountedRequest) -> Mapping[str, str]:
         "Access-Control-Allow-Credentials": "true",
         "Access-Control-Expose-Headers": "Retry-After",
     }
-
-
-async def _body(request: Request, server: Server) -> bytes:
-    """Return the body of a request. Raise ``Refused`` if it is too large, or does not come in time."""
-    settings, body = server.endpoint.settings, b""
-    with anyio.move_on_after(settings.hello_seconds):
-        async with aclosing(request.stream()) as pieces:
-            async for piece in pieces:
-                body += piece
-                if len(body) > settings.max_frame_bytes:
-                    raise Refused(close_codes.MESSAGE_TOO_BIG, f"a request may have {settings.max_frame_bytes} bytes")
-        return body
-    raise Refused(close_codes.HEARTBEAT_LOST, "no whole request came in time", 408)
 
 
 async def _send(send: Send, response: Response, answer: Answer) -> None:

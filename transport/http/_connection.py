@@ -127,7 +127,7 @@ class PageConnection:
         request: Request | Reject | None = None
         with self._port.within(settings.hello_seconds) as slow:
             await self._be_opened()
-            reader = RequestReader(self._stream, self._turns, settings.max_frame_bytes)
+            reader = RequestReader(self._stream, self._turns, settings.http_body_bytes)
             request = await reader.read()
         if slow.cancelled_caught and reader is not None and reader.begun:
             self._port.note_slow_request()

@@ -47,7 +47,7 @@ def agui_routes(
     return [
         Route(
             f"{prefix}{path}",
-            application(find, handler, has_auth=has_auth, user=user),
+            application(find, handler, has_auth=has_auth, user=user, whole_conversations=True),
             name=f"greenroom-agui{path}",
             methods=["POST", "OPTIONS"],
             include_in_schema=False,

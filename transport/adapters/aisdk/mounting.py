@@ -23,7 +23,7 @@ def aisdk_routes(
     return [
         Route(
             prefix + path,
-            application(find, handler(), has_auth=has_auth, user=user),
+            application(find, handler(), has_auth=has_auth, user=user, whole_conversations=True),
             name=f"greenroom-aisdk-{handler.__name__.lower()}",
             methods=[method, "OPTIONS"],
             include_in_schema=False,
