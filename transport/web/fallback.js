@@ -365,7 +365,8 @@ function pause(ms, signal) {
  * @param {string} origin @returns {Promise<Release | undefined>}
  */
 async function place(origin) {
-  if (!globalThis.document || multiplexed(origin)) return () => {};
+  const inBrowser = "document" in globalThis || "WorkerGlobalScope" in globalThis;
+  if (!inBrowser || multiplexed(origin)) return () => {};
   if (!globalThis.navigator?.locks) return undefined;
   for (let number = 0; number < HELD; number++) {
     const release = await lock(`greenroom ${origin} ${number}`);
