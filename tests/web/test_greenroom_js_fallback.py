@@ -191,6 +191,33 @@ def test_transport_that_works_is_kept(page: Node) -> None:
     assert got == ["sse", 0, "s2"]
 
 
+def test_restart_of_the_server_over_http(page: Node) -> None:
+    """A transport that worked is tried nine times before another one: a server may be away for long."""
+    got = run_js(
+        page,
+        """
+        const asked = await streaming(); asked.controller.close(); await turns(); const { length } = Asked.all;
+        for (let i = 0; i < 9; i++) { retry(); await turns(); Asked.last.reject(new Error("refused")); await turns(); }
+        retry(); await turns();
+        return Asked.all.slice(length).map(({ headers }) => headers.Accept);
+        """,
+    )
+    assert got == ["text/event-stream"] * 9 + ["application/json"]
+
+
+def test_stream_that_is_held_back_later(page: Node) -> None:
+    """If a stream that worked is held back at the next opening, the client polls next."""
+    got = run_js(
+        page,
+        """
+        const asked = await streaming(); asked.controller.close(); await turns(); retry(); await turns();
+        Asked.last.stream(); advance(10_000); retry(); await turns();
+        return Asked.last.headers.Accept;
+        """,
+    )
+    assert got == "application/json"
+
+
 @pytest.mark.parametrize(
     "answer", ["text('<p>Log in</p>', 'text/html')", "json({ code: 'x' }, 403)", "reject(new Error('net'))"]
 )

@@ -96,7 +96,8 @@ const TYPING_REFRESH_MS = 2_000; // the server ends typing after 5 s
 const UNRECOVERABLE = 4410;
 const TOKEN_EXPIRED = 4004;
 const WEBSOCKET_WORKS = 1012; // from fallback.js
-const OPENINGS = 3; // that fail before another transport is tried
+const OPENINGS = 3; // of WebSockets that fail before another transport is tried
+const OPENINGS_OF_PROVEN = 9; // of a transport that worked: about 1.5 minutes, in which a server comes back
 const SESSION_NAME = /^[A-Za-z0-9._~:-]{1,128}$/;
 
 /** Numbers of the positions in each storage that clients of this page use, by key. @type {WeakMap<object, Map<string, Set<number>>>} */
@@ -184,7 +185,7 @@ export class Client extends EventTarget {
     super();
     check(url, options);
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
-    if (!this.#WebSocket) throw new TypeError("no WebSocket: pass one");
+    if (!this.#WebSocket) throw new TypeError("not a WebSocket class");
     this.#url = url.href;
     this.#options = { ...options };
     this.#transport = proven.get(this.#url) ?? 0;
@@ -416,9 +417,10 @@ export class Client extends EventTarget {
   #lost({ code, reason, retryMs, failed }) {
     this.#detach();
     this.#openings += failed;
-    const turn = failed && this.#options.fallback !== false && (this.#transport || this.#openings >= OPENINGS);
+    const most = !this.#transport ? OPENINGS : proven.has(this.#url) ? OPENINGS_OF_PROVEN : 1;
+    const turn = failed && this.#options.fallback !== false && this.#openings >= most;
     if (turn || (this.#transport && code === WEBSOCKET_WORKS)) {
-      if (!this.#transport) this.#doubtful = failed < OPENINGS;
+      if (!this.#transport) this.#doubtful = failed < Infinity;
       this.#transport = turn ? (this.#transport + 1) % 3 : 0;
       this.#openings = 0;
       proven.delete(this.#url);
@@ -650,8 +652,8 @@ function check(url, options) {
   if (typeof session !== "string" || !SESSION_NAME.test(session)) throw new TypeError("not a session's name");
   if (token != null && typeof token !== "function" && !isText(token)) throw new TypeError("not a token");
   if (resume != null && !(isText(resume.epoch) && isSeq(resume.seq))) throw new TypeError("not a position");
-  if (from !== "oldest" && from !== "latest") throw new TypeError("from is oldest or latest");
-  if (typeof strict !== "boolean") throw new TypeError("strict is a boolean");
+  if (from !== "oldest" && from !== "latest") throw new TypeError("not oldest or latest: from");
+  if (typeof strict !== "boolean") throw new TypeError("not a boolean: strict");
 }
 
 // Values
@@ -1061,7 +1063,7 @@ function depth(text) {
 
 /**
  * @typedef {{ code: number, reason: string, retryMs?: number, failed: number }} Ended  the end of an attempt; `retryMs` is the
- *   server's. `failed`: 1 if the transport failed before the welcome, as far as one can see; OPENINGS if nothing came
+ *   server's. `failed`: 1 if the transport failed before the welcome, as far as one can see; Infinity if nothing came
  * @typedef {object} Uses  the client's values and callbacks for an attempt
  * @property {any} token
  * @property {() => any} dial                 returns a WebSocket, or a promise of something like it
@@ -1230,12 +1232,12 @@ class Attempt {
     try {
       socket = this.#uses.dial();
     } catch (/** @type {any} */ error) {
-      return this.lose(FINAL.test(error?.name) ? 1008 : 1006, `refused here: ${textOf(error)}`);
+      return this.lose(FINAL.test(error?.name) ? 1008 : 1006, `failed here: ${textOf(error)}`);
     }
     if (!socket.then) return this.#take(socket, token);
     socket.then(
       this.#step((made) => this.#take(made, token)),
-      this.#step((error) => this.lose(1006, `no fallback: ${textOf(error)}`)),
+      this.#step((error) => this.lose(1006, `failed here: ${textOf(error)}`)),
     );
   }
 
@@ -1275,7 +1277,7 @@ class Attempt {
   /** @param {boolean} late  the page slept: messages that arrived meanwhile are still unread, so silence proves nothing */
   #silent(late) {
     if (!late || this.#probing) {
-      this.lose(1006, "nothing heard from the server", this.#probing ? 0 : undefined, late ? 1 : OPENINGS);
+      this.lose(1006, "nothing heard from the server", this.#probing ? 0 : undefined, late ? 1 : Infinity);
     }
     else if (this.live) this.probe();
     else this.#expect(OPENING_AFTER_SLEEP_MS);

@@ -436,7 +436,7 @@ export type Pending = {
 };
 /**
  * the end of an attempt; `retryMs` is the
- *   server's. `failed`: 1 if the transport failed before the welcome, as far as one can see; OPENINGS if nothing came
+ *   server's. `failed`: 1 if the transport failed before the welcome, as far as one can see; Infinity if nothing came
  */
 export type Ended = {
     code: number;
