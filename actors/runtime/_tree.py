@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING
 
@@ -48,19 +49,49 @@ class TreeNode:
 
     def lines(self, indent: str = "") -> list[str]:
         """Return the tree as text for a terminal, one line per actor."""
-        lines: list[str] = []
-        waiting = [(self, indent)]
+        return [f"{indent}{'  ' * level}{node._line()}" for node, level in self._walk()]  # noqa: SLF001  -- of this class
+
+    def to_json(self) -> str:
+        """Return the tree as JSON text: an array of the actors in the order of :meth:`lines`, each an object.
+
+        Each object has the fields of this class, but ``children`` are the paths of the children.
+        """
+        fields = [
+            {**{name: getattr(node, name) for name in _OWN_FIELDS}, "children": [child.path for child in node.children]}
+            for node, _ in self._walk()
+        ]
+        return json.dumps(fields)
+
+    def to_dot(self) -> str:
+        """Return the tree in the language DOT of Graphviz: ``dot -Tsvg`` draws it."""
+        lines = ["digraph actors {", "  node [shape=box];"]
+        for node, _ in self._walk():
+            lines.append(f"  {_quoted(node.path)} [label={_quoted(node._line())}];")  # noqa: SLF001  -- of this class
+            lines += [f"  {_quoted(node.path)} -> {_quoted(child.path)};" for child in node.children]
+        return "\n".join([*lines, "}", ""])
+
+    def _walk(self) -> Iterator[tuple[TreeNode, int]]:
+        """Yield this actor and all actors below it, each with its level: parents first, children in their order."""
+        waiting = [(self, 0)]
         while waiting:  # a loop: a tree may be deeper than Python's stack
-            node, before = waiting.pop()
-            lines.append(f"{before}{node._line()}")  # noqa: SLF001  -- of this class
-            waiting += [(child, before + "  ") for child in reversed(node.children)]
-        return lines
+            node, level = waiting.pop()
+            yield node, level
+            waiting += [(child, level + 1) for child in reversed(node.children)]
 
     def _line(self) -> str:
         name = self.path if self.path == "/" else self.path.rsplit("/", 1)[1]
         restarts = f" restarts={self.restarts}" if self.restarts else ""
         depth = f" depth={self.depth}" if self.depth else ""
         return f"{name} {self.state}{restarts}{depth}"
+
+
+_OWN_FIELDS = ("path", "strategy", "state", "restarts", "depth")
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a quoted string of DOT."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 @attrs.frozen

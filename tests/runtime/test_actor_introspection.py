@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import attrs
@@ -101,6 +102,31 @@ async def test_tree_lines() -> None:
         gate.set()
         await top.stop()
         assert system.tree().lines() == ["/ running", "  a running"]
+
+
+async def test_tree_for_programs() -> None:
+    """The tree as JSON has an object for each actor, and as DOT a box for each actor and an arrow to each child."""
+    async with open_system() as system:
+        world = World()
+        spec = SupervisorSpec(children=[world.member('a "quoted\\ name')])
+        await system.supervise(spec, "top")
+        name = '/top/a "quoted\\ name'
+        shown = {"strategy": "", "state": "running", "restarts": 0, "depth": 0}
+        assert json.loads(system.tree().to_json()) == [
+            {"path": "/", **shown, "strategy": "one_for_one", "children": ["/top"]},
+            {"path": "/top", **shown, "strategy": "one_for_one", "children": [name]},
+            {"path": name, **shown, "children": []},
+        ]
+        assert system.tree().to_dot().splitlines() == [
+            "digraph actors {",
+            "  node [shape=box];",
+            '  "/" [label="/ running"];',
+            '  "/" -> "/top";',
+            '  "/top" [label="top running"];',
+            r'  "/top" -> "/top/a \"quoted\\ name";',
+            r'  "/top/a \"quoted\\ name" [label="a \"quoted\\ name running"];',
+            "}",
+        ]
 
 
 async def test_find() -> None:
