@@ -30,7 +30,7 @@ from actors.streams._signals import Typist
 from actors.streams.resume import decide
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from actors.eventlog.base import StreamKey
     from actors.runs._recorder import RunRecorder
@@ -313,8 +313,8 @@ async def _reply_after(rate: EmitRate, due: tuple[float, str], reply: Reply) -> 
     reply.send(None)
 
 
-def open_runs(session: Session) -> tuple[RunStatistics, ...]:
-    """Return the runs of a session that have not ended. Those in the queue come last."""
+def open_runs(session: Session) -> Iterator[tuple[RunStatistics, ...]]:
+    """Yield the runs of a session that have not ended, as :func:`runs_of` does. Those in the queue come last."""
     # A function for the private names: a method would make the class too long.
     recorder, starts = session._recorder, session._starts  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as said
-    return runs_of(recorder, starts) if recorder.runs or starts else ()
+    return runs_of(recorder, starts) if recorder.runs or starts else iter(())

@@ -72,16 +72,19 @@ class Survey:
         return (entry.key for entry in self._entries(user) if entry.lives)
 
     def runs(self, user: str | None = None) -> Iterator[tuple[RunStatistics, ...]]:
-        """Yield the open runs of each session in memory, or of those of one user: a tuple for each session.
+        """Yield the open runs of all sessions in memory, or of those of one user: a tuple of one for each run.
 
         Runs that wait in the queue are included. Most tuples are empty, so that the steps of the iterator are equal.
         """
-        return (open_runs(entry.session) if entry.lives else () for entry in self._entries(user))
+        for entry in self._entries(user):
+            yield ()
+            if entry.lives:
+                yield from open_runs(entry.session)
 
-    def runs_of(self, key: StreamKey) -> tuple[RunStatistics, ...]:
-        """Return the open runs of one session. Return () if it is not in memory."""
+    def runs_of(self, key: StreamKey) -> Iterator[tuple[RunStatistics, ...]]:
+        """Yield the open runs of one session, in steps as :meth:`runs`. Yield none if it is not in memory."""
         session = self._table.living(key)
-        return () if session is None else open_runs(session)
+        return iter(()) if session is None else open_runs(session)
 
     async def extent(self, key: StreamKey) -> SessionExtent | None:
         """Return the extent of a session's events. Return None if neither memory nor the log has the session.

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from _inspector import Site, inspected
+from _inspector import Site, inspected, make_app, site_of, started
 from _scale import scaled
 
 from actors import Survey
 from transport.inspector._answers import Refused
 from transport.inspector._lines import LINE_BYTES, LINES
 from transport.inspector._paging import PAGE, STEP, cursor, cursor_place, page_of, steps, steps_of_groups
+from transport.inspector._waterfall import MAX_OPEN, WINDOW_EVENTS
 from transport.server._connection_statistics import ConnectionStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from actors import StreamKey
+    from actors import Run, StreamKey
 
 SESSIONS, MANY = scaled(450, 10_000), scaled(1_000, 10_000)
+SUBAGENTS = scaled(800, 1_000)
+ITEMS = 4
+"""Number of steps for a session with a run and a tool: both are found, the run is counted, and the run is shown."""
 
 
 class Turns(trio.abc.Instrument):
@@ -121,7 +126,8 @@ def test_small_groups_make_equal_steps() -> None:
 
 def count_sessions(monkeypatch: pytest.MonkeyPatch, turns: Turns) -> None:
     """Count the sessions that a survey looks at in each turn."""
-    keys, runs = Survey.keys, Survey.runs
+    keys, runs, runs_of = Survey.keys, Survey.runs, Survey.runs_of
+    monkeypatch.setattr(Survey, "runs_of", lambda self, key: turns.count(runs_of(self, key)))
     monkeypatch.setattr(Survey, "keys", lambda self, user=None: turns.count(keys(self, user)))
     monkeypatch.setattr(Survey, "runs", lambda self, user=None: turns.count(runs(self, user)))
 
@@ -148,8 +154,8 @@ async def test_no_step_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
         system, runs = site.server.system, math.ceil(SESSIONS / 9)
         parent = next(system.below("/greenroom/sessions")).path
         for path, looked_at, total in (
-            ("overview", SESSIONS, None),
-            ("runs", SESSIONS, runs),
+            ("overview", SESSIONS + runs * ITEMS, None),
+            ("runs", SESSIONS + runs * ITEMS, runs),
             ("sessions", SESSIONS, SESSIONS),
             (f"tree?path={parent}", SESSIONS, SESSIONS),
             ("connections", 0, 0),
@@ -167,6 +173,38 @@ async def test_no_step_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (turns.most <= STEP, turns.total) == (True, looked_at)
             assert seen.get("total") == total
             assert all(len(each) <= PAGE for each in seen.values() if isinstance(each, list))
+
+
+async def test_session_with_many_subagents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run with thousands of sub-agents no route looks at more than STEP without letting other tasks run."""
+    app = make_app()
+
+    @app.agent
+    async def crowd(run: Run) -> None:
+        async with AsyncExitStack() as stack:
+            for _ in range(SUBAGENTS):
+                await stack.enter_async_context(run.subrun("extra"))
+            await trio.sleep_forever()
+
+    async with app.running(port=0) as server:
+        site = site_of(server)
+        await started(site, "ann", "s1", "crowd")
+        seen: dict[str, Any] = {}
+        for path in ("overview", "runs", "session?user=ann&session=s1"):
+            turns = Turns()
+            with monkeypatch.context() as patched:
+                count_sessions(patched, turns)
+                trio.lowlevel.add_instrument(turns)
+                seen |= await site.json(f"api/{path}")
+                trio.lowlevel.remove_instrument(turns)
+            assert turns.most <= STEP
+            assert turns.total >= 3 * SUBAGENTS
+        assert seen["total"] == SUBAGENTS + 1
+        root = next(run for run in seen["runs"] if run["agent"] == "crowd")
+        assert (root["status"], root["parent"]) == ("running", None)
+        assert len(seen["runs"]) + seen["left_out"] == SUBAGENTS + 1
+        assert len(seen["runs"]) == min(SUBAGENTS + 1, WINDOW_EVENTS + MAX_OPEN)
+        await server.end_runs(0)
 
 
 async def test_pages_of_sessions_and_runs() -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 
 from actors import RunState
 from transport.inspector._answers import Refused
 from transport.inspector._lines import decoded
+from transport.inspector._paging import steps_of_groups
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from actors import RunStatistics, SessionExtent, Sessions, StreamKey
     from transport.inspector._query import Query
 
 WINDOW_EVENTS = 500
 """Number of events that one answer is made from."""
+MAX_OPEN = 100
+"""Maximum number of open runs in one answer that began before its events."""
 
 _OPENS = {"tool_executing": "tool", "input_requested": "question"}
 _CLOSES = {"tool_completed": "tool", "input_received": "question", "input_withdrawn": "question"}
@@ -119,10 +126,32 @@ async def waterfall(sessions: Sessions, query: Query) -> dict[str, object]:
     async for events in decoded(sessions.survey, key, after, until):
         for event in events:
             made.add(event)
-    if until == extent.latest:
-        for run in sessions.survey.runs_of(key):
-            made.add_open(run)
-    return {**_head(sessions, key, extent), "runs": made.rows(), "next": after + 1 if after >= extent.oldest else None}
+    left_out = await _add_open(made, sessions.survey.runs_of(key)) if until == extent.latest else 0
+    await trio.lowlevel.checkpoint()
+    rows = {"runs": made.rows(), "left_out": left_out, "next": after + 1 if after >= extent.oldest else None}
+    await trio.lowlevel.checkpoint()
+    return {**_head(sessions, key, extent), **rows}
+
+
+async def _add_open(made: Waterfall, groups: Iterator[tuple[RunStatistics, ...]]) -> int:
+    """Add open runs: all in the window, and of the others the topmost and oldest. Return the number of those left out.
+
+    *The answer about 3,000 sub-agents had 500 KB, and held up all clients for 40 ms.*
+    """
+    others: list[RunStatistics] = []
+    number = 0
+    for step in steps_of_groups(groups):
+        for run in step:
+            if run.run in made.runs:
+                made.add_open(run)
+            else:
+                others.append(run)
+                number += 1
+        others = heapq.nsmallest(MAX_OPEN, others, key=lambda run: (run.depth, run.since, run.run))
+        await trio.lowlevel.checkpoint()
+    for run in others:
+        made.add_open(run)
+    return number - len(others)
 
 
 def _head(sessions: Sessions, key: StreamKey, extent: SessionExtent) -> dict[str, object]:

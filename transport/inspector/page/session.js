@@ -113,9 +113,9 @@ export class SessionView {
 }
 
 /** @param {Record<string, any>} answer */
-function factsOf({ seq, live, connections, epoch }) {
+function factsOf({ seq, live, connections, epoch, left_out: more }) {
   const clients = `${count(connections)} ${connections === 1 ? "client" : "clients"}`;
-  return `${count(seq)} events · ${live ? "in memory" : "only in the log"} · ${clients} · epoch ${epoch}`;
+  return `${count(seq)} events · ${live ? "in memory" : "only in the log"} · ${clients} · epoch ${epoch}${more ? ` · ${count(more)} more runs are open` : ""}`;
 }
 
 /** A run that a person started, with everything that it did. Its bars are made when it is unfolded. */
