@@ -10,6 +10,7 @@ import trio
 
 from actors.checks import check_kind
 from actors.errors import AskAbandoned, ReplyDropped
+from actors.runtime._mailbox import Mailbox
 from actors.runtime._messages import NO_MESSAGE
 from actors.runtime._parts import END, Parts
 from actors.runtime._ref import cell_of
@@ -193,20 +194,29 @@ async def pass_on(life: Incarnation, ref: ActorRef[Any, Any], given: object) -> 
 
 
 async def _pass_on_ask(life: Incarnation, request: PendingAsk, ref: ActorRef[Any, Any], given: object) -> None:
-    mailbox, scope, before = cell_of(ref).mailbox, request.scope, request.message
+    scope, message, keeper = request.scope, request.message, request.keeper
+    request.keeper, request.is_passed_on = None, True
     if given is not CURRENT:
         request.message = given
     try:
         await ref.tell(request)
     except BaseException:
-        request.message = before
+        request.message, request.keeper, request.is_passed_on = message, keeper, False
+        if request.is_abandoned:
+            _give_up(request)
         raise
+    request.is_passed_on = False
     if life.asks is not None:
         life.asks.forget(request)
-    if request.scope is not scope:
-        return  # the other actor has begun with it, while this one waited for room
-    request.scope, request.kept = None, False
-    if not request.done:
-        request.keeper = mailbox
-    elif request.is_abandoned and any(each is request for each in mailbox.items):
-        mailbox.give_up(request)  # the caller gave up between the admission to the mailbox and this line
+    if request.scope is scope:  # else the other actor has begun with it, while this one waited for room
+        request.scope, request.kept = None, False
+        request.keeper = request.keeper or cell_of(ref).mailbox  # a pool has set the mailbox of a member
+    if request.is_abandoned:
+        _give_up(request)
+
+
+def _give_up(request: PendingAsk) -> None:
+    """Drop a request from the queue that it is in, because its caller gave up while it was passed on."""
+    keeper = request.keeper
+    if keeper is not None and (not isinstance(keeper, Mailbox) or any(each is request for each in keeper.items)):
+        keeper.give_up(request)

@@ -52,7 +52,7 @@ class PendingAsk:
     could not cancel the work for an abandoned ask.
     """
 
-    __slots__ = ("caller", "done", "end", "keeper", "kept", "message", "result", "scope", "task")
+    __slots__ = ("caller", "done", "end", "is_passed_on", "keeper", "kept", "message", "result", "scope", "task")
 
     def __init__(self, message: object, keeper: Keeper | None = None) -> None:
         self.message = message
@@ -61,6 +61,8 @@ class PendingAsk:
         """Object that drops the request when its caller gives up; None while the message is being handled."""
         self.kept = False
         """Whether the answer comes after ``receive`` has returned, because the request was stashed or deferred."""
+        self.is_passed_on = False
+        """Whether an actor passes the request on at the moment, and perhaps waits for room in the other mailbox."""
         self.result: outcome.Outcome[Any] | None = None
         self.scope: trio.CancelScope | None = None
         """Cancel scope around the ``receive`` call that handles the message; None at any other time."""
@@ -96,7 +98,7 @@ class PendingAsk:
             self.done = True
             if self.scope is not None:
                 self.scope.cancel()
-            if self.keeper is not None:
+            if self.keeper is not None and not self.is_passed_on:
                 self.keeper.give_up(self)
             if self.end is not None:
                 self.end.on_ended()
