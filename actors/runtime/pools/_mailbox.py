@@ -116,7 +116,6 @@ class PoolMailbox(Mailbox):
         if self._refusal is not None:
             return False
         if self._pick is None:
-            self._keep(item, self._room)
             return self._room.offer(item)
         if type(item) is PendingAsk:
             member = self._pick_for(item)
@@ -136,7 +135,6 @@ class PoolMailbox(Mailbox):
             if self._is_by_key or not others:
                 raise RuntimeError(f"{self._members[member].path} asks its pool, and is the member for it")
             member = least_loaded(others)
-        item.keeper = member
         return member
 
     def _offer_elsewhere(self, item: object, picked: Mailbox) -> bool:
@@ -145,10 +143,8 @@ class PoolMailbox(Mailbox):
         members = self._open()
         for member in () if self._is_by_key and picked in members else members:
             if member is not picked and not (is_ask and self._is_own(member)) and member.offer(item):
-                self._keep(item, member)
                 return True
         if not members:  # all are being stopped, one by one: the pool replaces them
-            self._keep(item, self._room)
             return self._room.offer(item)
         return False
 
@@ -164,11 +160,6 @@ class PoolMailbox(Mailbox):
         """Return whether the caller is the task of a member."""
         return trio.lowlevel.in_trio_task() and self._members[member].task is trio.lowlevel.current_task()
 
-    @staticmethod
-    def _keep(item: object, keeper: Mailbox) -> None:
-        if isinstance(item, PendingAsk):
-            item.keeper = keeper
-
     @property
     def blocks(self) -> bool:
         """Whether a sender would have to wait for room. It is asked after an offer has failed."""
@@ -183,16 +174,23 @@ class PoolMailbox(Mailbox):
         while not self.offer(item):
             member = self._crowded(item)
             if member is None:
-                self._keep(item, self._room)
                 await self._room.put(item)
                 return
-            self._keep(item, member)
             try:
                 await member.put(item)
             except ActorTerminated:
                 if not member.is_refusing:
                     raise
             else:
+                if isinstance(item, PendingAsk) and item.is_abandoned:
+                    self.give_up(item)  # its caller gave up while an actor that forwards it waited for room
+                return
+
+    def give_up(self, request: PendingAsk) -> None:
+        """Free the room of an ask, in the mailbox that has it, because its caller no longer waits."""
+        for mailbox in (*self._members, self._room):
+            if any(each is request for each in mailbox.items):
+                mailbox.give_up(request)
                 return
 
     def _crowded(self, item: object) -> Mailbox | None:
@@ -201,7 +199,8 @@ class PoolMailbox(Mailbox):
         if self._refusal is not None or self._pick is None or not members:
             return None
         if self._is_by_key:
-            members = [self._pick(item.message if isinstance(item, PendingAsk) else item)]
+            picked = self._pick(item.message if isinstance(item, PendingAsk) else item)
+            members = [picked] if picked in members else members
         others = [each for each in members if not self._is_own(each)]
         if not others and self._spec.overflow is Overflow.WAIT:
             raise RuntimeError(f"a member of {self._owner.path} would wait for ever, for room in its own mailbox")
@@ -210,7 +209,6 @@ class PoolMailbox(Mailbox):
     def _overflowed(self, item: object) -> bool:
         member = self._crowded(item)
         member = self._room if member is None else member
-        self._keep(item, member)
         return member._overflowed(item)  # noqa: SLF001  -- of the base class
 
     def _route(self, item: object) -> None:
@@ -227,7 +225,6 @@ class PoolMailbox(Mailbox):
             self._drop_unroutable(item, error)
             return
         member = least_loaded(self._open()) if member.is_refusing else member
-        self._keep(item, member)
         append(member, item)
 
     def _drop_unroutable(self, item: object, error: Exception) -> None:
