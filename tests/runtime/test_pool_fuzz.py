@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from actors import ActorSystem
 
-SEEDS = 40
+SEEDS = 25
 GUARD = 100_000.0
 """Seconds of virtual time after which a run counts as hanging."""
 
