@@ -162,6 +162,15 @@ def test_subagents(told: Told) -> None:
     ]
 
 
+def test_text_ends_before_a_subagent(told: Told) -> None:
+    """The text of a run ends before its sub-agent begins: else what follows would be shown above the sub-agent."""
+    told.output("a")
+    told.start("sub", "r")
+    told.output("b")
+    kinds = [each["type"].removeprefix("TEXT_MESSAGE_") for each in encoded(told)]
+    assert kinds == ["START", "CONTENT", "END", "SUBAGENT_STARTED", "START", "CONTENT"]
+
+
 ACTIVITY = {"messageId": "m", "activityType": "PLAN"}
 PATCH = [{"op": "replace", "path": "/a~1b", "value": 2}, {"op": "move", "from": "/x", "path": ""}]
 
