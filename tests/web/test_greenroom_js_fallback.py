@@ -57,6 +57,22 @@ def test_three_failed_openings(page: Node) -> None:
     assert got == [0, "/base/events", query, "Bearer t", "text/event-stream", *state]
 
 
+def test_openings_without_a_network(page: Node) -> None:
+    """Openings that fail while the browser is offline do not count: no transport would work then."""
+    got = run_js(
+        page,
+        """
+        await http(); navigator.onLine = false;
+        for (let i = 0; i < 5; i++) await fail();
+        const offline = [kept.client.transport, Asked.all.length, Socket.all.length];
+        navigator.onLine = true; await fail(); await fail(); const before = Asked.all.length; await fail();
+        const after = Asked.all.length; delete navigator.onLine;
+        return [offline, before, after];
+        """,
+    )
+    assert got == [["websocket", 0, 6], 0, 1]
+
+
 def test_no_welcome_within_ten_seconds(page: Node) -> None:
     """If a WebSocket opens and no welcome comes within 10 s, the next attempt is a stream, and no WebSocket."""
     got = run_js(

@@ -1180,7 +1180,8 @@ class Attempt {
   lose(code, reason, retryMs = this.#goodbye?.retry_ms, weight = 1) {
     if (this.over) return;
     const goodbye = this.#goodbye;
-    const failed = this.#dialled && !this.live && !goodbye && code > 1004 && code < 4000 ? weight : 0;
+    const offline = globalThis.navigator?.onLine === false; // then no transport works, so none has failed
+    const failed = this.#dialled && !this.live && !goodbye && !offline && code > 1004 && code < 4000 ? weight : 0;
     this.end();
     const unsaid = goodbye && (code === 1005 || code === 1006); // the close frame got lost: the goodbye counts
     this.#uses.lost({
