@@ -35,7 +35,12 @@ def check_frame(frame: Frame) -> None:
     """Check a frame from a server, and the events in it. Raise ``JsonSchemaValueException`` for a field too many."""
     check(SERVER_FRAMES[frame["type"]].__name__)(frame)
     for event in frame.get("events", ()):
-        check(event["type"])(event)
+        check_event(event)
+
+
+def check_event(event: Frame) -> None:
+    """Check an event."""
+    check(event["type"])(event)
 
 
 def check_client_frame(frame: Frame) -> None:

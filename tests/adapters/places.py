@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import trio
+from _frame_schemas import check_event, check_frame
 from fastapi import FastAPI
 from hosting.uvicorn_thread import PATIENCE, UvicornThread
 
@@ -131,6 +132,8 @@ class Place:
         """Do one poll. Return the position and the frames."""
         status, answer = self.json("GET", f"/events?session={session}{query}", Accept="application/json", **options)
         assert status == 200, answer
+        for frame in answer["frames"]:
+            check_frame(frame)
         return answer["position"], answer["frames"]
 
     @contextmanager
@@ -183,6 +186,7 @@ class Stream:
                 self.last_id = fields.get("id", self.last_id)
                 retry = int(fields["retry"]) if "retry" in fields else None
                 message = Message(fields.get("event", "message"), json.loads(fields["data"]), self.last_id, retry)
+                (check_event if message.event == "message" else check_frame)(message.data)
                 if event is None or message.event == event:
                     return message
                 fields = {}

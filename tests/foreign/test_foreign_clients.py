@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _frame_schemas import check_frame
 from foreign.conftest import LIBRARIES
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Talk:
         """Return the next frame of this type."""
         while True:
             frame: Frame = json.loads(self.connection.receive())
+            check_frame(frame)
             self.events += frame["events"] if frame["type"] == "events" else []
             if frame["type"] == type_:
                 return frame

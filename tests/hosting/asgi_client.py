@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from _frame_schemas import check_frame
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, MutableMapping
@@ -63,7 +64,10 @@ class AsgiClient:
     @property
     def frames(self) -> list[dict[str, Any]]:
         """The frames that the application has sent."""
-        return [json.loads(message["text"]) for message in self.sent if message["type"] == "websocket.send"]
+        frames = [json.loads(message["text"]) for message in self.sent if message["type"] == "websocket.send"]
+        for frame in frames:
+            check_frame(frame)
+        return frames
 
     def of_type(self, type_: str) -> list[dict[str, Any]]:
         """Return the frames of that type."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 import pytest
+from _frame_schemas import check_frame
 from fastapi import FastAPI, HTTPException
 from protocol.agents import make_app
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI reads the annotations
@@ -65,6 +66,7 @@ def greet(client: TestClient, path: str = "/ws", **options: Any) -> dict[str, An
     with client.websocket_connect(path, subprotocols=["greenroom.v1"], **options) as socket:
         socket.send_json({"type": "hello", "session": "s1"})
         frame: dict[str, Any] = socket.receive_json()
+        check_frame(frame)
         return frame
 
 
