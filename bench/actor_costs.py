@@ -130,6 +130,9 @@ def goals(measured: Measured, sizes: Sequence[int]) -> str:
     for key, count, what in compared:
         ours, theirs = (_values(measured, name, MANY if count else COSTS, count, key) for name in (OURS, BETTER))
         rows.append(Goal(f"{what}, CPU beside {BETTER}", 0.5, "µs").beside(ours, theirs))
+    pooled, single = (_values(measured, OURS, COSTS, 0, key) for key in ("pool", "tell"))
+    ratios = [each / tell for each, tell in zip(pooled, single, strict=True)]
+    rows.append(Goal("tell to a pool of four actors, CPU beside a tell to one", 1.3, "times").by_itself(ratios))
     for size in sizes:
         for key, what in (("bytes", "an idle actor"), ("used", "one with a nursery, after an ask")):
             goal = Goal(f"memory of {what}, of {size:,}", 6_144, "bytes", 0)

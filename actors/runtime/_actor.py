@@ -121,7 +121,7 @@ class Context(Defaults, Generic[MessageT, ReplyT]):
 
     async def spawn(  # noqa: PLR0913  -- one keyword per documented option
         self,
-        factory: Callable[[*Args], Actor[ChildMessageT, ChildReplyT]],
+        factory: Callable[[*Args], Instance[ChildMessageT, ChildReplyT]],
         *args: *Args,
         name: str | None = None,
         restart: Restart = Restart.TEMPORARY,

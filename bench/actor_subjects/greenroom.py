@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from actor_subjects.clock import ASKS, TELLS, TURNS, Clock, Figures, Room, main
 
-from actors import Actor, open_system
+from actors import Actor, PoolRef, open_system, pool
 
 
 class Echo(Actor):
@@ -41,6 +41,15 @@ async def costs() -> Figures:
             await ref.tell(number)
         await done.wait()
         figures = {"tell": clock.each()}
+
+        workers = await system.spawn(pool(Echo, 4))
+        assert isinstance(workers, PoolRef)
+        clock = Clock(TELLS)
+        for number in range(1, TELLS + 1):
+            await workers.tell(number)
+        for member in workers.members():
+            await member.ask(0)  # the messages before it were handled
+        figures["pool"] = clock.each()
 
         clock = Clock(ASKS)
         for number in range(ASKS):

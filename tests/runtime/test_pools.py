@@ -462,6 +462,21 @@ async def test_ask_that_is_given_up_frees_its_room() -> None:
         assert [message for _, message in got[1:]] == ["kept"]
 
 
+async def test_pool_below_an_actor() -> None:
+    """An actor can spawn a pool, which ends with the actor. Its default name is ``pool`` and a number."""
+
+    async def spawn(worker: Worker) -> object:
+        return await worker.context.spawn(pool(lambda: Worker([]), 2))
+
+    async with open_system() as system:
+        above = await system.spawn(Worker, [])
+        ref = await above.ask(spawn)
+        assert isinstance(ref, PoolRef)
+        assert (ref.path, await ref.ask("x"), above.statistics().children) == (f"{above.path}/pool-2", "1", 1)
+        await above.stop()
+        assert (ref.alive, system.statistics().actors) == (False, 0)
+
+
 async def test_start_of_a_member_that_fails() -> None:
     """If a member fails to start, the spawn of the pool raises its exception, and nothing is left."""
     starts: list[int] = []
