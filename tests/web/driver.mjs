@@ -9,6 +9,7 @@ import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import WebSocket from "ws";
 import { Asked, network } from "./http.mjs";
+import { playOverHttp } from "./http_model.mjs";
 import { play } from "./model.mjs";
 import { frozen, inBatches } from "./reduced.mjs";
 import { Socket, fire, turn } from "./sockets.mjs";
@@ -129,7 +130,7 @@ function begin(options = {}, { silent = [] } = {}) {
 
 const kept = {};
 const scope = {
-  ...greenroom, ...store, load, frozen, inBatches, open, watch, note, first, until, advance, freeze, setClock, noted, kept, begin, restart, play, Parser, Socket, WebSocket, Asked, network, fire, turn,
+  ...greenroom, ...store, load, frozen, inBatches, open, watch, note, first, until, advance, freeze, setClock, noted, kept, begin, restart, play, playOverHttp, Parser, Socket, WebSocket, Asked, network, fire, turn,
 };
 const AsyncFunction = (async () => {}).constructor;
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
+import hypothesis.strategies as st
 import pytest
+from _scale import scaled
+from hypothesis import HealthCheck, given, settings
 from web.scenes import run_js as run_scene
 
 if TYPE_CHECKING:
@@ -575,3 +579,37 @@ def test_polls_become_rare(page: Node) -> None:
     )
     assert got[0] == 375
     assert got[5:] == [2875, 3000, 250, 375]
+
+
+# --- all of it at once ------------------------------------------------------------------------------------------------
+
+
+def step(act: str, **options: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Return a Hypothesis strategy for one step of the model: an action with its options."""
+    return st.fixed_dictionaries({"act": st.just(act), **options})
+
+
+STEPS = st.one_of(
+    step("answer", nth=st.integers(0, 3)),
+    step("grow", count=st.integers(1, 3)),
+    step("cut"),
+    step("fail", status=st.sampled_from([0, 0, 404, 502])),
+    step("rebuild"),
+    step("start"),
+    step("run", lost=st.booleans(), pending=st.booleans()),
+    step("wake", event=st.sampled_from(["focus", "online", "pagehide", "pageshow"])),
+    step("advance", ms=st.sampled_from([10, 500, 5_000, 40_000])),
+)
+
+
+@given(steps=st.lists(STEPS, max_size=40))
+@settings(max_examples=scaled(100, 2_000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_model_over_http(page: Node, steps: list[dict[str, Any]]) -> None:
+    """After any sequence of failures, the application has got each event once and in order, each command one end."""
+    run_js.count = getattr(run_js, "count", 0) + 1  # type: ignore[attr-defined]  # as in run_js
+    scope = f"{{ begin, noted, advance, at: {run_js.count} }}"  # type: ignore[attr-defined]  # as in run_js
+    got = page.run(f"return playOverHttp({json.dumps(steps)}, {scope})")
+    assert got["state"] == "live"
+    assert got["seen"] == list(range(1, got["length"] + 1))
+    assert got["position"] == {"epoch": got["epoch"], "seq": got["length"]}
+    assert set(got["outcomes"]) <= {1}

@@ -350,11 +350,13 @@ function isOf(response, type) {
 /** Wait, but not longer than until the signal. @param {number} ms @param {AbortSignal} signal @returns {Promise<void>} */
 function pause(ms, signal) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
+    const over = () => {
       clearTimeout(timer);
+      signal.removeEventListener("abort", over); // a signal may see thousands of pauses
       resolve();
-    });
+    };
+    const timer = setTimeout(over, ms);
+    signal.addEventListener("abort", over);
   });
 }
 
