@@ -15,12 +15,14 @@ from _hosts import turn
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 from protocol.wire import client, greeted
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from traces.exported import OWN, PROCESSOR, SPANS, attributes, named, parent_of
 
 from actors import AgentCompleted
 from transport import Greenroom, connect
 from transport._extras import ExtraMissing
-from transport.hosting import hosted
+from transport.hosting import hosted, lifespan, mount_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -265,6 +267,19 @@ async def test_link_to_the_trace_of_the_python_client() -> None:
         async for event in one.events():
             if isinstance(event, AgentCompleted) and event.run_id == run:
                 break
+    (link,) = named("invoke_agent helps").links
+    assert f"{link.context.trace_id:032x}" == TRACEPARENT.split("-")[1]
+
+
+@pytest.mark.filterwarnings("ignore:The anyio pytest plugin")
+def test_link_to_a_post() -> None:
+    """A start that comes over HTTP is linked to the trace of its request."""
+    app = traced_app()
+    api = Starlette(lifespan=lifespan(app))
+    mount_events(api, "/ws", app, user=lambda _: "ann")
+    frame = {"type": "command", "id": "c", "name": "run.start", "args": {"agent": "helps", "input": "x"}}
+    with TestClient(api) as client_:
+        assert client_.post("/ws/commands?session=s1", json=frame, headers={"traceparent": TRACEPARENT}).json()["ok"]
     (link,) = named("invoke_agent helps").links
     assert f"{link.context.trace_id:032x}" == TRACEPARENT.split("-")[1]
 

@@ -19,6 +19,7 @@ from transport.auth import Credentials, User
 from transport.protocol import close_codes
 from transport.protocol.client_frames import CommandFrame, Hello
 from transport.protocol.limits import MAX_ID, SESSION_NAME, SESSION_NAME_RULE
+from transport.protocol.origins import origin_of, with_origin
 from transport.server._lifetime import End
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ class Exchange:
             raise Refused(close_codes.BAD_FRAME, f"id must have 1 to {MAX_ID} characters")
         most = self.server.endpoint.settings.http_wait_seconds
         seconds = most if wait is None else min(max(wait, 0.0), most)
-        return await self._requests.command(user, session, CommandFrame(id, name, args), seconds=seconds, by=by)
+        frame = CommandFrame(id, name, with_origin(name, args, origin_of(self._asked.headers)))
+        return await self._requests.command(user, session, frame, seconds=seconds, by=by)
 
     @asynccontextmanager
     async def attached(self, session: str) -> AsyncGenerator[Attachment]:
