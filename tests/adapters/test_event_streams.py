@@ -313,7 +313,10 @@ def test_streams_are_connections(place: Place) -> None:
             every = place.server.endpoint.connections()
             return [(each.user, each.session) for each in every if each.connection == connection]
 
-        assert listed() == [("lee", "listed")]
+        async def found() -> list[tuple[str | None, str | None]]:
+            return listed()
+
+        assert place.run(found) == [("lee", "listed")]
 
     async def gone() -> None:
         with trio.fail_after(PATIENCE):

@@ -155,7 +155,7 @@ def test_size_of_a_body(name: str) -> None:
 @in_each_place
 def test_slow_reader(name: str) -> None:
     """A client that takes nothing is cut after ``slow_seconds``, and costs the others nothing."""
-    with served(name, slow_seconds=0.2, retain_bytes=64 * 1024 * 1024) as place:
+    with served(name, slow_seconds=2, retain_bytes=64 * 1024 * 1024) as place:
         with socket.create_connection(("127.0.0.1", place.port), PATIENCE) as stalled:
             stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             head = (
@@ -196,4 +196,9 @@ def test_shutdown(name: str, kind: str) -> None:
 def _waits(place: Place) -> bool:
     """Return whether exactly one connection is open besides this request."""
     place.json("GET", "/events?session=other", Accept="application/json")
-    return any(each.session == "s1" and each.state == "open" for each in place.server.endpoint.connections())
+
+    async def found() -> bool:
+        every = place.server.endpoint.connections()
+        return any(each.session == "s1" and each.state == "open" for each in every)
+
+    return bool(place.run(found))
