@@ -96,7 +96,7 @@ def test_websocket_is_refused(blocked: Place) -> None:
 
 
 def test_stream_and_commands_pass(blocked: Place) -> None:
-    """Each event passes the proxy at once, although it buffers other responses; commands and polls pass, too."""
+    """Each event passes the proxy at once, with the buffering that nginx has by default; so do commands and polls."""
     with blocked.stream(session="passes") as stream:
         stream.next("welcome")
         for number in range(3):
