@@ -9,7 +9,7 @@ const turns = async () => {
   for (let i = 0; i < 6; i++) await turn();
 };
 
-export async function playOverHttp(steps, { begin, noted, advance, at }) {
+export async function playOverHttp(steps, { begin, noted, advance, at, held }) {
   const log = { epoch: 1, length: 0 };
   const done = new Map(); // commands that ran, by id: how often
   const outcomes = []; // how often each command of the application ended
@@ -91,6 +91,13 @@ export async function playOverHttp(steps, { begin, noted, advance, at }) {
     }
   };
 
+  for (let i = 0; i < 4; i++) { // three WebSockets that are refused, and perhaps a stream that is held back
+    await settle();
+    if (i === 3 && held) acts.fail({ status: 404 });
+    await settle();
+    advance(i < 3 || held ? 2_000 : 0);
+  }
+  await settle();
   for (const { act, ...options } of steps) {
     acts[act](options);
     await settle();

@@ -602,12 +602,12 @@ STEPS = st.one_of(
 )
 
 
-@given(steps=st.lists(STEPS, max_size=40))
+@given(steps=st.lists(STEPS, max_size=40), held=st.booleans())
 @settings(max_examples=scaled(100, 2_000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_model_over_http(page: Node, steps: list[dict[str, Any]]) -> None:
+def test_model_over_http(page: Node, steps: list[dict[str, Any]], *, held: bool) -> None:
     """After any sequence of failures, the application has got each event once and in order, each command one end."""
     run_js.count = getattr(run_js, "count", 0) + 1  # type: ignore[attr-defined]  # as in run_js
-    scope = f"{{ begin, noted, advance, at: {run_js.count} }}"  # type: ignore[attr-defined]  # as in run_js
+    scope = f"{{ begin, noted, advance, at: {run_js.count}, held: {json.dumps(held)} }}"  # type: ignore[attr-defined]  # as in run_js
     got = page.run(f"return playOverHttp({json.dumps(steps)}, {scope})")
     assert got["state"] == "live"
     assert got["seen"] == list(range(1, got["length"] + 1))
