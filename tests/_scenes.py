@@ -384,7 +384,7 @@ async def use_a_pool(system: ActorSystem, world: World) -> None:
         for _ in range(6):
             nursery.start_soon(ref.tell, pass_points)
         nursery.start_soon(ref.ask, pass_points, 10)
-        nursery.start_soon(ref.broadcast, pass_points)
+        await ref.broadcast(pass_points)
     await ref.tell(ValueError("crash"))
     members = ref.members()
     if members:
