@@ -371,7 +371,7 @@ async def subscribe_and_publish(system: ActorSystem, world: World) -> None:
         await ref.stop(drain=True)
         assert ref.statistics().subscriptions == 0
     assert system.events.statistics().subscriptions == before
-    assert len(crashes) > 0
+    assert len(crashes) <= 1  # none if the actor is killed before
 
 
 async def use_a_pool(system: ActorSystem, world: World) -> None:

@@ -64,19 +64,23 @@ async function run(asked) {
   }
   Object.assign(agent, { url: asked.url, cutAfter: asked.cutAfter });
   const events = [], invalid = [];
-  let failure = null, finished = null;
+  let failure = null, finished = null, leave;
+  // A client that leaves may never hear the end of its own run: HttpAgent does not settle where all bytes had come before.
+  const left = new Promise((resolve) => { leave = resolve; });
   const subscriber = {
     onEvent: ({ event }) => {
       events.push(event);
       const checked = EventSchema.safeParse(event);
       if (!checked.success) invalid.push(`${event.type}: ${JSON.stringify(checked.error.issues)}`);
       if (asked.tell && event.type === asked.tell) console.log(JSON.stringify({ id: `${asked.id}!`, event }));
-      if (events.length === asked.leaveAfter) agent.abortRun();
+      if (events.length !== asked.leaveAfter) return;
+      agent.abortRun();
+      leave();
     },
     onRunFailed: ({ error }) => { failure = error.message; },
   };
   try {
-    finished = await agent.runAgent(asked.params ?? {}, subscriber);
+    finished = await Promise.race([agent.runAgent(asked.params ?? {}, subscriber), left]);
   } catch (error) {
     failure ??= error.message;
   }

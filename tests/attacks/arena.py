@@ -127,7 +127,9 @@ class Arena:
         self.cost = meter.calls // times
         assert max(waits) <= TURNS, waits
         assert meter.most_calls <= CALLS
-        assert (after.tasks, after.files) == (before.tasks, before.files)
+        # On a busy machine the last task of the earlier attack may end only after the baseline was taken.
+        assert after.tasks <= before.tasks
+        assert after.files <= before.files
         assert after.objects - before.objects == {}
         assert after.memory - before.memory <= SPARE_BYTES
         await self.welcome_newcomer()

@@ -122,4 +122,4 @@ def test_tabs_over_http_1(open_page: Callable[[str], tuple[Page, str]], user: Br
     assert [count_of(page, 3) for page, _ in tabs] == [[1, 2, 3]] * 5
     for closed in (0, 3):
         tabs[closed][0].close()
-    tabs[4][0].wait_for_function("client.transport === 'sse'")
+    tabs[4][0].wait_for_function("() => client.transport === 'sse'")
