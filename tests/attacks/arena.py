@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 TURNS = 25
 """Maximum number of turns of the event loop from a command of the neighbour to its event: 15 without an attack."""
-CALLS = 2_000
+CALLS = 2_100
 """Maximum number of function calls of the server in one turn of one task: about a millisecond."""
 PACE = 20
 """Number of turns from an event of the neighbour to its next command. They must be turns of others."""
