@@ -233,7 +233,7 @@ class _NativeThread:
                 ws_url=server.url,
                 agent="says",
                 health=server.health,
-                sessions=routes(lambda: server, has_auth=app.auth is not None),
+                sessions=routes(lambda: server, has_auth=app.auth is not None, own_port=True),
             )
             page_server = PageServer(site, app.settings, failures=server.sessions.failures)
             await nursery.start(serve_http, page_server, listeners)

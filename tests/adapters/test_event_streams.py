@@ -14,7 +14,11 @@ from adapters.places import PLACES, TOKEN, Place, served
 from hosting.uvicorn_thread import PATIENCE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.applications import Starlette
 from websockets.sync.client import connect
+
+from transport import Greenroom
+from transport.http.serving import session_routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -302,6 +306,55 @@ def test_origins(place: Place) -> None:
         response = place.ask("GET", "/events?session=s1", **headers)
         assert response.status == (200 if expected == 204 else 403)
         response.close()
+
+
+def test_foreign_name_for_this_machine(place: Place) -> None:
+    """A page whose own name means this machine (DNS rebinding) is refused on the server's own port.
+
+    In a web application, pages of the same host may send requests: only the application knows its names.
+    """
+    own_port = place.prefix == ""
+    name = f"evil.example:{place.port}"
+    status, _ = place.json("POST", "/commands?session=s1", {"type": "pong"}, Host=name, Origin=f"http://{name}")
+    assert status == (403 if own_port else 204)
+    response = place.ask("GET", "/events?session=s1", Host=name, Sec_Fetch_Site="same-origin")
+    assert response.status == (403 if own_port else 200)
+    response.close()
+
+
+async def status_of_poll(site: Starlette, host: bytes) -> int:
+    """Return the status of a poll that a program of this machine sends to the host ``host``."""
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/events",
+        "query_string": b"session=s1&wait=0",
+        "headers": [(b"host", host), (b"accept", b"application/json")],
+        "server": ("127.0.0.1", 8766),
+        "client": ("127.0.0.1", 9),
+    }
+    received: list[Any] = [{"type": "http.request", "body": b"", "more_body": False}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return received.pop() if received else await trio.sleep_forever()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        await trio.lowlevel.checkpoint()
+
+    await site(scope, receive, send)
+    return int(sent[0]["status"])
+
+
+async def test_foreign_name_without_authentication() -> None:
+    """Without authentication, a request for another name than this machine's is refused, whatever else it says."""
+    app = Greenroom(log="memory:")
+    async with app.running(port=0) as server:
+        site = Starlette(routes=session_routes(app, server))
+        hosts = (b"127.0.0.1:8766", b"localhost:8766", b"[::1]:8766", b"evil.example:8766", b"")
+        assert [await status_of_poll(site, host) for host in hosts] == [200, 200, 200, 403, 403]
 
 
 def test_streams_are_connections(place: Place) -> None:

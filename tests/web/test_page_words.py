@@ -73,6 +73,12 @@ def test_lost_connection(page: Node, connection: dict[str, object], part: str) -
     assert shown["remedy"] == "retry"
 
 
+def test_foreign_page_is_told_the_setting(page: Node) -> None:
+    """A page that is refused because of its address names the setting. A refused user gets another sentence."""
+    assert "allowed_origins" in words(page, state="closed", code=4502, reason="this origin is not allowed")["text"]
+    assert "allowed_origins" not in words(page, state="closed", code=4502, reason="not your session")["text"]
+
+
 def test_connection_that_is_well(page: Node) -> None:
     """A page that is connected shows only the word "Connected".
 

@@ -36,12 +36,13 @@ _PREFLIGHT = {
 }
 
 
-def application(
+def application(  # noqa: PLR0913 - by keyword only
     find: Callable[[], Server],
     handler: Handler,
     *,
     has_auth: bool,
     user: UserFunction | None = None,
+    own_port: bool = False,
     whole_conversations: bool = False,
 ) -> ASGIApp:
     """Return the ASGI application for a route. It lets ``handler`` answer each request.
@@ -52,22 +53,27 @@ def application(
         has_auth: Whether the app has an auth function.
         user: The web application's own function that finds the user of a request. By default the app's auth function
             decides about the token in the header ``Authorization``.
+        own_port: Whether the route is on the port of the server's own pages. Then the pages that may connect by
+            WebSocket may send requests, and no others. In a web application, pages of the same host may, too.
         whole_conversations: Whether clients send whole conversations, so that a body may have ``http_body_bytes``. If
             not, it may have ``max_frame_bytes``, as a message by WebSocket.
     """
-    return Application(find, handler, has_auth=has_auth, user=user, whole_conversations=whole_conversations)
+    return Application(
+        find, handler, has_auth=has_auth, user=user, own_port=own_port, whole_conversations=whole_conversations
+    )
 
 
 class Application:
     """The ASGI application of :func:`application`. It serves HTTP requests only."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by keyword only
         self,
         find: Callable[[], Server],
         handler: Handler,
         *,
         has_auth: bool,
         user: UserFunction | None,
+        own_port: bool,
         whole_conversations: bool,
     ) -> None:
         self._find = find
@@ -75,17 +81,21 @@ class Application:
         self._handler = handler
         self._has_auth = has_auth
         self._user = user
+        self._is_strict = own_port or self._knows_no_users
+
+    @property
+    def _knows_no_users(self) -> bool:
+        return self._user is None and not self._has_auth
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         server = self._find()
-        strangers = self._user is None and not self._has_auth
-        if strangers and is_reachable(scope):
+        if self._knows_no_users and is_reachable(scope):
             raise ConfigError(
                 "other machines can reach this address, and without authentication every user is the same: give the "
                 "mount a function user=… that finds the user of a request, or Greenroom(auth=…) an auth function"
             )
-        asked = MountedRequest(scope, None if self._user is None else FoundUser(self._user), strict=strangers)
+        asked = MountedRequest(scope, None if self._user is None else FoundUser(self._user), strict=self._is_strict)
         call = call_in(server.host)
         settings = server.endpoint.settings
         response = Response(send, call, settings.slow_seconds, _cors(asked))
@@ -110,9 +120,7 @@ class Application:
         request = Request(scope, receive)
         if not server.endpoint.allow_client(asked.address):
             raise Refused(close_codes.OVERLOADED, "connections from this address come too fast")
-        site = asked.headers.get("sec-fetch-site", "none")
-        foreign = "origin" not in asked.headers and site not in _OWN_SITES
-        if foreign or not server.endpoint.single_requests.allow_page(asked.asked):
+        if self._is_foreign(asked) or not server.endpoint.single_requests.allow_page(self._with_page(asked).asked):
             raise Refused(close_codes.FORBIDDEN, "this origin is not allowed")
         if request.method == "OPTIONS":
             return Answer(204, headers=_PREFLIGHT if "origin" in asked.headers else {"Allow": "GET, POST, OPTIONS"})
@@ -121,6 +129,21 @@ class Application:
         body = b"" if request.method == "GET" else await self._body(request, server)
         query = dict(request.query_params.items())
         return HttpRequest(request.method, scope.get("path_params", {}), query, dict(asked.headers), body)
+
+    def _is_foreign(self, asked: MountedRequest) -> bool:
+        """Return whether a browser says that a page of another origin has sent the request."""
+        return "origin" not in asked.headers and asked.headers.get("sec-fetch-site", "none") not in _OWN_SITES
+
+    def _with_page(self, asked: MountedRequest) -> MountedRequest:
+        """Return the request with the origin of its page, which browsers leave out if a page reads from its own host.
+
+        *A foreign page's own name can be made to mean this machine (DNS rebinding). Such a page could read what every
+        user may read, since its GET has no* ``Origin`` *, and by plain HTTP no* ``Sec-Fetch-Site`` *.*
+        """
+        page = asked.headers.get("sec-fetch-site") == "same-origin"
+        if "origin" in asked.headers or not self._is_strict or not (page or self._knows_no_users):
+            return asked
+        return asked.from_own_page()
 
     async def _body(self, request: Request, server: Server) -> bytes:
         """Return the body of a request. Raise ``Refused`` if it is too large, or does not come in time."""

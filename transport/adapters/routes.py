@@ -22,12 +22,17 @@ EVENTS, COMMANDS = "/events", "/commands"
 
 
 def routes(
-    find: Callable[[], Server], *, has_auth: bool, user: UserFunction | None = None, prefix: str = ""
+    find: Callable[[], Server],
+    *,
+    has_auth: bool,
+    user: UserFunction | None = None,
+    own_port: bool = False,
+    prefix: str = "",
 ) -> list[Route]:
     """Return the two routes below ``prefix``. The other arguments are those of :func:`.application`."""
     streams = Streams()
-    events = application(find, EventsHandler(streams), has_auth=has_auth, user=user)
-    commands = application(find, CommandsHandler(streams), has_auth=has_auth, user=user)
+    events = application(find, EventsHandler(streams), has_auth=has_auth, user=user, own_port=own_port)
+    commands = application(find, CommandsHandler(streams), has_auth=has_auth, user=user, own_port=own_port)
     return [
         _route(f"{prefix}{EVENTS}", events, "GET"),
         _route(f"{prefix}{COMMANDS}", commands, "POST"),

@@ -50,11 +50,12 @@ class MountedRequest:
     Args:
         scope: The ASGI scope of the call.
         user: The user of the request, if the application has a function for that; else None.
-        strict: Whether the endpoint knows no users. Then a page on the same host counts as own only if the host is
-            this machine itself. *A foreign page's own name can be made to mean this machine (DNS rebinding).*
+        strict: Whether the endpoint knows no users, or is on the server's own port. Then a page on the same host
+            counts as own only if the host is this machine itself. *A foreign page's own name can be made to mean this
+            machine (DNS rebinding).*
     """
 
-    __slots__ = ("_origin_is_own", "_user", "address", "fields", "scope")
+    __slots__ = ("_origin_is_own", "_strict", "_user", "address", "fields", "scope")
 
     def __init__(self, scope: Scope, user: UserOfRequest | None, *, strict: bool) -> None:
         self.scope = scope
@@ -63,6 +64,7 @@ class MountedRequest:
         """The network address of the client, as the web server knows it. Empty if it is not known."""
         self.fields = tuple(_decoded(scope["headers"]))
         """The header fields in their order, with names in lower case."""
+        self._strict = strict
         self._origin_is_own = _is_own(scope, dict(self.fields), strict=strict)
 
     @property
@@ -78,6 +80,17 @@ class MountedRequest:
         headers = RequestHeaders(self.fields)
         headers.user = self._user
         return headers
+
+    def from_own_page(self) -> MountedRequest:
+        """Return the request with the ``Origin`` of a page at the same scheme, host and port.
+
+        A call that has come by no network, such as that of a test client, is returned as it is.
+        """
+        if not _has_network(self.scope):
+            return self
+        origin = f"{_scheme(self.scope)}://{dict(self.fields).get('host', '')}".encode("latin-1")
+        scope = {**self.scope, "headers": [*self.scope["headers"], (b"origin", origin)]}
+        return MountedRequest(scope, self._user, strict=self._strict)
 
     def on_accepted(self, tasks: Tasks) -> None:
         """Start to find the user, since the request was accepted. A refused request costs the application nothing."""
@@ -102,11 +115,21 @@ def is_reachable(scope: Scope) -> bool:
     return False
 
 
+def _has_network(scope: Scope) -> bool:
+    """Return whether the web server has got the request at a network address."""
+    with suppress(ValueError):
+        return bool(ipaddress.ip_address(str((scope.get("server") or ("",))[0])))
+    return False
+
+
+def _scheme(scope: Mapping[str, Any]) -> str:
+    return "https" if scope.get("scheme") in {"wss", "https"} else "http"
+
+
 def _is_own(scope: Mapping[str, Any], headers: Mapping[str, str], *, strict: bool) -> bool:
     """Return whether the page that asks is from the same scheme, host and port as its request goes to."""
     host = headers.get("host", "")
-    scheme = "https" if scope.get("scheme") in {"wss", "https"} else "http"
-    own = normal_origin(f"{scheme}://{host}")
+    own = normal_origin(f"{_scheme(scope)}://{host}")
     if not is_origin(own) or normal_origin(headers.get("origin", "")) != own:
         return False
     name = host if host.endswith("]") else host.rpartition(":")[0] or host

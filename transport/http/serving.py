@@ -122,7 +122,11 @@ def session_routes(app: Greenroom, server: Server) -> list[Route]:
     has_auth = app.auth is not None
     prefixes = {"", urlsplit(app.settings.public_url or "").path.rstrip("/")}
     return [
-        *(route for prefix in sorted(prefixes) for route in routes(find, has_auth=has_auth, prefix=prefix)),
-        *agui_routes(find, has_auth=has_auth),
-        *aisdk_routes(find, has_auth=has_auth, prefix="/aisdk"),
+        *(
+            route
+            for prefix in sorted(prefixes)
+            for route in routes(find, has_auth=has_auth, own_port=True, prefix=prefix)
+        ),
+        *agui_routes(find, has_auth=has_auth, own_port=True),
+        *aisdk_routes(find, has_auth=has_auth, own_port=True, prefix="/aisdk"),
     ]

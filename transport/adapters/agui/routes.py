@@ -22,11 +22,12 @@ AGUI_PATH = "/agui"
 """The path of AG-UI on the HTTP port of a server."""
 
 
-def agui_routes(
+def agui_routes(  # noqa: PLR0913 - by keyword only
     find: Callable[[], Server],
     *,
     has_auth: bool,
     user: UserFunction | None = None,
+    own_port: bool = False,
     prefix: str = AGUI_PATH,
     input_: InputFunction = last_user_message,
 ) -> list[Route]:
@@ -36,6 +37,7 @@ def agui_routes(
         find: As for :func:`.application`.
         has_auth: As for :func:`.application`.
         user: As for :func:`.application`.
+        own_port: As for :func:`.application`.
         prefix: The path, without a slash at its end.
         input_: The function that makes the input of an agent from a ``RunAgentInput``.
     """
@@ -47,7 +49,7 @@ def agui_routes(
     return [
         Route(
             f"{prefix}{path}",
-            application(find, handler, has_auth=has_auth, user=user, whole_conversations=True),
+            application(find, handler, has_auth=has_auth, user=user, own_port=own_port, whole_conversations=True),
             name=f"greenroom-agui{path}",
             methods=["POST", "OPTIONS"],
             include_in_schema=False,

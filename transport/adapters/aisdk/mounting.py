@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 
 
 def aisdk_routes(
-    find: Callable[[], Server], *, has_auth: bool, user: UserFunction | None = None, prefix: str = ""
+    find: Callable[[], Server],
+    *,
+    has_auth: bool,
+    user: UserFunction | None = None,
+    own_port: bool = False,
+    prefix: str = "",
 ) -> list[Route]:
     """Return the four routes below ``prefix``. The other arguments are those of :func:`.application`."""
     return [
         Route(
             prefix + path,
-            application(find, handler(), has_auth=has_auth, user=user, whole_conversations=True),
+            application(find, handler(), has_auth=has_auth, user=user, own_port=own_port, whole_conversations=True),
             name=f"greenroom-aisdk-{handler.__name__.lower()}",
             methods=[method, "OPTIONS"],
             include_in_schema=False,

@@ -20,9 +20,10 @@ const WAITING = new Map([
   [4005, `The server has too much to do at the moment. ${KEPT}`],
   [4006, `The server had an error of its own. ${LOG} ${KEPT}`],
 ]);
+const ORIGIN = "names the address, and the setting allowed_origins is where to add it.";
 const NEVER_CONNECTED =
-  "The server cannot be reached. Either it does not run, or it refuses pages of this address. In that case its log " +
-  "names the address, and the setting allowed_origins is where to add it.";
+  `The server cannot be reached. Either it does not run, or it refuses pages of this address. In that case its log ${ORIGIN}`;
+const FOREIGN = `The server refuses pages of this address. Its log ${ORIGIN}`;
 const NO_TOKEN = "The page could not get its token from the server, so it cannot sign in. Does the server run?";
 const OWN_TOKEN =
   "If the server hands out tokens itself, reload the page to get a new one. Otherwise open this page with a new token at the " +
@@ -59,7 +60,8 @@ const ENDED = new Map([
 export function connectionWords({ state, code, reason, wasLive }, { offline = false } = {}) {
   if (state === "live") return { label: "Connected", text: "", remedy: null };
   if (state === "closed") {
-    const [text, remedy] = ENDED.get(code ?? 0) ?? ["The server ended the connection. Reload the page.", "reload"];
+    const [known, remedy] = ENDED.get(code ?? 0) ?? ["The server ended the connection. Reload the page.", "reload"];
+    const text = code === 4502 && reason.includes("origin") ? FOREIGN : known; // over HTTP the page is told
     return { label: remedy === "restart" ? "Closed" : "Not connected", text, remedy: /** @type {Remedy} */ (remedy) };
   }
   const label = state === "connecting" ? "Connecting…" : "Not connected";
