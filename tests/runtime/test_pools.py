@@ -537,7 +537,7 @@ async def test_ended_pool_is_freed_by_reference_count() -> None:
             assert await ref.stop() == Shutdown()
             del ref
             await settle()
-            left = [each for each in gc.get_objects() if type(each).__module__.startswith("actors.runtime.pools")]
+            left = [each for each in gc.get_objects() if str(type(each).__module__).startswith("actors.runtime.pools")]
             assert [
                 each for each in left if type(each).__name__ in {"Pool", "PoolMailbox", "PoolCell", "Members"}
             ] == []
