@@ -9,12 +9,12 @@ from actors import ConfigError
 from actors.failures import shown
 from transport.adapters.agui import last_user_message
 from transport.adapters.agui.routes import agui_routes
-from transport.app import Greenroom
 from transport.asgi.user import checked_function
-from transport.hosting._mount import checked_place
+from transport.hosting._mount import checked_app, checked_place
 
 if TYPE_CHECKING:
     from transport.adapters.agui import InputFunction
+    from transport.app import Greenroom
     from transport.asgi.user import UserFunction
 
 
@@ -44,8 +44,7 @@ def mount_agui(
     Raises:
         ConfigError: An argument cannot be used.
     """
-    if not isinstance(app, Greenroom):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
-        raise ConfigError(f"AG-UI serves the agents of a Greenroom, not {shown(app)}")
+    checked_app(app)
     if not callable(input) or inspect.iscoroutinefunction(input):
         raise ConfigError(f"input must be a function that is not async, not {shown(input)}")
     function = checked_function(user)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actors import ConfigError
-from actors.failures import shown
 from transport.adapters.aisdk.mounting import aisdk_routes
-from transport.app import Greenroom
 from transport.asgi.user import checked_function
-from transport.hosting._mount import checked_place
+from transport.hosting._mount import checked_app, checked_place
 
 if TYPE_CHECKING:
+    from transport.app import Greenroom
     from transport.asgi.user import UserFunction
 
 
@@ -32,8 +30,7 @@ def mount_aisdk(api: Any, path: str, app: Greenroom, *, user: UserFunction | Non
     Raises:
         ConfigError: An argument cannot be used.
     """
-    if not isinstance(app, Greenroom):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
-        raise ConfigError(f"the chats are those of a Greenroom, not {shown(app)}")
+    checked_app(app)
     function = checked_function(user)
     router, whole = checked_place(api, path)
     made = aisdk_routes(lambda: app.server, has_auth=app.auth is not None, user=function, prefix=whole.rstrip("/"))

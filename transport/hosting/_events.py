@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actors import ConfigError
-from actors.failures import shown
 from transport.adapters.routes import COMMANDS, EVENTS, routes
-from transport.app import Greenroom
 from transport.asgi.user import checked_function
-from transport.hosting._mount import checked_place
+from transport.hosting._mount import checked_app, checked_place
 
 if TYPE_CHECKING:
+    from transport.app import Greenroom
     from transport.asgi.user import UserFunction
 
 
@@ -32,8 +30,7 @@ def mount_events(api: Any, path: str, app: Greenroom, *, user: UserFunction | No
     Raises:
         ConfigError: An argument cannot be used.
     """
-    if not isinstance(app, Greenroom):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
-        raise ConfigError(f"the streams are those of a Greenroom, not {shown(app)}")
+    checked_app(app)
     function = checked_function(user)
     router, _ = checked_place(api, f"{path.rstrip('/')}{EVENTS}")
     _, whole = checked_place(api, f"{path.rstrip('/')}{COMMANDS}")

@@ -10,6 +10,7 @@ from starlette.staticfiles import StaticFiles
 
 from actors import ConfigError
 from actors.failures import shown
+from transport.app import Greenroom
 from transport.hosting._endpoint import endpoint
 from transport.schemas.documents import PATH as ASYNCAPI_PATH
 from transport.schemas.documents import served
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from transport.app import Greenroom
     from transport.asgi.user import UserFunction
 
 WEB = Path(__file__).parents[1] / "web"
@@ -54,6 +54,12 @@ def mount(api: Any, path: str, app: Greenroom, *, user: UserFunction | None = No
     files = {f"/{name}": _file(name) for name in CLIENT_FILES}
     for place, handler in {**files, ASYNCAPI_PATH: _asyncapi}.items():
         router.add_route(whole.rstrip("/") + place, handler, methods=["GET"], name=place[1:], include_in_schema=False)
+
+
+def checked_app(app: Greenroom) -> None:
+    """Raise ConfigError if ``app`` is no Greenroom: callers may have no types."""
+    if not isinstance(app, Greenroom):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may have no types
+        raise ConfigError(f"app must be a Greenroom, not {shown(app)}")
 
 
 def checked_place(api: Any, path: str) -> tuple[Any, str]:
