@@ -86,7 +86,7 @@ class ReactPage:
         """Wait until the newest run has this status and text."""
         run = self.page.locator("main p").last
         expect(run).to_have_attribute("data-status", status)
-        assert run.text_content() == text
+        expect(run).to_have_text(text)
 
     @property
     def counts(self) -> dict[str, int]:

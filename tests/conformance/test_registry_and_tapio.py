@@ -126,6 +126,7 @@ async def test_router_prunes_a_routee_that_stops() -> None:
         ref = await system.spawn(pool(Routee, 2))
         assert isinstance(ref, PoolRef)
         await ref.members()[0].stop()
+        await settle()
         assert sorted([await ref.ask(1), await ref.ask(2)]) == ["2", "3"]
         assert ref.statistics().members == 2
 

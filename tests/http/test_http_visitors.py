@@ -10,6 +10,7 @@ from _demo_site import HOST, TOKENS, Site, cookie_in, open_site, user_of
 
 from transport import Credentials, NotAuthenticated
 from transport.http.visitors import VISITOR_SECONDS
+from transport.protocol.handshake import AllowedOrigins
 
 if TYPE_CHECKING:
     import trio
@@ -91,6 +92,22 @@ async def test_only_the_page_gets_a_token(site: Site, method: str, headers: dict
     assert "set-cookie" not in answer.headers
     assert b"eyJ" not in answer.body
     assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+async def test_foreign_name_of_this_machine_gets_no_token(nursery: trio.Nursery) -> None:
+    """A page whose foreign name means this machine (DNS rebinding) gets no token: its origin is not in the list."""
+    allowed = AllowedOrigins([f"http://{HOST}"])
+    site = await open_site(
+        nursery, allow_page=lambda headers: allowed.allow(headers.get("origin", ""), headers["host"])
+    )
+    foreign = await site.token(Origin="http://evil.example", Host="evil.example", Sec_Fetch_Site="same-origin")
+    assert (foreign.status, foreign.body, "set-cookie" in foreign.headers) == (
+        403,
+        b"this origin is not allowed\n",
+        False,
+    )
+    assert (await site.token(Origin=f"http://{HOST}")).status == 200
+    nursery.cancel_scope.cancel()
 
 
 async def test_page_gets_a_token(site: Site) -> None:

@@ -60,6 +60,7 @@ def test_every_close_code_has_a_sentence(page: Node, code: int) -> None:
         ({"code": 1006, "wasLive": False}, "allowed_origins"),
         ({"code": 1006, "wasLive": True}, "The connection was lost"),
         ({"code": 1006, "wasLive": False, "reason": "no token: token: 500"}, "token"),
+        ({"code": 1006, "wasLive": False, "reason": "no token: token: 403"}, "allowed_origins"),
         ({"code": 4300, "wasLive": True}, "The connection was lost"),
     ],
 )

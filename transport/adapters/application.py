@@ -120,7 +120,9 @@ class Application:
         request = Request(scope, receive)
         if not server.endpoint.allow_client(asked.address):
             raise Refused(close_codes.OVERLOADED, "connections from this address come too fast")
-        if self._is_foreign(asked) or not server.endpoint.single_requests.allow_page(self._with_page(asked).asked):
+        if self._is_foreign(asked) or not server.endpoint.single_requests.allow_page(
+            self._with_page(asked).asked.headers
+        ):
             raise Refused(close_codes.FORBIDDEN, "this origin is not allowed")
         if request.method == "OPTIONS":
             return Answer(204, headers=_PREFLIGHT if "origin" in asked.headers else {"Allow": "GET, POST, OPTIONS"})

@@ -21,7 +21,7 @@ from transport.schemas.documents import PATH as ASYNCAPI_PATH
 from transport.schemas.documents import served
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -45,6 +45,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     agent: str,
     health: Callable[[], Health],
     tokens: VisitorTokens | None = None,
+    allow_page: Callable[[Mapping[str, str]], bool] = lambda _: True,
     title: str = "",
     suggestions: Sequence[str] = (),
     model: str | None = None,
@@ -60,6 +61,7 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         agent: Name of the agent that the page asks.
         health: Function that returns the health of the server, for ``/healthz`` and ``/readyz``.
         tokens: The tokens of visitors: each new browser is a new user. With None, ``/token`` has no token.
+        allow_page: Function that returns whether a page with these headers may ask for a token. By default each may.
         title: The heading of the page.
         suggestions: Questions that the page offers.
         model: Name of the agent's model. "" if the agent answers without a model. None if the page shows no model.
@@ -76,12 +78,9 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
         told = {} if model is None else {"model": model or None}
         return JSONResponse({**offer, "tokens": visitors is not None, **told}, headers=NEVER_STORED)
 
-    async def token(request: Request) -> Response:
-        return refusal_of(request) or _token(visitors, request)
-
     routes = [
         Route("/config", config),
-        Route("/token", token, methods=["GET", "POST"]),  # a GET is told how to ask
+        _token(visitors, allow_page),
         *(*health_routes(health), _asyncapi(ws_url)),
         *([] if metrics is None else [Route(METRICS, metrics)]),
         *(*sessions, *_client_files(folder)),
@@ -91,8 +90,13 @@ def pages(  # noqa: PLR0913 - by keyword only, each with its own meaning
     return Starlette(routes=routes, middleware=[Middleware(SecurityHeaders, ws_url=ws_url, own=folder is not None)])
 
 
-def _token(visitors: Visitors | None, request: Request) -> Response:
-    return visitors.admit(request) if visitors else JSONResponse({"token": None}, headers=NEVER_STORED)
+def _token(visitors: Visitors | None, allow_page: Callable[[Mapping[str, str]], bool]) -> Route:
+    async def token(request: Request) -> Response:
+        if (refusal := refusal_of(request, allow_page)) is not None:
+            return refusal
+        return visitors.admit(request) if visitors else JSONResponse({"token": None}, headers=NEVER_STORED)
+
+    return Route("/token", token, methods=["GET", "POST"])  # a GET is told how to ask
 
 
 def _client_files(folder: Path | None) -> list[Route]:

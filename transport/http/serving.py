@@ -101,6 +101,7 @@ def _site(app: Greenroom, server: Server, options: PageOptions, folder: Path | N
         agent=options.agent,
         health=server.health,
         tokens=options.tokens,
+        allow_page=server.endpoint.single_requests.allow_page,
         title=options.title,
         suggestions=options.suggestions,
         model=options.model,

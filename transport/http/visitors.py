@@ -3,7 +3,8 @@
 The cookie holds a signed token for a long time, and scripts cannot read it. ``/token`` returns another kind of token
 for a short time, for the hello of the WebSocket. Only ``/token`` sets the cookie, and ``/token`` answers only the page
 itself: *the cookie is* ``SameSite=Strict``, *so a link, a form or an image of another site sent a request without it,
-and the response replaced the visitor by a new visitor*.
+and the response replaced the visitor by a new visitor*. A page whose own name was made to mean this machine (DNS
+rebinding) gets no token either: it could read by HTTP, since a browser's GET of its own host has no ``Origin``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from transport.errors import NotAuthenticated
 from transport.http._headers import NEVER_STORED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from starlette.requests import Request
 
 # The page asks for a new token whenever it connects again, so a token need not live long. The cookie is set anew
@@ -29,6 +32,7 @@ VISITOR_SECONDS = 90 * 86_400.0
 PAGE_HEADER = "X-Requested-With"
 """The header that a request for a token must have, with any value."""
 _HOW_TO_ASK = f"ask for a token from a page of this server: POST with the header {PAGE_HEADER}: greenroom\n"
+_FOREIGN = "this origin is not allowed\n"
 
 
 class VisitorTokens:
@@ -85,14 +89,18 @@ class Visitors:
         return response
 
 
-def refusal_of(request: Request) -> Response | None:
+def refusal_of(request: Request, allow_page: Callable[[Mapping[str, str]], bool]) -> Response | None:
     """Return the response that refuses a request for a token. Return None if a page of this server sent the request.
+
+    ``allow_page`` returns whether the origin in the headers of a request is one of the allowed origins.
 
     A page of another site cannot add a header of its own, unless this server allows it by CORS, which it never does.
     Browsers also say in ``Sec-Fetch-Site`` which site a request comes from. Programs that are no browser do not.
     """
     if request.method != "POST":
         return PlainTextResponse(_HOW_TO_ASK, HTTPStatus.METHOD_NOT_ALLOWED, headers={**NEVER_STORED, "Allow": "POST"})
+    if not allow_page(request.headers):
+        return PlainTextResponse(_FOREIGN, HTTPStatus.FORBIDDEN, headers=NEVER_STORED)
     if PAGE_HEADER in request.headers and request.headers.get("sec-fetch-site", "same-origin") == "same-origin":
         return None
     return PlainTextResponse(_HOW_TO_ASK, HTTPStatus.FORBIDDEN, headers=NEVER_STORED)

@@ -21,12 +21,11 @@ from transport.server._refusals import Reason
 from transport.server._user_requests import UserRequests
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from actors.spi import Attachment, SessionEnding
     from transport.auth import Authenticate, Credentials, User
     from transport.server._context import ServerContext
-    from transport.server._wire import UpgradeRequest
 
 _TOO_MANY = "too many requests of this user wait for their answers"
 
@@ -72,10 +71,13 @@ class SingleRequests:
         self.limits = UserRequests(context.settings, context.time)
         """The limits on the requests of each user."""
 
-    def allow_page(self, request: UpgradeRequest) -> bool:
-        """Return whether the page that sends a request may do so. A request without an ``Origin`` is allowed."""
-        origin = request.headers.get("origin")
-        if origin is None or self._context.allowed_origins.allow(origin, request.headers.get("host", "")):
+    def allow_page(self, headers: Mapping[str, str]) -> bool:
+        """Return whether the page that sends a request with these headers (names in lower case) may do so.
+
+        A request without an ``Origin`` is allowed.
+        """
+        origin = headers.get("origin")
+        if origin is None or self._context.allowed_origins.allow(origin, headers.get("host", "")):
             return True
         self._context.refusals.note(Reason.ORIGIN, origin)
         return False

@@ -73,6 +73,7 @@ export function connectionWords({ state, code, reason, wasLive }, { offline = fa
 function interruption(code, reason, wasLive) {
   const known = WAITING.get(code);
   if (known) return known;
+  if (reason.startsWith("no token") && reason.endsWith("403")) return FOREIGN;
   if (reason.startsWith("no token")) return wasLive ? AWAY : NO_TOKEN;
   return wasLive ? LOST : NEVER_CONNECTED;
 }
