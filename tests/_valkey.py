@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from _ports import held_port, number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
 START_SECONDS = 60.0
@@ -44,7 +44,13 @@ class Server:
     """
 
     def __init__(
-        self, *options: str, append: bool = False, port: int = 0, password: str = "", program: str = ""
+        self,
+        *options: str,
+        append: bool = False,
+        port: int = 0,
+        password: str = "",
+        tls: Sequence[str] = (),
+        program: str = "",
     ) -> None:
         """Describe a server.
 
@@ -53,11 +59,13 @@ class Server:
             append: Whether the server writes each change to a file before it answers, so that kill -9 loses nothing.
             port: TCP port of 127.0.0.1; 0 for none.
             password: The password that clients must give; empty for none.
+            tls: The options that name the files of its certificate. With them, the port speaks only TLS.
             program: The path of another program than that of the other tests, such as Redis.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="valkey-"))
         self.port = port
-        self._options = [*options, "--appendonly", "yes" if append else "no"]
+        self._options = [*options, *tls, "--appendonly", "yes" if append else "no"]
+        self._port_options = ["--port", "0", "--tls-port", str(port)] if tls else ["--port", str(port)]
         self._options += ["--requirepass", password] if password else []
         self._password = password
         self._program = program
@@ -81,7 +89,7 @@ class Server:
 
     def start(self) -> Self:
         """Start the server with the data in its folder, and wait until it answers."""
-        command = [self._program or program(), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command = [self._program or program(), *self._port_options, "--bind", "127.0.0.1"]
         command += [
             "--unixsocket",
             self.path,
@@ -212,15 +220,21 @@ class Server:
 
 
 @contextlib.contextmanager
-def cluster(count: int, replicas: int = 0) -> Iterator[list[Server]]:
+def cluster(
+    count: int, replicas: int = 0, *, tls: Sequence[Sequence[str]] = (), program: str = ""
+) -> Iterator[list[Server]]:
     """Run a Valkey Cluster of ``count`` primaries. Each has an equal share of the slots.
 
     The list has them first, and then ``replicas`` servers, each a replica of another primary, from the first one on.
+    ``tls`` has the option ``tls`` of each server. Then the servers use TLS among each other, too.
     """
     with contextlib.ExitStack() as stack:
         options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")
-        ports = [stack.enter_context(_cluster_port()) for _ in range(count + replicas)]
-        servers = [stack.enter_context(Server(*options, append=True, port=port)) for port in ports]
+        secure = tls or [()] * (count + replicas)
+        servers = [
+            stack.enter_context(Server(*options, append=True, port=port, tls=each, program=program))
+            for port, each in [(stack.enter_context(_cluster_port()), each) for each in secure]
+        ]
         for number, server in enumerate(servers[:count]):
             first, last = 16384 * number // count, 16384 * (number + 1) // count - 1
             server.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))

@@ -20,10 +20,14 @@ _SCHEMES: Mapping[str, tuple[bool, bool]] = {
     "valkeys": (True, False),
     "valkey+unix": (False, False),
     "valkey+cluster": (False, True),
+    "valkeys+cluster": (True, True),
 }
 """For each scheme: whether connections use TLS, and whether the server is a part of a Valkey Cluster."""
 
-FORMS = "valkey://HOST:PORT, valkeys://HOST:PORT, valkey+unix:///PATH or valkey+cluster://HOST:PORT"
+FORMS = (
+    "valkey://HOST:PORT, valkeys://HOST:PORT, valkey+unix:///PATH, valkey+cluster://HOST:PORT "
+    "or valkeys+cluster://HOST:PORT"
+)
 
 
 @attrs.frozen
@@ -91,7 +95,7 @@ def _host(url: str, parts: SplitResult, port: int | None) -> Address:
     database = parts.path.removeprefix("/")
     if not re.fullmatch(r"[0-9]{0,5}", database):
         raise _wrong(url, "the path must be the number of a database")
-    if int(database or 0) and parts.scheme == "valkey+cluster":
+    if int(database or 0) and _SCHEMES[parts.scheme][1]:
         raise _wrong(url, "a cluster has only database 0")
     return Address(parts.hostname, DEFAULT_PORT if port is None else port, database=int(database or 0))
 

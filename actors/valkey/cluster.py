@@ -94,6 +94,11 @@ class ClusterLink(Link):
         primaries = self.topology.primaries
         return bool(primaries) and all(each in self._links and self._links[each].up for each in primaries)
 
+    @property
+    def failed_at(self) -> Address:
+        """The address of the server to which :attr:`failure` belongs: perhaps not the one that the URL names."""
+        return next((link.address for link in self._links.values() if link.failure is not None), self.address)
+
     async def run(self) -> None:
         """Keep a connection to each primary, and one to the address of the URL, until this is cancelled."""
         async with trio.open_nursery() as nursery:

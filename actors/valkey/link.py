@@ -85,6 +85,11 @@ class Link:
         """Whether there is a connection that was prepared."""
         return self._wire is not None
 
+    @property
+    def failed_at(self) -> Address:
+        """The address of the server to which :attr:`failure` belongs."""
+        return self.address
+
     async def changed(self) -> None:
         """Wait until the link has a connection, loses its connection, or fails to make one."""
         await self._changed.wait()

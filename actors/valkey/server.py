@@ -118,8 +118,9 @@ class Valkey:
                     await link.changed()
             return
         silence = "no answer over TLS" if self.address.tls else "no answer"
-        reason = next((text_of(link.failure) for link in self.links if link.failure is not None), silence)
-        raise LogUnavailable(f"cannot reach the Valkey server at {self.address}: {reason}")
+        failed = next((link for link in self.links if link.failure is not None), None)
+        address, reason = (self.address, silence) if failed is None else (failed.failed_at, text_of(failed.failure))
+        raise LogUnavailable(f"cannot reach the Valkey server at {address}: {reason}")
 
     async def close(self) -> None:
         """Drop the connections. Calls that wait for their answers fail. Idempotent.
@@ -216,10 +217,10 @@ def _raise_if_final(link: Link) -> None:
     if is_a(failure, (ConfigError, LogSchemaTooNew)):
         raise failure
     if is_a(failure, CertificateRefused):
-        raise LogUnavailable(f"cannot reach the Valkey server at {link.address}: {text_of(failure)}")
+        raise LogUnavailable(f"cannot reach the Valkey server at {link.failed_at}: {text_of(failure)}")
     if is_a(failure, (AuthenticationError, AuthorizationError)):
         raise LogUnavailable(
-            f"the Valkey server at {link.address} refuses the user or password of the URL: {text_of(failure)}"
+            f"the Valkey server at {link.failed_at} refuses the user or password of the URL: {text_of(failure)}"
         )
 
 

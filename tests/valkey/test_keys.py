@@ -46,6 +46,7 @@ def test_lone_surrogate() -> None:
         ("valkey+unix:///run/a%20b.sock", Address(path="/run/a b.sock")),
         ("valkey+unix://:secret@/run/s", Address(path="/run/s", password="secret")),
         ("valkey+cluster://host:7000", Address("host", 7000, cluster=True)),
+        ("valkeys+cluster://me:s@host", Address("host", user="me", password="s", tls=True, cluster=True)),
     ],
 )
 def test_addresses(url: str, address: Address) -> None:
@@ -65,6 +66,7 @@ def test_addresses(url: str, address: Address) -> None:
         ("valkey://host?db=1", "nothing can follow"),
         ("valkey+unix://s", "absolute path"),
         ("valkey+cluster://host/1", "only database 0"),
+        ("valkeys+cluster://host/1", "only database 0"),
         ("valkey+udp://host", "the scheme is unknown"),
     ],
 )

@@ -44,10 +44,9 @@ def tls_server(authority: Authority, *hosts: str) -> Generator[tuple[Server, str
     """Run a server with a certificate for these hosts. Yield it and its URL."""
     files = authority.issue("server", *hosts)
     with held_port() as holder:
-        options = ["--tls-port", str(number_of(holder)), "--tls-auth-clients", "no"]
-        options += ["--tls-cert-file", files["tls_cert"], "--tls-key-file", files["tls_key"]]
-        options += ["--tls-ca-cert-file", str(authority.file())]
-        with Server(*options, append=True, program=require("redis-server")) as server:
+        tls = ["--tls-auth-clients", "no", "--tls-ca-cert-file", str(authority.file())]
+        tls += ["--tls-cert-file", files["tls_cert"], "--tls-key-file", files["tls_key"]]
+        with Server(port=number_of(holder), append=True, tls=tls, program=require("redis-server")) as server:
             yield server, f"valkeys://localhost:{number_of(holder)}"
 
 
