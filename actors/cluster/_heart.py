@@ -84,6 +84,8 @@ class Heart:
         """Functions that are called when a node has come or gone."""
         self.on_restart: list[Callable[[], None]] = []
         """Functions that are called when the engine was restarted, perhaps with older data."""
+        self.on_time: list[Callable[[int], None]] = []
+        """Functions that are called with the engine's time of day (ms since 1970), once for each answered beat."""
 
     @property
     def incarnation(self) -> Incarnation:
@@ -174,6 +176,8 @@ class Heart:
             life.missed()
             return False
         known, generation = {node.incarnation for node in life.nodes.values()}, life.generation
+        if answer.time_ms is not None:  # first: the beat that makes the node live also lets it delete old events
+            _call([partial(call, answer.time_ms) for call in self.on_time])
         turn, dead = life.answered(answer, sent, self.clock())
         self._report_blocker(sent)
         self._follow(turn)

@@ -130,6 +130,9 @@ def _tie(sessions: Sessions, node: ClusterNode, router: Router) -> None:
             router.on_lost(user)
 
     custody = NodeCustody(router.owned, node, node.claims)
+    # All nodes share the clock of the log's server: a node whose own clock is wrong deletes nothing too early.
+    ages = sessions.revocations.ages = sessions.cleaner.ages
+    node.heart.on_time.append(ages.compare)
     sessions.cleaner.custody = sessions.consumers.custody = sessions.user_retention.custody = custody
     node.claims.on_claimed.append(router.on_claimed)
     node.claims.on_lost.append(on_lost)

@@ -137,6 +137,11 @@ class BeatAnswer:
     """All registered nodes. If the sender is not registered: the node of the same name, or nothing."""
     generation: str = ""
     """The generation of the engine: it changes when the engine is restarted, perhaps with other data."""
+    time_ms: int | None = None
+    """The engine's time of day when it answered, in ms since 1970. None if it has no clock.
+
+    Only the ages of stored events depend on it, never the life of a node.
+    """
 
 
 class Owners(ABC):

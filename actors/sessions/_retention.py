@@ -87,7 +87,8 @@ class RetentionSweep:
         self._forget_seconds = forget_seconds
         self._reserve = reserve
         self._command_seconds = command_seconds
-        self._ages = ages or AgeClock(now_ms)
+        self.ages = ages or AgeClock(now_ms)
+        """The clock for the ages of events. A node of a cluster has it follow the clock of the log's server, too."""
         self._on_removed = on_removed
         self.custody: Custody = Alone()
         """The users for which this process cleans the logs. A node of a cluster sets its own."""
@@ -156,16 +157,16 @@ class RetentionSweep:
         """Return the cleaning that a session with this summary needs. Return None if it needs none."""
         record = decode_record(head.state)
         done = DoneCommands(sys.maxsize, self._command_seconds, record.done)
-        done.forget(self._ages.now(self._command_seconds))
+        done.forget(self.ages.now(self._command_seconds))
         state = None
         if len(done) < len(record.done):
             state = encode_record(record.ts, record.grammar.snapshot(), record.closed_at, done)
         if head.oldest > head.latest and not len(done):
             # A session may be closed long after its last event. The close is remembered as long as an event would be.
-            age = self._ages.now(self._forget_seconds) - max(head.touched, record.closed_at or 0)
+            age = self.ages.now(self._forget_seconds) - max(head.touched, record.closed_at or 0)
             work = _Work(state, removes=age > self._forget_seconds * 1000)
         else:
-            now = self._ages.now(self._keep.seconds)
+            now = self.ages.now(self._keep.seconds)
             work = _Work(state, trims_at=now if self._exceeds(head, now) else None)
         return work if work.is_any else None
 

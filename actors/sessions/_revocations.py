@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from actors.eventlog.base import EventLog
+    from actors.streams._ages import AgeClock
 
 _FEW = 64
 """Number of revocations that are kept without a search for old ones. It makes the searches rare."""
@@ -39,6 +40,8 @@ class Revocations:
         self._most = most
         self._seconds = seconds
         self._now = now
+        self.ages: AgeClock | None = None
+        """The clock by which revocations in the log are over, for all nodes of a cluster. None: ``now``."""
         self._kept: dict[tuple[str | None, str | None], Revocation] = {}
         """The revocations, by user and token id. One of the two is None."""
         self._search_at = _FEW
@@ -117,7 +120,8 @@ class Revocations:
         if not has_room:
             raise CommandRefused("overloaded", f"the server has max_revocations ({self._most}) revocations")
         if is_kept:
-            await self._log.revoke(revocation, now)
+            # The log drops what is over, for all nodes of a cluster: one node with a fast clock must not decide that.
+            await self._log.revoke(revocation, now if self.ages is None else min(now, self.ages.now(0) / 1000))
         return closed
 
     def _checked(self, user: object, token_id: object, until: object, now: float) -> Revocation:

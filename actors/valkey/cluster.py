@@ -96,7 +96,7 @@ class ClusterLink(Link):
 
     @property
     def failed_at(self) -> Address:
-        """The address of the server to which :attr:`failure` belongs: perhaps not the one that the URL names."""
+        """The address of the server to which :attr:`failure` belongs. The URL may name another one."""
         return next((link.address for link in self._links.values() if link.failure is not None), self.address)
 
     async def run(self) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ValkeyMembers(Members):
-    """The registered nodes are one hash in Valkey. It has no times: the server's clock plays no part."""
+    """The registered nodes are one hash in Valkey. It has no times: the server's clock plays no part in their life."""
 
     def __init__(self, valkey: Valkey) -> None:
         self._valkey = valkey
@@ -27,14 +27,14 @@ class ValkeyMembers(Members):
     async def beat(self, incarnation: Incarnation, info: str, *, join: bool) -> BeatAnswer:
         node, channel = incarnation.node, self._keys.channel(incarnation.node)
         before = self._valkey.reads.generation
-        done, found = await self._valkey.aside(
-            "gr1_beat", [self._keys.nodes], node, str(incarnation), info, "1" if join else "", channel
-        )
+        beat = (b"FCALL", "gr1_beat", 1, self._keys.nodes, node, str(incarnation), info, "1" if join else "", channel)
+        (done, found), (seconds, microseconds) = await self._valkey.reads.calls([beat, (b"TIME",)])
         values: Sequence[bytes] = _values(found) if done else [found] if found else []
         generation = self._valkey.reads.generation
         if before and generation != before:
             raise LogUnavailable("the Valkey server was restarted: it is not known which one has answered")
-        return BeatAnswer(bool(done), tuple(NodeInfo.parse(value.decode()) for value in values), generation)
+        nodes = tuple(NodeInfo.parse(value.decode()) for value in values)
+        return BeatAnswer(bool(done), nodes, generation, int(seconds) * 1000 + int(microseconds) // 1000)
 
     async def bury(self, node: NodeInfo) -> bool:
         return bool(await self._valkey.aside("gr1_bury", [self._keys.nodes], node.incarnation.node, node.seen))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
+import pytest
 import trio
 from _cluster_engine import Engine, MemoryBus, MemoryMembers, MemoryOwners
 from _valkey import Server
@@ -19,6 +21,8 @@ from actors.cluster._share import share
 from actors.cluster._times import NodeTimes
 from actors.cluster.interfaces import Incarnation, Token
 from actors.eventlog.valkey import ValkeyLog
+from actors.sessions._revocations import Revocations
+from actors.streams import _stream
 from actors.valkey.address import parse_address
 
 if TYPE_CHECKING:
@@ -112,3 +116,52 @@ async def test_sessions_without_an_owner_are_forgotten() -> None:
             async with log:
                 assert await log.streams() == [StreamKey("owned", "s1")]
             assert (list(a.node.claims.owned), b.node.claims.owned) == (["owned"], {})
+
+
+HOUR = 3600
+FAST, RIGHT, SLOW = 2 * HOUR, 0, -2 * HOUR
+"""Clocks, by the seconds that they are ahead."""
+
+
+@pytest.mark.parametrize(
+    ("writer", "cleaner", "kept"),
+    [(RIGHT, FAST, True), (RIGHT, SLOW, True), (FAST, RIGHT, True), (SLOW, RIGHT, False), (SLOW, FAST, False)],
+)
+async def test_clocks_of_nodes(monkeypatch: pytest.MonkeyPatch, writer: int, cleaner: int, *, kept: bool) -> None:
+    """A node whose clock is two hours ahead since its start deletes no event of another node that is kept for an hour.
+
+    An event that says that it is two hours old is deleted, because Valkey's clock agrees.
+    """
+    settings, key = SessionSettings(retain_seconds=HOUR, forget_seconds=100 * HOUR), StreamKey("u", "s1")
+    real, ahead = time.time_ns, [writer]
+    monkeypatch.setattr(_stream, "time_ns", lambda: real() + ahead[0] * 10**9)
+    monkeypatch.setattr(_stream, "time", lambda: (real() + ahead[0] * 10**9) / 10**9)
+    with trio.fail_after(SECONDS), Server() as server:
+        async with nodes(server, "a", lease=60, settings=settings) as ((sessions, a),):
+            handle = await sessions.get("u", "s1")
+            await handle.emit("n", 1)
+            await sessions.committed()
+            assert await a.router.owned.give_up("u")
+        ahead[0] = cleaner
+        async with nodes(server, "b", lease=60, settings=settings) as ((others, _),):
+            await others.cleaner.clean()
+            async with ValkeyLog(parse_address(server.url)) as log:
+                head = await log.head(key)
+            assert head is not None
+            assert (head.oldest == 1) is kept
+            assert head.latest == 1
+
+
+async def test_revocations_of_other_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node whose clock is ahead forgets no revocation of another node that is not over by Valkey's clock."""
+    real, ahead = time.time_ns, [0]
+    monkeypatch.setattr(_stream, "time_ns", lambda: real() + ahead[0] * 10**9)
+    monkeypatch.setattr(Revocations.__init__, "__defaults__", (lambda: (real() + ahead[0] * 10**9) / 10**9,))
+    until = real() / 10**9 + HOUR
+    with trio.fail_after(SECONDS), Server() as server:
+        async with nodes(server, "a", lease=60) as ((sessions, _),):
+            await sessions.revoke(token_id="one", until=until)
+        ahead[0] = FAST
+        async with nodes(server, "b", lease=60) as ((others, _),):
+            await others.revoke(token_id="two")
+            assert {each.token_id for each in await others.revocations.stored()} == {"one", "two"}

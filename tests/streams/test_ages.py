@@ -121,7 +121,33 @@ def test_jumps_take_bounded_memory() -> None:
     for _ in range(10 * MAX_JUMPS):
         clocks.offset += 60
         ages.now(KEEP)
-    assert len(ages._eras) <= MAX_JUMPS  # noqa: SLF001 - nothing else shows it
+    assert len(ages._own._eras) <= MAX_JUMPS  # noqa: SLF001 - nothing else shows it
+
+
+@pytest.mark.parametrize("ahead", [20 * 365 * DAY, DAY, 1.0, 0.0, -1.0, -DAY])
+def test_the_earlier_of_two_times_of_day_counts(ahead: float) -> None:
+    """If another machine's clock shows an earlier time, ages are counted from that, and else from the own clock."""
+    clocks = Clocks(offset=START + ahead)
+    ages = clock_of(clocks)
+    ages.compare(round((clocks.steady + START) * 1000))
+    for passed in (0.0, 60.0, KEEP):
+        clocks.steady += passed
+        assert ages.now(KEEP) == round((clocks.steady + START + min(ahead, 0.0)) * 1000)
+
+
+@pytest.mark.parametrize("step", [20 * 365 * DAY, -20 * 365 * DAY])
+def test_the_other_time_of_day_may_be_set(step: float) -> None:
+    """If the other clock is set, no event becomes too old by that. The own clock limits it for ever."""
+    clocks = Clocks()
+    ages = clock_of(clocks)
+    for offset in (START, START + step, START):
+        ages.compare(round((clocks.steady + offset) * 1000))
+        clocks.steady += 60.0
+        assert ages.now(KEEP) <= clocks.time_ms()
+        if step > 0:
+            assert ages.now(KEEP) == clocks.time_ms()
+    clocks.steady += KEEP + 1.0
+    assert ages.now(KEEP) == clocks.time_ms()
 
 
 def test_the_steady_clock_goes_on() -> None:
