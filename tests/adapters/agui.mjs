@@ -63,7 +63,9 @@ async function run(asked) {
     agents.set(asked.agent, agent);
   }
   Object.assign(agent, { url: asked.url, cutAfter: asked.cutAfter });
+  if (asked.message) agent.addMessage(asked.message);
   const events = [], invalid = [];
+  let pendingTools = null;
   let failure = null, finished = null, leave;
   // A client that leaves may never hear the end of its own run: HttpAgent does not settle where all bytes had come before.
   const left = new Promise((resolve) => { leave = resolve; });
@@ -77,6 +79,7 @@ async function run(asked) {
       agent.abortRun();
       leave();
     },
+    onRunFinishedEvent: ({ pendingToolCallIds }) => { pendingTools = pendingToolCallIds ?? null; },
     onRunFailed: ({ error }) => { failure = error.message; },
   };
   try {
@@ -85,7 +88,8 @@ async function run(asked) {
     failure ??= error.message;
   }
   const { messages, state, pendingInterrupts, cuts } = agent;
-  return { events, invalid, failure, result: finished?.result ?? null, messages, state, pendingInterrupts, cuts };
+  const result = finished?.result ?? null;
+  return { events, invalid, failure, result, messages, state, pendingInterrupts, pendingTools, cuts };
 }
 
 for await (const line of createInterface({ input: process.stdin })) {

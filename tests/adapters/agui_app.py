@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from actors import Run, ToolTimeout
 from transport import Greenroom
+from transport.adapters.agui import FrontendToolFailed, call_frontend_tool
 from transport.hosting import lifespan, mount_agui
 
 app = Greenroom(log="memory:", settings={"drain_seconds": 0, "commands_burst": 1_000})
@@ -115,6 +116,26 @@ async def asks(run: Run, prompt: str) -> str:
     second = await run.ask_user("Really?")
     await run.output(f"after {second}")
     return "ok"
+
+
+@app.agent
+async def paints(run: Run, prompt: str) -> str:
+    """Call three tools of the page, two of them at once."""
+    await run.output("Which? ")
+    colour = await call_frontend_tool(run, "pick", {"of": prompt})
+    results: list[str] = []
+
+    async def paint(wall: int) -> None:
+        async with run.subrun(f"painter {wall}") as child:
+            try:
+                results.append(await call_frontend_tool(child, "paint", {"wall": wall, "colour": colour}))
+            except FrontendToolFailed as failed:
+                results.append(f"failed: {failed}")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(paint, 1)
+        nursery.start_soon(paint, 2)
+    return ", ".join(sorted(results))
 
 
 if __name__ == "__main__":

@@ -141,6 +141,36 @@ def test_cancel_behind_an_interrupt(node: AguiNode, site: str, thread: str) -> N
     assert node.run(f"{site}/asks", thread, params=cancelled)["events"][-1]["outcome"] == {"type": "cancelled"}
 
 
+def test_frontend_tools(node: AguiNode, site: str, thread: str) -> None:
+    """Tools of the page: each call ends an AG-UI run, and the page's tool message goes on with the same run."""
+    told = node.run(f"{site}/paints", thread, params={"tools": [{"name": "pick", "description": "", "parameters": {}}]})
+    calls: list[tuple[str, Any]] = []
+    while told["pendingTools"]:
+        assert (told["failure"], told["pendingInterrupts"]) == (None, [])
+        (call,) = told["pendingTools"]
+        (function,) = [
+            tool["function"]
+            for message in told["messages"]
+            for tool in message.get("toolCalls", [])
+            if tool["id"] == call
+        ]
+        calls.append((function["name"], json.loads(function["arguments"])))
+        message: dict[str, Any] = {"id": f"tool-{call}", "role": "tool", "toolCallId": call, "content": "blue"}
+        if calls[-1][1].get("wall") == 2:
+            message["error"] = "no wall"
+        told = node.run(f"{site}/paints", thread, message=message)
+    assert calls[0] == ("pick", {"of": "tea"})
+    expected = [("paint", {"wall": wall, "colour": "blue"}) for wall in (1, 2)]
+    assert sorted(calls[1:], key=lambda each: each[1]["wall"]) == expected
+    assert (told["failure"], told["result"]) == (None, "blue, failed: no wall")
+    whole = node.run(f"{site}/paints/connect?live=0", thread, agent=f"{thread}-new", content="")
+    assert whole["failure"] is None
+    results = [message["toolCallId"] for message in whole["messages"] if message["role"] == "tool"]
+    asked = [tool["id"] for message in whole["messages"] for tool in message.get("toolCalls", [])]
+    assert sorted(results) == sorted(asked)
+    assert len(asked) == 3
+
+
 def test_client_that_leaves(node: AguiNode, site: str, thread: str) -> None:
     """A client that goes away does not end the run. ``connect`` tells the whole thread, with the user's message."""
     node.run(f"{site}/counts", thread, leaveAfter=3)

@@ -41,6 +41,8 @@ DATA: dict[str, dict[str, Any]] = {
     "input_withdrawn": {"reason": "timeout"},
     "user_message": {"text": "hi"},
 }
+TOOL = {"prompt": "t", "schema": {"x-agui-tool": {"name": "t", "arguments": {"a": 1}}}}
+"""The data of a question that is the call of a frontend tool."""
 STATUSES = ("ok", "error", "cancelled", "timeout")
 
 
@@ -90,6 +92,8 @@ class Steps:
     def _data(self, kind: str, other: int) -> dict[str, Any]:
         if kind == "agent_output":
             return {"text": f"{len(self.told.events)} " if other else ""}
+        if kind == "input_requested" and other > 1:
+            return TOOL
         return {**DATA[kind], **({"status": STATUSES[other]} if kind == "agent_completed" else {})}
 
 
@@ -122,8 +126,14 @@ def said_in(told: Told) -> dict[str, str]:
 def is_over(flat: Sequence[dict[str, Any]]) -> bool:
     """Return whether the last AG-UI run ended as the run itself did, and not by a question."""
     last: dict[str, Any] = flat[-1] if flat else {"type": "nothing"}
-    is_end = last["type"] in {"RUN_FINISHED", "RUN_ERROR"}
-    return is_end and last.get("outcome", {}).get("type") != "interrupt"
+    return last["type"] in {"RUN_FINISHED", "RUN_ERROR"} and asked_in(last) is None
+
+
+def asked_in(last: dict[str, Any]) -> str | None:
+    """Return the id of the question, or of the call of a frontend tool, with which an AG-UI run ended."""
+    outcome: dict[str, Any] = last.get("outcome", {})
+    found = [*(each["id"] for each in outcome.get("interrupts", [])), *outcome.get("pendingToolCallIds", [])]
+    return found[0] if found else None
 
 
 def one_by_one(encoder: Encoder | ThreadEncoder, events: Sequence[Event]) -> list[list[dict[str, Any]]]:
@@ -137,9 +147,9 @@ def agui_runs(told: Told) -> list[list[list[dict[str, Any]]]]:
     while True:
         made.append(one_by_one(Encoder("t", f"u{number}", answers), told.events))
         flat = [each for out in made[-1] for each in out]
-        if not flat or flat[-1].get("outcome", {}).get("type") != "interrupt":
+        answers, number = asked_in(flat[-1]) if flat else None, number + 1
+        if answers is None:
             return made
-        answers, number = flat[-1]["outcome"]["interrupts"][0]["id"], number + 1
 
 
 @given(STEPS)
@@ -191,12 +201,14 @@ def test_whole_thread(steps: list[tuple[str, int, int]]) -> None:
 def test_steps_reach_everything(roots: int) -> None:
     """The examples have every type of event, and runs that end after a question. *Else the rules hold for nothing.*"""
     rng = random.Random(1)
-    types, ends = set[str](), 0
+    types, ends, tools = set[str](), 0, 0
     for _ in range(60):
         steps = [(rng.choice(KINDS), rng.randrange(6), rng.randrange(4)) for _ in range(60)]
         told = told_of(steps, roots)
         types |= {event.type for event in told.events}
         runs = agui_runs(told)
         ends += len(runs) > 1 and is_over([each for out in runs[-1] for each in out])
+        tools += any(event.data.get("schema") for event in told.events)
     assert types == set(DATA)
     assert ends
+    assert tools

@@ -2,6 +2,16 @@
 
 from transport.adapters.agui._input import InputFunction, last_user_message
 from transport.adapters.agui.encoder import Encoder, ThreadEncoder
+from transport.adapters.agui.frontend import FrontendToolFailed, call_frontend_tool
 from transport.adapters.agui.relay import RelayFailed, relay
 
-__all__ = ["Encoder", "InputFunction", "RelayFailed", "ThreadEncoder", "last_user_message", "relay"]
+__all__ = [
+    "Encoder",
+    "FrontendToolFailed",
+    "InputFunction",
+    "RelayFailed",
+    "ThreadEncoder",
+    "call_frontend_tool",
+    "last_user_message",
+    "relay",
+]

@@ -105,17 +105,31 @@ def tool_called(call_id: str, tool: str, arguments: JSON, tag: Mapping[str, str]
 
 def tool_result(event: ToolCompleted, tag: Mapping[str, str]) -> AguiEvent:
     """Return the event with the result of a tool call: its text, other JSON, or an object with the error."""
-    content: JSON = event.result
     if event.status != "ok":
-        content = {"error": {**(event.error or {}), "status": event.status}}
-    return {
-        "type": "TOOL_CALL_RESULT",
-        "messageId": f"{event.call_id}:result",
-        "toolCallId": event.call_id,
-        "role": "tool",
-        "content": content if isinstance(content, str) else orjson.dumps(content).decode(),
-        **tag,
-    }
+        return tool_failed(str(event.call_id), event.status, tag, event.error)
+    return _tool_told(str(event.call_id), event.result, tag)
+
+
+def tool_failed(
+    call_id: str, status: str, tag: Mapping[str, str], error: Mapping[str, JSON] | None = None
+) -> AguiEvent:
+    """Return the event for a tool call that has no result."""
+    return _tool_told(call_id, {"error": {**(error or {}), "status": status}}, tag)
+
+
+def tool_message(call_id: str, content: JSON, error: str | None) -> dict[str, Any]:
+    """Return the message with which a client told the result of a tool of its own."""
+    message = {"id": f"{call_id}:result", "role": "tool", "toolCallId": call_id, "content": _text(content)}
+    return message if error is None else {**message, "error": error}
+
+
+def _tool_told(call_id: str, content: JSON, tag: Mapping[str, str]) -> AguiEvent:
+    about = {"messageId": f"{call_id}:result", "toolCallId": call_id, "role": "tool"}
+    return {"type": "TOOL_CALL_RESULT", **about, "content": _text(content), **tag}
+
+
+def _text(content: JSON) -> str:
+    return content if isinstance(content, str) else orjson.dumps(content).decode()
 
 
 def custom(name: str, value: JSON, tag: Mapping[str, str]) -> AguiEvent:

@@ -12,7 +12,7 @@ from actors import Position
 from transport.adapters.agui._formats import RunFormat, ThreadFormat, failed, refusal_of
 from transport.adapters.agui._input import BadInput, RunInput
 from transport.adapters.agui._run_view import BY
-from transport.adapters.agui._search import find_answered, find_question, find_start
+from transport.adapters.agui._search import find_answered, find_questions, find_start
 from transport.adapters.agui.encoder import Encoder, ThreadEncoder
 from transport.adapters.answers import Refused, json_answer
 from transport.adapters.positions import flag, start_of
@@ -59,9 +59,7 @@ class RunHandler(_Handler):
         """Answer one request."""
         try:
             asked = RunInput.of(exchange.request.json())
-            if asked.answers:
-                await _resume(exchange, asked)
-            else:
+            if not await _resume(exchange, asked):
                 await self._run(exchange, asked)
         except BadInput as error:
             exchange.answer(failed("bad_input", str(error)))
@@ -122,26 +120,35 @@ class RunHandler(_Handler):
             wire.send(server_frames.error("refused", refused.reason))
 
 
-async def _resume(exchange: Exchange, asked: RunInput) -> None:
-    """Answer the questions of a run, and stream the AG-UI run that goes on."""
-    first = asked.answers[0]
-    cursor = start_of(exchange.request).resume
+async def _resume(exchange: Exchange, asked: RunInput) -> bool:
+    """Answer the questions of a run, and stream the AG-UI run that goes on. Return False if a run is to be started."""
+    answers = asked.answers or asked.tool_answers
+    if not answers:
+        return False
     async with exchange.attached(asked.thread) as attachment:
-        epoch = attachment.epoch
-        questions = [(each, await find_question(attachment, each.question)) for each in asked.answers]
-    open_ones = [(each, _require_open(asked, each, question)) for each, question in questions]
+        epoch, known = attachment.epoch, await find_questions(attachment, {each.question for each in answers})
+    if not asked.answers:
+        answers = [each for each in answers if each.question in known and known[each.question].is_tool]
+        if asked.asks_anew:  # the page does not wait for the runs that wait for its tools
+            answers = [each for each in answers if known[each.question].closed_by is None]
+        if not answers:
+            return False
+    open_ones = [(each, _require_open(asked, each, known.get(each.question))) for each in answers]
     # In reverse: the first question ended the last AG-UI run. Later ones are answered when that goes on.
     for answer, question in reversed(open_ones):
         if question.closed_by is None:
             await _send(exchange, asked, answer, question)
-    found = open_ones[0][1]
+    if not asked.answers and asked.asks_anew:
+        return False
+    first, found = open_ones[0]
     format_ = RunFormat(
         Encoder(asked.thread, asked.run_id, first.question),
         lambda event: event.run_id == found.root,
         orjson.dumps(found.root),
-        cursor,
+        start_of(exchange.request).resume,
     )
     await exchange.stream(asked.thread, format_, resume=Position(epoch, found.started - 1))
+    return True
 
 
 def _require_open(asked: RunInput, answer: Answer, question: Asked | None) -> Asked:

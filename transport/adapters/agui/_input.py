@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 import attrs
@@ -26,10 +27,10 @@ class BadInput(Exception):
 
 @attrs.frozen
 class Answer:
-    """The answer to one interrupt."""
+    """The answer to one interrupt, or to the call of one frontend tool."""
 
     question: str
-    """The id of the interrupt, which is that of the question."""
+    """The id of the interrupt or of the tool call, which is that of the question."""
     is_cancelled: bool
     """Whether the user does not want the run to go on."""
     value: object
@@ -49,6 +50,19 @@ class RunInput:
     answers: Sequence[Answer]
     body: dict[str, Any]
     """The whole ``RunAgentInput``."""
+
+    @property
+    def tool_answers(self) -> Sequence[Answer]:
+        """The results of tools behind the agent's last message. Any of them may be of a tool of the server."""
+        newest = takewhile(lambda each: each.get("role") != "assistant", reversed(self.body["messages"]))
+        found = [_tool_answer(each) for each in newest if each.get("role") == "tool"]
+        return [each for each in reversed(found) if each is not None]
+
+    @property
+    def asks_anew(self) -> bool:
+        """Whether the newest message is none of a tool, so that it asks for a run of its own."""
+        messages = self.body["messages"]
+        return not messages or messages[-1].get("role") != "tool"
 
     @property
     def sender(self) -> str:
@@ -108,3 +122,12 @@ def _answer(entry: Any) -> Answer:
     if not isinstance(question, str) or not 0 < len(question) <= MAX_ID // 2 or status not in {"resolved", "cancelled"}:
         raise BadInput("an entry of resume needs an interruptId, and the status resolved or cancelled")
     return Answer(question, status == "cancelled", fields.get("payload"))
+
+
+def _tool_answer(message: dict[str, Any]) -> Answer | None:
+    """Return the answer in a tool message. Return None if its id cannot be that of a question."""
+    call, error = message.get("toolCallId"), message.get("error")
+    if not isinstance(call, str) or not 0 < len(call) <= MAX_ID // 2:
+        return None
+    told = {"content": message.get("content")} | ({"error": error} if isinstance(error, str) else {})
+    return Answer(call, is_cancelled=False, value=told)

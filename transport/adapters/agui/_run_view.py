@@ -2,12 +2,13 @@
 
 A question to the user ends an AG-UI run (outcome ``interrupt``), while the run itself waits. The answer begins the next
 AG-UI run, which goes on with the same run. Between the two, AG-UI has no place for events. What other sub-agents do in
-this time is held, and follows the answer.
+this time is held, and follows the answer. The call of a frontend tool is such a question: it ends the AG-UI run as a
+success that leaves this call open (``pendingToolCallIds``).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -25,6 +26,7 @@ from actors import (
     UserMessage,
 )
 from transport.adapters.agui import _build as build
+from transport.adapters.agui.frontend import content_of, frontend_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +54,8 @@ class RunView:
         run_id: The id of the first AG-UI run.
         next_id: Returns the id of the AG-UI run that goes on when a question is closed. It gets the question's id, and
             the event that closed it. By default it is the sender of the answer, if it came by AG-UI.
-        shows_input: Whether RUN_STARTED has the input of the run, if it is a text, as a message of the user.
+        shows_input: Whether RUN_STARTED has what a client gave the run, for clients that have not seen it: the input,
+            if it is a text, as a message of the user, and the result of a frontend tool as its message.
     """
 
     def __init__(
@@ -70,6 +73,8 @@ class RunView:
         """Id of the run. None until its ``agent_started`` was fed."""
         self.waits_for: str | None = None
         """Id of the question that ended the last AG-UI run. None while an AG-UI run is open."""
+        self._asked: InputRequested | None = None
+        """That question."""
         self.over = False
         """Whether the run has ended, and all of its events were returned."""
         self._texts: dict[str, tuple[str, str]] = {}  # run -> kind, id of the open message
@@ -93,7 +98,8 @@ class RunView:
             return self._encode(event)
         self._held.append(event)
         is_end = isinstance(event, AgentCompleted) and event.run_id == self.root
-        return self._go_on(question, event) if is_end or _closes(event, question) else []
+        is_closed = self._asked is not None and _ends(event, self._asked)
+        return self._go_on(question, event) if is_end or is_closed else []
 
     def _is_own(self, event: Event) -> bool:
         """Return whether an event belongs to this run or to a sub-agent of it. Every event is asked about once."""
@@ -111,14 +117,24 @@ class RunView:
         started = build.run_started(self.thread, self.run_id)
         if self._shows_input and isinstance(event.input, str):
             asked = {"id": f"{event.run_id}:input", "role": "user", "content": event.input}
-            started["input"] = {"threadId": self.thread, "runId": self.run_id, "messages": [asked]}
+            started["input"] = self._input(asked)
         return noted(event, [started])
+
+    def _input(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {"threadId": self.thread, "runId": self.run_id, "messages": [message]}
 
     def _go_on(self, question: str, event: Event) -> list[AguiEvent]:
         """Begin the next AG-UI run: its sub-agents again, then everything that was held."""
         self.run_id, self.waits_for = self._next_id(question, event), None
-        out = [build.run_started(self.thread, self.run_id)]
-        out += [self._started(each, subagent) for each, subagent in self._subagents.items()]
+        started = build.run_started(self.thread, self.run_id)
+        out = [started, *(self._started(each, subagent) for each, subagent in self._subagents.items())]
+        asked, self._asked = self._asked, None
+        if asked is not None and frontend_call(asked) is not None:
+            # The client that has executed the tool has the result as a message of its own.
+            if not isinstance(event, InputReceived):
+                out.append(build.tool_failed(question, _reason(event), self._tag(str(asked.run_id))))
+            elif self._shows_input:
+                started["input"] = self._input(build.tool_message(question, *content_of(event.value)))
         out, held, self._held = noted(event, out), self._held, []
         for number, each in enumerate(held):
             if self.waits_for is not None:
@@ -196,15 +212,20 @@ class RunView:
 
     def _interrupt(self, event: InputRequested) -> list[AguiEvent]:
         """End the AG-UI run at a question. All of its texts end, and its sub-agents are suspended, innermost first."""
-        question, run = str(event.call_id), str(event.run_id)
+        question, run, call = str(event.call_id), str(event.run_id), frontend_call(event)
         out = [each for open_run in list(self._texts) for each in self._close(open_run)]
+        if call is not None:
+            out += build.tool_called(question, call.name, call.arguments, self._tag(run))
         for subagent in reversed(self._subagents):
-            asks = {"interruptIds": [question]} if subagent == run else {}
+            asks = {"interruptIds": [question]} if subagent == run and call is None else {}
             suspended = {"type": "suspended", **asks}
             out.append({"type": "SUBAGENT_FINISHED", "subagentRunId": subagent, "outcome": suspended})
+        self.waits_for, self._asked = question, event
+        if call is not None:
+            pending = {"type": "success", "pendingToolCallIds": [question]}
+            return [*out, build.run_finished(self.thread, self.run_id, pending)]
         schema = {"responseSchema": event.schema} if isinstance(event.schema, dict) else {}
         asked = {"id": question, "reason": "input_requested", "message": event.prompt, **self._tag(run), **schema}
-        self.waits_for = question
         interrupt = {"type": "interrupt", "interrupts": [asked]}
         return [*out, build.run_finished(self.thread, self.run_id, interrupt)]
 
@@ -244,11 +265,13 @@ def noted(event: Event, out: list[AguiEvent]) -> list[AguiEvent]:
     return out
 
 
-def _closes(event: Event, question: str) -> bool:
-    return isinstance(event, (InputReceived, InputWithdrawn)) and event.call_id == question
+def _reason(event: Event) -> str:
+    """Return the reason for which a question got no answer: of its withdrawal, or the status of the run's end."""
+    return event.reason if isinstance(event, InputWithdrawn) else getattr(event, "status", "cancelled")
 
 
 def _ends(event: Event, question: InputRequested) -> bool:
     """Return whether an event closes a question: its answer, its withdrawal, or the end of the run that asks."""
-    is_end = isinstance(event, AgentCompleted) and event.run_id == question.run_id
-    return is_end or _closes(event, str(question.call_id))
+    if isinstance(event, AgentCompleted):
+        return event.run_id == question.run_id
+    return isinstance(event, (InputReceived, InputWithdrawn)) and event.call_id == question.call_id

@@ -10,9 +10,10 @@ import orjson
 
 from actors import AgentStarted, InputReceived, InputRequested, InputWithdrawn
 from actors.events.decoding import decode_line
+from transport.adapters.agui.frontend import frontend_call
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Collection, Sequence
 
     from actors import Event
     from actors.spi import Attachment
@@ -31,6 +32,8 @@ class Asked:
     """Seq of the start of that run."""
     closed_by: str | None
     """The sender of the answer. None while the question is open; "" if it was withdrawn."""
+    is_tool: bool
+    """Whether it is the call of a frontend tool."""
 
 
 async def find_start(attachment: Attachment, command_id: str) -> int | None:
@@ -43,28 +46,27 @@ async def find_start(attachment: Attachment, command_id: str) -> int | None:
     return None
 
 
-async def find_question(attachment: Attachment, question: str) -> Asked | None:
-    """Return a question of the session. Return None if it is unknown, or if the start of its run was trimmed."""
-    call = b'"call_id":' + orjson.dumps(question)
-    roots: dict[str, tuple[str, int]] = {}
-    found: tuple[str, int] | None = None
-    closed_by: str | None = None
-    async for event in _events(attachment, (b'"type":"agent_started"', call)):
-        match event:
-            case AgentStarted():
+async def find_questions(attachment: Attachment, questions: Collection[str]) -> dict[str, Asked]:
+    """Return questions of the session by their ids. Leave out unknown ones, and those without the start of their run.
+
+    The events are read once. *A request with thousands of ids made as many readings.*
+    """
+    wanted, roots = frozenset(questions), dict[str, tuple[str, int]]()
+    found: dict[str, Asked] = {}
+    async with aclosing(_events(attachment, (b'"type":"agent_started"', b'"type":"input_'))) as events:
+        async for event in events:
+            call = str(event.call_id)
+            if isinstance(event, AgentStarted):
                 own = (str(event.run_id), event.seq)
                 top = own if event.parent_run_id is None else roots.get(event.parent_run_id)
                 if top is not None:
                     roots[str(event.run_id)] = top
-            case InputRequested(call_id=call_id) if call_id == question:
-                found = roots.get(str(event.run_id))
-            case InputReceived(call_id=call_id) if call_id == question:
-                closed_by = event.by or ""
-            case InputWithdrawn(call_id=call_id) if call_id == question:
-                closed_by = ""
-            case _:
-                pass
-    return None if found is None else Asked(*found, closed_by)
+            elif isinstance(event, InputRequested) and call in wanted and (root := roots.get(str(event.run_id))):
+                found[call] = Asked(*root, None, frontend_call(event) is not None)
+            elif isinstance(event, (InputReceived, InputWithdrawn)) and call in found:
+                by = event.by if isinstance(event, InputReceived) else None
+                found[call] = attrs.evolve(found[call], closed_by=by or "")
+    return found
 
 
 async def find_answered(attachment: Attachment, sender: str) -> str | None:
