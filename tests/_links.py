@@ -180,7 +180,8 @@ class Link:
         before = b""
         with suppress(*BROKEN):
             while data := bytes(await source.receive_some(65_536)):
-                way.look(before + data)
+                if way.marker:
+                    way.look(before + data)
                 connection.subscribed = connection.subscribed or b"SUBSCRIBE" in data
                 before = data[-64:]
                 await way.open.wait()

@@ -12,6 +12,7 @@ import trio
 from _scale import scaled
 from chaos.harms import LOSSES, RESTARTS, Harm, Kind, draw
 from chaos.histories import Story
+from chaos.pace import Lateness
 from chaos.users import MOMENT, Crowd
 from delivery.agents import Paced
 
@@ -42,6 +43,10 @@ class Play:
     """Seconds from the end of the last harm until the last client got the answer to a command that it sent later."""
     rest: float
     """Seconds until every run had ended besides, and every client had all events."""
+    half: float
+    """Seconds until half of the clients had got the answer. Far below :attr:`recovery`, a few clients were stuck."""
+    late: float
+    """The part of :attr:`recovery` in which the process of the test could not act, because the machine was busy."""
 
 
 async def play(ready: Stage, seed: int, kinds: Sequence[Kind], count: int) -> Play:
@@ -52,6 +57,7 @@ async def play(ready: Stage, seed: int, kinds: Sequence[Kind], count: int) -> Pl
     rng = Random(seed)
     harms = draw(rng, kinds, count, len(ready.nodes))
     crowd = Crowd(rng, ready.nodes, [f"user{seed}x{number}" for number in range(USERS)], WORK)
+    lateness = Lateness()
     async with trio.open_nursery() as nursery:
         for number, tab in enumerate(crowd.tabs, 1):
             nursery.start_soon(tab.run)
@@ -59,10 +65,11 @@ async def play(ready: Stage, seed: int, kinds: Sequence[Kind], count: int) -> Pl
                 await crowd.until_seen(ARRIVALS)
         await harmed(ready, crowd, harms)
         healed = trio.current_time()
+        nursery.start_soon(lateness.watch)
         crowd.stop()
-        while not all(tab.finished for tab in crowd.tabs):
-            await crowd.changed.park()
-        recovery = trio.current_time() - healed
+        half = await crowd.until_finished(len(crowd.tabs) // 2) - healed
+        recovery = await crowd.until_finished(len(crowd.tabs)) - healed
+        late = lateness.seconds
         while not (crowd.is_idle() and at_rest(crowd, stored := await stored_of(ready, crowd))):
             with trio.move_on_after(MOMENT):
                 await crowd.changed.park()
@@ -74,7 +81,8 @@ async def play(ready: Stage, seed: int, kinds: Sequence[Kind], count: int) -> Pl
         for entries in chain.from_iterable(node.record() for node in ready.nodes)
     ]
     clients = [tab.history for tab in crowd.tabs]
-    return Play(Story(clients, stored, records, bool(done & RESTARTS), bool(done & LOSSES)), recovery, rest)
+    story = Story(clients, stored, records, bool(done & RESTARTS), bool(done & LOSSES))
+    return Play(story, recovery, rest, half, late)
 
 
 async def stored_of(ready: Stage, crowd: Crowd) -> dict[StreamKey, Stored]:

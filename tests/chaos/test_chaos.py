@@ -28,7 +28,7 @@ SMALL = (
 )
 """The schedules of ``make test``."""
 HARMS = 10
-"""Number of harms in each schedule of ``make soak``."""
+"""Number of harms in each schedule of ``make soak-chaos``."""
 LEASE = 4.0
 """The lease of its nodes, in seconds. With 200 clients and all nodes on two cores, a beat can take a second."""
 LARGE = (
@@ -37,11 +37,18 @@ LARGE = (
     + [(f"losses-{seed}", seed, (*KEEPING, *OF_VALKEY), LEASE) for seed in range(150, 200)]
     + [(f"default-lease-{seed}", seed, KEEPING, 8.0) for seed in range(200, 210)]
 )
-"""The schedules of ``make soak``: name, seed, kinds of harms, and lease of the nodes in seconds."""
+"""The schedules of ``make soak-chaos``: name, seed, kinds of harms, and lease of the nodes in seconds."""
+
+
+MOST_LATE = 3
+"""The recovery may take so many times its limit, however late the process of the test was."""
 
 
 def recovery_limit(lease: float) -> float:
-    """Return the seconds after the last harm within which each client must have got an answer."""
+    """Return the seconds after the last harm within which each client must have got an answer.
+
+    The time in which the process of the test was late does not count.
+    """
     return 5 + 10 * lease / 8
 
 
@@ -55,7 +62,7 @@ async def test_small_schedules(tmp_path: Path) -> None:
                 assert (seed, judge(played.story)) == (seed, [])
 
 
-@pytest.mark.left_out_if(not SOAK, "it takes hours")
+@pytest.mark.left_out_if(not SOAK, "it takes hours: make soak-chaos")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("seed", "kinds", "lease"), [each[1:] for each in LARGE], ids=[each[0] for each in LARGE])
 async def test_large_schedules(
@@ -65,10 +72,11 @@ async def test_large_schedules(
     with trio.fail_after(870):
         async with stage(tmp_path, 3, lease) as ready:
             played = await play(ready, seed, kinds, HARMS)
-    record_property("recovery_seconds", round(played.recovery, 2))
-    record_property("rest_seconds", round(played.rest, 2))
+    for name in ("recovery", "half", "late", "rest"):
+        record_property(f"{name}_seconds", round(getattr(played, name), 2))
     assert judge(played.story) == []
-    assert played.recovery <= recovery_limit(lease)
+    assert played.recovery - played.late <= recovery_limit(lease)
+    assert played.recovery <= MOST_LATE * recovery_limit(lease)
 
 
 def test_schedules_are_reproducible() -> None:
@@ -80,5 +88,5 @@ def test_schedules_are_reproducible() -> None:
 
 
 def test_small_schedules_have_every_kind_of_harm() -> None:
-    """No kind of harm is left to ``make soak`` alone."""
+    """No kind of harm is left to ``make soak-chaos`` alone."""
     assert {kind for kinds in SMALL for kind in kinds} == {*Kind}

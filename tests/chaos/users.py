@@ -44,6 +44,7 @@ class Crowd:
 
     def __init__(self, rng: Random, nodes: Sequence[Node], users: Sequence[str], work: Paced) -> None:
         self.changed = trio.lowlevel.ParkingLot()
+        self.ended = trio.lowlevel.ParkingLot()
         self.events = 0
         """Number of events that all clients got."""
         self.stopped = False
@@ -61,6 +62,12 @@ class Crowd:
         end = self.events + count
         while self.events < end:
             await self.changed.park()
+
+    async def until_finished(self, count: int) -> float:
+        """Wait until so many clients have the answers to all their commands. Return the time."""
+        while sum(tab.finished for tab in self.tabs) < count:
+            await self.ended.park()
+        return trio.current_time()
 
     def is_idle(self) -> bool:
         """Return whether no client has seen a run begin that has not ended."""
@@ -100,6 +107,7 @@ class Tab:
             nursery.start_soon(self._read, client)
             await self._send(client)
             self.finished = True
+            self.crowd.ended.unpark_all()
             self.crowd.changed.unpark_all()
 
     async def _open(self, *_: object) -> trio.abc.Stream:
