@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _ports import held_port, number_of
-from _processes import started
-from _requires import require
 from browser.pages import SLOWEST
+from proxies.nginx import nginx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from browser.serving import ServerProcess
     from playwright.sync_api import BrowserContext, Page
 
 pytestmark = pytest.mark.timeout(300)  # a page needs a server and a browser, and the machine may be busy
 
-NGINX = """
-daemon off;
-pid {folder}/pid;
-error_log {folder}/errors;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{ proxy_pass {url}; proxy_set_header Host $http_host; proxy_http_version 1.1; }}
-    }}
-}}
-"""
+PASSING = "location / {{ proxy_pass {url}; proxy_set_header Host $http_host; proxy_http_version 1.1; }}"
 CONNECT = """async (session) => {
     Math.random = () => 0; // no delay between the attempts
     const { connect } = await import("/greenroom.js");
@@ -52,24 +31,9 @@ CONNECT = """async (session) => {
 @pytest.fixture(scope="module")
 def proxy(script_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run nginx before the port of the pages, without the lines for WebSockets. Return its address."""
-    folder: Path = tmp_path_factory.mktemp("nginx")
-    with held_port() as holder:
-        port = number_of(holder)
-        config = folder / "nginx.conf"
-        config.write_text(NGINX.format(folder=folder, port=port, url=script_server.url.rstrip("/")))
-        with started([require("nginx"), "-p", str(folder), "-c", str(config), "-e", str(folder / "errors")]):
-            wait_for(port)
-            yield f"http://127.0.0.1:{port}/"
-
-
-def wait_for(port: int) -> None:
-    """Wait until connections to the port are accepted."""
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=60).close()
-        except ConnectionRefusedError:
-            continue
-        return
+    server = PASSING.format(url=script_server.url.rstrip("/"))
+    with nginx(tmp_path_factory.mktemp("nginx"), server) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from _ports import held_port, number_of
 from _requires import require
 from _tls import Authority
 from docs.documents import blocks
+from proxies.nginx import nginx_command
 
 from transport.settings import DEFAULT_HTTP_PORT, DEFAULT_PORT
 
@@ -25,22 +26,6 @@ NAME = "app.example.com"
 """The name of the site in the examples."""
 PATIENCE = 60.0
 _LANGUAGES = {"nginx": "nginx", "caddy": "caddyfile", "haproxy": "haproxy"}
-_NGINX = """
-pid {folder}/pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    ssl_certificate {cert};
-    ssl_certificate_key {key};
-    {example}
-}}
-"""
 _CADDY = """
 {{
     admin off
@@ -80,7 +65,6 @@ async def proxy(
     kind: str, folder: Path, ws_port: int, http_port: int, edit: Callable[[str], str] = str
 ) -> AsyncIterator[Front]:
     """Run a proxy inside the block, in front of two ports. ``edit`` returns the example that a test needs."""
-    program = require(kind)
     (block,) = blocks(_LANGUAGES[kind])
     example = edit(block.text)
     for default, own in ((DEFAULT_PORT, ws_port), (DEFAULT_HTTP_PORT, http_port)):
@@ -89,7 +73,7 @@ async def proxy(
         front, command = _configured(kind, folder, number_of(holder), example)
         with (folder / "stderr").open("w") as stderr:
             process = await trio.lowlevel.open_process(
-                [program, *command],
+                command,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 env={**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
@@ -113,27 +97,26 @@ def replaced(text: str, old: str, new: str) -> str:
 
 
 def _configured(kind: str, folder: Path, port: int, example: str) -> tuple[Front, list[str]]:
-    """Write the configuration of a proxy. Return the running proxy to be, and the arguments of its command."""
+    """Write the configuration of a proxy. Return the running proxy to be, and its command."""
     authority = Authority(folder)
     files = authority.issue("site", NAME)
-    cert, key = files["tls_cert"], files["tls_key"]
     file = folder / "config"
     front = Front(port, authority.file())
     match kind:
         case "nginx":
             example = replaced(example, "listen 443 ssl", f"listen 127.0.0.1:{port} ssl")
-            file.write_text(_NGINX.format(folder=folder, cert=cert, key=key, example=example))
-            return front, ["-p", str(folder), "-c", str(file), "-g", "daemon off;"]
+            certificate = f"ssl_certificate {files['tls_cert']}; ssl_certificate_key {files['tls_key']};"
+            return front, nginx_command(folder, f"{certificate}\n{example}")
         case "caddy":
             file.write_text(_CADDY.format(folder=folder, port=port, example=example))
             front = Front(port, folder / "storage/pki/authorities/local/root.crt")
-            return front, ["run", "--config", str(file), "--adapter", "caddyfile"]
+            return front, [require(kind), "run", "--config", str(file), "--adapter", "caddyfile"]
         case _:
             both = folder / "both.pem"
             both.write_text((folder / "site.pem").read_text() + (folder / "site.key").read_text())
             example = replaced(example, "bind :443", f"bind 127.0.0.1:{port}")
             file.write_text(replaced(example, "/etc/ssl/private/app.example.com.pem", str(both)))
-            return front, ["-db", "-f", str(file)]
+            return front, [require(kind), "-db", "-f", str(file)]
 
 
 async def _until_ready(front: Front, process: trio.Process, folder: Path) -> None:

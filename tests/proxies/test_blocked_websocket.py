@@ -4,43 +4,24 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import subprocess
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from _ports import held_port, number_of
-from _processes import put_down
-from _requires import require
 from adapters.places import TOKEN, Place, served
 from hosting.uvicorn_thread import PATIENCE
+from proxies.nginx import nginx
 from web.node import HERE, MODULE, node_with_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-CONFIG = """
-pid {folder}/pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        if ($http_upgrade) {{ return 403; }}
-        proxy_http_version 1.1;
-        proxy_set_header Host $http_host;
-        proxy_set_header Connection "";
-        location / {{ proxy_pass http://127.0.0.1:{http_port}; }}
-    }}
-}}
+REFUSING = """
+    if ($http_upgrade) {{ return 403; }}
+    proxy_http_version 1.1;
+    proxy_set_header Host $http_host;
+    proxy_set_header Connection "";
+    location / {{ proxy_pass http://127.0.0.1:{port}; }}
 """
 CLIENT = """
 import { WebSocket } from "ws";
@@ -62,29 +43,10 @@ await client.start("asks", "how many?");
 @pytest.fixture(scope="module")
 def blocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Serve the app on its own ports, behind the proxy."""
-    with served("native") as place, nginx(tmp_path_factory.mktemp("nginx"), place.port) as port:
-        place.port = place.ws_port = port
-        yield place
-
-
-@contextmanager
-def nginx(folder: Path, http_port: int) -> Iterator[int]:
-    """Run the proxy in front of a port. The value is the proxy's own port."""
-    program = require("nginx")
-    with held_port() as holder:
-        port = number_of(holder)
-        (folder / "config").write_text(CONFIG.format(folder=folder, port=port, http_port=http_port))
-        command = [program, "-p", str(folder), "-c", str(folder / "config"), "-g", "daemon off;"]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        try:
-            while process.poll() is None:
-                with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)):
-                    break
-            yield port
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
-            put_down(process)
+    with served("native") as place:
+        with nginx(tmp_path_factory.mktemp("nginx"), REFUSING.format(port=place.port)) as port:
+            place.port = place.ws_port = port
+            yield place
 
 
 def test_websocket_is_refused(blocked: Place) -> None:
