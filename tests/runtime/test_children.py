@@ -1,188 +1,35 @@
-"""A supervisor's table of children, tested without actors: starts, ends, deletions and restarts in every order."""
+"""A supervisor's table of children, tested without actors: restarts in every order, and the automatic shutdown."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any
 
 import pytest
+from _runtime_children import (
+    BODY,
+    CRASH,
+    ChildTable,
+    bring_up,
+    end_child,
+    spec,
+    table_with,
+    take_steps,
+)
 
 from actors import (
-    ActorTerminated,
     AutoShutdown,
     Backoff,
-    ChildNotFound,
-    ChildRunning,
-    ChildSpec,
     Failure,
     Killed,
-    MaxChildren,
-    NameTaken,
     Normal,
     Restart,
     Shutdown,
     Strategy,
     SupervisorSpec,
 )
-from actors.runtime import _child, _child_table
 from actors.runtime._child import Exit
-from actors.runtime._group_restart import Begin, Halt, Phase, Wait
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Child: TypeAlias = _child.Child[Any]
-ChildTable: TypeAlias = _child_table.ChildTable[Any]
-
-CRASH = Exit(Failure(OSError("x")))
-BODY = cast("Any", object())
-"""A placeholder for a cell, which these tests do not read."""
-
-
-class FakeCell:
-    """A replacement for a cell, with the one attribute that error messages show."""
-
-    state = "running"
-
-
-def spec(name: str = "a", restart: Restart = Restart.PERMANENT, *, significant: bool = False) -> ChildSpec:
-    """Return the spec of a child, with a factory that is never called."""
-    return ChildSpec(name, cast("Any", object), restart, significant=significant)
-
-
-def table_with(strategy: Strategy = Strategy.ONE_FOR_ONE, names: str = "", **options: Any) -> ChildTable:
-    """Return the table of a supervisor that has these children, all of them running."""
-    children = ChildTable("/top", SupervisorSpec(strategy, **options), keeps=True)
-    for name in names:
-        bring_up(children, children.add(spec(name)))
-    return children
-
-
-def bring_up(children: ChildTable, child: Child) -> Child:
-    """Give the child a cell and record that it started."""
-    child.cell = cast("Any", FakeCell())
-    children.begun(child)
-    children.came_up(child)
-    return child
-
-
-def end_child(children: ChildTable, child: Child, *, stopped: bool = True, was_up: bool = True) -> bool:
-    """Record the permanent end of the child, and return whether the supervisor shuts down."""
-    return children.ended(child, Shutdown(), was_up=was_up, stopped=stopped)
-
-
-# Entries
-
-
-def absent(_: ChildTable) -> None:
-    """State of the table: it has no entry."""
-
-
-def claimed(children: ChildTable) -> None:
-    """State of the table: the child is being started."""
-    children.add(spec())
-
-
-def is_up(children: ChildTable) -> None:
-    """State of the table: the child is running."""
-    bring_up(children, children.add(spec()))
-
-
-def restarting(children: ChildTable) -> None:
-    """State of the table: the child has failed and waits for its restart."""
-    is_up(children)
-    children.exited(children.entry("a"), CRASH, 0, 0)
-
-
-def down(children: ChildTable) -> None:
-    """State of the table: the child has ended and its entry is kept."""
-    is_up(children)
-    end_child(children, children.entry("a"))
-
-
-CALLS: dict[str, Callable[[ChildTable], object]] = {
-    "start_child": lambda children: children.add(spec()),
-    "restart_child": lambda children: children.claim("a"),
-    "delete_child": lambda children: children.forget("a"),
-    "terminate_child": lambda children: children.dismiss("a"),
-}
-STATES = (absent, claimed, is_up, restarting, down)
-REFUSED: dict[tuple[str, str], type[Exception]] = {
-    ("absent", "restart_child"): ChildNotFound,
-    ("absent", "delete_child"): ChildNotFound,
-    ("absent", "terminate_child"): ChildNotFound,
-    **{(state, "start_child"): NameTaken for state in ("claimed", "is_up", "restarting", "down")},
-    **{(state, "restart_child"): ChildRunning for state in ("claimed", "is_up", "restarting")},
-    **{(state, "delete_child"): ChildRunning for state in ("claimed", "is_up", "restarting")},
-}
-
-
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("state", STATES)
-def test_each_call_in_each_state(state: Callable[[ChildTable], None], call: str) -> None:
-    """The state of a child decides whether the supervisor accepts a call on it. A refused call changes nothing."""
-    children = table_with()
-    state(children)
-    before = children.entries()
-    error = REFUSED.get((state.__name__, call))
-    if error is None:
-        CALLS[call](children)
-    else:
-        with pytest.raises(error):
-            CALLS[call](children)
-        assert children.entries() == before
-
-
-def test_child_terminated_before_its_start() -> None:
-    """If a child is terminated after a call asked for its start, but before it starts, it is not started.
-
-    Its entry is removed, unless the start is a ``restart_child``.
-    """
-    children = table_with()
-    child = children.add(spec())
-    children.dismiss("a")
-    with pytest.raises(ActorTerminated):
-        children.check_claim(child)
-    assert children.entries() == ()
-    down(children)
-    again = children.claim("a")
-    children.dismiss("a")
-    with pytest.raises(ActorTerminated):
-        children.check_claim(again)
-    assert children.claim("a") is again
-
-
-def test_failed_first_start_removes_the_entry() -> None:
-    """If a child ends during its first start, the supervisor drops its entry as soon as the child has ended."""
-    children = table_with()
-    child = children.add(spec())
-    child.cell = BODY
-    children.begun(child)
-    assert children.exited(child, Exit(Shutdown(), was_up=False, is_first=True), 0, 0).delay is None
-    end_child(children, child, was_up=False)
-    with pytest.raises(ChildNotFound):
-        children.claim("a")
-
-
-@pytest.mark.parametrize("restart", list(Restart))
-@pytest.mark.parametrize("keeps", [True, False])
-def test_which_entries_stay(restart: Restart, *, keeps: bool) -> None:
-    """If a supervisor keeps the specs of ended children (``keeps``), the entry of an ended child stays.
-
-    The entry of a temporary child is removed even then. Without ``keeps``, every entry is removed.
-    """
-    children = ChildTable("/top", SupervisorSpec(), keeps=keeps)
-    end_child(children, bring_up(children, children.add(spec(restart=restart))))
-    assert bool(children.entries()) == (keeps and restart is not Restart.TEMPORARY)
-
-
-def test_starting_children_count_for_max_children() -> None:
-    """Children that are being started count towards ``max_children``."""
-    children = ChildTable("/top", SupervisorSpec(Strategy.DYNAMIC, max_children=1), keeps=True)
-    children.add(spec())
-    with pytest.raises(MaxChildren):
-        children.add(spec("b"))
-
+from actors.runtime._group_restart import Begin, Halt, Phase
 
 # Restarts
 
@@ -221,29 +68,6 @@ def test_failed_restart_counts() -> None:
     (a,) = children.entries()
     assert children.exited(a, CRASH, 0, 0).delay == 0
     assert children.exited(a, Exit(CRASH.reason, was_up=False), 0, 0).gave_up
-
-
-def take_steps(children: ChildTable, now: float = 0, fails: str = "") -> list[str]:
-    """Take the steps of a group restart, and return them as texts. The starts of the children in ``fails`` fail."""
-    seen: list[str] = []
-    while (step := children.next_step(now)) is not None:
-        match step:
-            case Halt(child):
-                seen.append(f"-{child.spec.id}")
-                assert children.exited(child, Exit(Shutdown(), is_halted=True), now, 0).delay == math.inf
-            case Begin(child):
-                seen.append(f"+{child.spec.id}")
-                if child.spec.id in fails:
-                    fails = fails.replace(child.spec.id, "", 1)
-                    children.begun(child)
-                    children.exited(child, Exit(CRASH.reason, was_up=False), now, 0)
-                    children.start_failed(child, now, 0, stopped=False)
-                else:
-                    bring_up(children, child)
-            case Wait(until):
-                seen.append(f"{until:g}")
-                now = until
-    return seen
 
 
 @pytest.mark.parametrize(

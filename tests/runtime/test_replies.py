@@ -1,14 +1,14 @@
-"""Replies that come later, from another actor, or from many: abandoned asks, forwards, gather, and their deadlines."""
+"""Replies that come later, or from another actor: abandoned asks, and forwards."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 from _probes import Member, World, hang
+from _runtime_relays import Relay, forward, two
 
 from actors import (
     ActorRestarted,
@@ -20,51 +20,12 @@ from actors import (
     Overflow,
     Reply,
     Restart,
-    SpecError,
     Undelivered,
-    gather,
     open_system,
-    pool,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from trio.testing import MockClock
-
-    from actors import ActorRef, ActorSystem
-
-    Work = Callable[[Member], Awaitable[object]]
-
-
-def forward(ref: ActorRef, *message: object, then: Work | None = None) -> Work:
-    """Return a message on which a Member forwards this message (or another one), and perhaps does something else."""
-
-    async def work(member: Member) -> object:
-        await member.context.forward(ref, *message)
-        return "ignored" if then is None else await then(member)
-
-    return work
-
-
-class Relay(Member):
-    """A Member that forwards the text messages to another actor."""
-
-    def __init__(self, name: str, world: World, target: ActorRef) -> None:
-        super().__init__(name, world)
-        self.target = target
-
-    async def receive(self, message: object) -> object:
-        if isinstance(message, str):
-            return await self.context.forward(self.target)
-        return await super().receive(message)
-
-
-async def two(system: ActorSystem, **options: object) -> tuple[ActorRef, ActorRef]:
-    """Spawn a Member with these options, and a Relay to it. Return the relay first."""
-    world = World()
-    target = await system.spawn(lambda: Member("target", world), name="target", **options)  # type: ignore[arg-type]  # options of spawn
-    return await system.spawn(Relay, "relay", world, target, name="relay", restart=Restart.PERMANENT), target
 
 
 # The asker gives up
@@ -349,221 +310,3 @@ async def test_forward_needs_a_message() -> None:
         ref = await system.spawn(Member, "a", world, mailbox_size=1)
         assert world.received == ["raised"]
         assert await ref.ask(forward_to_full_self) == "still here"
-
-
-# Deadlines
-
-
-async def test_deadline_travels_with_an_ask(autojump_clock: MockClock) -> None:
-    """``context.deadline`` is the time at which the caller gives up, over asks inside handlers and forwards too."""
-    del autojump_clock
-
-    async def remaining(member: Member) -> float:
-        return member.context.deadline - trio.current_time()
-
-    async def ask_on(member: Member) -> object:
-        await trio.sleep(1)
-        return await target.ask(remaining)
-
-    async def ask_from_a_nursery(member: Member) -> object:
-        await trio.sleep(1)
-        return await gather([(target, remaining)], timeout=100)
-
-    async with open_system() as system:
-        relay, target = await two(system)
-        assert await target.ask(remaining, timeout=5) == 5
-        assert await target.ask(remaining) == math.inf
-        with trio.move_on_after(3):
-            assert await target.ask(remaining, timeout=5) == 3
-            assert await target.ask(remaining) == 3
-        assert await relay.ask(ask_on, timeout=5) == 4
-        assert await relay.ask(ask_from_a_nursery, timeout=5) == [4]
-        assert await relay.ask(ask_on) == math.inf
-        assert await relay.ask(forward(target, remaining), timeout=5) == 5
-
-
-async def test_deadline_of_other_work(autojump_clock: MockClock) -> None:
-    """A tell has no deadline. A Reply has that of its ask. A task of the nursery has nothing of the current message."""
-    del autojump_clock
-    seen: list[float] = []
-
-    async def note(member: Member) -> None:
-        seen.append(member.context.deadline)
-
-    async def defer(member: Member) -> None:
-        reply: Reply[str] = member.context.defer()
-
-        async def work() -> None:
-            await trio.sleep(1)
-            seen.append(reply.deadline - trio.current_time())
-            seen.append(await target.ask(tell_deadline) - trio.current_time())  # type: ignore[operator]  # a time
-            reply.send("done")
-
-        member.nursery.start_soon(work)
-
-    async def tell_deadline(member: Member) -> float:
-        return member.context.deadline
-
-    async with open_system() as system:
-        relay, target = await two(system)
-        await target.tell(note)
-        assert await relay.ask(defer, timeout=5) == "done"
-        assert seen == [math.inf, 4, math.inf]
-
-
-async def test_ask_inside_a_handler_ends_at_the_outer_deadline(autojump_clock: MockClock) -> None:
-    """An ask without a timeout that is made while an ask is handled ends with that ask, at every depth."""
-    del autojump_clock
-    ended: list[float] = []
-
-    async def work(_: Member) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            ended.append(trio.current_time() - start)
-
-    async def ask_on(_: Member) -> object:
-        return await target.ask(work, timeout=100)
-
-    async with open_system() as system:
-        relay, target = await two(system)
-        start = trio.current_time()
-        with pytest.raises(AskTimeout):
-            await relay.ask(ask_on, timeout=2)
-        await trio.testing.wait_all_tasks_blocked()
-        assert ended == [2]
-
-
-# Many asks
-
-
-async def test_gather_returns_replies_in_order(autojump_clock: MockClock) -> None:
-    """``gather`` asks all actors at the same time, and returns the replies in the order of the asks."""
-    del autojump_clock
-
-    def reply_after(seconds: float) -> Work:
-        async def work(_: Member) -> float:
-            await trio.sleep(seconds)
-            return seconds
-
-        return work
-
-    async with open_system() as system:
-        refs = [await system.spawn(Member, "a", World()) for _ in range(3)]
-        start = trio.current_time()
-        assert await gather([(ref, reply_after(3 - n)) for n, ref in enumerate(refs)], timeout=3.5) == [3, 2, 1]
-        assert trio.current_time() - start == 3
-        assert await gather([]) == []
-
-
-async def test_gather_gives_up_the_others(autojump_clock: MockClock) -> None:
-    """The first failure ends a ``gather``, and so does its timeout: the work for the other asks is cancelled."""
-    del autojump_clock
-    ended: list[float] = []
-
-    async def work(_: Member) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            ended.append(trio.current_time() - start)
-
-    async def fail(_: Member) -> None:
-        await trio.sleep(1)
-        raise LookupError("no good")
-
-    async with open_system() as system:
-        a, b = [await system.spawn(Member, n, World(), name=n, restart=Restart.PERMANENT) for n in "ab"]
-        start = trio.current_time()
-        with pytest.raises(ActorRestarted, match="/b"):
-            await gather([(a, work), (b, fail)], timeout=5)
-        with pytest.raises(AskTimeout, match="no reply within 5 s from /a"):
-            await gather([(a, work), (b, "quick")], timeout=5)
-        await b.stop()
-        with pytest.raises(ActorTerminated, match="/b"):
-            await gather([(a, work), (b, "gone")])
-        await trio.testing.wait_all_tasks_blocked()
-        assert ended == [1, 6]  # the last was given up before it began
-        assert await a.ask("next") == "next"
-
-
-async def test_gather_checks_its_arguments() -> None:
-    """A ``gather`` that would wait for itself, or with a wrong argument, raises before it sends anything."""
-
-    async def ask_itself(member: Member) -> None:
-        with pytest.raises(RuntimeError, match="asks itself"):
-            await gather([(other, "not sent"), (member.ref, "x")])
-
-    async with open_system() as system:
-        ref, other = [await system.spawn(Member, "a", World()) for _ in range(2)]
-        assert await ref.ask(ask_itself) is None
-        with pytest.raises(SpecError, match="timeout"):
-            await gather([(other, "not sent")], timeout=-1)
-        with pytest.raises(SpecError, match="ActorRef"):
-            await gather([(other, "not sent"), ("no ref", "x")])  # type: ignore[arg-type]  # the test
-        assert other.statistics().mailbox.accepted == 0
-
-
-# Pools
-
-
-@pytest.mark.parametrize("size", [1, 2])
-async def test_forward_to_a_pool(size: int, autojump_clock: MockClock) -> None:
-    """An ask can be forwarded to a pool. If its caller gives up, in a mailbox or before, it takes no room there."""
-    del autojump_clock
-
-    async def sleep(_: Member) -> None:
-        await trio.sleep(5)
-
-    async with open_system() as system, trio.open_nursery() as nursery:
-        world = World()
-        workers = await system.spawn(pool(lambda: Member("w", world), size), name="workers", mailbox_size=1)
-        relay = await system.spawn(Relay, "relay", world, workers)
-        assert await relay.ask("hello") == "hello"
-        for _ in range(size):
-            await workers.tell(sleep)
-        await trio.testing.wait_all_tasks_blocked()
-        with pytest.raises(AskTimeout):
-            await relay.ask("given up in a mailbox", timeout=1)
-        assert workers.statistics().mailbox.depth == 0
-        for _ in range(size):
-            await workers.tell("in the only place")
-        with pytest.raises(AskTimeout):
-            await relay.ask("given up before it has room", timeout=1)
-        now = workers.statistics().mailbox
-        assert (now.depth, now.senders_waiting) == (size, 0)
-        nursery.start_soon(relay.ask, "waits")
-        await trio.testing.wait_all_tasks_blocked()
-        assert workers.statistics().mailbox.senders_waiting == 1
-        assert await workers.ask("last") == "last"
-        assert sorted(map(str, world.received)) == sorted(["hello", "waits", "last", *["in the only place"] * size])
-
-
-async def test_member_forwards_to_its_pool() -> None:
-    """A member of a pool can pass an ask on to the pool: another member handles it."""
-
-    async def pass_on(member: Member) -> object:
-        return await member.context.forward(workers, name_of)
-
-    async def name_of(member: Member) -> str:
-        return member.ref.name
-
-    async with open_system() as system:
-        world = World()
-        workers = await system.spawn(pool(lambda: Member("w", world), 2), name="workers")
-        with trio.fail_after(60):
-            assert {await workers.ask(pass_on) for _ in range(4)} <= {"1", "2"}
-
-
-async def test_parts_from_a_pool() -> None:
-    """A member of a pool can reply in parts."""
-
-    async def stream(member: Member) -> None:
-        with member.context.stream() as parts:
-            for number in range(3):
-                await parts.send(number)
-
-    async with open_system() as system:
-        workers = await system.spawn(pool(lambda: Member("w", World()), 2), name="workers")
-        for _ in range(3):
-            with workers.ask_stream(stream) as parts:
-                assert [part async for part in parts] == [0, 1, 2]
