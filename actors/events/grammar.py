@@ -14,11 +14,15 @@ run closes it.
 
 There is no clock and no storage here. Times are in ms since 1970 and are given by the caller. Open items are kept in
 the order in which they were opened: closing them in reverse order closes them innermost first.
+
+The cost of an event does not depend on the number of open items. *Each event copied all of them, and each end of a run
+looked at all of them: when 1,000 sub-agents ended at once, no other session could do anything for seconds.*
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -28,6 +32,8 @@ from actors.errors import GrammarError
 from actors.events.types import EventType, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from actors.events.types import JSON
 
 
@@ -48,6 +54,8 @@ _CALL_RULES = {Kind.CALL: "G3", Kind.INPUT: "G2"}
 The key is the kind of the item: tool call or question.
 """
 
+_Key = tuple[Kind, str]
+
 _CLOSING_TYPES = {Kind.RUN: EventType.AGENT_COMPLETED, Kind.CALL: EventType.TOOL_COMPLETED}
 """The type of the event that closes an open run or tool call. Questions are not here: they end with their run."""
 
@@ -66,6 +74,8 @@ class Open:
     """The name of the agent or of the tool."""
     started: int
     """The time when the run, tool call or question was opened, in ms since 1970."""
+    order: int = attrs.field(default=0, eq=False, repr=False, kw_only=True)
+    """The position of the item in the order in which the items of its :class:`Grammar` were opened."""
 
 
 @attrs.frozen
@@ -82,10 +92,13 @@ class Grammar:
     :meth:`apply` either accepts an event or raises :class:`~actors.GrammarError` and changes nothing.
     """
 
-    __slots__ = ("_items", "text")
+    __slots__ = ("_inside", "_items", "_order", "text")
 
-    def __init__(self, items: tuple[Open, ...] = ()) -> None:
-        self._items = {(item.kind, item.id): item for item in items}
+    def __init__(self) -> None:
+        self._items: dict[_Key, Open] = {}
+        # The open items directly inside a run, by the id of the run. A run without open items has no entry.
+        self._inside: dict[str, dict[_Key, Open]] = {}
+        self._order = 0
         self.text: bytes | None = None
         """The last :meth:`snapshot`. None if an item was opened or closed since."""
 
@@ -97,6 +110,18 @@ class Grammar:
     def runs(self) -> tuple[Open, ...]:
         """Return the open runs, in the order in which they were opened."""
         return tuple(item for item in self._items.values() if item.kind is Kind.RUN)
+
+    def runs_before(self, changes: Sequence[tuple[Open, ...]]) -> tuple[Open, ...]:
+        """Return the runs that were open before the newest ``changes``, in the order in which they were opened.
+
+        ``changes`` are values that were given to :meth:`change`, the oldest first.
+        """
+        runs = {item.id: item for item in self.runs()}
+        for items in reversed(changes):
+            for item in items:
+                if item.kind is Kind.RUN and runs.pop(item.id, None) is None:
+                    runs[item.id] = item
+        return tuple(sorted(runs.values(), key=attrgetter("order")))
 
     def run(self, run_id: str) -> Open | None:
         """Return the open run with the id ``run_id``. Return None if no such run is open."""
@@ -116,47 +141,84 @@ class Grammar:
 
         If the event breaks a rule, raise :class:`GrammarError` and change nothing.
         """
+        self.change(self.check(event, run_id, call_id, parent_run_id=parent_run_id, name=name, ts=ts))
+
+    def check(  # noqa: PLR0913 - the fields of an event
+        self,
+        event: str,
+        run_id: str | None,
+        call_id: str | None = None,
+        *,
+        parent_run_id: str | None = None,
+        name: str = "",
+        ts: int = 0,
+    ) -> tuple[Open, ...]:
+        """Return the items that an event of type ``event`` would open or close. Change nothing.
+
+        The next call of :meth:`change` may get them. Raise :class:`GrammarError` if the event breaks a rule.
+        """
         match event:
             case EventType.AGENT_STARTED:
-                self._start(run_id, parent_run_id, name, ts)
+                items = self._start(run_id, parent_run_id, name, ts)
             case EventType.AGENT_COMPLETED:
-                self._complete(run_id)
+                items = self._complete(run_id)
             case EventType.TOOL_EXECUTING:
-                self._open_call(Kind.CALL, run_id, call_id, name, ts)
+                items = self._open_call(Kind.CALL, run_id, call_id, name, ts)
             case EventType.TOOL_COMPLETED:
-                self._close_call(Kind.CALL, run_id, call_id)
+                items = self._close_call(Kind.CALL, run_id, call_id)
             case EventType.INPUT_REQUESTED:
-                self._open_call(Kind.INPUT, run_id, call_id, name, ts)
+                items = self._open_call(Kind.INPUT, run_id, call_id, name, ts)
             case EventType.INPUT_RECEIVED | EventType.INPUT_WITHDRAWN:
-                self._close_call(Kind.INPUT, run_id, call_id)
+                items = self._close_call(Kind.INPUT, run_id, call_id)
             case _:  # a text or a custom event opens and closes nothing, but its run must be open
                 if run_id is not None:
                     self._require_run(run_id, event)
+                items = ()
+        return items
 
-    def copy(self) -> Grammar:
-        """Return a copy with the same open items. Later changes of the copy do not change this object."""
-        # Without the constructor: each event that opens or closes something makes a copy.
-        made = Grammar.__new__(Grammar)
-        made._items, made.text = self._items.copy(), self.text  # noqa: SLF001 - of this class
-        return made
+    def change(self, items: tuple[Open, ...]) -> None:
+        """Open those of the items that are not open, and close the others."""
+        # No call in here can fail, not even if the stack is full: the event is in its stream already.
+        opened, inside = self._items, self._inside
+        for item in items:
+            key = item.kind, item.id
+            around = item.parent_run_id if item.kind is Kind.RUN else item.run_id
+            if key not in opened:
+                # A dict keeps the order of insertion, which is the order of opening.
+                opened[key] = item
+                self._order = item.order
+                if around is not None:
+                    if around in inside:
+                        inside[around][key] = item
+                    else:
+                        inside[around] = {key: item}
+                continue
+            del opened[key]
+            if around is not None:
+                siblings = inside[around]
+                del siblings[key]
+                if not siblings:
+                    del inside[around]
+        if items:
+            self.text = None
 
     def within(self, run_id: str) -> tuple[Open, ...]:
         """Return the open items inside a run, innermost first: its calls and questions, its child runs and their items.
 
         The run itself is not included.
         """
-        if len(self._items) == 1:  # mostly there is only the run itself
+        if run_id not in self._inside:  # mostly
             return ()
-        # A parent opens before its children, so one pass in order of opening finds all of them.
-        runs = {run_id}
-        inside: list[Open] = []
-        for item in self._items.values():
-            if item.kind is Kind.RUN and item.parent_run_id in runs:
-                runs.add(item.id)
-                inside.append(item)
-            elif item.kind is not Kind.RUN and item.run_id in runs:
-                inside.append(item)
-        return tuple(reversed(inside))
+        found: list[Open] = []
+        runs = [run_id]
+        while runs:
+            for item in self._inside.get(runs.pop(), {}).values():
+                found.append(item)
+                if item.kind is Kind.RUN:
+                    runs.append(item.id)
+        # A parent opens before its children.
+        found.sort(key=attrgetter("order"), reverse=True)
+        return tuple(found)
 
     def closings(self) -> tuple[Closing, ...]:
         """Return the events that close all open items, innermost first (G5).
@@ -187,55 +249,52 @@ class Grammar:
 
         Raise ``TypeError`` or ``ValueError`` if the value is not a :meth:`snapshot`.
         """
-        return cls(tuple(Open(Kind(kind), *fields) for kind, *fields in snapshot))
+        made = cls()
+        made.change(tuple(Open(Kind(kind), *fields, order=n) for n, (kind, *fields) in enumerate(snapshot, 1)))
+        return made
 
-    def _start(self, run_id: str | None, parent_run_id: str | None, name: str, ts: int) -> None:
+    def _start(self, run_id: str | None, parent_run_id: str | None, name: str, ts: int) -> tuple[Open, ...]:
         if run_id is None:
             raise GrammarError("G2", "agent_started without a run_id")
         if (Kind.RUN, run_id) in self._items:
             raise GrammarError("G2", f"run {run_id} was started already")
         if parent_run_id is not None and (Kind.RUN, parent_run_id) not in self._items:
             raise GrammarError("G4", f"run {run_id} starts in run {parent_run_id}, which is not open")
-        self._put(Open(Kind.RUN, run_id, run_id, parent_run_id, name, ts))
+        return (Open(Kind.RUN, run_id, run_id, parent_run_id, name, ts, order=self._order + 1),)
 
-    def _complete(self, run_id: str | None) -> None:
-        self._require_run(run_id, EventType.AGENT_COMPLETED)
-        inside = self.within(str(run_id))
+    def _complete(self, run_id: str | None) -> tuple[Open, ...]:
+        run = self._require_run(run_id, EventType.AGENT_COMPLETED)
+        if run.id not in self._inside:
+            return (run,)
+        inside = self.within(run.id)
         for item in inside:
             if item.kind is Kind.RUN:
                 raise GrammarError("G4", f"run {run_id} completes before its child {item.id}")
             if item.kind is Kind.CALL:
                 raise GrammarError("G3", f"run {run_id} completes before its call {item.id}")
         # Only questions are left: they end with their run.
-        for item in inside:
-            del self._items[item.kind, item.id]
-        del self._items[Kind.RUN, str(run_id)]
-        self.text = None
+        return (*inside, run)
 
-    def _open_call(self, kind: Kind, run_id: str | None, call_id: str | None, name: str, ts: int) -> None:
-        self._require_run(run_id, kind)
+    def _open_call(self, kind: Kind, run_id: str | None, call_id: str | None, name: str, ts: int) -> tuple[Open, ...]:
+        run = self._require_run(run_id, kind)
         if call_id is None:
             raise GrammarError(_CALL_RULES[kind], f"a {kind} without a call_id")
         if (kind, call_id) in self._items:
             raise GrammarError(_CALL_RULES[kind], f"{kind} {call_id} was opened already")
-        self._put(Open(kind, call_id, str(run_id), None, name, ts))
+        return (Open(kind, call_id, run.id, None, name, ts, order=self._order + 1),)
 
-    def _close_call(self, kind: Kind, run_id: str | None, call_id: str | None) -> None:
+    def _close_call(self, kind: Kind, run_id: str | None, call_id: str | None) -> tuple[Open, ...]:
         item = self._items.get((kind, str(call_id)))
         # A call may be closed only in its own run.
         if item is None or item.run_id != run_id:
             raise GrammarError(_CALL_RULES[kind], f"{kind} {call_id} of run {run_id} is not open")
-        del self._items[kind, item.id]
-        self.text = None
+        return (item,)
 
-    def _require_run(self, run_id: str | None, event: str) -> None:
-        if (Kind.RUN, run_id) not in self._items:
+    def _require_run(self, run_id: str | None, event: str) -> Open:
+        run = None if run_id is None else self._items.get((Kind.RUN, run_id))
+        if run is None:
             raise GrammarError("G2", f"{event} of run {run_id}, which is not open")
-
-    def _put(self, item: Open) -> None:
-        # A dict keeps the order of insertion, which is the order of opening.
-        self._items[item.kind, item.id] = item
-        self.text = None
+        return run
 
 
 def interrupted(closing: Closing, last_ts: int) -> dict[str, JSON]:

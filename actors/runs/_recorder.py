@@ -113,11 +113,11 @@ class RunRecorder:
         ts = stream.now()
         run = stream.grammar.run(run_id)
         parent = parent_run_id if run is None else run.parent_run_id
-        # A copy, which replaces the grammar once the event is put: after that no call is left that could fail.
-        grammar = stream.grammar.copy()
-        grammar.apply(event, run_id, call_id, parent_run_id=parent, name=name, ts=ts)
+        items = stream.grammar.check(event, run_id, call_id, parent_run_id=parent, name=name, ts=ts)
         stream.put(envelope(event, run_id, parent, call_id), data, at=ts)
-        stream.grammar = grammar
+        # After the event was put, and fewer calls deep than the put: this does not fail, even if the stack is full.
+        stream.changes.append((stream.seq, items))
+        stream.grammar.change(items)
 
     def encode_closing(self, outcome: Outcome, **fields: object) -> bytes:
         """Encode the data of the event that closes a run or a tool call.

@@ -51,8 +51,9 @@ class SessionFeed(Readers):
         "_extent",
         "_log",
         "_log_reads",
-        "_shown",
+        "changes",
         "closed_at",
+        "grammar",
         "key",
         "ring",
         "seq",
@@ -61,7 +62,10 @@ class SessionFeed(Readers):
     # The writing half sets these:
     seq: int  # of the newest event, committed or not
     closed_at: int | None  # ms since 1970
-    _shown: Grammar  # as it was after the newest committed event
+    grammar: Grammar
+    """The open runs, tool calls and questions after the newest event, committed or not."""
+    changes: list[tuple[int, tuple[Open, ...]]]
+    """The seqs of uncommitted events that opened or closed items, each with these items, the oldest first."""
 
     def __init__(self, key: StreamKey, committed_seq: int, log: EventLog, extent: LogExtent, ring: Ring) -> None:
         super().__init__()
@@ -88,7 +92,7 @@ class SessionFeed(Readers):
 
     def open_runs(self) -> tuple[Open, ...]:
         """Return the runs that are open according to the committed events."""
-        return self._shown.runs()
+        return self.grammar.runs_before([items for _, items in self.changes])
 
     async def oldest(self) -> int:
         """Return the lowest seq of the session's events that are within retention. Safe to cancel.

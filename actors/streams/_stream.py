@@ -83,7 +83,6 @@ class SessionStream(SessionFeed):
         "_committer",
         "_failure",
         "_has_room",
-        "_in_batch",
         "_next_ts",
         "_on_failure",
         "_pause_at",
@@ -94,7 +93,6 @@ class SessionStream(SessionFeed):
         "_taken",
         "_window",
         "done",
-        "grammar",
         "thread",
         "ts",
     )
@@ -127,8 +125,8 @@ class SessionStream(SessionFeed):
         # The record is written when it changes, not with each event: the newest event may be younger than the record.
         self.ts = max(record.ts, head.touched) if head.latest else record.ts
         self.closed_at = record.closed_at
-        # The newest grammar, the one after the last batch, and the one after the newest committed event.
-        self.grammar = self._in_batch = self._shown = record.grammar
+        self.grammar = record.grammar
+        self.changes = []
         self.seq = self._taken = self._quiet_seq = head.latest  # the newest event, of all, in a batch, that was quiet
         self._stamp: bytes
         self._next_ts: float
@@ -271,11 +269,11 @@ class SessionStream(SessionFeed):
         seq, first = self.seq, self._taken + 1
         if seq < first or self._failure is not None:
             return None
-        ring, grammar = self.ring, self.grammar
+        ring = self.ring
         lines = ring.lines[first - ring.base : seq + 1 - ring.base]
-        state = self._record.encode(self.ts, grammar, self.closed_at)
+        state = self._record.encode(self.ts, self.grammar, self.closed_at)
         batch = Batch(self.key, first, lines, state, sum(map(len, lines)))
-        self._taken, self._in_batch = seq, grammar
+        self._taken = seq
         return batch
 
     def on_committed(self, batch: Batch) -> None:
@@ -288,7 +286,9 @@ class SessionStream(SessionFeed):
             account.size += batch.size
             if account.size > account.room:
                 account.on_over()
-        self._shown = self._in_batch
+        if changes := self.changes:
+            # All are committed, unless events came while the log stored the batch.
+            self.changes = [] if changes[-1][0] <= until else [each for each in changes if each[0] > until]
         ring = self.ring
         ring.on_committed(until, batch.size)
         self.oldest_in_memory = ring.base

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors import GrammarError
-from actors.events.grammar import Grammar
+from actors.events.grammar import Grammar, Kind, Open
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["agent_started", "agent_completed", "tool_executing", "tool_completed", "agent_output"]),
+        st.sampled_from(
+            ["agent_started", "agent_completed", "tool_executing", "tool_completed", "input_requested", "agent_output"]
+        ),
         st.sampled_from(["r1", "r2", "r3"]),
         st.sampled_from(["c1", "c2"]),
         st.sampled_from([None, "r1", "r2"]),
@@ -75,7 +77,7 @@ def test_restore_and_close(steps: list[tuple[str, str, str, str]]) -> None:
     grammar = Grammar()
     for event, run, call, parent in steps:
         try:
-            take(grammar, event, run, call if event.startswith("tool") else None, parent)
+            take(grammar, event, run, call if event.startswith(("tool", "input")) else None, parent)
         except GrammarError:
             continue
     again = Grammar.restore(orjson.loads(grammar.snapshot()))
@@ -84,3 +86,47 @@ def test_restore_and_close(steps: list[tuple[str, str, str, str]]) -> None:
         item = closing.item
         take(again, closing.type, item.run_id, None if item.id == item.run_id else item.id)
     assert again.open == ()
+
+
+def inside(items: tuple[Open, ...], run_id: str) -> tuple[Open, ...]:
+    """Return the items inside a run, innermost first, after a look at all items."""
+    runs, found = {run_id}, list[Open]()
+    for item in items:  # a parent comes before its children
+        if (item.parent_run_id if item.kind is Kind.RUN else item.run_id) in runs:
+            runs |= {item.id} if item.kind is Kind.RUN else set()
+            found.append(item)
+    return tuple(reversed(found))
+
+
+@given(STEPS, st.integers(0, 30))
+def test_items_inside_a_run_and_runs_before(steps: list[tuple[str, str, str, str]], last: int) -> None:
+    """``within`` has the items of a run in their order, and ``runs_before`` the runs of any earlier time.
+
+    This holds after any sequence of valid events, also in a grammar that is restored from a snapshot.
+    """
+    grammar, changes, runs = Grammar(), list[tuple[Open, ...]](), [tuple[Open, ...]()]
+    for event, run, call, parent in steps:
+        try:
+            items = grammar.check(
+                event, run, call if event.startswith(("tool", "input")) else None, parent_run_id=parent, name="n", ts=1
+            )
+        except GrammarError:
+            continue
+        grammar.change(items)
+        changes.append(items)
+        runs.append(grammar.runs())
+    for each in (grammar, Grammar.restore(orjson.loads(grammar.snapshot()))):
+        for run in ("r1", "r2", "r3", "r4"):
+            assert each.within(run) == inside(each.open, run)
+    last = min(last, len(changes))
+    assert grammar.runs_before(changes[len(changes) - last :]) == runs[len(runs) - 1 - last]
+
+
+def test_new_item_is_the_last_after_a_restore() -> None:
+    """Items that are opened after a restore are closed before the restored ones."""
+    grammar = Grammar()
+    take(grammar, "agent_started", "r1")
+    take(grammar, "agent_started", "r2", None, "r1")
+    again = Grammar.restore(orjson.loads(grammar.snapshot()))
+    take(again, "tool_executing", "r1", "c1")
+    assert [item.id for item in again.within("r1")] == ["c1", "r2"]
