@@ -126,7 +126,7 @@ class Ledger:
         self.check(placement.restart is not Restart.TEMPORARY, f"{path} is temporary, and was restarted")
         if group.strategy in GROUP_STRATEGIES:
             self._check_group_restart(life, path)
-        elif not placement.has_backoff:
+        elif not (placement.has_backoff or placement.is_apart):
             group.restarts.append(trio.current_time())
         # Nothing is before the first of a group. A first child that was started by hand while its group was halted
         # is a member of that group.

@@ -176,6 +176,8 @@ class Placement:
 
     Its restart is counted before the backoff, so the child starts later than that.
     """
+    is_apart: bool = False
+    """Whether the child has a limit of restarts of its own."""
 
 
 @attrs.define(eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from _probes import Member, World
 
@@ -41,8 +41,8 @@ class Relay(Member):
         return await super().receive(message)
 
 
-async def two(system: ActorSystem, **options: object) -> tuple[ActorRef, ActorRef]:
+async def two(system: ActorSystem, **options: Any) -> tuple[ActorRef, ActorRef]:
     """Spawn a Member with these options, and a Relay to it. Return the relay first."""
     world = World()
-    target = await system.spawn(lambda: Member("target", world), name="target", **options)  # type: ignore[arg-type]  # options of spawn
+    target = await system.spawn(lambda: Member("target", world), name="target", **options)
     return await system.spawn(Relay, "relay", world, target, name="relay", restart=Restart.PERMANENT), target

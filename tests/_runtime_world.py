@@ -47,6 +47,8 @@ class World(logging.Handler):
         self.random = random.Random(seed)
         self.more_handlers: list[Callable[[RandomActor], Awaitable[object]]] = REPLIES if seed % 2 else []
         """Ways to handle a message, beside the usual ones. Only odd seeds have them: so the others replay old runs."""
+        self.is_new = seed % 8 == 7
+        """Whether the actors use limits of their own, and more. The other seeds replay old runs."""
         self.clock = trio.testing.MockClock(autojump_threshold=0)
         """Virtual clock, which jumps forward when all tasks sleep."""
         self.ledger = Ledger()

@@ -124,6 +124,22 @@ async def restart_with_backoff(system: ActorSystem, world: World) -> None:
         await ref.ask("up")
 
 
+async def restart_within_its_own_limit(system: ActorSystem, world: World) -> None:
+    """Make an actor with a limit and a backoff of its own fail, and then once more than the limit allows."""
+
+    async def spawn_child(member: Member) -> None:
+        spawn, options = member.context.spawn, {"name": "b", "world": world}
+        ref = await spawn(
+            Pointed, kwargs=options, restart=Restart.PERMANENT, max_restarts=1, max_seconds=9, backoff=Backoff(1, 2)
+        )
+        await ref.tell(ValueError("crash"))
+        await ref.tell(ValueError("crash"))
+
+    ref = await system.spawn(Pointed, "a", world, restart=Restart.TRANSIENT, max_restarts=3)
+    await ref.ask(spawn_child)
+    await trio.sleep(5)
+
+
 async def add_and_remove_children(system: ActorSystem, world: World) -> None:
     """Start, terminate, restart and delete a child."""
     supervisor = await system.supervise(SupervisorSpec())
@@ -280,6 +296,7 @@ SCENARIOS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     children_and_tasks,
     supervise_a_group,
     restart_with_backoff,
+    restart_within_its_own_limit,
     add_and_remove_children,
     many_children_by_key,
     shut_down,

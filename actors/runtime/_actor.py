@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING, Any, Generic, TypeVarTuple, cast, overload
-
-import trio
+from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from actors.checks import check_kind
 from actors.errors import StashFull
 from actors.runtime._asks import LateAnswers
+from actors.runtime._children import Children
 from actors.runtime._incarnation import Incarnation, life_of
 from actors.runtime._instance import Instance
 from actors.runtime._lifecycle import Normal, Shutdown
@@ -18,13 +17,13 @@ from actors.runtime._messages import NO_MESSAGE
 from actors.runtime._ref import ActorRef, cell_of
 from actors.runtime._reply import CURRENT, Reply, ReplyStream, pass_on
 from actors.runtime._request import PendingAsk
-from actors.runtime._restart import Restart
-from actors.runtime._spec import Overflow, mailbox_spec
+from actors.runtime._spawning import Spawner
+from actors.runtime._spec import SupervisorSpec
+from actors.runtime._supervisor import new_cell
 from actors.runtime._timers import Timers
 from actors.runtime._typed import (
     LATER,
     ChildMessageT,
-    ChildReplyT,
     Defaults,
     Later,
     Message_contra,
@@ -36,16 +35,15 @@ from actors.runtime._watching import Watching
 from actors.runtime.topics._buffer import DEFAULT_BUFFER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
-    from actors.runtime._spec import SupervisorSpec
-    from actors.runtime._supervisor import SupervisorRef
+    import trio
+
+    from actors.runtime._runtime import Runtime
     from actors.runtime._system import ActorSystem
 
 
 NORMAL = Normal()
-
-Args = TypeVarTuple("Args")
 
 
 class Actor(Instance[Message_contra, Reply_co]):
@@ -88,7 +86,7 @@ class Actor(Instance[Message_contra, Reply_co]):
         return Context(life_of(self))
 
 
-class Context(Defaults, Generic[MessageT, ReplyT]):
+class Context(Spawner, Defaults, Generic[MessageT, ReplyT]):
     """The methods by which an actor uses the runtime. Only the actor itself and its tasks can call them.
 
     In another thread or trio run, the methods raise RuntimeError and change nothing. A thread that trio started can
@@ -119,38 +117,17 @@ class Context(Defaults, Generic[MessageT, ReplyT]):
         """The system that the actor belongs to."""
         return cast("ActorSystem", self._cell.system)  # the only runtime there is; cells are below it
 
-    async def spawn(  # noqa: PLR0913  -- one keyword per documented option
-        self,
-        factory: Callable[[*Args], Instance[ChildMessageT, ChildReplyT]],
-        *args: *Args,
-        name: str | None = None,
-        restart: Restart = Restart.TEMPORARY,
-        shutdown: float | None = None,
-        mailbox_size: int = 64,
-        overflow: Overflow = Overflow.WAIT,
-        stash_size: int = 64,
-    ) -> ActorRef[ChildMessageT, ChildReplyT]:
-        """Start a child of this actor, and return its handle. The child ends before this actor does.
+    @property
+    def _runtime(self) -> Runtime:
+        return self._cell.system
 
-        The arguments and exceptions are the same as those of :meth:`ActorSystem.spawn`. In addition, this raises
-        ActorTerminated if this actor is stopping. If the children of this actor need more than 3 restarts within 5 s,
-        this actor ends with RestartLimit.
-        """
-        system = self.system
-        # A task that only spawns must let other tasks run from time to time.
-        if system.home.is_turn_after():
-            await trio.lowlevel.checkpoint()
-        mailbox = mailbox_spec(mailbox_size, overflow, stash_size)
-        spec = system.child_spec(factory, args, name, restart, shutdown, mailbox)
-        return await system.start_below(self._life, spec)
-
-    async def supervise(
-        self, spec: SupervisorSpec, name: str | None = None, *, restart: Restart = Restart.TEMPORARY
-    ) -> SupervisorRef:
-        """Start a supervisor as a child of this actor, and return its handle; see :meth:`ActorSystem.supervise`."""
-        if self.system.home.is_turn_after():
-            await trio.lowlevel.checkpoint()
-        return await self.system.supervise_below(self._life, spec, name, restart)
+    def _family(self) -> Children:
+        life = self._life
+        children = life.children
+        if not isinstance(children, Children):  # its first child
+            life.open_child_nursery()
+            life.children = children = Children(self._cell.system, life, SupervisorSpec(), new_cell, keeps=False)
+        return children
 
     def stop(self, reason: Normal | Shutdown = NORMAL) -> None:
         """Stop this actor after the current message, without handling the other messages in the mailbox first.

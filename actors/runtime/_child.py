@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import attrs
 
+from actors.runtime._restart import Window
+
 if TYPE_CHECKING:
+    from actors.backoff import Backoff
     from actors.runtime._lifecycle import ExitReason, State
-    from actors.runtime._spec import ChildSpec
+    from actors.runtime._spec import ChildSpec, SupervisorSpec
 
 
 class Body(Protocol):
@@ -24,6 +27,16 @@ BodyT = TypeVar("BodyT", bound=Body)
 
 
 @attrs.define(eq=False)
+class RestartHistory:
+    """The restarts of one child so far. Made at its first restart."""
+
+    attempts: int = 0
+    """Number of restarts since the child last ran long enough to count as healthy."""
+    window: Window | None = None
+    """Limit of the child's own restarts; None if they count against the limit of the supervisor."""
+
+
+@attrs.define(eq=False, weakref_slot=False)
 class Child(Generic[BodyT]):
     """One entry in a supervisor's table of children: the spec of a child, and its actor while the child has one."""
 
@@ -49,8 +62,35 @@ class Child(Generic[BodyT]):
 
     The restart of the group does not start this child again.
     """
-    attempts: int = 0
-    """Number of restarts since the child last ran long enough to count as healthy."""
+    history: RestartHistory | None = None
+    """Earlier restarts of the child; None before the first one."""
+
+    def is_too_often(self, supervisor: SupervisorSpec, shared: Window, now: float) -> bool:
+        """Count a restart at the time ``now``. Return whether it exceeds the limit.
+
+        The limit is that of the child if its spec has one, and else ``shared``, that of the supervisor.
+        """
+        history = self.history = self.history or RestartHistory()
+        if not self.spec.has_own_limit:
+            return not shared.record(now)
+        if history.window is None:
+            history.window = Window(*self.spec.limit_in(supervisor))
+        return not history.window.record(now)
+
+    def delay(self, shared: Backoff | None, seconds: float, draw: float) -> float:
+        """Return the delay of the next restart, after the child was up for ``seconds``.
+
+        The backoff is that of the child if its spec has one, and else ``shared``, that of the supervisor.
+        """
+        backoff = self.spec.backoff or shared
+        if backoff is None:
+            return 0.0
+        history = self.history = self.history or RestartHistory()
+        # A child that was up for long enough starts with the shortest delay again.
+        if seconds >= backoff.healthy_after:
+            history.attempts = 0
+        history.attempts += 1
+        return backoff.delay(history.attempts - 1, draw)
 
 
 @attrs.frozen

@@ -223,26 +223,15 @@ class ChildTable(Generic[BodyT]):
 
     def _restart(self, child: Child[BodyT], seconds: float, now: float, draw: float) -> Follow:
         """Count a restart against the limit, and decide when the child is started again."""
-        if not self._window.record(now):
+        if child.is_too_often(self.spec, self._window, now):
             self.close()
             return GAVE_UP
         self.restarts += 1
-        delay = self._delay(child, seconds, draw)
+        delay = child.delay(self.spec.backoff, seconds, draw)
         if self._group is None:
             return Follow(delay)
         self._group.fail(child, now + delay)
         return WITH_GROUP
-
-    def _delay(self, child: Child[BodyT], seconds: float, draw: float) -> float:
-        """Return the delay of the next restart of a child that was up for ``seconds``."""
-        backoff = child.spec.backoff or self.spec.backoff
-        if backoff is None:
-            return 0.0
-        # A child that was up for long enough starts with the shortest delay again.
-        if seconds >= backoff.healthy_after:
-            child.attempts = 0
-        child.attempts += 1
-        return backoff.delay(child.attempts - 1, draw)
 
     def ended(self, child: Child[BodyT], reason: ExitReason, *, was_up: bool, stopped: bool) -> bool:
         """Record that a child has ended permanently. Return whether the supervisor must end too.

@@ -264,26 +264,24 @@ class Children:
     def follow(self, follow: Follow, child: Child[Cell], cause: BaseException | None) -> None:
         """Carry out the decision of the table: end the supervisor, restart the group, or do nothing."""
         if follow.gave_up:
+            restarts, seconds = child.spec.limit_in(self.spec)
             limit = RestartLimit(
                 f"{self.owner.path} gave up: {self.path_of(child)} ended once more after "
-                f"{self.spec.max_restarts} restarts within {self.spec.max_seconds} s",
+                f"{restarts} restarts within {seconds} s",
                 self.owner.path,
             )
             limit.__cause__ = cause
             self.system.limits.add(limit)  # so that the root knows this RestartLimit as one of its system
             if self.system.supervision.exists:
-                self._publish_limit(self.path_of(child))
+                life = 1 if self.cell is None else self.cell.restarts + 1
+                reached = RestartLimitReached(self.owner.path, life, self.path_of(child), restarts, seconds)
+                self.system.events.deliver(reached)
             self.owner.crash(limit)
         if self.group_task is not None and self.table.interrupts(child):
             self.group_task.interrupt()
         if self.table.restarts_group and self.group_task is None:
             self.group_task = task = GroupTask(self)
             self.owner.open_child_nursery().start_soon(task.run, name=f"restarting with {child.spec.id}")
-
-    def _publish_limit(self, child: str) -> None:
-        spec, life = self.spec, 1 if self.cell is None else self.cell.restarts + 1
-        event = RestartLimitReached(self.owner.path, life, child, spec.max_restarts, spec.max_seconds)
-        self.system.events.deliver(event)
 
     def path_of(self, child: Child[Cell]) -> str:
         """Return the path of a child in the tree."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ class Runtime:
         self.restarts = 0
         """Number of restarts of actors since the system was opened."""
         self.crashes = Crashes()
+        self.numbers = itertools.count(1)
+        """Numbers for the names of actors that are started without a name."""
         self._spawned = 0
 
     @property

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+import functools
 import inspect
 import math
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 import attrs
 
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from actors.runtime._instance import Instance
+    from actors.runtime._typed import MessageT, ReplyT
 
 RESTARTS = f"one of {', '.join(Restart)}"
 DEFAULT_SHUTDOWN = 5.0
 """Seconds from the request to stop an actor until its code is cancelled, if its spec does not say otherwise."""
+DEFAULT_MAX_RESTARTS, DEFAULT_MAX_SECONDS = 3, 5.0
+"""Maximum number of restarts of one supervisor's children, and the period in seconds in which they count."""
 
 
 class Overflow(enum.StrEnum):
@@ -67,6 +72,7 @@ class AutoShutdown(enum.StrEnum):
 
 
 K = TypeVar("K", bound=enum.StrEnum)
+Args = TypeVarTuple("Args")
 
 
 def member_of(kind: type[K], value: object) -> K:
@@ -81,7 +87,11 @@ def _strategy(value: Strategy | str) -> Strategy:
 
 
 def _restart(value: Restart | str) -> Restart:
-    return value if isinstance(value, Restart) else member_of(Restart, value)
+    if isinstance(value, Restart):
+        return value
+    named = member_of(Restart, value)
+    check_kind("restart", named, Restart, RESTARTS)
+    return named
 
 
 def _overflow(value: Overflow | str) -> Overflow:
@@ -92,10 +102,14 @@ def _auto_shutdown(value: AutoShutdown | str) -> AutoShutdown:
     return member_of(AutoShutdown, value)
 
 
-def _positive_seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    check_seconds(value, field.name)
+def _check_period(value: object, name: str) -> None:
+    check_seconds(value, name)
     if value == 0:
-        raise SpecError(f"{field.name} must be more than 0 seconds: within none, nothing would ever be too often")
+        raise SpecError(f"{name} must be more than 0 seconds: within none, nothing would ever be too often")
+
+
+def _positive_seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    _check_period(value, field.name)
 
 
 @attrs.frozen(kw_only=True)
@@ -130,7 +144,50 @@ class GroupSpec:
     __slots__ = ()
 
 
-@attrs.frozen
+class ChildOptions(TypedDict, total=False):
+    """The options of :meth:`ChildSpec.of`, for type checkers."""
+
+    id: str
+    restart: Restart | str
+    shutdown: float | None
+    significant: bool
+    backoff: Backoff | None
+    mailbox: MailboxSpec
+    max_restarts: int | None
+    max_seconds: float | None
+
+
+def name_of(factory: object) -> str:
+    """Return a name for an actor that this factory makes: the name of the class or function, in small letters."""
+    given = getattr(factory, "__name__", None)
+    if given is None and isinstance(factory, functools.partial):
+        return name_of(factory.func)
+    kind = given if isinstance(given, str) and given else type(factory).__name__.removesuffix("Spec")
+    # A lambda is called "<lambda>", and "/" separates the names in a path.
+    return kind.lower() if kind.isidentifier() else kind.strip("<>").lower().replace("/", "-")
+
+
+def with_arguments(factory: Any, args: tuple[object, ...], kwargs: Mapping[str, object] | None) -> Callable[[], Any]:
+    """Return a factory without arguments, which calls ``factory`` with these. Raises SpecError for a pool."""
+    if isinstance(factory, GroupSpec):
+        raise SpecError("a pool takes no arguments: they belong to the factory of its members")
+    if kwargs is None:
+        return functools.partial(factory, *args)
+    check_kind("kwargs", kwargs, Mapping, "a mapping of names to arguments")
+    return functools.partial(factory, *args, **kwargs)
+
+
+def _check_arguments(factory: Any, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+    """Raise SpecError if a factory does not take these arguments."""
+    try:
+        inspect.signature(factory).bind(*args, **kwargs)
+    except TypeError as error:
+        raise SpecError(f"factory {name_of(factory)} does not take these arguments: {error}") from None
+    except ValueError:  # a factory in C, which does not say what it takes
+        return
+
+
+@attrs.frozen(weakref_slot=False)
 class ChildSpec(Defaults, Generic[Message_contra, Reply_co]):
     """The spec of one child: its factory, restart type, time to stop and more.
 
@@ -157,6 +214,14 @@ class ChildSpec(Defaults, Generic[Message_contra, Reply_co]):
     """Growing delay before each restart of the child. None: the backoff of the supervisor applies."""
     mailbox: MailboxSpec = DEFAULT_MAILBOX
     """Limits of the child's mailbox."""
+    max_restarts: int | None = None
+    """Maximum number of restarts of this child within ``max_seconds``. One more ends the supervisor with RestartLimit.
+
+    None for both: the child shares the limit of the supervisor. If one of the two is given, the restarts of this child
+    are counted apart, and the default of the other is 3 restarts, or 5 seconds.
+    """
+    max_seconds: float | None = None
+    """Length of the period in which at most ``max_restarts`` restarts are allowed, in seconds."""
 
     def __attrs_post_init__(self) -> None:
         """Check all fields that do not have their default value.
@@ -164,8 +229,6 @@ class ChildSpec(Defaults, Generic[Message_contra, Reply_co]):
         Defaults are skipped to save time, because a spec is made for every spawned actor.
         """
         _check_identity(self.id, self.factory)
-        if not isinstance(self.restart, Restart):  # pyright: ignore[reportUnnecessaryIsInstance]  -- as above
-            check_kind("restart", self.restart, Restart, RESTARTS)
         if self.significant is not False:
             check_kind("significant", self.significant, bool, "True or False")
         if self.mailbox is not DEFAULT_MAILBOX:
@@ -176,6 +239,76 @@ class ChildSpec(Defaults, Generic[Message_contra, Reply_co]):
             raise SpecError(f"significant child {self.id} must be transient or temporary: a permanent one never ends")
         if self.backoff is not None:
             _check_backoff(self.backoff)
+        if self.max_restarts is not None or self.max_seconds is not None:
+            self._check_own_limit()
+
+    def _check_own_limit(self) -> None:
+        if self.max_restarts is not None:
+            check_count(self.max_restarts, 0, "max_restarts")
+        if self.max_seconds is not None:
+            _check_period(self.max_seconds, "max_seconds")
+        if self.restart is Restart.TEMPORARY:
+            raise SpecError(f"max_restarts of {self.id} is for a child that is restarted, and a temporary one never is")
+
+    @overload
+    @classmethod
+    def of(
+        cls, factory: Callable[[*Args], Instance[MessageT, ReplyT]], *args: *Args, **options: Unpack[ChildOptions]
+    ) -> ChildSpec[MessageT, ReplyT]: ...
+
+    @overload
+    @classmethod
+    def of(
+        cls,
+        factory: Callable[..., Instance[MessageT, ReplyT]],
+        *args: object,
+        kwargs: Mapping[str, object],
+        **options: Unpack[ChildOptions],
+    ) -> ChildSpec[MessageT, ReplyT]: ...
+
+    @overload
+    @classmethod
+    def of(cls, factory: GroupSpec, **options: Unpack[ChildOptions]) -> ChildSpec: ...
+
+    @classmethod
+    def of(
+        cls,
+        factory: Callable[..., Instance[Any, Any]] | GroupSpec,
+        *args: object,
+        id: str | None = None,  # noqa: A002  -- the field's name
+        kwargs: Mapping[str, object] | None = None,
+        **options: Any,
+    ) -> ChildSpec[Any, Any]:
+        """Return the spec of a child, from a factory and its arguments: ``ChildSpec.of(Worker, 1, id="w")``.
+
+        Args:
+            factory: Class or function that makes the actor.
+            args: Arguments of the factory.
+            id: Name of the child. The default is the name of the factory in small letters.
+            kwargs: Arguments of the factory by name. Type checkers compare those of a ``functools.partial`` only.
+            options: The other fields of the spec.
+
+        Raises:
+            SpecError: A value is invalid, or the factory does not take these arguments.
+        """
+        key = name_of(factory) if id is None else id
+        if not args and kwargs is None:
+            return cls(key, factory, **options)
+        make = with_arguments(factory, args, kwargs)
+        _check_arguments(factory, args, kwargs or {})
+        return cls(key, make, **options)
+
+    def limit_in(self, spec: SupervisorSpec) -> tuple[int, float]:
+        """Return the limit that the restarts of this child count against: its number of restarts, and its seconds."""
+        if self.max_restarts is None and self.max_seconds is None:
+            return spec.max_restarts, spec.max_seconds
+        restarts = DEFAULT_MAX_RESTARTS if self.max_restarts is None else self.max_restarts
+        return restarts, DEFAULT_MAX_SECONDS if self.max_seconds is None else self.max_seconds
+
+    @property
+    def has_own_limit(self) -> bool:
+        """Whether the restarts of this child are counted apart from those of the other children."""
+        return self.max_restarts is not None or self.max_seconds is not None
 
     @property
     def seconds(self) -> float:
@@ -219,12 +352,12 @@ class SupervisorSpec(GroupSpec):
     """Rule that tells which children are restarted when a child fails."""
     children: Sequence[ChildSpec] = attrs.field(default=(), converter=_tuple)
     """Specs of the children, in the order of their start."""
-    max_restarts: int = attrs.field(default=3, kw_only=True, validator=count(0))
+    max_restarts: int = attrs.field(default=DEFAULT_MAX_RESTARTS, kw_only=True, validator=count(0))
     """Maximum number of restarts within ``max_seconds``.
 
     One more restart within that time ends the supervisor and its children with RestartLimit.
     """
-    max_seconds: float = attrs.field(default=5.0, kw_only=True, validator=_positive_seconds)
+    max_seconds: float = attrs.field(default=DEFAULT_MAX_SECONDS, kw_only=True, validator=_positive_seconds)
     """Length of the period in which at most ``max_restarts`` restarts are allowed, in seconds."""
     max_children: int | None = attrs.field(default=None, kw_only=True, validator=count(0, optional=True))
     """Maximum number of children of a dynamic supervisor. None stands for no limit.

@@ -3,42 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import itertools
-from typing import TYPE_CHECKING, Any, TypeVarTuple, cast
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from actors.checks import check_count, check_kind
-from actors.errors import RestartLimit, SpecError
+from actors.checks import check_count
+from actors.errors import RestartLimit
 from actors.loop.trio_internals import Protection
 from actors.runtime._body import limits_in
 from actors.runtime._children import Children
 from actors.runtime._dead_letters import DeadLetter
 from actors.runtime._deadlines import GRACE
 from actors.runtime._lifecycle import KILL
-from actors.runtime._restart import Restart
 from actors.runtime._shutdown import CoordinatedShutdown, Phase, PhaseReport
-from actors.runtime._spec import ChildSpec, GroupSpec, MailboxSpec, Overflow, SupervisorSpec, mailbox_spec
-from actors.runtime._supervisor import SupervisorRef, new_cell
+from actors.runtime._spawning import Spawner
+from actors.runtime._spec import SupervisorSpec
+from actors.runtime._supervisor import new_cell
 from actors.runtime._tree import ActorTree
 from actors.runtime.topics._supervision import FailureEscalated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
+    from actors.backoff import Backoff
     from actors.runtime._crashes import Crash
     from actors.runtime._dead_letters import DeadLetters
-    from actors.runtime._incarnation import Incarnation
-    from actors.runtime._instance import Instance
     from actors.runtime._lifecycle import ExitReason
-    from actors.runtime._ref import ActorRef
+    from actors.runtime._runtime import Runtime
     from actors.runtime._shutdown import Work
-    from actors.runtime._typed import MessageT, ReplyT
-
-
-Args = TypeVarTuple("Args")
 
 
 @attrs.frozen
@@ -55,81 +48,21 @@ class SystemStatistics:
     """Number of times that an actor ended with an exception, since the system was opened. Not each was restarted."""
 
 
-class ActorSystem(ActorTree):
+class ActorSystem(ActorTree, Spawner):
     """All actors of one :func:`open_system` block. It has no public constructor."""
 
     cell = None
 
-    def __init__(self, nursery: trio.Nursery, phases: CoordinatedShutdown) -> None:
+    def __init__(self, nursery: trio.Nursery, phases: CoordinatedShutdown, spec: SupervisorSpec) -> None:
         super().__init__()
         self.nursery = nursery
         """Nursery of the runtime itself. Tasks of an actor belong in ``actor.nursery`` instead."""
         self.limit: RestartLimit | None = None
         """RestartLimit with which the system ends; None as long as no RestartLimit has reached the root."""
-        self._numbers = itertools.count(1)
         self._phases = phases
         self._going_down = self._is_down = False
         self._shutdown = trio.Lock()
-        self._root = Children(self, self, SupervisorSpec(), new_cell, keeps=False)
-
-    async def spawn(  # noqa: PLR0913  -- one keyword per documented option
-        self,
-        factory: Callable[[*Args], Instance[MessageT, ReplyT]],
-        *args: *Args,
-        name: str | None = None,
-        restart: Restart = Restart.TEMPORARY,
-        shutdown: float | None = None,
-        mailbox_size: int = 64,
-        overflow: Overflow = Overflow.WAIT,
-        stash_size: int = 64,
-    ) -> ActorRef[MessageT, ReplyT]:
-        """Start an actor at the top of the tree, and return its handle when its ``started()`` has returned.
-
-        If this call raises or is cancelled, nothing of the actor is left. If top-level actors need more than 3 restarts
-        within 5 s, the system ends with RestartLimit.
-
-        Args:
-            factory: Class or function that makes the actor. It is called again for each restart.
-            args: Arguments of the factory.
-            name: Unique name at the top of the tree. The default is the name of the factory and a number.
-            restart: Rule by which the actor is restarted after it has ended.
-            shutdown: Maximum time of a stop, in seconds. The default is 5. 0 kills the actor at once.
-            mailbox_size: Maximum number of messages in the actor's mailbox.
-            overflow: Policy for a message that is sent to a full mailbox.
-            stash_size: Maximum number of stashed messages.
-
-        Raises:
-            NameTaken: A top-level actor has that name.
-            SpecError: An argument is invalid.
-            BaseException: The exception that ``factory`` or ``started()`` raised.
-        """
-        if self.home.is_turn_after():
-            await trio.lowlevel.checkpoint()
-        mailbox = mailbox_spec(mailbox_size, overflow, stash_size)
-        return await self._root.start(self.child_spec(factory, args, name, restart, shutdown, mailbox))
-
-    async def supervise(
-        self, spec: SupervisorSpec, name: str | None = None, *, restart: Restart = Restart.TEMPORARY
-    ) -> SupervisorRef:
-        """Start a supervisor at the top of the tree, and return its handle when all its children have started.
-
-        If this call raises or is cancelled, the children that were started are stopped, and nothing is left. If the
-        supervisor exceeds its limit of restarts later, ``restart`` decides whether the supervisor is restarted. Without
-        a restart, the :func:`open_system` block raises the RestartLimit.
-
-        Args:
-            spec: The spec of the supervisor.
-            name: Unique name at the top of the tree. The default contains a number.
-            restart: Rule by which the supervisor is restarted after it has ended.
-
-        Raises:
-            NameTaken: A top-level actor has that name.
-            SpecError: ``spec`` is no SupervisorSpec.
-            BaseException: The exception that a child's ``started()`` raised.
-        """
-        if self.home.is_turn_after():
-            await trio.lowlevel.checkpoint()
-        return await self.supervise_below(None, spec, name, restart)
+        self._root = Children(self, self, spec, new_cell, keeps=False)
 
     def dead_letters(self, size: int = 256) -> DeadLetters:
         """Return a stream of the messages that are not handled: ``with system.dead_letters() as letters: async for …``.
@@ -201,48 +134,12 @@ class ActorSystem(ActorTree):
 
     # For the runtime itself
 
-    def child_spec(  # noqa: PLR0913, PLR0917  -- what spawn takes
-        self,
-        factory: Callable[..., Instance],
-        args: tuple[object, ...],
-        name: str | None,
-        restart: Restart,
-        shutdown: float | None,
-        mailbox: MailboxSpec,
-    ) -> ChildSpec:
-        """Return the spec of an actor that is started by ``spawn``, from the arguments of that call."""
-        if args and isinstance(factory, GroupSpec):
-            raise SpecError("a pool takes no arguments: they belong to the factory of its members")
-        make = functools.partial(factory, *args) if args else factory
-        return ChildSpec(self._name(factory) if name is None else name, make, restart, shutdown, mailbox=mailbox)
+    @property
+    def _runtime(self) -> Runtime:
+        return self
 
-    def _name(self, factory: object) -> str:
-        given = getattr(factory, "__name__", None)
-        kind = given if isinstance(given, str) and given else type(factory).__name__.removesuffix("Spec")
-        # A lambda is called "<lambda>", and "/" separates the names in a path.
-        kind = kind.strip("<>").lower().replace("/", "-")
-        return f"{kind}-{next(self._numbers)}"
-
-    async def start_below(self, life: Incarnation | None, spec: ChildSpec) -> ActorRef[Any, Any]:
-        """Start a child of the actor with the incarnation ``life``. If ``life`` is None, start a top-level actor."""
-        if life is None:
-            return await self._root.start(spec)
-        children = life.children
-        if not isinstance(children, Children):  # its first child
-            life.open_child_nursery()
-            life.children = children = Children(self, life, SupervisorSpec(), new_cell, keeps=False)
-        return await children.start(spec)
-
-    async def supervise_below(
-        self, life: Incarnation | None, spec: SupervisorSpec, name: str | None, restart: Restart
-    ) -> SupervisorRef:
-        """Start a supervisor below the actor with the incarnation (current life) ``life``.
-
-        If ``life`` is None, start the supervisor at the top of the tree.
-        """
-        check_kind("spec", spec, SupervisorSpec, "a SupervisorSpec")
-        child = ChildSpec(f"supervisor-{next(self._numbers)}" if name is None else name, spec, restart)
-        return cast("SupervisorRef", await self.start_below(life, child))
+    def _family(self) -> Children:
+        return self._root
 
     async def stop_actors(self) -> None:
         """Stop every actor, the last started first. Afterwards no actor can be started."""
@@ -300,16 +197,21 @@ class ActorSystem(ActorTree):
 
 
 @contextlib.asynccontextmanager
-async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSystem]:
+async def open_system(
+    phases: Sequence[Phase] = (), *, max_restarts: int = 3, max_seconds: float = 5.0, backoff: Backoff | None = None
+) -> AsyncGenerator[ActorSystem]:
     """Open an actor system. Leaving the ``async with`` block runs the ``phases``, then stops every actor.
 
     Args:
         phases: The phases of the shutdown.
+        max_restarts: Maximum number of restarts of top-level actors within ``max_seconds``. One more ends the system.
+        max_seconds: Length of that period, in seconds.
+        backoff: Growing delay before each restart of a top-level actor that has no backoff of its own.
 
     Raises:
         RestartLimit: Top-level actors failed too often, or a top-level actor or supervisor exceeded its own limit.
             Every actor is stopped, then the block is cancelled.
-        SpecError: ``phases`` is no list of Phases with different names.
+        SpecError: ``phases`` is no list of Phases with different names, or another argument is invalid.
         SystemExit: The work of a phase raised this, or KeyboardInterrupt or a similar exception. The exception is
             raised when the shutdown is complete.
 
@@ -318,9 +220,10 @@ async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSyste
         meanwhile, the block raises them in a group.
     """
     registry = CoordinatedShutdown(phases)
+    spec = SupervisorSpec(max_restarts=max_restarts, max_seconds=max_seconds, backoff=backoff)
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        system = ActorSystem(nursery, registry)
+        system = ActorSystem(nursery, registry, spec)
         protection = Protection()
         trio.lowlevel.add_instrument(protection)
         nursery.start_soon(system.enforcer.run, name="enforcer")
@@ -341,10 +244,15 @@ async def open_system(phases: Sequence[Phase] = ()) -> AsyncGenerator[ActorSyste
             system.enforcer.close()
             system.events.close()
             trio.lowlevel.remove_instrument(protection)
-    if system.limit is not None and failure is not None:
-        raise ExceptionGroup("the block failed, and the actors gave up", [failure, system.limit])
-    if system.limit is not None:
-        raise system.limit
+    _raise_failure(system.limit, failure)
+    registry.raise_exit()
+
+
+def _raise_failure(limit: RestartLimit | None, failure: Exception | None) -> None:
+    """Raise the RestartLimit of the system, the exception of its block, or both as a group."""
+    if limit is not None and failure is not None:
+        raise ExceptionGroup("the block failed, and the actors gave up", [failure, limit])
+    if limit is not None:
+        raise limit
     if failure is not None:
         raise failure
-    registry.raise_exit()

@@ -30,6 +30,7 @@ from actors import (
     SupervisorRef,
     open_system,
 )
+from actors.runtime._spawning import Spawner
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -141,14 +142,11 @@ async def test_system_cancelled_at_any_step(
 
 RUNTIME_ITSELF = {
     "on_child_ended",
-    "child_spec",
     "crash",
     "end_by_force",
     "leave",
     "open_child_nursery",
-    "start_below",
     "stop_actors",
-    "supervise_below",
     # Of the bus
     "add",
     "close",
@@ -159,7 +157,7 @@ RUNTIME_ITSELF = {
 
 
 @pytest.mark.parametrize(
-    "cls", [ActorSystem, ActorRef, SupervisorRef, PoolRef, EventBus, Context, Reply, ReplyStream, ReplyParts]
+    "cls", [ActorSystem, Spawner, ActorRef, SupervisorRef, PoolRef, EventBus, Context, Reply, ReplyStream, ReplyParts]
 )
 def test_scenarios_call_every_public_operation(cls: type) -> None:
     """The scenarios call every public method of the runtime's classes."""

@@ -81,7 +81,7 @@ async def test_children_end_before_their_parent(end: str, autojump_clock: MockCl
         world = World()
         before = trio.lowlevel.current_statistics().tasks_living
         spec = parent_spec(world)
-        ref = await system.spawn(spec.factory, name="parent", shutdown=3)  # type: ignore[arg-type]  # makes a Member
+        ref = await system.spawn(spec.factory, name="parent", shutdown=3)  # type: ignore[arg-type, call-arg]  # makes a Member
         await ENDS[end](ref)
         await ref.terminated()
         assert [kid.alive for kid in world.refs] == [False]

@@ -124,8 +124,8 @@ def draw_spec(data: st.DataObject, kind: type[Any], valid: dict[str, object], ke
 Call: TypeAlias = "Callable[[Member, Any], Awaitable[object]]"
 
 
-async def spawn(member: Member, **options: object) -> None:
-    ref = await member.context.spawn(Actor, **options)  # type: ignore[arg-type]  # the test passes any value
+async def spawn(member: Member, **options: Any) -> None:
+    ref = await member.context.spawn(Actor, **options)
     await ref.stop(timeout=0)
 
 

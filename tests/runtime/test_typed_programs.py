@@ -95,6 +95,48 @@ async def main() -> None:
         await system.spawn(Doubler, "3")  # refused
         await system.spawn(str)  # refused
 """,
+    "spawn has options of its own, and passes arguments by name": """
+from actors import Backoff, PoolRef, Restart, pool
+
+class Unit(Actor[int, bytes]):
+    def __init__(self, number: int, *, unit: str, name: str = "") -> None:
+        self.number, self.unit, self.name = number, unit, name
+
+async def main(system: ActorSystem) -> None:
+    options = {"unit": "tons", "name": "Ann"}
+    assert_type(await system.spawn(Unit, 3, kwargs=options, name="u"), ActorRef[int, bytes])
+    assert_type(await system.spawn(functools.partial(Unit, 3, unit="t"), name="u"), ActorRef[int, bytes])
+    assert_type(await system.spawn(lambda: Unit(3, unit="t"), name="u"), ActorRef[int, bytes])
+    await system.spawn(Doubler, restart=Restart.PERMANENT, max_restarts=9, max_seconds=60, backoff=Backoff(1, 30))
+    await system.spawn(functools.partial(Unit, 3, unit=3))  # refused
+    await system.spawn(functools.partial(Unit, 3, unite="t"))  # refused
+    await system.spawn(Unit, 3, unit="t")  # refused
+    await system.spawn(Unit, 3)  # refused
+    await system.spawn(Unit, 3, kwargs=3)  # refused
+    await system.spawn(Doubler, max_restarts="9")  # refused
+    await system.spawn(Doubler, backoff=3)  # refused
+    open_system(max_restarts=9, max_seconds=60, backoff=Backoff(1, 30))
+    open_system(max_restarts="9")  # refused
+
+async def pools(system: ActorSystem) -> None:
+    workers = await system.spawn(pool(Doubler, 2), name="workers")
+    assert_type(workers, PoolRef[int, str])
+    assert_type(workers.members(), tuple[ActorRef[int, str], ...])
+    assert_type(await workers.ask(3), str)
+    await workers.broadcast("3")  # refused
+    (await system.spawn(Doubler)).members()  # refused
+""",
+    "a spec of a class checks its arguments": """
+async def main(supervisor: SupervisorRef) -> None:
+    spec = ChildSpec.of(Doubler, 3, id="d", restart="transient", max_restarts=9)
+    assert_type(spec, ChildSpec[int, str])
+    assert_type(await supervisor.start_child(ChildSpec.of(Doubler, kwargs={"times": 3})), ActorRef[int, str])
+    SupervisorSpec("one_for_one", [spec, ChildSpec.of(Counter), ChildSpec.of(SupervisorSpec(), id="top")])
+    ChildSpec.of(Doubler, "3")  # refused
+    ChildSpec.of(Doubler, 3, name="d")  # refused
+    ChildSpec.of(Doubler, shutdown="3")  # refused
+    ChildSpec.of(str)  # refused
+""",
     "an actor without types takes everything": """
 def take(ref: ActorRef) -> None:
     pass
