@@ -78,7 +78,8 @@ class PageConnection:
         self._is_secure = False
         """Whether the connection uses TLS."""
         self._socket_stream: trio.abc.Stream = stream
-        self._stream = ClientStream(stream, context.port)
+        self._stream = ClientStream(stream, context.port, sock)
+        self._sock = sock
         self._client = _name(sock.getpeername, address)
         self._server = _name(sock.getsockname, "")
         self._scope = trio.CancelScope()
@@ -150,7 +151,8 @@ class PageConnection:
             raise ClientGone from None
         self._open = None
         self._is_secure = isinstance(stream, TlsStream)
-        self._socket_stream, self._stream = stream, ClientStream(stream, self._port)
+        sock = stream.socket if isinstance(stream, TlsStream) else self._sock
+        self._socket_stream, self._stream = stream, ClientStream(stream, self._port, sock)
         if address != self.address:
             self._client = (address, 0)
         if not learn_client(self._port.stage, self._port.admission, self, address, is_final=False):
