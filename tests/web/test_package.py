@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import subprocess
 import tarfile
 import tomllib
@@ -40,6 +41,14 @@ def test_files_of_the_package(tmp_path: Path) -> None:
     names_of_modules = {*MODULES, "fallback"}  # greenroom.js imports it by its relative path: it is no entry
     modules = {file for name in names_of_modules for file in (f"{name}.js", f"types/{name}.d.ts")}
     assert names == modules | {"package.json", "README.md", "GUIDE.md", "LICENSE"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "GUIDE.md"])
+def test_links_of_the_package(page: str) -> None:
+    """Documents of the package link to files of the package only. *On its page in a registry, others lead nowhere.*"""
+    targets = re.findall(r"\]\(<?([^)#\s>]*)[^)]*\)", (WEB / page).read_text("utf-8"))
+    files = {target for target in targets if target and not target.startswith("https://")}
+    assert files <= {*PACKAGE["files"], "README.md", "LICENSE"}
 
 
 def test_metadata_of_the_package() -> None:
