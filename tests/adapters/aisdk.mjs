@@ -92,6 +92,16 @@ const actions = {
     if (!until) await going;
     return { status: one.status, error: one.error?.message ?? null, messages: one.messages };
   },
+  async reduce({ runs }) {
+    const made = [];
+    for (const chunks of runs) {
+      const stream = new ReadableStream({ start(out) { for (const chunk of chunks) out.enqueue(chunk); out.close(); } });
+      let last;
+      for await (const message of readUIMessageStream({ stream, onError: () => {} })) last = message;
+      made.push(last);
+    }
+    return made;
+  },
   async fetch({ url, method = 'POST', headers = {}, body }) {
     const sent = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json', ...headers } };
     const response = await fetch(url, { method, headers, ...sent });

@@ -25,8 +25,8 @@ CALL = {"x-agui-tool": {"name": "paint", "arguments": {"colour": "red"}}}
 async def painter(run: Run, prompt: str) -> object:
     """Call a tool of the page in a sub-agent, and then another by itself."""
     async with run.subrun("sub") as child:
-        first = await call_frontend_tool(child, "paint", {"colour": prompt})
-    return [first, await call_frontend_tool(run, "close")]
+        child.result = await call_frontend_tool(child, "paint", {"colour": prompt})
+    return [child.result, await call_frontend_tool(run, "close")]
 
 
 async def careful(run: AsyncioRun, prompt: str) -> str:

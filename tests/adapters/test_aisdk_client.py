@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,13 @@ class Chat:
     def whole(self, text: str = "tea", **more: Any) -> dict[str, Any]:
         """Send a message, and read the whole answer."""
         return self.read(self.send(text, **more))
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return the messages that a page gets when it is loaded."""
+        told = self.node.do("fetch", url=f"{self.api}/{self.id}/messages", method="GET")
+        assert told["status"] == 200, told["text"]
+        found: list[dict[str, Any]] = json.loads(told["text"])
+        return found
 
     def post(self, action: str, body: object = None) -> dict[str, Any]:
         """Post to one of the chat's further routes."""
@@ -158,6 +166,28 @@ def test_abort_and_reconnect(node: AiSdkNode, base: str) -> None:
     assert told["chunks"][: len(before["chunks"])] == before["chunks"]
     # All readers see the same chunks, also those that come when the run is over.
     assert chat.whole()["chunks"] == told["chunks"]
+
+
+@pytest.mark.parametrize("agent", ["everything", "fails", "waits", "asks"])
+def test_messages_after_a_reload(node: AiSdkNode, base: str, agent: str) -> None:
+    """A page that is loaded after the answer has the message that a page with the stream has, and can go on."""
+    chat = Chat(node, base, agent)
+    name = chat.send()
+    if agent == "waits":
+        chat.read(name, type="text-delta")
+        (user,) = chat.messages()
+        chat.post("cancel")
+    if agent == "asks":
+        question = question_in(chat.read(name, type="data-question"))
+        chat.post("answer", {"runId": question["runId"], "callId": question["callId"], "value": 3})
+    told = chat.read(name)
+    user, message = chat.messages()
+    assert message == told["message"]
+    assert (user["role"], user["parts"]) == ("user", [{"type": "text", "text": "tea"}])
+    again = {"trigger": "regenerate-message", "messageId": message["id"]}
+    if agent == "everything":
+        other = chat.whole(message=user["id"], **again)["message"]
+        assert chat.messages() == [user, other]
 
 
 def test_page_that_stops_and_resumes(node: AiSdkNode, base: str) -> None:

@@ -181,11 +181,13 @@ def test_question_of_a_sub_agent(told: Told) -> None:
     ],
 )
 def test_other_ends(told: Told, status: str, error: Chunk | None, last: Chunk) -> None:
-    """A cancelled run ends with ``abort``, and every other one that is not ok with ``error``. Open text ends before."""
+    """A cancelled run ends with ``abort``, others that are not ok with ``error``; the metadata has it, too."""
     told.output("a")
     failure: dict[str, Any] = {} if error is None else {"error": error}
     told.tell("agent_completed", "r", agent="a", status=status, **failure)
-    assert chunks_of(told.events)[-2:] == [{"type": "text-end", "id": "r:2"}, last]
+    failed = {"status": status, "error": last.get("errorText", "cancelled")}
+    metadata = {"type": "message-metadata", "messageMetadata": failed}
+    assert chunks_of(told.events)[-3:] == [{"type": "text-end", "id": "r:2"}, metadata, last]
 
 
 def test_custom_events(told: Told) -> None:
@@ -243,7 +245,7 @@ class Reader:
             assert self._tools[chunk["toolCallId"]] is False
             self._tools[chunk["toolCallId"]] = True
         else:
-            assert kind in {"start", "start-step", "finish-step"} or kind.startswith("data-"), chunk
+            assert kind in {"start", "start-step", "finish-step", "message-metadata"} or kind.startswith("data-"), chunk
 
     def _grow(self, name: str, verb: str, chunk: Chunk) -> None:
         if verb == "start":

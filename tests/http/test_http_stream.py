@@ -15,11 +15,11 @@ from transport.http._stream import WRITE_BYTES, ClientGone, ClientStream
 from transport.server.port import Port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 
 @asynccontextmanager
-async def pair() -> AsyncIterator[tuple[ClientStream, trio.SocketStream]]:
+async def pair() -> AsyncGenerator[tuple[ClientStream, trio.SocketStream]]:
     """Yield the server's stream and the client's, over a socket with small buffers."""
     near, far = socket.socketpair()
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -29,7 +29,7 @@ async def pair() -> AsyncIterator[tuple[ClientStream, trio.SocketStream]]:
 
 
 async def test_small_parts_need_no_wait() -> None:
-    """A part that the system takes is written without a wait, but other tasks have a turn after each ``WRITE_BYTES``."""
+    """A part that the system takes needs no wait, but other tasks have a turn after each ``WRITE_BYTES``."""
     part = b"x" * (WRITE_BYTES // 8)
     async with pair() as (stream, client):
         for _ in range(8):

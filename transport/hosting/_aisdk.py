@@ -18,7 +18,8 @@ def mount_aisdk(api: Any, path: str, app: Greenroom, *, user: UserFunction | Non
 
     A page uses ``useChat`` with ``new DefaultChatTransport({api: "/chat/AGENT"})``. A chat is a session of the user,
     and each answer is a run, which goes on when the page is closed. Below ``PATH/AGENT/CHAT``, ``GET stream`` shows the
-    answer in progress again, ``POST cancel`` cancels it, and ``POST answer`` answers a question of the agent.
+    answer in progress again, ``GET messages`` returns the messages of the chat, ``POST cancel`` cancels the answer, and
+    ``POST answer`` answers a question of the agent.
 
     Args:
         api: A FastAPI or Starlette application, or a router of either.

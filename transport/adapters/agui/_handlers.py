@@ -1,4 +1,4 @@
-"""The requests of AG-UI: a run, a whole thread, and the end of a run."""
+"""The requests of AG-UI: a run, a whole thread, the end of a run, and the capabilities of an agent."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import trio
 
-from actors import Position
+from actors import CommandRefused, Position
+from transport.adapters.agui._capabilities import capabilities_of
 from transport.adapters.agui._formats import RunFormat, ThreadFormat, failed, refusal_of
 from transport.adapters.agui._input import BadInput, RunInput
 from transport.adapters.agui._run_view import BY
 from transport.adapters.agui._search import find_answered, find_questions, find_start
 from transport.adapters.agui.encoder import Encoder, ThreadEncoder
-from transport.adapters.answers import Refused, json_answer
+from transport.adapters.answers import Refused, json_answer, refusal_answer
 from transport.adapters.positions import flag, start_of
-from transport.protocol import server_frames
+from transport.protocol import close_codes, server_frames
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from transport.adapters.agui._capabilities import Capabilities
     from transport.adapters.agui._input import Answer, InputFunction
     from transport.adapters.agui._search import Asked
     from transport.adapters.answers import Answer as HttpAnswer
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 
 START_WAIT_SECONDS = 1.0
 """Time in which the start of a run is expected. A run that waits for its turn gets its stream then, with comments."""
+
+_NO_THREAD = "capabilities"
+"""The session for which the user of a request is looked for that is about no thread."""
 
 
 class _Failed(Exception):
@@ -202,3 +209,31 @@ class CancelHandler(_Handler):
         reply = await exchange.command(thread, id=id_, name="run.cancel", args=args)
         result: Any = {} if reply is None or reply.code is not None else reply.result
         return bool(result.get("cancelled"))
+
+
+class CapabilitiesHandler:
+    """``GET /{agent}/capabilities``: the ``AgentCapabilities`` of AG-UI for an agent.
+
+    Args:
+        own: The capabilities that the application declares, by the name of the agent.
+    """
+
+    def __init__(self, own: Mapping[str, Capabilities]) -> None:
+        self._own = own
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        if not exchange.within_rate(await exchange.user(_NO_THREAD)):
+            raise Refused(close_codes.FLOODING, "too many requests of this user")
+        sessions, name = exchange.server.sessions, str(exchange.request.path_params["agent"])
+        try:
+            agent = sessions.agents.find(name)
+        except CommandRefused as error:
+            exchange.answer(json_answer(404, {"code": error.code, "message": error.message}))
+            return
+        seconds = sessions.settings.run_seconds if agent.timeout is None else agent.timeout
+        exchange.answer(json_answer(200, capabilities_of(agent.describe(), seconds, self._own.get(name, {}))))
+
+    def refusal(self, refused: Refused) -> HttpAnswer:
+        """Return the response to a refused request: no stream was asked for."""
+        return refusal_answer(refused)

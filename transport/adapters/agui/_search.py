@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import orjson
@@ -11,15 +11,13 @@ import orjson
 from actors import AgentStarted, InputReceived, InputRequested, InputWithdrawn
 from actors.events.decoding import decode_line
 from transport.adapters.agui.frontend import frontend_call
+from transport.adapters.past import past_lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
 
     from actors import Event
     from actors.spi import Attachment
-
-_PAGE_EVENTS = 1_000
-_PAGE_BYTES = 1024 * 1024
 
 
 @attrs.frozen
@@ -88,17 +86,8 @@ async def _events(attachment: Attachment, needles: Sequence[bytes]) -> AsyncGene
 
     Only these are decoded: a session can have 10,000 events.
     """
-    after = attachment.oldest - 1
-    while after < attachment.latest:
-        lines, _ = await attachment.history(after, _PAGE_EVENTS, _PAGE_BYTES)
-        if not lines:
-            return
-        for line in lines:
-            if any(needle in line for needle in needles):
-                yield decode_line(line)
-        after = _seq(lines[-1])
-
-
-def _seq(line: bytes) -> int:
-    event: dict[str, Any] = orjson.loads(line)
-    return int(event["seq"])
+    async with aclosing(past_lines(attachment)) as pages:
+        async for lines in pages:
+            for line in lines:
+                if any(needle in line for needle in needles):
+                    yield decode_line(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from actors.events.types import JSON
 
 REGENERATE = "regenerate-message"
+_KEY = re.compile(r"aisdk:[0-9a-f]{24}")
 
 
 @attrs.frozen
@@ -45,13 +47,31 @@ def read_chat(body: Any) -> ChatRequest:
     if not isinstance(message_id, str) or not message_id:
         raise _bad("a message must have an id")
     given = fields["input"] if "input" in fields else _text_of(last)
-    return ChatRequest(chat, given, command_id("start", message_id, given, _attempt(fields)))
+    attempt = _hash("start", given, _attempt(fields))
+    return ChatRequest(chat, given, f"{message_key(message_id)}:{attempt[:24]}")
 
 
 def command_id(*parts: object) -> str:
     """Return the id of a command that is the same for the same parts."""
-    text = orjson.dumps(parts, default=str)
-    return f"aisdk:{hashlib.sha256(text).hexdigest()[:40]}"
+    return f"aisdk:{_hash(*parts)[:40]}"
+
+
+def message_key(message_id: str) -> str:
+    """Return the id under which the messages of a chat have a message of the user.
+
+    A page that has loaded these messages sends such an id, which stays as it is.
+    """
+    return message_id if _KEY.fullmatch(message_id) else f"aisdk:{_hash(message_id)[:24]}"
+
+
+def message_key_of(command: str | None) -> str | None:
+    """Return the id of the user's message from the id of the start that it has made. None for other starts."""
+    found = _KEY.match(command or "")
+    return found[0] if found is not None and (command or "").startswith(f"{found[0]}:") else None
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(orjson.dumps(parts, default=str)).hexdigest()
 
 
 def _attempt(fields: dict[str, Any]) -> str:

@@ -87,10 +87,12 @@ class Encoder:
     def _on_completed(self, event: Event, data: Chunk) -> list[Chunk]:
         chunks = [*self._close(), *self._withdraw_all(event["run_id"], data["status"])]
         self.over = True
-        if data["status"] == Status.CANCELLED:
-            return [*chunks, {"type": "abort", "reason": Status.CANCELLED.value}]
         if data["status"] != Status.OK:
-            return [*chunks, {"type": "error", "errorText": _fault(data)}]
+            # "abort" and "error" leave nothing in the message: a page that is loaded later would show a success.
+            failed = {"type": "message-metadata", "messageMetadata": {"status": data["status"], "error": _fault(data)}}
+            is_cancelled = data["status"] == Status.CANCELLED
+            abort = {"type": "abort", "reason": Status.CANCELLED.value}
+            return [*chunks, failed, abort if is_cancelled else {"type": "error", "errorText": _fault(data)}]
         told = {"durationMs": data.get("duration_ms"), "result": data.get("result"), "usage": data.get("usage")}
         metadata = {name: value for name, value in told.items() if value is not None}
         finish = {"type": "finish", "finishReason": "stop", "messageMetadata": metadata}

@@ -24,7 +24,7 @@ def aisdk_routes(
     own_port: bool = False,
     prefix: str = "",
 ) -> list[Route]:
-    """Return the four routes below ``prefix``. The other arguments are those of :func:`.application`."""
+    """Return the routes below ``prefix``. The other arguments are those of :func:`.application`."""
     return [
         Route(
             prefix + path,

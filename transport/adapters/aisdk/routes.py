@@ -1,13 +1,16 @@
-"""The routes of a chat: ask for an answer, read the one in progress, cancel it, and answer a question of the agent."""
+"""The routes of a chat: ask for an answer, read one or all of them, cancel it, and answer a question of the agent."""
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
 from actors.events.types import Position
 from transport.adapters.aisdk.body import command_id, read_chat
+from transport.adapters.aisdk.history import ChatHistory
 from transport.adapters.aisdk.stream import MessageStream, refusal, text_answer
 from transport.adapters.answers import Answer, Refused, json_answer
+from transport.adapters.past import past_lines
 from transport.protocol import close_codes
 from transport.protocol.names import CommandName, ErrorCode
 
@@ -69,6 +72,21 @@ class Resume(_Chat):
             await exchange.stream(_part(exchange, "chat"), MessageStream(run_id))
 
 
+class Messages(_Chat):
+    """``GET /{agent}/{chat}/messages``: the messages of the chat, with all answers that are complete."""
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        chat, history = _part(exchange, "chat"), ChatHistory(_part(exchange, "agent"))
+        if not exchange.within_rate(await exchange.user(chat)):
+            raise Refused(close_codes.FLOODING, "too many requests of this user")
+        async with exchange.attached(chat) as attachment, aclosing(past_lines(attachment)) as pages:
+            async for lines in pages:
+                for line in lines:
+                    history.feed(line)
+        exchange.answer(json_answer(200, history.messages()))
+
+
 class Cancel(_Chat):
     """``POST /{agent}/{chat}/cancel``: cancel the newest run that is open."""
 
@@ -102,6 +120,7 @@ class AnswerQuestion(_Chat):
 ROUTES: Mapping[str, tuple[str, type[Handler]]] = {
     "/{agent}": ("POST", Start),
     "/{agent}/{chat}/stream": ("GET", Resume),
+    "/{agent}/{chat}/messages": ("GET", Messages),
     "/{agent}/{chat}/cancel": ("POST", Cancel),
     "/{agent}/{chat}/answer": ("POST", AnswerQuestion),
 }
