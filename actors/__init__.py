@@ -123,6 +123,7 @@ from actors.recent_failures import FailureKind, FailureReport, RecentFailures
 from actors.runtime._actor import Actor, Context
 from actors.runtime._dead_letters import DeadLetter, DeadLetters, Undelivered
 from actors.runtime._gather import gather
+from actors.runtime._idle import Idle
 from actors.runtime._lifecycle import ExitReason, Failure, Killed, Normal, Shutdown, State
 from actors.runtime._mailbox import MailboxStatistics
 from actors.runtime._parts import ReplyParts
@@ -262,6 +263,7 @@ __all__ = [
     "GrammarError",
     "GreenroomError",
     "Head",
+    "Idle",
     "InputReceived",
     "InputRequested",
     "InputWithdrawn",

@@ -242,8 +242,10 @@ class Ledger:
         self.check(letter.times_begun <= sum(aside), f"{path} has a message twice")
         if not letter.times_begun:
             key = letter.sender, letter.to
-            self.check(self._last.get(key, -1) < letter.number, f"{path} has messages of one sender out of order")
-            self._last[key] = letter.number
+            is_next = letter.by_timer or self._last.get(key, -1) < letter.number
+            self.check(is_next, f"{path} has messages of one sender out of order")
+            if not letter.by_timer:
+                self._last[key] = letter.number
         elif letter.stashed_by is not None:
             is_next = self._last_unstashed.get(letter.stashed_by, -1) < letter.place
             self.check(is_next, f"{path} unstashes messages out of order")

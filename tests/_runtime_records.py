@@ -122,6 +122,8 @@ class Letter:
     """Whether an actor answers in several parts."""
     takes_parts: bool = False
     """Whether the sender takes the answer in parts."""
+    by_timer: bool = False
+    """Whether a timer of the sender sends the message, if the sender lives so long."""
 
 
 @attrs.frozen(eq=False)
@@ -211,7 +213,8 @@ def is_consistent_tell(letter: Letter, dead: list[Undelivered]) -> bool:
     """Return whether an accepted tell came to one end (handled or a dead letter), and a refused tell to none."""
     if letter.error is not None:
         return not letter.times_begun and not dead
-    return letter.handled + len(dead) == 1
+    ends = letter.handled + len(dead)
+    return ends == 1 or (letter.by_timer and not ends and not letter.times_begun)
 
 
 def is_consistent_ask(letter: Letter, dead: list[Undelivered]) -> bool:

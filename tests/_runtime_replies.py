@@ -64,10 +64,33 @@ async def send_parts_later(actor: RandomActor) -> object:
     return None
 
 
+async def wait_to_be_idle(actor: RandomActor) -> object:
+    actor.idle = actor.world.random.choice([None, 0.1, 1, 5])
+    actor.context.idle_after(actor.idle)
+    return "ok"
+
+
+async def stay_idle(actor: RandomActor) -> object:
+    actor.context.stay_idle()
+    await trio.sleep(actor.world.random.choice([0, 0.1, 2]))
+    return "ok"
+
+
+async def send_later(actor: RandomActor) -> object:
+    draw, ref = actor.world.random.choice, actor.world.pick_actor()
+    letter = actor.world.ledger.new_letter(ref)
+    letter.by_timer, letter.sent_after_stop = True, False
+    actor.context.timers.once(letter, letter, draw([0, 0.1, 3]), to=ref)
+    return "ok"
+
+
 REPLIES: list[Callable[[RandomActor], Awaitable[object]]] = [
     *[forward] * 2,
     *[send_parts] * 2,
     send_parts_later,
+    wait_to_be_idle,
+    stay_idle,
+    *[send_later] * 2,
 ]
 
 

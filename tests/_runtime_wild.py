@@ -28,6 +28,7 @@ from actors import (
     Backoff,
     ChildSpec,
     ExitReason,
+    Idle,
     MailboxSpec,
     Normal,
     Overflow,
@@ -52,6 +53,8 @@ class RandomActor(Actor):
         self.depth = depth
         self.life = world.ledger.on_made(placement)
         self.letter: Letter | None = None
+        self.idle: float | None = None
+        """Seconds after which this instance wants to be told that it is idle."""
         world.maybe_fail(0.03)
 
     @contextlib.contextmanager
@@ -145,6 +148,9 @@ class RandomActor(Actor):
                 self.world.on_reported(message.reason)
                 self.world.ledger.on_terminated(self.life, message.ref, message.reason)
                 return None
+            if isinstance(message, Idle):
+                self.handle_idle(message)
+                return None
             if not isinstance(message, Letter):
                 await self.handle_tick(message)
                 return None
@@ -161,6 +167,15 @@ class RandomActor(Actor):
         world.ledger.check(life is self.life, f"{self.ref.path} has the timer of an earlier life")
         await trio.sleep(world.random.choice([0, 0.1]))
         world.maybe_fail(0.05)
+
+    def handle_idle(self, message: Idle) -> None:
+        """Handle an Idle message. Check that this instance has asked for it, and that no message waits."""
+        ledger, path = self.world.ledger, self.ref.path
+        ledger.check_may_receive(self.life, path)
+        ledger.check(message.seconds == self.idle, f"{path} is told that it is idle: {message}, not {self.idle}")
+        now = self.ref.statistics()
+        ledger.check(not (now.mailbox.depth or now.leases), f"{path} is told that it is idle: {now}")
+        self.world.maybe_fail(0.05)
 
     async def handle(self, letter: Letter) -> object:
         """Handle a message in a random way."""

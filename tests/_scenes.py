@@ -234,11 +234,27 @@ async def set_timers(system: ActorSystem, world: World) -> None:
         member.context.timers.every("every", pass_points, 1)
         member.context.timers.once("never", pass_points, 1)
         member.context.timers.cancel("never")
+        member.context.timers.every("full", pass_points, 1, to=full)
+        member.context.timers.once("ended", pass_points, 1, to=ended)
+        member.context.idle_after(0.4)
 
+    async def be_idle(member: Member) -> None:
+        member.context.stay_idle()
+        with member.context.lease():
+            await pass_points(member)
+
+    ended = await system.spawn(Pointed, "b", world)
+    await ended.stop()
+    full = await system.spawn(Pointed, "c", world, mailbox_size=1)
+    await full.tell(hang)
+    await full.tell(pass_points)
     ref = await system.spawn(Pointed, "a", world, restart=Restart.PERMANENT)
     await ref.ask(start)
     await trio.sleep(2.5)
+    await ref.ask(be_idle)
+    await trio.sleep(1)
     await ref.stop()
+    full.kill()
 
 
 async def supervise_below_an_actor(system: ActorSystem, world: World) -> None:

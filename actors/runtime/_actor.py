@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
@@ -10,11 +9,11 @@ from actors.checks import check_kind
 from actors.errors import StashFull
 from actors.runtime._asks import LateAnswers
 from actors.runtime._children import Children
-from actors.runtime._incarnation import Incarnation, life_of
+from actors.runtime._incarnation import life_of
 from actors.runtime._instance import Instance
 from actors.runtime._lifecycle import Normal, Shutdown
-from actors.runtime._messages import NO_MESSAGE
-from actors.runtime._ref import ActorRef, cell_of
+from actors.runtime._occupation import NO_MESSAGE
+from actors.runtime._presence import Presence
 from actors.runtime._reply import CURRENT, Reply, ReplyStream, pass_on
 from actors.runtime._request import PendingAsk
 from actors.runtime._spawning import Spawner
@@ -31,14 +30,11 @@ from actors.runtime._typed import (
     Reply_co,
     ReplyT,
 )
-from actors.runtime._watching import Watching
-from actors.runtime.topics._buffer import DEFAULT_BUFFER
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     import trio
 
+    from actors.runtime._ref import ActorRef
     from actors.runtime._runtime import Runtime
     from actors.runtime._system import ActorSystem
 
@@ -86,7 +82,7 @@ class Actor(Instance[Message_contra, Reply_co]):
         return Context(life_of(self))
 
 
-class Context(Spawner, Defaults, Generic[MessageT, ReplyT]):
+class Context(Spawner, Presence, Defaults, Generic[MessageT, ReplyT]):
     """The methods by which an actor uses the runtime. Only the actor itself and its tasks can call them.
 
     In another thread or trio run, the methods raise RuntimeError and change nothing. A thread that trio started can
@@ -96,21 +92,7 @@ class Context(Spawner, Defaults, Generic[MessageT, ReplyT]):
     restarted actor.
     """
 
-    __slots__ = ("_cell", "_life")
-
-    def __init__(self, life: Incarnation) -> None:
-        self._life = life
-        self._cell = life.cell
-
-    def _living(self) -> Incarnation:
-        """Return the context's incarnation (a life of the actor between two restarts).
-
-        Raises RuntimeError if that incarnation has ended, and outside the trio run of the system.
-        """
-        self._life.check_place()
-        if self._life.has_ended:
-            raise RuntimeError(f"this incarnation of {self._cell.path} has ended: a later one has a context of its own")
-        return self._life
+    __slots__ = ()
 
     @property
     def system(self) -> ActorSystem:
@@ -140,47 +122,6 @@ class Context(Spawner, Defaults, Generic[MessageT, ReplyT]):
         self._life.check_place()
         if not self._life.has_ended:
             self._cell.leave(reason)
-
-    def subscribe(self, kind: type[Any], *, topic: str | None = None, buffer: int = DEFAULT_BUFFER) -> None:
-        """Receive the events of ``system.events`` that are of the class ``kind``, each as a message. Idempotent.
-
-        The subscription ends when this actor ends or is restarted: subscribe in ``started()``. At most ``buffer``
-        events wait for the actor; after a dropped one it receives EventsMissed. Raises SpecError for a wrong argument.
-        """
-        self._watching().subscribe(kind, topic, buffer, self._cell.system.events)
-
-    def unsubscribe(self, kind: type[Any], *, topic: str | None = None) -> None:
-        """End a subscription, and drop its waiting events."""
-        self._life.check_place()
-        if self._life.watching is not None and self._life.watching.lane is not None:
-            self._life.watching.lane.unsubscribe(kind, topic)
-
-    def _watching(self) -> Watching:
-        life = self._living()
-        if life.watching is None:
-            life.watching = Watching(life)
-        return life.watching
-
-    def watch(self, ref: ActorRef) -> None:
-        """Watch the actor of ``ref``: this actor receives one Terminated message when that actor has ended permanently.
-
-        A restart of the watched actor sends no message. If the watched actor has ended already, the message comes at
-        once.
-
-        A watch ends when the watching actor is restarted. An actor that returns UNHANDLED for a Terminated fails with
-        DeathPact.
-        """
-        self._watching().add(cell_of(ref))
-
-    def unwatch(self, ref: ActorRef) -> None:
-        """Stop watching the actor of ``ref``.
-
-        If the Terminated message about that actor waits to be handled, the message is dropped.
-        """
-        self._life.check_place()
-        target = cell_of(ref)
-        if self._life.watching is not None:
-            self._life.watching.remove(target)
 
     def stash(self) -> Later:
         """Put the current message aside until :meth:`unstash`. If the message is an ask, its caller keeps waiting.
@@ -299,16 +240,3 @@ class Context(Spawner, Defaults, Generic[MessageT, ReplyT]):
         if self._life.timers is None:
             self._life.timers = Timers(self._life)
         return self._life.timers
-
-    @contextlib.contextmanager
-    def lease(self) -> Generator[None]:
-        """Count the actor as busy while the ``with`` block runs, even if its mailbox is empty.
-
-        ``statistics().leases`` is the number of these blocks that are open.
-        """
-        life = self._living()
-        life.leases += 1
-        try:
-            yield
-        finally:
-            life.leases -= 1

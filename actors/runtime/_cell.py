@@ -77,7 +77,7 @@ class Cell(Waits[Incarnation]):
             restarts=self.restarts,
             tasks=len(life.nursery.child_tasks) if life is not None and life.nursery is not None else 0,
             children=life.children.count() if life is not None and life.children is not None else 0,
-            timers=len(life.timers or ()) if life is not None else 0,
+            timers=life.timers.count() if life is not None and life.timers is not None else 0,
             stashed=len(life.asks.stash) if life is not None and life.asks is not None else 0,
             leases=life.leases if life is not None else 0,
             watchers=self.watchers,

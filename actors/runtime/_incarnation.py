@@ -26,7 +26,8 @@ from actors.runtime._deadlines import GRACE
 from actors.runtime._frames import let_go_of_frames
 from actors.runtime._instance import LIFE, Instance, make_instance
 from actors.runtime._lifecycle import ExitReason, Failure, Killed, is_graceful
-from actors.runtime._messages import NO_MESSAGE, MessageLoop, is_overridden
+from actors.runtime._messages import MessageLoop, is_overridden
+from actors.runtime._occupation import NO_MESSAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 class Incarnation(MessageLoop):
     """One life of an actor between two restarts. The actor's Cell makes it, runs it, and asks it to end."""
 
-    __slots__ = ("leases", "stopping_begun", "up_since")
+    __slots__ = ("stopping_begun", "up_since")
 
     def __init__(self, cell: Waits[Any]) -> None:
         # One constructor for all base classes.
@@ -49,7 +50,6 @@ class Incarnation(MessageLoop):
         self._attention = False
         self._handled_at_tick = -1
         self.leases = 0
-        """Number of :meth:`Context.lease` blocks that are open now. Each of these blocks marks the actor as busy."""
         self.up_since = math.inf
         """Time at which the actor's ``started()`` returned, in seconds on trio's clock; infinite before that."""
         self.stopping_begun = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import outcome
 import trio
@@ -20,14 +20,13 @@ from actors.loop.stack import is_shallow
 from actors.loop.trio_internals import go_back, place_of, require_place
 from actors.runtime._dead_letters import Undelivered
 from actors.runtime._mailbox import NOTHING
-from actors.runtime._nurseries import Nurseries
+from actors.runtime._occupation import NO_MESSAGE, Occupation
 from actors.runtime._request import PendingAsk
 from actors.runtime._typed import UNHANDLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actors.runtime._asks import LateAnswers
     from actors.runtime._instance import Instance
     from actors.runtime._lifecycle import ExitReason, Stop
     from actors.runtime._ref import Terminated
@@ -39,9 +38,6 @@ Message = TypeVar("Message")
 
 BATCH = 64
 """Number of messages that an actor handles without a pause, before it lets other tasks run."""
-
-NO_MESSAGE: Final = object()
-"""Value of ``current`` while no message is handled. None cannot be used, because None can be a message."""
 
 
 @trio.lowlevel.enable_ki_protection
@@ -57,10 +53,10 @@ def is_overridden(actor: Instance, name: str) -> bool:
         return True
 
 
-class MessageLoop(Nurseries):
+class MessageLoop(Occupation):
     """The loop over the messages of one incarnation (an actor's life between two restarts), and its current message."""
 
-    __slots__ = ("_attention", "_handled_at_tick", "_notice", "actor", "asks", "current", "timers", "watching")
+    __slots__ = ("_handled_at_tick", "actor")
 
     # Set by the constructor of ``Incarnation``.
     actor: Instance | None
@@ -68,30 +64,12 @@ class MessageLoop(Nurseries):
 
     The task that spawns the actor makes the first instance. The actor's own task makes one for each restart.
     """
-    current: object
-    """Message that is being handled; if it is an ask, its PendingAsk (the message and its caller)."""
-    # These three are made when they are first needed: most actors need none of them.
-    timers: Timers | None
-    asks: LateAnswers | None
-    watching: Watching | None
-    _attention: bool
-    """Whether a stop, a kill, a Terminated message or a timer is perhaps waiting, so that the actor must look."""
-    _notice: object
-    """Terminated message, timer message or event that is being handled."""
     _handled_at_tick: int
     """Number of messages handled before the actor's last timer message or event; -1 before the first one."""
 
-    def wake(self) -> None:
-        """Wake the actor, so that it handles a stop, a kill, Terminated messages and timers."""
-        self._attention = True
-        self.cell.mailbox.wake()
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether the actor is up and has nothing to do: no message, stop, kill, Terminated message or timer waits."""
-        return self.cell.was_up and not (self._attention or self.cell.mailbox.items)
-
-    async def handle_messages(self, actor: Instance, scope: trio.CancelScope | None) -> ExitReason | None:
+    async def handle_messages(  # noqa: C901  -- one loop: a function for a part of it would cost a call
+        self, actor: Instance, scope: trio.CancelScope | None
+    ) -> ExitReason | None:
         """Handle messages until the actor must stop, and return the reason.
 
         An ask must be handled inside a cancel scope, which is cancelled when the caller of the ask gives up. If a new
@@ -109,11 +87,13 @@ class MessageLoop(Nurseries):
             items = mailbox.items
             if not items:
                 # A draining stop waits for the replies to deferred asks.
-                if (stop := cell.stop_asked) is not None and not (stop.drain and self._has_deferred()):
+                if (stop := cell.stop_asked) is not None and not (stop.drain and self.has_deferred()):
                     reason = stop.reason
                     break
                 require_place(task, place)
                 items, item = NOTHING, None  # the message must not be held while the actor waits
+                if (timers := self.timers) is not None and timers.idle is not None:
+                    timers.idle.on_wait()
                 await mailbox.wait(task)
                 left = BATCH
                 continue
@@ -188,11 +168,9 @@ class MessageLoop(Nurseries):
         else:
             self.cell.handled += 1
             self.current = NO_MESSAGE
+            if (idle := self.idle) is not None:
+                idle.on_wait()
         return True
-
-    def _has_deferred(self) -> bool:
-        """Return whether there are asks that the actor has deferred and has not answered yet."""
-        return self.asks is not None and bool(self.asks.deferred)
 
     def end_given_up(self, scope: trio.CancelScope) -> None:
         """If the caller of the ask that was handled in ``scope`` gave up, and so cancelled ``scope``, end that ask.
@@ -263,7 +241,7 @@ class MessageLoop(Nurseries):
         self._notice = event
         if await actor.receive(event) is UNHANDLED:
             raise DeathPact(f"{self.cell.path} does not handle the end of {event.ref.path}, which it watched")
-        self._notice = NO_MESSAGE
+        self._end_notice(counts=True)
 
     async def _handle_timer(self, actor: Instance, timers: Timers) -> None:
         """Let the actor handle the message of the timer that became due first."""
@@ -271,37 +249,19 @@ class MessageLoop(Nurseries):
         self._notice = message = timers.collect()
         if await actor.receive(message) is UNHANDLED:
             self.cell.discard(message, Undelivered.UNHANDLED)
-        self._notice = NO_MESSAGE
+        self._end_notice(counts=False)
 
     async def _handle_event(self, actor: Instance, lane: EventLane) -> None:
         """Let the actor handle the next event. UNHANDLED is ignored: the event was not sent to this actor alone."""
         self._handled_at_tick = self.cell.handled
         self._notice = event = lane.take()
         await actor.receive(event)
+        self._end_notice(counts=True)
+
+    def _end_notice(self, *, counts: bool) -> None:
         self._notice = NO_MESSAGE
-
-    def take_unfinished(self) -> list[object]:
-        """Remove and return the messages that were being handled when the actor ended."""
-        unfinished = [item for item in (self._notice, self.current) if item is not NO_MESSAGE]
-        self._notice = self.current = NO_MESSAGE
-        return unfinished
-
-    # As its stash and its deferred asks see it
-
-    @property
-    def is_cut_short(self) -> bool:
-        """Whether the whole actor was cancelled, or its incarnation (life until the next restart) has ended."""
-        return self.over or (self.scope is not None and self.scope.cancel_called)
-
-    def on_all_answered(self) -> None:
-        """Free the table of deferred asks, which is empty now.
-
-        If a stop waited for the last of these answers, the stop continues.
-        """
-        if self.asks is not None and not self.asks.stash:
-            self.asks = None  # an actor that defers now and then is to hold nothing for it while it is idle
-        if self.cell.stop_asked is not None:
-            self.wake()
+        if (idle := self.idle) is not None:
+            idle.on_notice(counts=counts)
 
 
 def _lane_with_events(watching: Watching | None, stop: Stop | None) -> EventLane | None:

@@ -45,7 +45,7 @@ class ActorStatistics:
     children: int
     """Number of the actor's children now."""
     timers: int
-    """Number of timers that are set now."""
+    """Number of timers that are set now. That of :meth:`Context.idle_after` is included."""
     stashed: int
     """Number of messages that are stashed now."""
     leases: int

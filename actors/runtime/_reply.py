@@ -11,7 +11,7 @@ import trio
 from actors.checks import check_kind
 from actors.errors import AskAbandoned, ReplyDropped
 from actors.runtime._mailbox import Mailbox
-from actors.runtime._messages import NO_MESSAGE
+from actors.runtime._occupation import NO_MESSAGE
 from actors.runtime._parts import END, Parts
 from actors.runtime._ref import cell_of
 from actors.runtime._request import AskEnd, PendingAsk

@@ -30,6 +30,7 @@ from actors import (
     SupervisorRef,
     open_system,
 )
+from actors.runtime._presence import Presence
 from actors.runtime._spawning import Spawner
 
 if TYPE_CHECKING:
@@ -157,7 +158,20 @@ RUNTIME_ITSELF = {
 
 
 @pytest.mark.parametrize(
-    "cls", [ActorSystem, Spawner, ActorRef, SupervisorRef, PoolRef, EventBus, Context, Reply, ReplyStream, ReplyParts]
+    "cls",
+    [
+        ActorSystem,
+        Spawner,
+        ActorRef,
+        SupervisorRef,
+        PoolRef,
+        EventBus,
+        Context,
+        Presence,
+        Reply,
+        ReplyStream,
+        ReplyParts,
+    ],
 )
 def test_scenarios_call_every_public_operation(cls: type) -> None:
     """The scenarios call every public method of the runtime's classes."""

@@ -198,6 +198,7 @@ CALLS: dict[str, tuple[str, Call]] = {
     "unwatch": ("ref", as_async(lambda member, junk: member.context.unwatch(junk))),
     "once": ("seconds", as_async(lambda member, junk: member.context.timers.once("a", "x", junk))),
     "every": ("seconds", as_async(lambda member, junk: member.context.timers.every("a", "x", junk))),
+    "timer target": ("ref", as_async(lambda member, junk: member.context.timers.once("a", "x", 1000, to=junk))),
     "timer key": ("key", as_async(lambda member, junk: member.context.timers.once(junk, "x", 1000))),
     "find": ("path", as_async(lambda member, junk: member.context.system.find(junk))),
     "reply": ("error", as_async(lambda member, junk: member.context.defer().fail(junk))),

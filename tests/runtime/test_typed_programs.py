@@ -188,6 +188,9 @@ class Typed(Actor[int, str]):
         assert_type(self.ref, ActorRef[int, str])
         self.context.timers.once("key", 3, 1)
         self.context.timers.every("key", "3", 1)  # refused
+        other = await self.context.spawn(Counter)
+        self.context.timers.once("key", Get(), 1, to=other)
+        self.context.timers.every("key", 3, 1, to=other)  # refused
         child = await self.context.spawn(Doubler, 3)
         assert_type(child, ActorRef[int, str])
         await self.context.spawn(Doubler, "3")  # refused

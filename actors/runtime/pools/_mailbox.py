@@ -253,5 +253,5 @@ class PoolMailbox(Mailbox):
             own.depth + sum(each.depth for each in members),
             own.senders_waiting + sum(each.senders_waiting for each in members),
             own.accepted + self._accepted_before + sum(each.accepted for each in members),
-            own.dropped + self._dropped_before + sum(each.dropped for each in members),
+            own.dropped + self.dropped + self._dropped_before + sum(each.dropped for each in members),
         )

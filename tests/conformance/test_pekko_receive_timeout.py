@@ -1,0 +1,632 @@
+"""Idle time and timers, after ReceiveTimeoutSpec, TimerSpec and the scheduler of Pekko, and the timers of tapio-py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+
+from actors import (
+    UNHANDLED,
+    Actor,
+    ActorRef,
+    Idle,
+    Overflow,
+    Restart,
+    Routing,
+    SpecError,
+    Terminated,
+    Undelivered,
+    open_system,
+    pool,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio.testing import MockClock
+
+    from actors import ExitReason
+
+
+class Sleeper(Actor):
+    """An actor that records its messages with their times, calls messages that are callable, and may start as told."""
+
+    def __init__(self, got: list[tuple[float, object]], idle: float | None = None) -> None:
+        self.got = got
+        self.idle = idle
+
+    async def started(self) -> None:
+        if self.idle is not None:
+            self.context.idle_after(self.idle)
+
+    async def receive(self, message: object) -> object:
+        if isinstance(message, Exception):
+            raise message
+        if callable(message):
+            return await message(self)
+        self.got.append((trio.current_time(), message))
+        if message == "transparent":
+            self.context.stay_idle()
+            self.context.stay_idle()
+        return UNHANDLED if message == "unknown" else message
+
+
+async def settle() -> None:
+    await trio.testing.wait_all_tasks_blocked()
+
+
+def idle_times(got: list[tuple[float, object]]) -> list[float]:
+    """Return the times of the Idle messages."""
+    return [time for time, message in got if isinstance(message, Idle)]
+
+
+def message(act: Callable[[Sleeper], object]) -> Callable[[Sleeper], Awaitable[object]]:
+    """Return a message that makes the actor call ``act``."""
+
+    async def call(sleeper: Sleeper) -> object:
+        return act(sleeper)
+
+    return call
+
+
+# ReceiveTimeoutSpec
+
+
+async def test_idle_actor_is_told_again_and_again(autojump_clock: MockClock) -> None:
+    """Spec "get timeout" and "carry the configured timeout duration". It comes again after each further idle time."""
+    got: list[tuple[float, object]] = []
+    async with open_system() as system:
+        await system.spawn(Sleeper, got, 5)
+        await trio.sleep(16)
+    assert got == [(5, Idle(5)), (10, Idle(5)), (15, Idle(5))]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_each_message_begins_a_new_idle_time(autojump_clock: MockClock) -> None:
+    """Spec "reschedule timeout after regular receive"."""
+    got: list[tuple[float, object]] = []
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got, 5)
+        for number in range(4):
+            await trio.sleep(4)
+            await ref.tell(number)
+        await trio.sleep(5.5)
+    assert idle_times(got) == [21]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_handling_a_message_is_no_idle_time(autojump_clock: MockClock) -> None:
+    """The idle time begins at the end of the last message, as in Pekko, and an ask counts as a tell does."""
+    got: list[tuple[float, object]] = []
+
+    async def work(_: Sleeper) -> None:
+        await trio.sleep(60)
+
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got, 5)
+        await ref.ask(work)
+        await ref.tell(work)
+        await trio.sleep(66)
+    assert idle_times(got) == [125]
+    assert autojump_clock.autojump_threshold == 0
+
+
+@pytest.mark.parametrize("off", [None, 0, 0.0])
+async def test_idle_messages_can_be_switched_off(off: float | None, autojump_clock: MockClock) -> None:
+    """Spec "be able to turn off timeout if desired". It can be switched on again."""
+    got: list[tuple[float, object]] = []
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got, 5)
+        await trio.sleep(6)
+        await ref.ask(message(lambda sleeper: sleeper.context.idle_after(off)))
+        assert ref.statistics().timers == 0
+        await trio.sleep(60)
+        assert idle_times(got) == [5]
+        await ref.ask(message(lambda sleeper: sleeper.context.idle_after(2)))
+        assert ref.statistics().timers == 1
+        await trio.sleep(3)
+    assert idle_times(got) == [5, 68]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_no_idle_messages_unless_asked_for(autojump_clock: MockClock) -> None:
+    """Spec "not receive timeout message when not specified"."""
+    got: list[tuple[float, object]] = []
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got)
+        await ref.ask(message(lambda sleeper: sleeper.context.idle_after(None)))
+        await trio.sleep(1_000)
+        assert ref.statistics().timers == 0
+    assert not got
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_messages_that_do_not_count(autojump_clock: MockClock) -> None:
+    """Spec "get timeout while receiving NotInfluenceReceiveTimeout messages". Here ``receive`` says that one is so."""
+    got: list[tuple[float, object]] = []
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got, 5)
+        for _ in range(6):
+            await trio.sleep(2)
+            await ref.ask("transparent")
+    assert idle_times(got) == [5, 10]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_handler_that_does_not_count_does_not_delay(autojump_clock: MockClock) -> None:
+    """An Idle that becomes due while such a message is handled comes right after it, not an idle time later."""
+    got: list[tuple[float, object]] = []
+
+    async def health_check(sleeper: Sleeper) -> None:
+        sleeper.context.stay_idle()
+        await trio.sleep(2)
+
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got, 5)
+        await trio.sleep(4)
+        await ref.ask(health_check)
+        await trio.sleep(1)
+    assert idle_times(got) == [6]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_own_timers_do_not_count(autojump_clock: MockClock) -> None:
+    """Spec "… scheduled with Timers". In Pekko a timer's message counts unless it is marked; here it never does."""
+    got: list[tuple[float, object]] = []
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got, 5)
+        await ref.ask(message(lambda sleeper: sleeper.context.timers.every("tick", "tick", 2)))
+        await trio.sleep(11)
+    assert idle_times(got) == [5, 10]
+    assert [time for time, each in got if each == "tick"] == [2, 4, 6, 8, 10]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_idle_time_can_begin_in_any_handler(autojump_clock: MockClock) -> None:
+    """Spec "be able to turn on timeout in NotInfluenceReceiveTimeout message handler". The last call counts."""
+    got: list[tuple[float, object]] = []
+
+    async def turn_on(sleeper: Sleeper) -> None:
+        for seconds in (1, 10, 5):
+            sleeper.context.idle_after(seconds)
+        sleeper.context.stay_idle()
+
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got)
+        await trio.sleep(3)
+        await ref.ask(turn_on)
+        await trio.sleep(6)
+    assert idle_times(got) == [8]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_restarted_actor_asks_again(autojump_clock: MockClock) -> None:
+    """Spec "get the timeout when scheduled immediately on restart". The old incarnation's does not reach the new."""
+    got: list[tuple[float, object]] = []
+    idle: list[float] = [5, 7]
+
+    class Restarted(Sleeper):
+        async def started(self) -> None:
+            if idle:
+                self.context.idle_after(idle.pop(0))
+
+    async with open_system() as system:
+        ref = await system.spawn(Restarted, got, restart=Restart.PERMANENT)
+        await trio.sleep(4)
+        await ref.tell(ValueError("crash"))
+        await trio.sleep(8)
+        assert idle_times(got) == [11]
+        await ref.tell(ValueError("crash"))
+        await settle()
+        assert ref.statistics().timers == 0
+        await trio.sleep(60)
+    assert idle_times(got) == [11]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_stopping_actor_is_not_told(autojump_clock: MockClock) -> None:
+    """Spec "Will cancel receive timeout task if stopped". An actor that drains its mailbox is not told either."""
+    got: list[tuple[float, object]] = []
+
+    async def answer_later(sleeper: Sleeper) -> object:
+        reply = sleeper.context.defer()
+
+        async def answer() -> None:
+            await trio.sleep(60)
+            reply.send("late")
+
+        sleeper.nursery.start_soon(answer)
+        return reply
+
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await system.spawn(Sleeper, got, 5, shutdown=100)
+        nursery.start_soon(ref.ask, answer_later)
+        await settle()
+        await ref.stop(drain=True)
+        assert ref.statistics().timers == 0
+        await trio.sleep(60)
+    assert not got
+    assert autojump_clock.autojump_threshold == 0
+
+
+# Beyond Pekko
+
+
+async def test_no_message_waits_while_idle_is_handled(mock_clock: MockClock) -> None:
+    """Pekko warns that a message may be enqueued before the ReceiveTimeout is. Here such an Idle is withdrawn."""
+    got: list[tuple[float, object]] = []
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got, 5)
+        await settle()
+
+        async def tell_at_the_last_moment() -> None:
+            await trio.sleep(5)
+            for _ in range(2):
+                ref.tell_nowait("just in time")
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tell_at_the_last_moment)
+            await settle()
+            mock_clock.jump(5)
+        await settle()
+        mock_clock.jump(4)
+        await settle()
+        assert [each for _, each in got][-2:] == ["just in time"] * 2
+        mock_clock.jump(2)
+        await settle()
+        assert got[-1] == (11, Idle(5))
+
+
+async def test_lease_and_deferred_ask_are_no_idle_time(autojump_clock: MockClock) -> None:
+    """An actor with a lease, or one that owes an answer, is busy. The idle time begins when that has ended."""
+    got: list[tuple[float, object]] = []
+
+    async def work_aside(sleeper: Sleeper) -> object:
+        async def work(answer: Callable[[object], None]) -> None:
+            with sleeper.context.lease():
+                await trio.sleep(20)
+            await trio.sleep(4)
+            answer("done")
+
+        reply = sleeper.context.defer()
+        sleeper.nursery.start_soon(work, reply.send)
+        return reply
+
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got, 5)
+        assert await ref.ask(work_aside) == "done"
+        await trio.sleep(6)
+        assert idle_times(got) == [29]
+
+        async def lease(sleeper: Sleeper) -> None:
+            async def hold() -> None:
+                with sleeper.context.lease():
+                    await trio.sleep(20)
+
+            sleeper.nursery.start_soon(hold)
+
+        await ref.ask(lease)
+        await trio.sleep(26)
+    assert idle_times(got) == [29, 55]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_events_and_ends_count(autojump_clock: MockClock) -> None:
+    """An event, and the end of a watched actor, begin a new idle time, unless the handler says otherwise."""
+    got: list[tuple[float, object]] = []
+
+    async def follow(sleeper: Sleeper) -> None:
+        sleeper.context.subscribe(str)
+        sleeper.context.watch(other)
+
+    async with open_system() as system:
+        other = await system.spawn(Actor)
+        ref = await system.spawn(Sleeper, got, 5)
+        await ref.ask(follow)
+        await trio.sleep(4)
+        system.events.publish("news")
+        await trio.sleep(4)
+        await other.stop()
+        await trio.sleep(4)
+        system.events.publish("transparent")
+        await trio.sleep(2)
+    assert [type(each) for _, each in got] == [str, Terminated, str, Idle]
+    assert idle_times(got) == [13]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_idle_that_is_not_handled(autojump_clock: MockClock) -> None:
+    """An Idle for which ``receive`` returns UNHANDLED is a dead letter, and so is one on which the actor fails."""
+
+    class Careless(Actor):
+        async def started(self) -> None:
+            self.context.idle_after(1)
+
+    class Fragile(Careless):
+        async def receive(self, message: object) -> object:
+            raise ValueError(message)
+
+    async with open_system() as system:
+        with system.dead_letters() as letters:
+            await system.spawn(Careless)
+            await system.spawn(Fragile)
+            await trio.sleep(1.5)
+            assert {(each.message, each.why) for each in letters.events} == {
+                (Idle(1), Undelivered.UNHANDLED),
+                (Idle(1), Undelivered.FAILED),
+            }
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_message_that_is_handled_at_once_counts(autojump_clock: MockClock) -> None:
+    """A message that is handled in the task of its sender, as those of sessions are, begins a new idle time too."""
+    from actors.runtime._incarnation import life_of  # noqa: PLC0415  -- internal: sessions call it
+
+    got: list[tuple[float, object]] = []
+    kept: list[Sleeper] = []
+
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got, 5)
+        await ref.ask(message(kept.append))
+        await trio.sleep(4)
+        assert life_of(kept[0]).handle_at_once(lambda each: got.append((trio.current_time(), each)), "at once")
+        await trio.sleep(6)
+    assert got == [(4, "at once"), (9, Idle(5))]
+    assert autojump_clock.autojump_threshold == 0
+
+
+@pytest.mark.parametrize("wrong", [-1, "5", float("nan"), True])
+async def test_wrong_idle_time(wrong: Any) -> None:
+    """An idle time that is no time is a SpecError, and changes nothing."""
+
+    async def set_wrong(sleeper: Sleeper) -> None:
+        with pytest.raises(SpecError, match="seconds"):
+            sleeper.context.idle_after(wrong)
+
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, [], 5)
+        await ref.ask(set_wrong)
+        assert ref.statistics().timers == 1
+
+
+# ActorContext.scheduleOnce and the classic scheduler
+
+
+class Sender(Actor):
+    """An actor that calls its messages with itself."""
+
+    async def receive(self, message: Callable[[Sender], object]) -> object:
+        return message(self)
+
+
+async def test_timer_for_another_actor(autojump_clock: MockClock) -> None:
+    """ActorContext.scheduleOnce and Erlang's send_after: a message goes to another actor later, once or repeatedly."""
+    got: list[tuple[float, object]] = []
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got)
+        sender = await system.spawn(Sender)
+        await sender.ask(lambda each: each.context.timers.once("one", "once", 3, to=ref))
+        await sender.ask(lambda each: each.context.timers.every("two", "again", 2, to=ref))
+        assert sender.statistics().timers == 2
+        await trio.sleep(5)
+        assert got == [(2, "again"), (3, "once"), (4, "again")]
+        assert sender.statistics().timers == 1
+        assert await sender.ask(lambda each: each.context.timers.cancel("one")) is False
+        assert await sender.ask(lambda each: each.context.timers.cancel("two")) is True
+        await trio.sleep(5)
+        assert len(got) == 3
+    assert autojump_clock.autojump_threshold == 0
+
+
+@pytest.mark.parametrize("end", ["stop", "restart", "kill"])
+async def test_timer_ends_with_its_owner(end: str, autojump_clock: MockClock) -> None:
+    """Spec "cancel timers when stopped" and "discard timers from old incarnation". In Erlang and Pekko's scheduler a
+    message for another actor is sent even if the sender has ended.
+    """
+    got: list[tuple[float, object]] = []
+
+    def crash(_: Sender) -> None:
+        raise ValueError("crash")
+
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got)
+        sender = await system.spawn(Sender, restart=Restart.TRANSIENT)
+        await sender.ask(lambda each: each.context.timers.every("beat", "beat", 2, to=ref))
+        await trio.sleep(3)
+        if end == "stop":
+            await sender.stop()
+        elif end == "kill":
+            sender.kill()
+        else:
+            await sender.tell(crash)
+        await trio.sleep(10)
+        assert sender.statistics().timers == 0
+    assert got == [(2, "beat")]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_timer_for_an_actor_that_has_ended(autojump_clock: MockClock) -> None:
+    """A message for an actor that has ended is a dead letter with that actor's path. The owner of the timer lives."""
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, [], name="target")
+        sender = await system.spawn(Sender)
+        with system.dead_letters() as letters:
+            await sender.ask(lambda each: each.context.timers.every("beat", "beat", 2, to=ref))
+            await ref.stop()
+            await trio.sleep(3)
+            [letter] = letters.events
+            assert (letter.message, letter.path, letter.why) == ("beat", "/target", Undelivered.TERMINATED)
+        assert sender.alive
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_full_mailbox_does_not_hold_up_the_owner(autojump_clock: MockClock) -> None:
+    """One message of a timer waits for room, and later beats are skipped. Other timers and messages go on."""
+    got: list[tuple[float, object]] = []
+    ticks: list[float] = []
+
+    class Owner(Sender):
+        async def receive(self, message: Any) -> object:
+            if message == "own":
+                ticks.append(trio.current_time())
+                return None
+            return await super().receive(message)
+
+    async def hang(_: Sleeper) -> None:
+        await trio.sleep(9.5)
+
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got, mailbox_size=1)
+        await ref.tell(hang)
+        await settle()
+        await ref.tell("first")
+        sender = await system.spawn(Owner)
+        await sender.ask(lambda each: each.context.timers.every("beat", "beat", 2, to=ref))
+        await sender.ask(lambda each: each.context.timers.every("own", "own", 3))
+        await trio.sleep(9)
+        assert ref.statistics().mailbox.senders_waiting == 1
+        assert await sender.ask(lambda _: "at once") == "at once"
+        await trio.sleep(1.5)
+    assert ticks == [3, 6, 9]
+    assert got == [(9.5, "first"), (9.5, "beat"), (10, "beat")]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_message_that_waits_for_room_ends_with_the_timer(autojump_clock: MockClock) -> None:
+    """A timer that is cancelled, or whose owner ends, while its message waits for room sends nothing."""
+    got: list[tuple[float, object]] = []
+
+    async def hang(_: Sleeper) -> None:
+        await trio.sleep(9)
+
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got, mailbox_size=1)
+        await ref.tell(hang)
+        await settle()
+        await ref.tell("first")
+        sender = await system.spawn(Sender)
+        await sender.ask(lambda each: each.context.timers.once("one", "cancelled", 1, to=ref))
+        await sender.ask(lambda each: each.context.timers.once("two", "stopped", 1, to=ref))
+        await trio.sleep(2)
+        assert ref.statistics().mailbox.senders_waiting == 2
+        assert await sender.ask(lambda each: each.context.timers.cancel("one"))
+        await settle()
+        assert ref.statistics().mailbox.senders_waiting == 1
+        await sender.stop()
+        assert ref.statistics().mailbox.senders_waiting == 0
+        await trio.sleep(8)
+    assert [each for _, each in got] == ["first"]
+    assert autojump_clock.autojump_threshold == 0
+
+
+@pytest.mark.parametrize(
+    ("overflow", "handled", "dead"),
+    [
+        (Overflow.REJECT, ["first"], ["beat"]),
+        (Overflow.DROP_NEW, ["first"], ["beat"]),
+        (Overflow.DROP_OLDEST, ["beat"], ["first"]),
+    ],
+)
+async def test_overflow_policy_decides(
+    overflow: Overflow, handled: list[str], dead: list[str], autojump_clock: MockClock
+) -> None:
+    """If the policy of a full mailbox is not to wait, it decides, and the lost message is a dead letter (tapio-py)."""
+    got: list[tuple[float, object]] = []
+    gate = trio.Event()
+
+    async def hang(_: Sleeper) -> None:
+        await gate.wait()
+
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got, mailbox_size=1, overflow=overflow)
+        await ref.tell(hang)
+        await settle()
+        await ref.tell("first")
+        sender = await system.spawn(Sender)
+        with system.dead_letters() as letters:
+            await sender.ask(lambda each: each.context.timers.once("one", "beat", 1, to=ref))
+            await trio.sleep(2)
+            assert [(each.message, each.why) for each in letters.events] == [
+                (each, Undelivered.OVERFLOW) for each in dead
+            ]
+        gate.set()
+        await settle()
+        assert (sender.alive, sender.statistics().timers) == (True, 0)
+    assert [each for _, each in got] == handled
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_key_function_that_raises_does_not_end_the_owner(autojump_clock: MockClock) -> None:
+    """A pool whose key function raises loses the message as a dead letter with that cause. The owner lives."""
+
+    def no_key(_: object) -> int:
+        raise LookupError("no key")
+
+    async with open_system() as system:
+        ref = await system.spawn(pool(Actor, 2, routing=Routing.CONSISTENT_HASH, key=no_key), name="pool")
+        sender = await system.spawn(Sender)
+        with system.dead_letters() as letters:
+            await sender.ask(lambda each: each.context.timers.once("one", "beat", 1, to=ref))
+            await trio.sleep(2)
+            [letter] = letters.events
+            assert (letter.path, letter.why, type(letter.cause)) == ("/pool", Undelivered.FAILED, LookupError)
+        assert sender.alive
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_timer_of_the_same_key_is_replaced(autojump_clock: MockClock) -> None:
+    """Spec "replace timer". A key is one timer, for whichever actor its message is."""
+    got: list[tuple[float, object]] = []
+
+    async def set_both(sleeper: Sleeper) -> None:
+        sleeper.context.timers.once("key", "to another", 1, to=other)
+        sleeper.context.timers.once("key", "to itself", 2)
+
+    async with open_system() as system:
+        other: ActorRef[Any, Any] = await system.spawn(Sleeper, got)
+        ref = await system.spawn(Sleeper, got)
+        await ref.ask(set_both)
+        await trio.sleep(3)
+    assert got == [(2, "to itself")]
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_timer_for_itself_by_its_handle(autojump_clock: MockClock) -> None:
+    """With its own handle an actor sends through its mailbox, as in Pekko: such a message counts as activity."""
+    got: list[tuple[float, object]] = []
+    async with open_system() as system:
+        ref = await system.spawn(Sleeper, got, 3, mailbox_size=1)
+        await ref.ask(message(lambda sleeper: sleeper.context.timers.every("me", "me", 2, to=sleeper.ref)))
+        await trio.sleep(7)
+        assert ref.statistics().mailbox.accepted == 4
+    assert [each for _, each in got] == ["me"] * 3
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_wrong_target_of_a_timer() -> None:
+    """A target that is no handle is a SpecError in the call, and sets no timer."""
+    errors: list[type[Exception]] = []
+
+    class Wrong(Actor):
+        async def started(self) -> None:
+            target: Any = "other"
+            with pytest.raises(SpecError) as info:
+                self.context.timers.once("one", "one", 1, to=target)
+            errors.append(info.type)
+
+        async def stopping(self, reason: ExitReason) -> None:
+            with pytest.raises(RuntimeError):
+                self.context.timers.once("one", "one", 1, to=self.ref)
+            with pytest.raises(RuntimeError):
+                self.context.idle_after(1)
+            errors.append(RuntimeError)
+
+    async with open_system() as system:
+        ref = await system.spawn(Wrong)
+        assert ref.statistics().timers == 0
+        await ref.stop()
+    assert errors == [SpecError, RuntimeError]
