@@ -137,6 +137,7 @@ from actors.runtime._system import ActorSystem, SystemStatistics, open_system
 from actors.runtime._tree import TreeEntry, TreeNode
 from actors.runtime._typed import LATER, UNHANDLED, Later, Request, Unhandled
 from actors.runtime.pools._pool import PoolRef, PoolStatistics
+from actors.runtime.pools._router import RouterRef, RouterSpec, RouterStatistics, router
 from actors.runtime.pools._spec import PoolSpec, Routing, pool
 from actors.runtime.topics._buffer import EventStreamStatistics
 from actors.runtime.topics._bus import EventBus, EventBusStatistics
@@ -313,6 +314,9 @@ __all__ = [
     "RestartLimitReached",
     "Retention",
     "Revocation",
+    "RouterRef",
+    "RouterSpec",
+    "RouterStatistics",
     "Routing",
     "Run",
     "RunBlock",
@@ -369,6 +373,7 @@ __all__ = [
     "open_system",
     "pool",
     "redact_keys",
+    "router",
     "verify_log",
 ]
 

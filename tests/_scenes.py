@@ -18,6 +18,7 @@ from _scenes_of_messages import (
     subscribe_and_publish,
     use_a_pool,
     use_a_pool_by_key,
+    use_a_router,
 )
 
 from actors import (
@@ -243,10 +244,13 @@ async def set_timers(system: ActorSystem, world: World) -> None:
         with member.context.lease():
             await pass_points(member)
 
+    async def be_busy(_: Member) -> None:
+        await trio.sleep(1.5)
+
     ended = await system.spawn(Pointed, "b", world)
     await ended.stop()
     full = await system.spawn(Pointed, "c", world, mailbox_size=1)
-    await full.tell(hang)
+    await full.tell(be_busy)
     await full.tell(pass_points)
     ref = await system.spawn(Pointed, "a", world, restart=Restart.PERMANENT)
     await ref.ask(start)
@@ -254,7 +258,6 @@ async def set_timers(system: ActorSystem, world: World) -> None:
     await ref.ask(be_idle)
     await trio.sleep(1)
     await ref.stop()
-    full.kill()
 
 
 async def supervise_below_an_actor(system: ActorSystem, world: World) -> None:
@@ -326,6 +329,7 @@ SCENARIOS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     subscribe_and_publish,
     use_a_pool,
     use_a_pool_by_key,
+    use_a_router,
 ]
 
 

@@ -1,4 +1,4 @@
-"""Scenarios of forwarded asks, replies in parts, events between actors, and pools. They need an ``autojump_clock``."""
+"""Scenarios of forwarded asks, replies in parts, events between actors, pools and routers. They need an ``autojump_clock``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from actors import (
     ChildSpec,
     PoolRef,
     Restart,
+    RouterRef,
     SupervisionEvent,
     SupervisorSpec,
     gather,
     pool,
+    router,
 )
 from actors.runtime._crashes import Crash
 
@@ -151,3 +153,23 @@ async def use_a_pool_by_key(system: ActorSystem, world: World) -> None:
         await ref.tell(hang)
         await ref.tell(pass_points)
     await above.stop()
+
+
+async def use_a_router(system: ActorSystem, world: World) -> None:
+    """Use a router: tells, asks, a broadcast, members that fail, end, are added and removed, and a restart."""
+    refs = [await system.spawn(Pointed, name, world, mailbox_size=1) for name in "abc"]
+    ref = await system.spawn(router(refs[:2], routing="least_waiting"), restart=Restart.TRANSIENT)
+    assert isinstance(ref, RouterRef)
+    async with trio.open_nursery() as nursery:
+        for _ in range(6):
+            nursery.start_soon(ref.tell, pass_points)
+        nursery.start_soon(ref.ask, pass_points, 10)
+        await ref.broadcast(pass_points)
+    await ref.tell(ValueError("crash"))
+    ref.add(refs[2])
+    await refs[0].stop()
+    ref.remove(refs[1])
+    ref.kill()
+    await ref.ask(pass_points)
+    assert len(ref.members()) <= 1
+    await ref.stop()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from actors.runtime._supervisor import SupervisorRef
     from actors.runtime._typed import ChildMessageT, ChildReplyT
     from actors.runtime.pools._pool import PoolRef
+    from actors.runtime.pools._router import RouterRef, RouterSpec
     from actors.runtime.pools._spec import PoolSpec
 
 Args = TypeVarTuple("Args")
@@ -59,6 +60,11 @@ class Spawner:
     async def spawn(
         self, factory: PoolSpec[ChildMessageT, ChildReplyT], **options: Unpack[SpawnOptions]
     ) -> PoolRef[ChildMessageT, ChildReplyT]: ...
+
+    @overload
+    async def spawn(
+        self, factory: RouterSpec[ChildMessageT, ChildReplyT], **options: Unpack[SpawnOptions]
+    ) -> RouterRef[ChildMessageT, ChildReplyT]: ...
 
     @overload
     async def spawn(

@@ -7,7 +7,7 @@ import functools
 import inspect
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, TypeVarTuple, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 import attrs
 
@@ -139,9 +139,12 @@ def mailbox_spec(size: int, overflow: Overflow, stash: int) -> MailboxSpec:
 
 
 class GroupSpec:
-    """The base class of the specs of actors that only have children: supervisors and pools."""
+    """The base class of the specs of actors that handle no messages of their own: supervisors, pools and routers."""
 
     __slots__ = ()
+
+    has_children: ClassVar[bool] = True
+    """Whether such an actor has children. A router has none."""
 
 
 class ChildOptions(TypedDict, total=False):
@@ -199,7 +202,7 @@ class ChildSpec(Defaults, Generic[Message_contra, Reply_co]):
     factory: Callable[[], Instance[Message_contra, Reply_co]] | GroupSpec
     """Function without arguments that makes the actor.
 
-    For a child that is a supervisor or a pool, the SupervisorSpec or PoolSpec.
+    For a child that is a supervisor, a pool or a router: its SupervisorSpec, PoolSpec or RouterSpec.
     """
     restart: Restart = attrs.field(default=Restart.PERMANENT, converter=_restart)
     """Rule by which the child is restarted after it has ended."""

@@ -18,6 +18,7 @@ from actors.runtime._lifecycle import State
 from actors.runtime._ref import ActorRef, ActorStatistics
 from actors.runtime._spec import ChildSpec, GroupSpec, SupervisorSpec
 from actors.runtime.pools._pool import Pool, PoolCell, PoolRef
+from actors.runtime.pools._router import Router, RouterCell, RouterRef, RouterSpec
 from actors.runtime.pools._spec import PoolSpec
 
 if TYPE_CHECKING:
@@ -204,23 +205,30 @@ class SupervisorRef(ActorRef[Never, Never]):
         entries = self._children().entries()
         states = [child.cell.state for child in entries if child.cell is not None]
         restarting = states.count(State.RESTARTING)
-        supervisors = sum(isinstance(child.spec.factory, GroupSpec) for child in entries)
+        supervisors = sum(_has_children(child.spec) for child in entries)
         return ChildCounts(len(entries), len(states) - restarting, restarting, supervisors, len(entries) - supervisors)
 
 
 def _info(child: Child[Cell]) -> ChildInfo:
     cell = child.cell
     state = State.TERMINATED if cell is None else cell.state
-    is_supervisor = isinstance(child.spec.factory, GroupSpec)
-    return ChildInfo(child.spec.id, None if cell is None else cell.ref, state.value, child.spec.restart, is_supervisor)
+    ref, is_supervisor = None if cell is None else cell.ref, _has_children(child.spec)
+    return ChildInfo(child.spec.id, ref, state.value, child.spec.restart, is_supervisor)
+
+
+def _has_children(spec: ChildSpec) -> bool:
+    """Return whether a spec is that of a supervisor or a pool."""
+    return isinstance(spec.factory, GroupSpec) and spec.factory.has_children
 
 
 def new_cell(parent: Parent, spec: ChildSpec) -> Cell:
-    """Return the internal object of the runtime for a new child of ``parent``: an actor, a supervisor or a pool."""
+    """Return the internal object of the runtime for a new child of ``parent``: an actor, a supervisor, a pool or a router."""
     factory = spec.factory
     if not isinstance(factory, GroupSpec):
         return Cell(parent, spec, factory)
     if isinstance(factory, PoolSpec):
         return PoolCell(parent, spec, functools.partial(Pool, factory), PoolRef)
-    assert isinstance(factory, SupervisorSpec)  # noqa: S101  -- there are these two
+    if isinstance(factory, RouterSpec):
+        return RouterCell(parent, spec, functools.partial(Router, factory), RouterRef)
+    assert isinstance(factory, SupervisorSpec)  # noqa: S101  -- there are these three
     return Cell(parent, spec, functools.partial(Supervisor, factory), SupervisorRef)

@@ -136,9 +136,9 @@ def pages() -> list[Document]:
 
 
 def guides() -> list[Document]:
-    """Return the README, the page for contributors, and every chapter."""
+    """Return the README, the page for contributors, every chapter, and the tutorial."""
     names = {"README.md", "CONTRIBUTING.md"}
-    return [page for page in pages() if page.path in names or page.path.endswith("/GUIDE.md")]
+    return [page for page in pages() if page.path in names or page.path.endswith(("/GUIDE.md", "/TUTORIAL.md"))]
 
 
 def blocks(*languages: str) -> list[Block]:

@@ -27,11 +27,13 @@ from actors import (
     Reply,
     ReplyParts,
     ReplyStream,
+    RouterRef,
     SupervisorRef,
     open_system,
 )
 from actors.runtime._presence import Presence
 from actors.runtime._spawning import Spawner
+from actors.runtime.pools._members import MembersRef
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -165,6 +167,8 @@ RUNTIME_ITSELF = {
         ActorRef,
         SupervisorRef,
         PoolRef,
+        MembersRef,
+        RouterRef,
         EventBus,
         Context,
         Presence,

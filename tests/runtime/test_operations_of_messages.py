@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 import actors
-from actors import Actor, open_system, pool
+from actors import Actor, open_system, pool, router
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -92,6 +92,33 @@ async def test_message_to_a_pool(routing: str) -> None:
             single = await one(system, send)
             pooled = await count(functools.partial(send, ref))
             assert single <= pooled <= RATIOS[routing] * single
+
+
+async def test_message_to_a_router() -> None:
+    """A message to a router over four actors costs as much as one to a pool of four."""
+    async with open_system() as system:
+        refs = [await system.spawn(Echo) for _ in range(4)]
+        pooled = await system.spawn(pool(Echo, 4))
+        routed = await system.spawn(router(refs))
+        for send in (tell, ask):
+            expected = await count(functools.partial(send, pooled))
+            assert await count(functools.partial(send, routed)) == pytest.approx(expected, abs=0.5)
+
+
+class Idler(Echo):
+    """An actor that wants to be told when no message comes."""
+
+    async def started(self) -> None:
+        self.context.idle_after(1_000)
+
+
+async def test_idle_time_costs_little() -> None:
+    """To watch the idle time of an actor costs nothing for each message, and six calls when its mailbox is empty."""
+    async with open_system() as system:
+        idler = await system.spawn(Idler)
+        assert await count(functools.partial(tell, idler)) == pytest.approx(await one(system, tell), abs=0.5)
+        without, with_it = await one(system, ask), await count(functools.partial(ask, idler))
+        assert without <= with_it <= without + 6
 
 
 async def test_tell_is_no_dearer() -> None:

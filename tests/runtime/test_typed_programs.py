@@ -27,7 +27,7 @@ import trio
 
 from actors import (
     LATER, UNHANDLED, Actor, ActorRef, ActorSystem, ChildSpec, Later, Reply, ReplyParts, Request, SupervisorRef,
-    SupervisorSpec, Terminated, Unhandled, gather, open_system,
+    SupervisorSpec, Terminated, Unhandled, gather, open_system, router,
 )
 
 
@@ -203,6 +203,13 @@ class Typed(Actor[int, str]):
         if child.alive:
             return LATER
         return self.context.stash()
+""",
+    "a router has the types of its members": """
+async def main(system: ActorSystem, first: ActorRef[int, str], second: ActorRef[int, str]) -> None:
+    ref = await system.spawn(router([first, second], routing="random"))
+    await ref.tell(3)
+    assert_type(await ref.ask(3), str)
+    await ref.tell("3")  # refused
 """,
     "a child spec carries the types to the supervisor": """
 async def main(supervisor: SupervisorRef) -> None:

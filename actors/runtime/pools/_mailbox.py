@@ -21,45 +21,89 @@ if TYPE_CHECKING:
     from actors.runtime._lifecycle import ExitReason
     from actors.runtime._mailbox import Owner
     from actors.runtime._spec import MailboxSpec
+    from actors.runtime.pools._routing import Routed
     from actors.runtime.pools._spec import PoolSpec
 
 
-class PoolMailbox(Mailbox):
-    """The mailbox of a pool: senders put a message in, and it is in the mailbox of a member.
+class Routes(Mailbox):
+    """The members behind one handle, and the rule that chooses one for each message."""
 
-    So a message to a pool is queued once, and a pool's handle is like any other. Only without members, while the pool
-    is restarted, messages wait here, as many as a mailbox holds, and are routed when the members are up.
-    """
-
-    __slots__ = ("_accepted_before", "_dropped_before", "_members", "_pick", "_pool", "_room", "_turns", "on_pressure")
+    __slots__ = ("_accepted_before", "_dropped_before", "_members", "_pick", "_rule", "_turns")
 
     def __init__(self, owner: Owner, spec: MailboxSpec, home: Home | None = None) -> None:
         super().__init__(owner, spec, home)
-        self._room = Mailbox(owner, spec, home)
-        """Messages that wait until there is a member. The pool's own task does not read them."""
         self._members: dict[Mailbox, Cell] = {}
-        self._pool: PoolSpec | None = None
+        self._rule: Routed | None = None
+        """Spec with the rule of routing; None before the first start."""
         self._pick: Callable[[object], Mailbox] | None = None
         """Function that returns the mailbox of the member for a message; None without members."""
         self._turns: Iterator[Mailbox] | None = None
         """The next members, if they do not depend on the message. An iterator in C saves a call for each message."""
         self._accepted_before = self._dropped_before = 0
-        """Numbers of messages of members that have left the pool."""
-        self.on_pressure: Callable[[], None] | None = None
-        """Function that starts one more member; None if the pool has its maximum size."""
-
-    # Members
+        """Numbers of messages of members that have left."""
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """Members of the pool, in the order of their start."""
+        """Members, in the order in which they were added."""
         return tuple(self._members.values())
 
-    def begin(self, pool: PoolSpec, members: list[Cell]) -> None:
-        """Route messages to ``members`` from now on. Begin with the messages that waited here."""
-        self._pool = pool
-        self._set({each.mailbox: each for each in members})
-        self._route_waiting()
+    def remove(self, cell: Cell) -> bool:
+        """Route no more messages to a member. Return False if it is none."""
+        mailbox = cell.mailbox
+        if mailbox not in self._members:
+            return False
+        self._let_go(cell)
+        self._set({each: other for each, other in self._members.items() if each is not mailbox})
+        return True
+
+    def end(self) -> None:
+        """Route no more messages to any member."""
+        for cell in self.cells:
+            self._let_go(cell)
+        self._set({})
+
+    def _let_go(self, cell: Cell) -> None:
+        """Keep the counts of a member that leaves, and leave the asks in its mailbox to that mailbox."""
+        mailbox = cell.mailbox
+        self._accepted_before += mailbox.accepted
+        self._dropped_before += mailbox.dropped
+        for item in mailbox.items:
+            if isinstance(item, PendingAsk) and item.keeper is self:
+                item.keeper = mailbox
+
+    def _number(self, cell: Cell) -> int:
+        """Return the number of a member. A ring of hashes gives it the same points again."""
+        raise NotImplementedError
+
+    def _set(self, members: dict[Mailbox, Cell]) -> None:
+        self._members = members
+        self._pick = self._turns = None
+        if members and self._rule is not None:
+            rule = route(self._rule, {self._number(cell): mailbox for mailbox, cell in members.items()})
+            self._pick = rule.pick
+            self._turns = rule.turns if isinstance(rule, (RoundRobin, Random)) else None
+
+    def _open(self) -> list[Mailbox]:
+        """Return the mailboxes of the members that accept messages."""
+        return [member for member in self._members if not member.is_refusing]
+
+
+class RoutedMailbox(Routes):
+    """A mailbox for several actors: senders put a message in, and it is in the mailbox of a member.
+
+    So a message is queued once, and the handle is like any other. Only before there are members, messages wait here, as
+    many as a mailbox holds, and are routed when the members are up.
+    """
+
+    __slots__ = ("_grow_at", "_room", "on_pressure")
+
+    def __init__(self, owner: Owner, spec: MailboxSpec, home: Home | None = None) -> None:
+        super().__init__(owner, spec, home)
+        self._room = Mailbox(owner, spec, home)
+        """Messages that wait until there is a member. The actor's own task does not read them."""
+        self._grow_at = 0
+        self.on_pressure: Callable[[], None] | None = None
+        """Function that starts one more member; None if there can be no more."""
 
     def add(self, cell: Cell) -> None:
         """Route messages to one more member."""
@@ -72,57 +116,18 @@ class PoolMailbox(Mailbox):
             self._room.accepted -= 1
             self._route(self._room.take())
 
-    def remove(self, cell: Cell) -> bool:
-        """Route no more messages to a member. Return False if it is none."""
-        mailbox = cell.mailbox
-        if mailbox not in self._members:
-            return False
-        self._accepted_before += mailbox.accepted
-        self._dropped_before += mailbox.dropped
-        self._set({each: other for each, other in self._members.items() if each is not mailbox})
-        return True
-
-    def end(self) -> None:
-        """Route no more messages: the members are being stopped."""
-        self.on_pressure = None
-        for cell in self.cells:
-            self.remove(cell)
-
-    def _set(self, members: dict[Mailbox, Cell]) -> None:
-        self._members = members
-        self._pick = self._turns = None
-        if members and self._pool is not None:
-            # A member's name is its number: a ring of hashes gives it the same points again.
-            rule = route(self._pool, {int(cell.spec.id): mailbox for mailbox, cell in members.items()})
-            self._pick = rule.pick
-            self._turns = rule.turns if isinstance(rule, (RoundRobin, Random)) else None
-
-    @property
-    def is_crowded(self) -> bool:
-        """Whether so many messages wait that one more member is worth its start."""
-        waiting = sum(len(mailbox.items) for mailbox in self._members)
-        return self._pool is not None and waiting >= self._pool.grow_at * len(self._members)
-
-    def idle(self) -> Cell | None:
-        """Return the idle member that was started last. Return None if there is none, or if messages wait."""
-        if any(mailbox.items for mailbox in self._members):
-            return None
-        return next((cell for cell in reversed(self.cells) if cell.mailbox.is_awaited), None)
-
-    # As the senders see it
-
     def offer(self, item: object) -> bool:
         """Put an item into the mailbox of a member, if there is room. Return whether it was put in. Never waits."""
         if self._refusal is not None:
             return False
         if self._pick is None:
-            return self._room.offer(item)
+            return self._offer_to_room(item)
         if type(item) is PendingAsk:
             member = self._pick_for(item)
         else:
             member = self._pick(item) if self._turns is None else next(self._turns)
         # Before the item is put in, since this may raise.
-        if self.on_pressure is not None and self._pool is not None and len(member.items) >= self._pool.grow_at:
+        if self.on_pressure is not None and len(member.items) >= self._grow_at:
             self.on_pressure()
         return member.offer(item) or self._offer_elsewhere(item, member)
 
@@ -145,16 +150,20 @@ class PoolMailbox(Mailbox):
             if member is not picked and not (is_ask and self._is_own(member)) and member.offer(item):
                 return True
         if not members:  # all are being stopped, one by one: the pool replaces them
-            return self._room.offer(item)
+            return self._offer_to_room(item)
         return False
+
+    def _offer_to_room(self, item: object) -> bool:
+        """Let an item wait for a member, if there is room. Return False if there is none."""
+        return self._room.offer(item)
+
+    def _waiting_room(self) -> Mailbox:
+        """Return the mailbox in which an item waits for a member."""
+        return self._room
 
     @property
     def _is_by_key(self) -> bool:
-        return self._pool is not None and self._pool.routing is Routing.CONSISTENT_HASH
-
-    def _open(self) -> list[Mailbox]:
-        """Return the mailboxes of the members that accept messages."""
-        return [member for member in self._members if not member.is_refusing]
+        return self._rule is not None and self._rule.routing is Routing.CONSISTENT_HASH
 
     def _is_own(self, member: Mailbox) -> bool:
         """Return whether the caller is the task of a member."""
@@ -174,7 +183,7 @@ class PoolMailbox(Mailbox):
         while not self.offer(item):
             member = self._crowded(item)
             if member is None:
-                await self._room.put(item)
+                await self._waiting_room().put(item)
                 return
             try:
                 await member.put(item)
@@ -182,9 +191,18 @@ class PoolMailbox(Mailbox):
                 if not member.is_refusing:
                     raise
             else:
-                if isinstance(item, PendingAsk) and item.is_abandoned:
-                    self.give_up(item)  # its caller gave up while an actor that forwards it waited for room
+                if isinstance(item, PendingAsk):
+                    self._settle_in(item, member)
                 return
+
+    def _settle_in(self, request: PendingAsk, member: Mailbox) -> None:
+        """Look after an ask that has waited for room at a member, and is in its mailbox now."""
+        if not any(each is request for each in member.items):
+            return  # it is handled already
+        if request.is_abandoned:  # its caller gave up while an actor that forwards it waited for room
+            member.give_up(request)
+        else:
+            request.keeper = member  # the member may have left meanwhile
 
     def give_up(self, request: PendingAsk) -> None:
         """Free the room of an ask, in the mailbox that has it, because its caller no longer waits."""
@@ -202,13 +220,13 @@ class PoolMailbox(Mailbox):
             picked = self._pick(item.message if isinstance(item, PendingAsk) else item)
             members = [picked] if picked in members else members
         others = [each for each in members if not self._is_own(each)]
-        if not others and self._spec.overflow is Overflow.WAIT:
+        if not others and members[0]._spec.overflow is Overflow.WAIT:  # noqa: SLF001  -- of the base class
             raise RuntimeError(f"a member of {self._owner.path} would wait for ever, for room in its own mailbox")
         return least_loaded(others or members)
 
     def _overflowed(self, item: object) -> bool:
         member = self._crowded(item)
-        member = self._room if member is None else member
+        member = self._waiting_room() if member is None else member
         return member._overflowed(item)  # noqa: SLF001  -- of the base class
 
     def _route(self, item: object) -> None:
@@ -255,3 +273,35 @@ class PoolMailbox(Mailbox):
             own.accepted + self._accepted_before + sum(each.accepted for each in members),
             own.dropped + self.dropped + self._dropped_before + sum(each.dropped for each in members),
         )
+
+
+class PoolMailbox(RoutedMailbox):
+    """The mailbox of a pool. It has no members while the pool is restarted."""
+
+    __slots__ = ()
+
+    def begin(self, pool: PoolSpec, members: list[Cell]) -> None:
+        """Route messages to ``members`` from now on. Begin with the messages that waited here."""
+        self._rule, self._grow_at = pool, pool.grow_at
+        self._set({each.mailbox: each for each in members})
+        self._route_waiting()
+
+    def end(self) -> None:
+        """Route no more messages: the members are being stopped."""
+        self.on_pressure = None
+        super().end()
+
+    def _number(self, cell: Cell) -> int:
+        return int(cell.spec.id)  # its name
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many messages wait that one more member is worth its start."""
+        waiting = sum(len(mailbox.items) for mailbox in self._members)
+        return self._rule is not None and waiting >= self._grow_at * len(self._members)
+
+    def idle(self) -> Cell | None:
+        """Return the idle member that was started last. Return None if there is none, or if messages wait."""
+        if any(mailbox.items for mailbox in self._members):
+            return None
+        return next((cell for cell in reversed(self.cells) if cell.mailbox.is_awaited), None)

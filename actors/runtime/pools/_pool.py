@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import attrs
 import trio
 
-from actors.errors import ActorTerminated, MailboxFull
+from actors.errors import ActorTerminated
 from actors.failures import log_failure, shown
 from actors.runtime._cell import Cell
 from actors.runtime._children import Children
 from actors.runtime._incarnation import life_of
 from actors.runtime._instance import Instance
 from actors.runtime._lifecycle import DRAIN
-from actors.runtime._ref import ActorRef, ActorStatistics, Terminated, cell_of
+from actors.runtime._ref import ActorStatistics, Terminated, cell_of
 from actors.runtime._restart import Restart
 from actors.runtime._spec import ChildSpec, GroupSpec, Strategy, SupervisorSpec
 from actors.runtime._typed import Message_contra, Reply_co
 from actors.runtime._watching import Watching
 from actors.runtime.pools._mailbox import PoolMailbox
+from actors.runtime.pools._members import MembersRef
 
 if TYPE_CHECKING:
     from actors.runtime._body import Parent
@@ -191,54 +192,10 @@ class PoolStatistics(ActorStatistics):
     """Number of restarts of members since the last start of the pool."""
 
 
-class PoolRef(ActorRef[Message_contra, Reply_co]):
+class PoolRef(MembersRef[Message_contra, Reply_co]):
     """The handle on a pool: the methods of any actor's handle, and methods for its members."""
 
     __slots__ = ()
-
-    def _routes(self) -> PoolMailbox:
-        return cast("PoolMailbox", self._mailbox)
-
-    def members(self) -> tuple[ActorRef[Message_contra, Reply_co], ...]:
-        """Return the handles of the members that get messages now. While the pool is restarted, there are none."""
-        return tuple(cell.ref for cell in self._routes().cells)
-
-    async def broadcast(self, message: Message_contra) -> int:
-        """Put a message into the mailbox of each member, and return the number of these members.
-
-        Full mailboxes come last: this waits for room in one after the other, or does as their overflow policy says.
-        While the pool is restarted it has no members, and no message is sent.
-
-        Args:
-            message: The message. All members receive the same object.
-
-        Raises:
-            ActorTerminated: The pool has ended, or is stopping.
-            MailboxFull: The mailbox of a member is full, and its policy is ``reject``. The other members have the
-                message.
-
-        Cancellation:
-            Some members have the message.
-        """
-        routes = self._routes()
-        if routes.home.is_turn_after():
-            await trio.lowlevel.checkpoint()
-        if routes.is_refusing:
-            raise routes.refusal()
-        members = self.members()
-        full = [ref for ref in members if not cell_of(ref).mailbox.offer(message)]
-        reached, refused = len(members) - len(full), None
-        for ref in full:
-            try:
-                await ref.tell(message)
-                reached += 1
-            except ActorTerminated:
-                continue
-            except MailboxFull as error:
-                refused = error
-        if refused is not None:
-            raise refused
-        return reached
 
     def statistics(self) -> PoolStatistics:
         """Return the current statistics of the pool."""

@@ -9,13 +9,27 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.runtime._mailbox import Mailbox, least_loaded
-from actors.runtime.pools._spec import PoolSpec, Routing
+from actors.runtime.pools._spec import Routing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
 POINTS = 64
 """Number of points of each member on the ring of a consistent hash. More points spread the keys more evenly."""
+
+
+class Routed(Protocol):
+    """The spec of several actors behind one handle, with the rule of routing."""
+
+    @property
+    def routing(self) -> Routing:
+        """Rule by which the actor for a message is chosen."""
+        ...
+
+    @property
+    def key(self) -> Callable[[Any], Hashable] | None:
+        """Function that returns the key of a message, for ``consistent_hash``."""
+        ...
 
 
 class Route(Protocol):
@@ -95,8 +109,8 @@ class ConsistentHash:
         return self._owners[bisect(self._points, hash((key, POINTS)))]
 
 
-def route(spec: PoolSpec, members: Mapping[int, Mailbox]) -> Route:
-    """Return the rule of a pool for its present members, which have numbers."""
+def route(spec: Routed, members: Mapping[int, Mailbox]) -> Route:
+    """Return the rule of a pool or router for its present members, which have numbers."""
     match spec.routing:
         case Routing.ROUND_ROBIN:
             return RoundRobin(members)

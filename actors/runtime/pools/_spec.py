@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Routing(enum.StrEnum):
-    """The rule by which a pool chooses the member that gets a message."""
+    """The rule by which a pool or a router chooses the member that gets a message."""
 
     ROUND_ROBIN = "round_robin"
     """Each member in turn. A full member is passed over if another one has room."""
@@ -34,12 +34,21 @@ class Routing(enum.StrEnum):
     CONSISTENT_HASH = "consistent_hash"
     """The member that the key of the message belongs to: messages with equal keys go to the same member.
 
-    If the pool grows or shrinks by one of n members, about one key in n changes its member.
+    If the number of members changes by one of n, about one key in n changes its member.
     """
 
 
-def _routing(value: Routing | str) -> Routing:
+def routing_of(value: Routing | str) -> Routing:
+    """Return the rule that a text names. Return any other value as it is: the validator refuses it."""
     return member_of(Routing, value)
+
+
+def check_key(key: object, routing: Routing) -> None:
+    """Raise SpecError if ``key`` is no function, or is given for a rule that does not look at keys."""
+    if key is not None and not callable(key):
+        raise SpecError(f"key must be callable, not {shown(key)}")
+    if key is not None and routing is not Routing.CONSISTENT_HASH:
+        raise SpecError(f"key is for the routing {Routing.CONSISTENT_HASH}, not {routing}")
 
 
 @attrs.frozen
@@ -55,7 +64,7 @@ class PoolSpec(GroupSpec, Defaults, Generic[Message_contra, Reply_co]):
     """Number of members at the start, and at least."""
     max_size: int = attrs.field(kw_only=True, validator=count(1))
     """Maximum number of members."""
-    routing: Routing = attrs.field(kw_only=True, converter=_routing, validator=one_of(Routing))
+    routing: Routing = attrs.field(kw_only=True, converter=routing_of, validator=one_of(Routing))
     """Rule by which the member for a message is chosen."""
     key: Callable[[Any], Hashable] | None = attrs.field(kw_only=True)
     """Function that returns the key of a message, for ``consistent_hash``. None: the message is its own key."""
@@ -82,10 +91,7 @@ class PoolSpec(GroupSpec, Defaults, Generic[Message_contra, Reply_co]):
             raise SpecError(f"factory of a pool must be callable, not {shown(self.factory)}")
         if self.max_size < self.size:
             raise SpecError(f"max_size of a pool must be at least its size {self.size}, not {self.max_size}")
-        if self.key is not None and not callable(self.key):
-            raise SpecError(f"key must be callable, not {shown(self.key)}")
-        if self.key is not None and self.routing is not Routing.CONSISTENT_HASH:
-            raise SpecError(f"key is for the routing {Routing.CONSISTENT_HASH}, not {self.routing}")
+        check_key(self.key, self.routing)
         check_seconds(self.shrink_after, "shrink_after")
         if self.shrink_after in {0, math.inf}:
             raise SpecError("shrink_after must be more than 0 seconds, and not infinite")
