@@ -97,7 +97,8 @@ REPLIES: list[Callable[[RandomActor], Awaitable[object]]] = [
 async def ask_in_parts(world: World, ref: ActorRef) -> None:
     """Ask an actor for a reply in parts, take some or all of them, and record the last one or the error."""
     draw = world.random.choice
-    with world.ledger.sending(world.ledger.new_letter(ref, is_ask=True)) as letter:
+    # Without a limit of the whole, a user waits for ever for an actor that has stashed the message.
+    with trio.move_on_after(100), world.ledger.sending(world.ledger.new_letter(ref, is_ask=True)) as letter:
         letter.takes_parts = True
         with ref.ask_stream(letter, buffer=draw([1, 16]), timeout=draw([0.1, 2, None])) as parts:
             async for letter.answer in parts:

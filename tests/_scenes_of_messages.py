@@ -1,4 +1,4 @@
-"""Scenarios of forwarded asks, replies in parts, events between actors, pools and routers. They need an ``autojump_clock``."""
+"""Scenarios of forwarded asks, replies in parts, events, pools and routers. They need an ``autojump_clock``."""
 
 from __future__ import annotations
 

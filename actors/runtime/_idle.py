@@ -18,7 +18,7 @@ class Idle:
 
 
 class Owner(Protocol):
-    """The incarnation (an actor's life between two restarts) whose idle time is watched."""
+    """The watched incarnation (an actor's life between two restarts)."""
 
     @property
     def handled(self) -> int:
@@ -56,7 +56,7 @@ class IdleWatch:
         """Cancel scope around :meth:`run`."""
         self._owner = owner
         self._timer = trio.CancelScope()
-        """Cancel scope whose deadline is the end of the idle time. It is infinite while the actor is busy."""
+        """Cancel scope with the end of the idle time as its deadline, which is infinite while the actor is busy."""
         self._since = math.inf
         self._seen: int | None = None
         """Number of counted messages when the idle time began; None if the idle time begins with the next wait."""

@@ -1,4 +1,4 @@
-"""What one incarnation of an actor is occupied with: its current message, leases and deferred asks; or nothing."""
+"""The present work of one incarnation of an actor: its current message, leases and deferred asks; or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of an actor's Context that is about its presence: what it notices, and whether it counts as busy."""
+"""The part of an actor's Context about its presence: events, watches, its idle time, and leases."""
 
 from __future__ import annotations
 

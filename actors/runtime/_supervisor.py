@@ -222,7 +222,7 @@ def _has_children(spec: ChildSpec) -> bool:
 
 
 def new_cell(parent: Parent, spec: ChildSpec) -> Cell:
-    """Return the internal object of the runtime for a new child of ``parent``: an actor, a supervisor, a pool or a router."""
+    """Return the internal object of the runtime for a new child of ``parent``, by the kind of its spec."""
     factory = spec.factory
     if not isinstance(factory, GroupSpec):
         return Cell(parent, spec, factory)

@@ -95,14 +95,14 @@ async def test_message_to_a_pool(routing: str) -> None:
 
 
 async def test_message_to_a_router() -> None:
-    """A message to a router over four actors costs as much as one to a pool of four."""
+    """A message to a router over four actors costs no more than one to a pool of four."""
     async with open_system() as system:
         refs = [await system.spawn(Echo) for _ in range(4)]
         pooled = await system.spawn(pool(Echo, 4))
         routed = await system.spawn(router(refs))
         for send in (tell, ask):
             expected = await count(functools.partial(send, pooled))
-            assert await count(functools.partial(send, routed)) == pytest.approx(expected, abs=0.5)
+            assert 1 <= await count(functools.partial(send, routed)) <= expected + 0.5
 
 
 class Idler(Echo):

@@ -81,7 +81,7 @@ class Routee(Actor):
 async def add(system: ActorSystem, world: World, ref: RouterRef) -> None:
     draw = world.random.choice
     restart = draw([Restart.TEMPORARY, Restart.TRANSIENT])
-    spec = {"restart": restart, "mailbox_size": draw([1, 3, 64]), "overflow": draw(list(Overflow))}
+    spec: dict[str, Any] = {"restart": restart, "mailbox_size": draw([1, 3, 64]), "overflow": draw(list(Overflow))}
     new: Any = await system.spawn(Routee, world, **spec)
     world.refs.append(new)
     ref.add(new)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import trio
 
 from actors.errors import ActorTerminated, MailboxFull
 from actors.runtime._ref import ActorRef, cell_of
 from actors.runtime._typed import Message_contra, Reply_co
-from actors.runtime.pools._mailbox import RoutedMailbox
+
+if TYPE_CHECKING:
+    from actors.runtime.pools._mailbox import RoutedMailbox
 
 
 class MembersRef(ActorRef[Message_contra, Reply_co]):
