@@ -15,7 +15,6 @@ from actors import (
     ChildSpec,
     PoolRef,
     Restart,
-    RouterRef,
     SupervisionEvent,
     SupervisorSpec,
     gather,
@@ -159,7 +158,6 @@ async def use_a_router(system: ActorSystem, world: World) -> None:
     """Use a router: tells, asks, a broadcast, members that fail, end, are added and removed, and a restart."""
     refs = [await system.spawn(Pointed, name, world, mailbox_size=1) for name in "abc"]
     ref = await system.spawn(router(refs[:2], routing="least_waiting"), restart=Restart.TRANSIENT)
-    assert isinstance(ref, RouterRef)
     async with trio.open_nursery() as nursery:
         for _ in range(6):
             nursery.start_soon(ref.tell, pass_points)
