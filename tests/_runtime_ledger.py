@@ -185,6 +185,19 @@ class Ledger:
         self.check(not below, f"{path} stops while {below} run")
         life.stop_reason = reason
 
+    def on_before_restart(self, life: Life, path: str, reason: ExitReason) -> None:
+        """Record that ``before_restart()`` is called. Check that the actor was up, has ended, and was not killed."""
+        self.check(life.up_at and life.ended_at, f"{path} is restarted, and has not ended")
+        self.check(not life.is_closing, f"{path} is about to be restarted twice")
+        self.check(not isinstance(reason, Killed), f"{path} was killed, and has a hook")
+        self.check(path not in self.running, f"{path} runs before its restart")
+        life.is_closing = True
+
+    def on_after_restart(self, life: Life, ref: ActorRef) -> None:
+        """Record that ``after_restart()`` is called. Check that it is for a restart, and before the first message."""
+        self.check(ref.statistics().restarts, f"{ref.path} was not restarted, and has a hook")
+        self.check(self.lives[ref][-1] is life and not life.up_at, f"{ref.path} is up before its hook")
+
     def on_kill(self, ref: ActorRef) -> None:
         """Record that an actor is about to be killed. If the actor runs, its end will not be graceful."""
         self.killed.add(ref)

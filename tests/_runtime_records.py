@@ -190,6 +190,8 @@ class Life:
     group: ChildGroup = attrs.field(factory=ChildGroup)
     """Record of the actor's own children."""
     ref: ActorRef | None = None
+    is_closing: bool = False
+    """Whether ``before_restart()`` was called."""
     up_at: int = 0
     """Time at which the actor came up, as a number of events; 0 if it never came up."""
     ended_at: int = 0

@@ -75,7 +75,8 @@ class RandomActor(Actor):
         world.ledger.on_starting(self.life, self.ref)
         with self.noting_failure():
             await self.start()
-        world.ledger.on_started(self.life)
+        if not self.ref.statistics().restarts:  # else it is up after the hook
+            world.ledger.on_started(self.life)
 
     async def start(self) -> None:
         world = self.world
@@ -200,6 +201,28 @@ class RandomActor(Actor):
                 await self.spawn()
         if world.chance(0.3):
             await trio.sleep(world.random.choice([0.1, 1, 8]))
+        if world.chance(0.05):
+            await self.sleep_shielded()
+        world.maybe_fail(0.05)
+
+    async def before_restart(self, reason: ExitReason) -> None:
+        self.world.ledger.on_before_restart(self.life, self.ref.path, reason)
+        await self.act_in_a_hook(8)
+
+    async def after_restart(self, reason: ExitReason) -> None:
+        self.world.on_reported(reason)
+        self.world.ledger.on_after_restart(self.life, self.ref)
+        with self.noting_failure():
+            await self.act_in_a_hook(3)
+        self.world.ledger.on_started(self.life)
+
+    async def act_in_a_hook(self, longest: float) -> None:
+        """Sleep, fail, or do nothing. Only some seeds draw this: so the others replay old runs."""
+        world = self.world
+        if not world.is_new:
+            return
+        if world.chance(0.3):
+            await trio.sleep(world.random.choice([0, 0.1, longest]))
         if world.chance(0.05):
             await self.sleep_shielded()
         world.maybe_fail(0.05)

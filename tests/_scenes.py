@@ -24,6 +24,7 @@ from _scenes_of_messages import (
 from actors import (
     ActorSystem,
     Backoff,
+    ExitReason,
     Restart,
     Strategy,
     SupervisorRef,
@@ -139,6 +140,31 @@ async def restart_within_its_own_limit(system: ActorSystem, world: World) -> Non
     ref = await system.spawn(Pointed, "a", world, restart=Restart.TRANSIENT, max_restarts=3)
     await ref.ask(spawn_child)
     await trio.sleep(5)
+
+
+class Hooked(Pointed):
+    """A Pointed actor with hooks for a restart."""
+
+    async def before_restart(self, reason: ExitReason) -> None:
+        assert reason is not None
+        await self.pass_point("before_restart")
+
+    async def after_restart(self, reason: ExitReason) -> None:
+        assert reason is not None
+        await self.pass_point("after_restart")
+
+
+async def restart_with_hooks(system: ActorSystem, world: World) -> None:
+    """Make a member of a group with hooks fail, and stop the group while a hook runs."""
+    world.kind = Hooked
+    spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=[world.member(name) for name in "ab"])
+    supervisor = await system.supervise(spec)
+    for _ in range(2):
+        ref = supervisor.child("b")
+        if ref is not None:
+            await ref.tell(ValueError("crash"))
+            await ref.ask("again")
+    await supervisor.stop()
 
 
 async def add_and_remove_children(system: ActorSystem, world: World) -> None:
@@ -316,6 +342,7 @@ SCENARIOS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     supervise_a_group,
     restart_with_backoff,
     restart_within_its_own_limit,
+    restart_with_hooks,
     add_and_remove_children,
     many_children_by_key,
     shut_down,

@@ -30,6 +30,7 @@ from actors.runtime._instance import make_instance
 from actors.runtime._lifecycle import KILLED, ExitReason, Failure, Killed
 from actors.runtime._messages import is_overridden
 from actors.runtime._ref import ActorRef, ActorStatistics
+from actors.runtime._restarting import Pause, Restarted
 from actors.runtime._waits import Waits
 from actors.runtime.topics._supervision import ChildFailed, ChildStopped, FailureEscalated
 
@@ -128,6 +129,7 @@ class Cell(Waits[Incarnation]):
         protect_from_interrupts(task)
         reason: ExitReason = KILLED
         life: Incarnation | None = None
+        pause: Pause | None = None
         try:
             # All in one coroutine: each further one costs every idle actor 200 bytes.
             while True:
@@ -143,27 +145,19 @@ class Cell(Waits[Incarnation]):
                     await life.leave_children()
                     self.system.enforcer.withdraw(life)
                 self._report(reason)
-                # The parent decides before the incarnation is closed, which resets the state that it looks at.
-                delay = self._delay(reason)
-                if delay is None:
+                pause = self._end_life(reason)
+                if pause is None:
                     return
-                self._close_life(reason, delay)
                 reason, life = KILLED, None
-                if not await self._wait(delay):
+                if not await self._wait(pause):
                     if self.stop_asked is not None:
                         reason = self.stop_asked.reason
                     return
+                pause = None
         finally:
             self._conclude(reason)
             # From Python 3.12 on the traceback of a failure leads to this frame, which would hold the actor.
-            del self, task, reason, life
-
-    def _delay(self, reason: ExitReason) -> float | None:
-        """Return the seconds until the restart of the actor; None if the actor is not restarted."""
-        if self.ends_for_good or self.parent is None or is_cancelled():
-            return None
-        up_since = self.life.up_since if self.life is not None else math.inf
-        return self.parent.on_exit(self, reason, max(0.0, trio.current_time() - up_since))
+            del self, task, reason, life, pause
 
     def _report(self, reason: ExitReason) -> None:
         """Report the exception with which the actor ended.
@@ -186,6 +180,24 @@ class Cell(Waits[Incarnation]):
                 above = self.path.rpartition("/")[0] or "/"
                 self.system.events.deliver(FailureEscalated(self.path, self.restarts + 1, above, each))
 
+    def _end_life(self, reason: ExitReason) -> Pause | None:
+        """Close the incarnation that has ended. Return the wait before the restart; None if there is no restart."""
+        # The parent decides before the incarnation is closed, which resets the state that it looks at.
+        if self.ends_for_good or self.parent is None or is_cancelled():
+            return None
+        life, now = self.life, trio.current_time()
+        delay = self.parent.on_exit(self, reason, max(0.0, now - (math.inf if life is None else life.up_since)))
+        if delay is None:
+            return None
+        pause = Pause(reason, now + delay)
+        actor = None if life is None else life.actor
+        # As stopping(): not for a killed actor, nor after started() failed.
+        ended = None if isinstance(reason, Killed) or not self.was_up else actor
+        if ended is not None and is_overridden(ended, "before_restart"):
+            pause.set_hook(ended, min(self.stop_at, now + self.spec.seconds), self.system.enforcer)
+        self._close_life(reason, delay)
+        return pause
+
     def _close_life(self, reason: ExitReason, delay: float) -> None:
         """Prepare a restart: drop the incarnation (the actor's life so far).
 
@@ -204,22 +216,25 @@ class Cell(Waits[Incarnation]):
     def _restarted(self) -> ActorRestarted:
         return ActorRestarted(f"{self.path} ended while it handled this and is restarted")
 
-    async def _wait(self, delay: float) -> bool:
-        """Wait for ``delay`` seconds before the restart.
+    async def _wait(self, pause: Pause) -> bool:
+        """Call the hook of the old instance, if it has one. Then wait until the time of the restart.
 
         If the actor must wait for its supervisor (in the restart of a group), wait for :meth:`begin_again`.
 
         Return whether the actor is restarted. It is not restarted if it was stopped or cancelled meanwhile.
         """
-        until = trio.current_time() + delay
+        self._pause = pause
         try:
+            if pause.has_hook:
+                await pause.call_before_restart(self.path)
             while not self.ends_for_good:
                 if self.held:
                     self._notify_halted()
-                with trio.CancelScope(deadline=math.inf if self.held else until) as self._pause:
+                with trio.CancelScope(deadline=math.inf if self.held else pause.until) as pause.scope:
                     await trio.sleep_forever()
                 if not (self.held or self.ends_for_good):
                     self.begin()
+                    self.life = Restarted(self, pause.reason)
                     return True
         except trio.Cancelled:
             return False

@@ -68,6 +68,14 @@ class Life(Protocol):
         ...
 
 
+class Pause(Protocol):
+    """The interface of an actor's wait before a restart."""
+
+    def go_on(self, *, is_final: bool) -> None:
+        """End the wait. If ``is_final``, the actor is not restarted."""
+        ...
+
+
 LifeT = TypeVar("LifeT", bound=Life)
 
 
@@ -82,15 +90,15 @@ class Control(Body, Generic[LifeT]):
     # Set by the constructor of ``Cell``: a constructor for each base class would make every spawn slower.
     life: LifeT | None
     """The incarnation (the actor's life since its last start); None while the actor has not started or has ended."""
-    _pause: trio.CancelScope | None
-    """Cancel scope of the actor's wait before a restart; None at any other time."""
+    _pause: Pause | None
+    """The actor's wait before a restart; None at any other time."""
 
     def _act(self, do: int) -> None:
         """Carry out the actions in ``do``, a sum of values of :class:`Do` such as ``Do.CANCEL + Do.WAKE``."""
         if do & Do.REFUSE:
             self.mailbox.refuse("stopping")
         if do & Do.GO_ON and self._pause is not None:
-            self._pause.cancel()
+            self._pause.go_on(is_final=self.ends_for_good)
         life = self.life
         if life is None:
             return

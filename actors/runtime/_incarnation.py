@@ -8,7 +8,7 @@ timers), ``Incarnation`` (the order of its start and end).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
 
@@ -39,6 +39,9 @@ class Incarnation(MessageLoop):
     """One life of an actor between two restarts. The actor's Cell makes it, runs it, and asks it to end."""
 
     __slots__ = ("stopping_begun", "up_since")
+
+    is_restarted: ClassVar[bool] = False
+    """Whether another incarnation was before this one."""
 
     def __init__(self, cell: Waits[Any]) -> None:
         # One constructor for all base classes.
@@ -131,10 +134,15 @@ class Incarnation(MessageLoop):
             actor = self.actor = make_instance(cell.make, self)
         if not cell.was_up:
             await actor.started()
+            if self.is_restarted:
+                await self.call_after_restart(actor)
             if self._has_left_open(scope):
                 raise RuntimeError(LEFT_OPEN)
             self.on_up()
         return actor
+
+    async def call_after_restart(self, actor: Instance) -> None:
+        """Call the hook ``after_restart`` of the new instance. The subclass for restarts does it."""
 
     def on_up(self) -> None:
         """Record that ``started()`` has returned, or that the actor has no ``started()``."""
@@ -200,9 +208,9 @@ class Incarnation(MessageLoop):
                     await self.actor.stopping(reason)
             except BaseException as failure:  # noqa: BLE001  -- it joins the failure that was the reason
                 own = without(failure, trio.Cancelled)
-                reason = reason if own is None else _joined(reason, own)
+                reason = reason if own is None else joined(reason, own)
             if self._has_left_open(scope) and (left := await self.leave_open_ones(scope)) is not None:
-                reason = _joined(reason, left)
+                reason = joined(reason, left)
         return reason
 
     def _may_run_stopping(self, reason: ExitReason) -> bool:
@@ -238,15 +246,6 @@ class Incarnation(MessageLoop):
             self.wake()
 
     # As its children and its context see it
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether this life of the actor is over: the actor has ended, or was restarted."""
-        return self.cell.life is not self
-
-    def check_place(self) -> None:
-        """Raise RuntimeError outside the trio run of the system."""
-        self.cell.system.home.check()
 
     def crash(self, failure: Exception) -> None:
         """Make the actor fail with ``failure``, because the actor's children failed too often.
@@ -296,7 +295,7 @@ def life_of(actor: Instance) -> Incarnation:
     return life
 
 
-def _joined(reason: ExitReason, failure: BaseException) -> ExitReason:
+def joined(reason: ExitReason, failure: BaseException) -> ExitReason:
     """Return an exit reason that combines ``reason`` with a failure that was raised while the actor ended."""
     if isinstance(reason, Killed):
         return Killed(failure)

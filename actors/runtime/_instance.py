@@ -59,6 +59,30 @@ class Instance(Defaults, Generic[Message_contra, Reply_co]):
         ``started()`` failed.
         """
 
+    @does_nothing
+    async def before_restart(self, reason: ExitReason) -> None:
+        """Act on the old instance before a restart, for example to save its state for the new one.
+
+        The runtime calls this after ``stopping()``, when the supervisor has decided that the actor is restarted, and
+        while the backoff runs. The new instance is made when both are over. The message that failed is a dead letter
+        already, other messages wait in the mailbox, and children and tasks of the nursery have ended. ``self.ref`` can
+        be used; the context and the nursery start nothing any more.
+
+        The method has what ``stopping()`` left of the actor's ``shutdown`` time. Then it is cancelled, and shielded
+        code one second later. A stop of the actor cancels it at once. If it raises, or was late, that is logged, the
+        exception joins ``reason``, and the restart goes on. The method is not run for a killed actor, nor after
+        ``started()`` failed.
+        """
+
+    @does_nothing
+    async def after_restart(self, reason: ExitReason) -> None:
+        """Act on the new instance after a restart. ``reason`` is the reason for which the last incarnation ended.
+
+        The runtime calls this after ``started()`` and before the first message, at each restart. It is a part of the
+        start: there is no deadline, but a stop or kill of the actor cancels it at once. If it raises, the start has
+        failed: ``stopping()`` is not run, and the next restart counts against the limit.
+        """
+
 
 # The value before the runtime sets one. The class body cannot set it, because the key is no identifier.
 setattr(Instance, LIFE, None)

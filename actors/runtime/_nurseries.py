@@ -70,6 +70,15 @@ class Nurseries:
         """Number of the actor's two nurseries that are open now."""
         return (self.child_nursery is not None) + (self.nursery is not None)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether this life of the actor is over: the actor has ended, or was restarted."""
+        return self.cell.life is not self
+
+    def check_place(self) -> None:
+        """Raise RuntimeError outside the trio run of the system."""
+        self.cell.system.home.check()
+
     def open_nursery(self) -> trio.Nursery | None:
         """Return the nursery of the actor's own tasks. The first call opens the nursery.
 
