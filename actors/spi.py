@@ -1,6 +1,8 @@
 """Names for a package that serves the sessions to clients, such as ``transport``. An application does not need them."""
 
 from actors.checks import number_from, whole_from
+from actors.cluster._following import CUT_OFF
+from actors.cluster._questions import UNREACHABLE
 from actors.cluster._settings import ClusterSettings
 from actors.eventlog import StreamWalk
 from actors.eventlog.backup import back_up_file, back_up_log, restore_file, restore_log
@@ -20,10 +22,12 @@ from actors.streams._signal_queue import MAX_SIGNALS, SignalQueue
 from actors.streams.subscription import Subscription, SubscriptionEnd
 
 __all__ = [
+    "CUT_OFF",
     "INTERRUPT_HANDLER",
     "MAX_DEPTH",
     "MAX_SEQ",
     "MAX_SIGNALS",
+    "UNREACHABLE",
     "AgentHost",
     "Attach",
     "Attachment",

@@ -17,6 +17,7 @@ from protocol.agents import auth_by_name, make_app
 from protocol.wire import client, greeted, greeted_in_memory
 from websockets.exceptions import InvalidStatus
 
+from actors.spi import CUT_OFF, UNREACHABLE
 from transport.server._heartbeat import Heartbeat
 from transport.server._refusals import PERIOD_SECONDS, Reason, RefusalCounts, RefusalLog, Summary
 from transport.settings import Settings
@@ -154,6 +155,13 @@ async def test_offer_keeps_allowed_origins(caplog: pytest.LogCaptureFixture) -> 
     first, second = lines(caplog)
     assert first.endswith(f"set GREENROOM_ALLOWED_ORIGINS=https://a.example,{EVIL}")
     assert second.endswith(f"allowed_origins: '{EVIL}'")
+
+
+@pytest.mark.parametrize("text", [UNREACHABLE, CUT_OFF])
+async def test_cluster_that_cannot_be_reached_is_no_limit(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    """If the node of a session or the log's server does not answer, the log names no setting: none would help."""
+    RefusalLog(Settings(), Heartbeat()).note_closing(4005, text, greeted=False)
+    assert lines(caplog) == [f"refused (4005): the session cannot be reached in the cluster now: {text!r}"]
 
 
 async def nothing(_: Client) -> None: ...

@@ -73,13 +73,15 @@ def _serve_in_workers(given: Sequence[Given], launch: Launch) -> int:
     with ExitStack() as stack:
         log = chosen_log(given)
         more: tuple[str, ...] = ()
+        hint = ""
         if not any(each.name == "log" for each in given):
             log = stack.enter_context(embedded_valkey())
             more = ("--log", log)
+            hint = f"its processes share a log in Valkey: greenroom cluster {log} lists them"
         key = secrets.token_hex(32)
         launch = attrs.evolve(
             launch, arguments=(*launch.arguments, *more), environment={**launch.environment, KEY_VARIABLE: key}
         )
         app = Greenroom(log=log)
         app.override([each for each in given if each.name != "log"])
-        return serve_in_workers(app, launch, TerminalReporter())
+        return serve_in_workers(app, launch, TerminalReporter(hint))

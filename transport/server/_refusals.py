@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from actors.failures import MAX_SHOWN, log_failure, log_line, shown
+from actors.spi import CUT_OFF, UNREACHABLE
 from transport._sources import ASSIGNMENT, KEYWORD
 from transport.auth import BAD_TOKEN, NO_TOKEN, REVOKED
 from transport.errors import UNAVAILABLE
@@ -126,6 +127,7 @@ class Reason(Enum):
         "the session cannot be opened; settings: max_sessions ({max_sessions}), "
         "max_sessions_per_user ({max_sessions_per_user}), sessions_per_user ({sessions_per_user})",
     )
+    CLUSTER = _Text("4005", "the session cannot be reached in the cluster now")
     SESSION_CLOSED = _Text("4506", "the session was closed permanently", _USUAL)
     COMMAND = _Text(
         "overloaded",
@@ -166,6 +168,7 @@ BY_TEXT = {
     (close_codes.NOT_AUTHENTICATED, BAD_TOKEN): Reason.BAD_TOKEN,
     (close_codes.NOT_AUTHENTICATED, REVOKED): Reason.REVOKED,
     (close_codes.OVERLOADED, UNAVAILABLE): Reason.AUTH_UNAVAILABLE,
+    **{(close_codes.OVERLOADED, text.partition(":")[0]): Reason.CLUSTER for text in (UNREACHABLE, CUT_OFF)},
 }
 """The reason for a close code together with the beginning of the text. With other texts, :data:`BY_CODE` decides."""
 
@@ -176,6 +179,7 @@ DETAILED = {
     Reason.FORBIDDEN,
     Reason.BAD_FRAME,
     Reason.SESSION,
+    Reason.CLUSTER,
 }
 """The reasons for which the client gets a text with more details. This text is logged too."""
 
