@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import trio
@@ -41,7 +41,7 @@ class Routee(Actor):
     def __init__(self, got: Counter[str]) -> None:
         self.got = got
 
-    async def receive(self, message: object) -> object:
+    async def receive(self, message: Any) -> object:
         if isinstance(message, Exception):
             raise message
         if isinstance(message, trio.Event):
@@ -50,6 +50,11 @@ class Routee(Actor):
             return await message(self)
         self.got[self.ref.name] += 1
         return self.ref.name
+
+
+def modulo(message: int) -> int:
+    """Return the key of a message that is a number."""
+    return message % 1_000
 
 
 async def settle() -> None:
@@ -64,8 +69,7 @@ async def routees(system: ActorSystem, got: Counter[str], names: str, **options:
 async def routed(system: ActorSystem, refs: Sequence[ActorRef], **options: Any) -> RouterRef:
     """Spawn a router over actors."""
     ref: Any = await system.spawn(router(refs, **options), name="router")
-    assert isinstance(ref, RouterRef)
-    return ref
+    return cast("RouterRef", ref)
 
 
 # RoutersSpec, "The router group"
@@ -172,7 +176,7 @@ async def test_most_keys_keep_their_routee() -> None:
     got = Counter[str]()
     async with open_system() as system:
         refs = await routees(system, got, "abcd")
-        ref = await routed(system, refs, routing="consistent_hash", key=lambda message: message % 1_000)
+        ref = await routed(system, refs, routing="consistent_hash", key=modulo)
         before = [await ref.ask(key) for key in range(100)]
         assert before == [await ref.ask(1_000 + key) for key in range(100)]
         await refs[3].stop()

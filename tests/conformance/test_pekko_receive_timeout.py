@@ -42,7 +42,7 @@ class Sleeper(Actor):
         if self.idle is not None:
             self.context.idle_after(self.idle)
 
-    async def receive(self, message: object) -> object:
+    async def receive(self, message: Any) -> object:
         if isinstance(message, Exception):
             raise message
         if callable(message):
@@ -396,7 +396,7 @@ async def test_wrong_idle_time(wrong: Any) -> None:
 # ActorContext.scheduleOnce and the classic scheduler
 
 
-class Sender(Actor):
+class Sender(Actor["Callable[[Sender], object]"]):
     """An actor that calls its messages with itself."""
 
     async def receive(self, message: Callable[[Sender], object]) -> object:

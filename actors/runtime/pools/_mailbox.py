@@ -10,7 +10,7 @@ from actors.errors import ActorTerminated
 from actors.runtime._mailbox import Mailbox, MailboxStatistics, append, least_loaded
 from actors.runtime._request import PendingAsk
 from actors.runtime._spec import Overflow
-from actors.runtime.pools._routing import Random, RoundRobin, route
+from actors.runtime.pools._routing import Random, RoundRobin, Rule, route
 from actors.runtime.pools._spec import Routing
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from actors.runtime._lifecycle import ExitReason
     from actors.runtime._mailbox import Owner
     from actors.runtime._spec import MailboxSpec
-    from actors.runtime.pools._routing import Routed
     from actors.runtime.pools._spec import PoolSpec
 
 
@@ -33,8 +32,8 @@ class Routes(Mailbox):
     def __init__(self, owner: Owner, spec: MailboxSpec, home: Home | None = None) -> None:
         super().__init__(owner, spec, home)
         self._members: dict[Mailbox, Cell] = {}
-        self._rule: Routed | None = None
-        """Spec with the rule of routing; None before the first start."""
+        self._rule: Rule | None = None
+        """Rule of routing; None before the first start."""
         self._pick: Callable[[object], Mailbox] | None = None
         """Function that returns the mailbox of the member for a message; None without members."""
         self._turns: Iterator[Mailbox] | None = None
@@ -282,7 +281,7 @@ class PoolMailbox(RoutedMailbox):
 
     def begin(self, pool: PoolSpec, members: list[Cell]) -> None:
         """Route messages to ``members`` from now on. Begin with the messages that waited here."""
-        self._rule, self._grow_at = pool, pool.grow_at
+        self._rule, self._grow_at = Rule(pool.routing, pool.key), pool.grow_at
         self._set({each.mailbox: each for each in members})
         self._route_waiting()
 

@@ -19,6 +19,7 @@ from actors.runtime._spec import GroupSpec
 from actors.runtime._typed import Defaults, Message_contra, Reply_co
 from actors.runtime.pools._mailbox import RoutedMailbox
 from actors.runtime.pools._members import MembersRef
+from actors.runtime.pools._routing import Rule
 from actors.runtime.pools._spec import Routing, check_key, routing_of
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class RouterMailbox(RoutedMailbox):
         """Route messages to the members of the spec from now on. If the router was restarted, do nothing."""
         if self._has_begun:
             return
-        self._rule, self._has_begun = spec, True
+        self._rule, self._has_begun = Rule(spec.routing, spec.key), True
         members = {cell.mailbox: cell for cell in map(_member_of, spec.members) if cell.reason is None}
         for cell in members.values():
             self._take(cell)

@@ -8,6 +8,8 @@ from collections import deque
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Protocol
 
+import attrs
+
 from actors.runtime._mailbox import Mailbox, least_loaded
 from actors.runtime.pools._spec import Routing
 
@@ -18,18 +20,14 @@ POINTS = 64
 """Number of points of each member on the ring of a consistent hash. More points spread the keys more evenly."""
 
 
-class Routed(Protocol):
-    """The spec of several actors behind one handle, with the rule of routing."""
+@attrs.frozen
+class Rule:
+    """The rule of routing of a pool or router."""
 
-    @property
-    def routing(self) -> Routing:
-        """Rule by which the actor for a message is chosen."""
-        ...
-
-    @property
-    def key(self) -> Callable[[Any], Hashable] | None:
-        """Function that returns the key of a message, for ``consistent_hash``."""
-        ...
+    routing: Routing
+    """Rule by which the member for a message is chosen."""
+    key: Callable[[Any], Hashable] | None
+    """Function that returns the key of a message, for ``consistent_hash``."""
 
 
 class Route(Protocol):
@@ -109,9 +107,9 @@ class ConsistentHash:
         return self._owners[bisect(self._points, hash((key, POINTS)))]
 
 
-def route(spec: Routed, members: Mapping[int, Mailbox]) -> Route:
+def route(rule: Rule, members: Mapping[int, Mailbox]) -> Route:
     """Return the rule of a pool or router for its present members, which have numbers."""
-    match spec.routing:
+    match rule.routing:
         case Routing.ROUND_ROBIN:
             return RoundRobin(members)
         case Routing.LEAST_WAITING:
@@ -119,4 +117,4 @@ def route(spec: Routed, members: Mapping[int, Mailbox]) -> Route:
         case Routing.RANDOM:
             return Random(members)
         case Routing.CONSISTENT_HASH:
-            return ConsistentHash(members, spec.key)
+            return ConsistentHash(members, rule.key)
