@@ -396,7 +396,7 @@ async def test_wrong_idle_time(wrong: Any) -> None:
 # ActorContext.scheduleOnce and the classic scheduler
 
 
-class Sender(Actor["Callable[[Sender], object]"]):
+class Sender(Actor):
     """An actor that calls its messages with itself."""
 
     async def receive(self, message: Callable[[Sender], object]) -> object:
