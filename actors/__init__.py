@@ -126,13 +126,14 @@ from actors.runtime._gather import gather
 from actors.runtime._idle import Idle
 from actors.runtime._lifecycle import ExitReason, Failure, Killed, Normal, Shutdown, State
 from actors.runtime._mailbox import MailboxStatistics
+from actors.runtime._on_demand import OnDemandSpec, on_demand
 from actors.runtime._parts import ReplyParts
 from actors.runtime._ref import ActorRef, ActorStatistics, Terminated
 from actors.runtime._reply import Reply, ReplyStream
 from actors.runtime._restart import Restart
 from actors.runtime._shutdown import Phase, PhaseReport
 from actors.runtime._spec import AutoShutdown, ChildSpec, MailboxSpec, Overflow, Strategy, SupervisorSpec
-from actors.runtime._supervisor import ChildCounts, ChildInfo, SupervisorRef, SupervisorStatistics
+from actors.runtime._supervisor import ChildCounts, ChildInfo, OnDemandRef, SupervisorRef, SupervisorStatistics
 from actors.runtime._system import ActorSystem, SystemStatistics, open_system
 from actors.runtime._tree import TreeEntry, TreeNode
 from actors.runtime._typed import LATER, UNHANDLED, Later, Request, Unhandled
@@ -291,6 +292,8 @@ __all__ = [
     "Observed",
     "Observer",
     "ObserversStatistics",
+    "OnDemandRef",
+    "OnDemandSpec",
     "OpenCall",
     "OpenItem",
     "Overflow",
@@ -369,6 +372,7 @@ __all__ = [
     "current_run",
     "decode_event",
     "gather",
+    "on_demand",
     "open_log",
     "open_system",
     "pool",

@@ -25,10 +25,12 @@ from actors import (
     ActorSystem,
     Backoff,
     ExitReason,
+    OnDemandRef,
     Restart,
     Strategy,
     SupervisorRef,
     SupervisorSpec,
+    on_demand,
 )
 
 if TYPE_CHECKING:
@@ -330,6 +332,28 @@ async def actors_without_started(system: ActorSystem, world: World) -> None:
     await ref.stop(drain=True)
 
 
+async def start_on_demand(system: ActorSystem, world: World) -> None:
+    """Ask a group for actors by name: at the same time, after a failed start, and while one of them stops."""
+    world.on_start["a"] = start_slowly
+    world.fail_start("b", 1)
+    group = await system.spawn(on_demand(lambda name: Pointed(name, world)), restart=Restart.TRANSIENT)
+    assert isinstance(group, OnDemandRef)
+
+    async def use(name: str) -> None:
+        with contextlib.suppress(OSError):
+            ref = await group.get_or_spawn(name)
+            await ref.ask(pass_points)
+
+    async with trio.open_nursery() as nursery:
+        for name in "aab":
+            nursery.start_soon(use, name)
+    await use("b")
+    ref = group.child("a")
+    if ref is not None:
+        await ref.stop()
+    await use("a")
+
+
 SCENARIOS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     spawn,
     spawn_that_fails,
@@ -357,6 +381,7 @@ SCENARIOS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     use_a_pool,
     use_a_pool_by_key,
     use_a_router,
+    start_on_demand,
 ]
 
 

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from actors.backoff import Backoff
     from actors.runtime._children import Children
     from actors.runtime._instance import Instance
+    from actors.runtime._on_demand import OnDemandSpec
     from actors.runtime._ref import ActorRef
     from actors.runtime._runtime import Runtime
-    from actors.runtime._supervisor import SupervisorRef
+    from actors.runtime._supervisor import OnDemandRef, SupervisorRef
     from actors.runtime._typed import ChildMessageT, ChildReplyT
     from actors.runtime.pools._pool import PoolRef
     from actors.runtime.pools._router import RouterRef, RouterSpec
@@ -68,6 +69,11 @@ class Spawner:
 
     @overload
     async def spawn(
+        self, factory: OnDemandSpec[ChildMessageT, ChildReplyT], **options: Unpack[SpawnOptions]
+    ) -> OnDemandRef[ChildMessageT, ChildReplyT]: ...
+
+    @overload
+    async def spawn(
         self,
         factory: Callable[[*Args], Instance[ChildMessageT, ChildReplyT]],
         *args: *Args,
@@ -85,7 +91,7 @@ class Spawner:
 
     async def spawn(  # noqa: PLR0913  -- one keyword per documented option
         self,
-        factory: Callable[..., Instance[ChildMessageT, ChildReplyT]],
+        factory: Any,
         *args: object,
         kwargs: Mapping[str, object] | None = None,
         name: str | None = None,
@@ -97,14 +103,14 @@ class Spawner:
         mailbox_size: int = 64,
         overflow: Overflow = Overflow.WAIT,
         stash_size: int = 64,
-    ) -> ActorRef[ChildMessageT, ChildReplyT]:
+    ) -> ActorRef[Any, Any]:
         """Start an actor below the system or below this actor. Return its handle when ``started()`` has returned.
 
         If this call raises or is cancelled, nothing of the actor is left. If the children of one parent need more
         restarts than its limit allows (3 within 5 s), the parent ends with RestartLimit: at the top that is the system.
 
         Args:
-            factory: Class or function that makes the actor, or a pool. It is called again for each restart.
+            factory: Class or function that makes the actor, a pool, or a group on demand. A restart calls it again.
             args: Arguments of the factory.
             kwargs: Arguments of the factory by name. Type checkers compare those of a ``functools.partial`` only.
             name: Unique name among the children of one parent. The default is the name of the factory and a number.

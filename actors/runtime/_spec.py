@@ -139,7 +139,7 @@ def mailbox_spec(size: int, overflow: Overflow, stash: int) -> MailboxSpec:
 
 
 class GroupSpec:
-    """The base class of the specs of actors that handle no messages of their own: supervisors, pools and routers."""
+    """The base class of the specs of actors without messages of their own: supervisors, pools, routers, groups."""
 
     __slots__ = ()
 
@@ -173,7 +173,7 @@ def name_of(factory: object) -> str:
 def with_arguments(factory: Any, args: tuple[object, ...], kwargs: Mapping[str, object] | None) -> Callable[[], Any]:
     """Return a factory without arguments, which calls ``factory`` with these. Raises SpecError for a pool."""
     if isinstance(factory, GroupSpec):
-        raise SpecError("a pool takes no arguments: they belong to the factory of its members")
+        raise SpecError("a pool or group takes no arguments: they belong to the factory of its members")
     if kwargs is None:
         return functools.partial(factory, *args)
     check_kind("kwargs", kwargs, Mapping, "a mapping of names to arguments")
@@ -326,7 +326,9 @@ def _check_identity(name: object, factory: object) -> None:
     if not isinstance(name, str) or not name or "/" in name:
         raise SpecError(f"id must be a text without '/', not {shown(name)}")
     if not callable(factory) and not isinstance(factory, GroupSpec):
-        raise SpecError(f"factory of {name} must be callable, a SupervisorSpec or a PoolSpec, not {shown(factory)}")
+        raise SpecError(
+            f"factory of {name} must be callable, a SupervisorSpec, a PoolSpec or an OnDemandSpec, not {shown(factory)}"
+        )
     if not isinstance(factory, type) and inspect.iscoroutinefunction(factory):
         raise SpecError(f"factory of {name} must make an Actor and return it: it may not be async")
 

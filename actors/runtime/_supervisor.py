@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, Generic, Never
 
 import attrs
 import trio
@@ -15,8 +15,10 @@ from actors.runtime._children import Children, children_of
 from actors.runtime._incarnation import life_of
 from actors.runtime._instance import Instance
 from actors.runtime._lifecycle import State
+from actors.runtime._on_demand import OnDemand, OnDemandChildren, OnDemandSpec
 from actors.runtime._ref import ActorRef, ActorStatistics
 from actors.runtime._spec import ChildSpec, GroupSpec, SupervisorSpec
+from actors.runtime._typed import Message_contra, Reply_co
 from actors.runtime.pools._pool import Pool, PoolCell, PoolRef
 from actors.runtime.pools._router import Router, RouterCell, RouterRef, RouterSpec
 from actors.runtime.pools._spec import PoolSpec
@@ -209,6 +211,39 @@ class SupervisorRef(ActorRef[Never, Never]):
         return ChildCounts(len(entries), len(states) - restarting, restarting, supervisors, len(entries) - supervisors)
 
 
+class OnDemandRef(SupervisorRef, Generic[Message_contra, Reply_co]):
+    """The handle on a group that starts on demand: the methods of a supervisor's handle, and :meth:`get_or_spawn`."""
+
+    __slots__ = ()
+
+    async def get_or_spawn(self, id: str) -> ActorRef[Message_contra, Reply_co]:  # noqa: A002  -- the field's name
+        """Return the handle of the child with this name. If there is none, start it first.
+
+        Concurrent calls for one name cause one start, and all of them wait for it. If it fails, all of them raise its
+        exception, and the next call tries again. The handle of a child that waits for its restart is returned at once:
+        messages wait in its mailbox. If the child is stopping, this waits for its end, and starts a new one.
+
+        Args:
+            id: Name of the child, which is the argument of the factory.
+
+        Raises:
+            MaxChildren: The group has as many children as it may have.
+            NameTaken: A call of ``start_child`` is starting a child of that name.
+            SpecError: ``id`` cannot be a name.
+            ActorTerminated: The group has ended, is stopping, or ended the child before it was up.
+            RuntimeError: The caller is the child itself, or a child whose start this start waits for.
+            BaseException: The exception that the factory or ``started()`` raised.
+
+        Cancellation:
+            The start continues for the other callers. If there are none, it is ended, and nothing of the child is left.
+        """
+        if self._mailbox.home.is_turn_after():
+            await trio.lowlevel.checkpoint()
+        children = self._children()
+        assert isinstance(children, OnDemandChildren)  # noqa: S101  -- those of its actor
+        return await children.get_or_spawn(id)
+
+
 def _info(child: Child[Cell]) -> ChildInfo:
     cell = child.cell
     state = State.TERMINATED if cell is None else cell.state
@@ -226,9 +261,11 @@ def new_cell(parent: Parent, spec: ChildSpec) -> Cell:
     factory = spec.factory
     if not isinstance(factory, GroupSpec):
         return Cell(parent, spec, factory)
+    if isinstance(factory, OnDemandSpec):
+        return Cell(parent, spec, functools.partial(OnDemand, factory, new_cell), OnDemandRef)
     if isinstance(factory, PoolSpec):
         return PoolCell(parent, spec, functools.partial(Pool, factory), PoolRef)
     if isinstance(factory, RouterSpec):
         return RouterCell(parent, spec, functools.partial(Router, factory), RouterRef)
-    assert isinstance(factory, SupervisorSpec)  # noqa: S101  -- there are these three
+    assert isinstance(factory, SupervisorSpec)  # noqa: S101  -- there are these four
     return Cell(parent, spec, functools.partial(Supervisor, factory), SupervisorRef)

@@ -18,7 +18,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from _runtime_records import STOP_SLACK, Placement, is_expected, leaf_errors
+from _runtime_records import STOP_SLACK, ChildGroup, Placement, is_expected, leaf_errors
 from _runtime_replies import ask_in_parts
 from _runtime_wild import RandomActor, ask, child_spec, supervisor_spec
 from _runtime_world import World
@@ -31,10 +31,13 @@ from actors import (
     AutoShutdown,
     ChildSpec,
     Failure,
+    OnDemandRef,
     Restart,
     RestartLimit,
+    Strategy,
     SupervisorRef,
     SupervisorSpec,
+    on_demand,
     open_system,
 )
 from actors.runtime import _child_table
@@ -62,7 +65,7 @@ LETTERS = 100_000
 
 async def use_randomly(system: ActorSystem, world: World) -> None:
     """Do twenty random actions with the system, as its user."""
-    actions = [*ACTIONS, *[ask_one_in_parts] * 4] if world.more_handlers else ACTIONS
+    actions = [*ACTIONS, *[ask_one_in_parts] * 4, *[use_on_demand] * 3] if world.more_handlers else ACTIONS
     for _ in range(20):
         action = world.random.choice(actions)
         world.note(action.__name__)
@@ -224,6 +227,21 @@ ACTIONS: list[Callable[[ActorSystem, World], Awaitable[None]]] = [
     supervise_some,
     spawn_and_give_up,
 ]
+
+
+async def use_on_demand(system: ActorSystem, world: World) -> None:
+    """Ask a group on demand for a random child, perhaps giving up, and tell the child something."""
+    groups = [ref for ref in world.supervisors if isinstance(ref, OnDemandRef)]
+    if not groups:
+        record = ChildGroup(Strategy.DYNAMIC, is_single=False, is_complete=False)
+        make = lambda _: RandomActor(world, 2, Placement(record, Restart.TRANSIENT))  # noqa: E731  -- a factory
+        world.add(await system.spawn(on_demand(make, max_restarts=100, max_children=3)))
+        return
+    with trio.move_on_after(world.random.choice([0.05, 5])):
+        ref = await world.choose(groups).get_or_spawn(f"n{world.random.randrange(4)}")
+        world.add(ref)
+        with world.ledger.sending(world.ledger.new_letter(ref)) as letter:
+            await ref.tell(letter)
 
 
 # One seed

@@ -220,7 +220,7 @@ async def test_arguments_by_name() -> None:
         assert await ref.ask("?") == "hello Ann !?"
         with pytest.raises(TypeError, match="unexpected keyword argument 'nam'"):
             await system.spawn(Greeter, "hello", kwargs={"nam": "Ann"})
-        with pytest.raises(SpecError, match="a pool takes no arguments"):
+        with pytest.raises(SpecError, match="a pool or group takes no arguments"):
             await system.spawn(pool(Actor, 1), kwargs={"size": 3})
         assert system.statistics().actors == 1
 

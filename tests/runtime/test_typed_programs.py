@@ -126,6 +126,25 @@ async def pools(system: ActorSystem) -> None:
     await workers.broadcast("3")  # refused
     (await system.spawn(Doubler)).members()  # refused
 """,
+    "a group on demand has children of one type": """
+from actors import OnDemandRef, on_demand
+
+class Room(Actor[str, bytes]):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+async def main(system: ActorSystem) -> None:
+    rooms = await system.spawn(on_demand(Room, max_children=9), name="rooms")
+    assert_type(rooms, OnDemandRef[str, bytes])
+    room = await rooms.get_or_spawn("lobby")
+    assert_type(room, ActorRef[str, bytes])
+    assert_type(await room.ask("hello"), bytes)
+    SupervisorSpec("one_for_one", [ChildSpec("rooms", on_demand(Room))])
+    await rooms.get_or_spawn(3)  # refused
+    await rooms.tell("a group takes no message")  # refused
+    on_demand(Doubler)  # refused
+    on_demand(Room, max_children="9")  # refused
+""",
     "a spec of a class checks its arguments": """
 async def main(supervisor: SupervisorRef) -> None:
     spec = ChildSpec.of(Doubler, 3, id="d", restart="transient", max_restarts=9)
