@@ -238,7 +238,7 @@ async def open_server(  # noqa: PLR0913 - the parts of a server
         # The keeper of the log ends them earlier, but not if it is cancelled, or its supervisor gives up.
         stack.callback(sessions.end_readers)
         system = await stack.enter_async_context(kept(open_system(), _HURRY_SECONDS))
-        system.on_crash(partial(report_crash, sessions.failures))
+        system.crashes.listener = partial(report_crash, sessions.failures)
         spec = SupervisorSpec(strategy=Strategy.REST_FOR_ONE, children=children)
         supervisor = await system.supervise(spec, "greenroom")
         server = Server(bound.url(certificate), system, sessions, endpoint, place, supervisor, certificate, cluster)

@@ -165,16 +165,17 @@ class Cell(Waits[Incarnation]):
         If a task waits for the start of the actor, that task raises the exception instead.
         """
         error = cause_of(reason)
-        if self.system.supervision.exists:
-            self._publish_failure(reason, error)
+        reference = ""
         if error is not None and self._starter is None:
-            self.system.crashes.note(self.path, self.restarts + 1, error)
+            reference = self.system.crashes.note(self.path, self.restarts + 1, error)
+        if self.system.supervision.exists:
+            self._publish_failure(reason, error, reference)
 
-    def _publish_failure(self, reason: ExitReason, error: BaseException | None) -> None:
+    def _publish_failure(self, reason: ExitReason, error: BaseException | None, reference: str = "") -> None:
         """Publish the failure of an incarnation. If the actor gave up as a supervisor, publish that it escalated."""
         # A stop whose time was over ends in Killed, too: it is no failure.
         if error is not None or (isinstance(reason, Killed) and not self.ends_for_good):
-            self.system.events.deliver(ChildFailed(self.path, self.restarts + 1, error))
+            self.system.events.deliver(ChildFailed(self.path, self.restarts + 1, error, reference))
         for each in limits_in(reason):
             if each in self.system.limits and each.path == self.path:
                 above = self.path.rpartition("/")[0] or "/"

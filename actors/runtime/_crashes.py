@@ -39,11 +39,12 @@ class Crashes:
         self.listener: Callable[[Crash], None] | None = None
         """Function that is called with each crash. It must neither wait nor raise."""
 
-    def note(self, path: str, incarnation: int, error: BaseException) -> None:
-        """Log the exception with which an actor has ended, count it, and call the listener."""
+    def note(self, path: str, incarnation: int, error: BaseException) -> str:
+        """Log the exception with which an actor has ended, count it, and call the listener. Return the reference."""
         self.total += 1
         crash = Crash(path, incarnation, secrets.token_hex(4), error)
         message, fields = "%s failed: %s, reference %s", {"reference": crash.reference}
         log_failure(logger, message, path, shown(error), crash.reference, error=error, fields=fields)
         if self.listener is not None:
             self.listener(crash)
+        return crash.reference

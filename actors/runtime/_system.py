@@ -24,10 +24,9 @@ from actors.runtime._tree import ActorTree
 from actors.runtime.topics._supervision import FailureEscalated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from actors.backoff import Backoff
-    from actors.runtime._crashes import Crash
     from actors.runtime._dead_letters import DeadLetters
     from actors.runtime._lifecycle import ExitReason
     from actors.runtime._runtime import Runtime
@@ -124,13 +123,6 @@ class ActorSystem(ActorTree, Spawner):
     def statistics(self) -> SystemStatistics:
         """Return the current statistics of the system."""
         return SystemStatistics(self.living, self.office.count, self.restarts, self.crashes.total)
-
-    def on_crash(self, listener: Callable[[Crash], None]) -> None:
-        """Call ``listener`` with each exception that ends an actor, restarted or not. It must neither wait nor raise.
-
-        There is one listener: a later call replaces it.
-        """
-        self.crashes.listener = listener
 
     # For the runtime itself
 

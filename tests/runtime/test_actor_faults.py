@@ -110,7 +110,7 @@ async def test_exception_at_any_point(
             assert (system.statistics().actors, system.tree().children, living_tasks()) == (0, (), before)
         if fault.error is None:
             break
-        if str(fault.error).startswith(("factory", "started", "stopping")):
+        if str(fault.error).startswith(("factory", "started", "stopping", "before_restart", "after_restart")):
             # Between two incarnations the supervisor has the error: it logs it with the path of the actor.
             reached |= {part for error in log.errors for part in parts(error)}
         assert fault.error in reached, str(fault.error)

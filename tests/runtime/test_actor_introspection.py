@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -11,10 +10,16 @@ import trio
 import trio.testing
 from _probes import Member, World, child, crash, supervise_below_another
 
-from actors import Backoff, ChildSpec, EventStreamStatistics, Strategy, SupervisorSpec, Undelivered, open_system
-
-if TYPE_CHECKING:
-    from actors.runtime._crashes import Crash
+from actors import (
+    Backoff,
+    ChildFailed,
+    ChildSpec,
+    EventStreamStatistics,
+    Strategy,
+    SupervisorSpec,
+    Undelivered,
+    open_system,
+)
 
 
 async def test_actor_statistics() -> None:
@@ -204,20 +209,20 @@ async def test_failure_is_logged_with_its_path(caplog: pytest.LogCaptureFixture)
         assert caplog.records[0].exc_info[1] is error
 
 
-async def test_crashes_are_counted_and_shown_to_a_listener(caplog: pytest.LogCaptureFixture) -> None:
-    """Each exception that ends an actor is counted, and the listener gets it with the reference of its log line."""
-    crashes: list[Crash] = []
+async def test_crashes_are_counted_and_published(caplog: pytest.LogCaptureFixture) -> None:
+    """Each exception that ends an actor is counted, and is an event with the reference of its log line."""
     async with open_system() as system:
-        system.on_crash(crashes.append)
-        world = World()
-        top = await system.supervise(SupervisorSpec(children=[world.member("a")]), "top")
-        errors = [await crash(child(top, "a"), ValueError(str(number))) for number in range(2)]
-        assert (system.statistics().crashes, system.statistics().restarts) == (2, 2)
-    assert [(each.path, each.incarnation, each.error) for each in crashes] == [
+        with system.events.subscribe(ChildFailed) as events:
+            top = await system.supervise(SupervisorSpec(children=[World().member("a")]), "top")
+            errors = [await crash(child(top, "a"), ValueError(str(number))) for number in range(2)]
+            assert (system.statistics().crashes, system.statistics().restarts) == (2, 2)
+            failed = [await anext(events) for _ in errors]
+    assert [(each.path, each.incarnation, each.exception) for each in failed] == [
         ("/top/a", 1, errors[0]),
         ("/top/a", 2, errors[1]),
     ]
-    for each, record in zip(crashes, caplog.records, strict=True):
+    for each, record in zip(failed, caplog.records, strict=True):
+        assert each.reference
         assert record.getMessage().endswith(f"reference {each.reference}")
 
 

@@ -44,6 +44,8 @@ class ChildFailed(SupervisionEvent):
 
     exception: BaseException | None = attrs.field(repr=shown)
     """The exception; None if the actor was killed."""
+    reference: str = ""
+    """The number by which the log names this failure. Empty if it is not logged: a kill, or a start that raised."""
 
 
 @attrs.frozen
