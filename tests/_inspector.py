@@ -160,9 +160,11 @@ async def inspected(operator: OperatorFunction | None = None, **settings: Any) -
         await server.end_runs(0)
 
 
-def site_of(server: Server, operator: OperatorFunction | None = None, settings: Settings | None = None) -> Site:
+def site_of(
+    server: Server, operator: OperatorFunction | None = None, settings: Settings | None = None, *, worker: int = 0
+) -> Site:
     """Return the inspector of a running server, with other settings if they are given."""
-    inspector = Inspector(lambda: server, settings or server.endpoint.settings, operator)
+    inspector = Inspector(lambda: server, settings or server.endpoint.settings, operator, worker=worker)
     return Site(server, Starlette(routes=routes(inspector, "/inspect")))
 
 

@@ -46,6 +46,8 @@ class Inspected:
         """Whether the server answers nothing."""
         self.ticks = 0
         """Number of overviews so far. All figures change with it."""
+        self.workers: dict[str, Any] | None = None
+        """The workers of the server, if it has several."""
         self.backwards = False
         """Whether connections are sorted the other way round."""
         context.route(f"{URL}**", self._answer)
@@ -121,6 +123,7 @@ class Inspected:
             "at": NOW + tick,
             "node": f"node-1{self.evil}",
             "version": "1.2.3",
+            "workers": self.workers,
             "started_at": NOW - 7_300,
             "health": {
                 "ok": True,

@@ -64,6 +64,50 @@ def test_figures_with_their_history(user: BrowserContext) -> None:
     expect(tab.page.locator(".panel", has_text="Event log").locator("dd", has_text="50 MiB")).to_be_visible()
 
 
+@pytest.mark.parametrize("port", [8772, None])
+def test_workers(user: BrowserContext, port: int | None) -> None:
+    """A worker names itself. The others are links to their own ports, if they have one; else the page says how."""
+    server = Inspected(user)
+    both = [{"worker": 1, "node": "web-1", "port": port and port - 1}, {"worker": 2, "node": None, "port": port}]
+    server.workers = {"number": 2, "count": 2, "scheme": "http", "all": both}
+    tab = Inspector(user)
+    expect(tab.page.locator("#worker")).to_have_text("2 of 2")
+    panel = tab.page.locator(".panel", has_text="Workers")
+    expect(panel.locator("p")).to_contain_text("those of worker 2 of 2")
+    first, second = panel.locator("li").all()
+    if port is None:
+        expect(panel.locator("p")).to_contain_text("set worker_http_port")
+        expect(first.locator("a")).not_to_have_attribute("href", re.compile("."))
+        expect(second).to_have_text("Worker 2 answers here")
+    else:
+        expect(first.locator("a")).to_have_attribute("href", "http://inspected.example:8771/inspect/")
+        expect(first).to_have_text("Worker 1 web-1 · port 8771")
+        expect(second).to_have_text("Worker 2 answers here · port 8772")
+    server.workers = None
+    tab.second()
+    expect(panel).to_be_hidden()
+    expect(tab.page.locator("#worker")).to_be_hidden()
+
+
+def test_headings_are_whole(new_user: NewUser) -> None:
+    """No heading of a column is cut, in any view and at any width. Where rows are cards, there are no headings."""
+    context = new_user(1280, 800)
+    Inspected(context)
+    tab = Inspector(context)
+    cut = """() => [...document.querySelectorAll("#view th")].filter((each) => each.checkVisibility())
+        .filter((each) => each.scrollWidth > each.clientWidth || each.clientWidth < 24)
+        .map((each) => `${each.textContent} at ${innerWidth}`)"""
+    beyond = """() => [...document.querySelectorAll("#view .grid")]
+        .filter((each) => each.offsetWidth > each.parentElement.offsetWidth + 1).map((each) => each.offsetWidth)"""
+    for view in VIEWS:
+        tab.show(view)
+        for width in (1920, 1280, 1201, 1200, 1025, 1024, 769, 390):
+            tab.page.set_viewport_size({"width": width, "height": 800})
+            assert tab.page.evaluate(cut) == [], view
+            assert tab.page.evaluate(beyond) == [], (view, width)
+            assert width > 1024 or tab.page.locator("#view th:visible").count() == 0, view
+
+
 def test_ten_thousand_rows(user: BrowserContext) -> None:
     """Of 10,000 rows a page shows 200. The buttons and the keys turn the pages, and a refresh stays on its page."""
     server = Inspected(user, rows=10_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 from _inspector import PATIENCE, cancelled, inspected, make_app, site_of, started
@@ -12,6 +13,7 @@ from _inspector import PATIENCE, cancelled, inspected, make_app, site_of, starte
 from actors import CommandRefused, RunState
 from transport.client import connect
 from transport.inspector._sampler import LOOK_SECONDS
+from transport.inspector._workers import workers_of
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -31,6 +33,7 @@ async def test_overview(autojump_clock: MockClock) -> None:
         seen = await site.json("api/overview")
         assert seen["health"] == {"ok": True, "ready": True, "reasons": []}
         assert (seen["sessions"], seen["failures"], seen["restarts"], seen["cluster"]) == (3, 1, 0, None)
+        assert seen["workers"] is None
         assert seen["operator"] == {"name": "loopback", "by": "loopback"}
         assert (seen["runs"]["running"], seen["runs"]["asking"], seen["runs"]["queued"]) == (3, 1, 0)
         by_agent = {row["agent"]: row for row in seen["runs"]["by_agent"]}
@@ -39,6 +42,25 @@ async def test_overview(autojump_clock: MockClock) -> None:
         assert seen["log"]["engine"] == "memory"
         assert seen["events_total"] == seen["log"]["events"] > 5
         assert seen["started_at"] <= seen["at"]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "others"),
+    [
+        ("web-2", 8771, [("web-1", 8771), ("web-2", 8772), ("web-3", 8773)]),
+        ("", 0, [(None, None)] * 3),
+    ],
+)
+async def test_workers(name: str, first: int, others: list[tuple[str | None, int | None]]) -> None:
+    """A worker names its number, and lists all workers of the server with the nodes and ports that they have."""
+    async with make_app(workers=3, worker_http_port=first).running(port=0) as server:
+        settings = attrs.evolve(server.endpoint.settings, node_name=name)
+        seen = workers_of(settings, 2)
+        assert seen is not None
+        assert (seen["number"], seen["count"], seen["scheme"]) == (2, 3, "http")
+        assert seen["all"] == [{"worker": n, "node": node, "port": port} for n, (node, port) in enumerate(others, 1)]
+        shown = (await site_of(server, worker=2).json("api/overview"))["workers"]
+        assert (shown["number"], shown["all"][2]["port"]) == (2, others[2][1])
 
 
 async def test_samples_are_taken_while_somebody_looks(autojump_clock: MockClock) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 import trio
 from _ports import held_ports, number_of
@@ -170,7 +171,7 @@ async def test_restart_in_turn_and_the_end(tmp_path: Path) -> None:
 
 
 async def test_worker_ends_with_its_parent(tmp_path: Path) -> None:
-    """Each worker has a port of its own for metrics. If the parent is killed, the workers end, and all ports are free.
+    """Each worker has a port of its own for its pages. If the parent is killed, the workers end, and free all ports.
 
     They drain first.
     """
@@ -180,6 +181,10 @@ async def test_worker_ends_with_its_parent(tmp_path: Path) -> None:
         async with connect(server.url, "s1"):
             pages = [await scraped(port) for port in own]
         assert sorted(page.partition("\ngreenroom_connections ")[2][:3] for page in pages) == ["0.0", "1.0"]
+        seen = [orjson.loads((await fetched(port, "/inspect/api/overview")).partition("\r\n\r\n")[2]) for port in own]
+        assert [each["workers"]["number"] for each in seen] == [1, 2]
+        found = [(each["node"], each["port"]) for each in seen[1]["workers"]["all"]]
+        assert found == list(zip(("web-1", "web-2"), own, strict=True))
         shared = [int(url.rstrip("/").rpartition(":")[2]) for url in (server.url, server.pages)]
         assert "\ngreenroom_connections " in await scraped(shared[1])
         workers = descriptors(server.workers())
@@ -195,9 +200,14 @@ async def test_worker_ends_with_its_parent(tmp_path: Path) -> None:
 
 async def scraped(port: int) -> str:
     """Return the metrics at a port."""
+    return await fetched(port, "/metrics")
+
+
+async def fetched(port: int, path: str) -> str:
+    """Return the response for a page at a port, with its head."""
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     async with stream:
-        await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
         return b"".join([part async for part in stream]).decode()
 
 

@@ -178,8 +178,10 @@ def _summary(overview: Mapping[str, Any]) -> list[str]:
     rate = overview["events_per_second"]
     per_second = "" if rate is None else f", {rate:.1f} per second"
     load = f"{runs['running']} runs, {runs['queued']} queued"
+    workers = overview.get("workers")  # an older server, and a process alone, have none
+    worker = "" if not workers else f"  worker {workers['number']} of {workers['count']}"
     return [
-        one_line(f"{overview['node']}  greenroom {overview['version']}  up {up}  {state}"),
+        one_line(f"{overview['node']}{worker}  greenroom {overview['version']}  up {up}  {state}"),
         f"{overview['sessions']} sessions, {overview['connections']} connections, {load}",
         f"{overview['events_total']} events{per_second}{waits}, loop lag {_ms(lag['max'])}",
         f"{overview['failures']} failures, {overview['restarts']} restarts since the start",

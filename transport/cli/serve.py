@@ -73,7 +73,7 @@ def _serve(options: argparse.Namespace) -> int:
             say(f"serving without pages: {missing}")
         trio.run(serve_without_pages, app, reporter, listeners)
     else:
-        trio.run(serve, app, reporter, None, listeners)
+        trio.run(serve, app, reporter, None, listeners, 0 if place is None else place.number)
     return 0
 
 

@@ -52,7 +52,11 @@ class PageOptions:
 
 
 async def serve(
-    app: Greenroom, reporter: Reporter, options: PageOptions | None = None, given: Listeners | None = None
+    app: Greenroom,
+    reporter: Reporter,
+    options: PageOptions | None = None,
+    given: Listeners | None = None,
+    worker: int = 0,
 ) -> None:
     """Serve an app and its pages until SIGTERM or SIGINT, then wait for the app's runs and return.
 
@@ -63,6 +67,7 @@ async def serve(
         reporter: Gets a report once both ports accept connections, and when the drain begins.
         options: Options of the page.
         given: Listening sockets of both ports. By default the server opens its own.
+        worker: The number of this process among the workers of a server. 0 for a process alone.
 
     Raises:
         OSError: The port of the pages is in use.
@@ -79,7 +84,10 @@ async def serve(
             try:
                 async with trio.open_nursery() as nursery:
                     page_server = PageServer(
-                        _site(app, server, options, folder), app.settings, server.certificate, server.sessions.failures
+                        _site(app, server, options, folder, worker),
+                        app.settings,
+                        server.certificate,
+                        server.sessions.failures,
                     )
                     await nursery.start(serve_http, page_server, listeners)
                     await server.until_signal(reporter, url)
@@ -94,7 +102,7 @@ async def serve(
                 raise one from one.__cause__
 
 
-def _site(app: Greenroom, server: Server, options: PageOptions, folder: Path | None) -> ASGIApp:
+def _site(app: Greenroom, server: Server, options: PageOptions, folder: Path | None, worker: int) -> ASGIApp:
     return pages(
         folder=folder,
         ws_url=server.endpoint.settings.public_url or server.url,
@@ -105,7 +113,7 @@ def _site(app: Greenroom, server: Server, options: PageOptions, folder: Path | N
         title=options.title,
         suggestions=options.suggestions,
         model=options.model,
-        inspector=Inspector(lambda: server, server.endpoint.settings),
+        inspector=Inspector(lambda: server, server.endpoint.settings, worker=worker),
         metrics=metrics_route(lambda: server, allowed_by(server.endpoint.settings)),
         sessions=session_routes(app, server),
     )

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 class Inspected:
     """One running server, as the inspector looks at it."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, worker: int) -> None:
         self.server = server
+        self.worker = worker
+        """The number of this process among the workers of a server. 0 for a process alone."""
         self.sampler = Sampler(server)
         self.totals = Totals(server)
         self.watchers = 0
@@ -40,10 +42,12 @@ class CurrentServer:
 
     Args:
         find: Returns the running server, or raises ConfigError if there is none.
+        worker: The number of this process among the workers of a server. 0 for a process alone.
     """
 
-    def __init__(self, find: Callable[[], Server]) -> None:
+    def __init__(self, find: Callable[[], Server], worker: int) -> None:
         self._find = find
+        self._worker = worker
         self._inspected: Inspected | None = None
 
     @property
@@ -58,7 +62,7 @@ class CurrentServer:
         except ConfigError as error:
             raise Refused(503, "starting", str(error)) from None
         if self._inspected is None or self._inspected.server is not server:
-            self._inspected = Inspected(server)
+            self._inspected = Inspected(server, self._worker)
         return self._inspected
 
 

@@ -10,6 +10,7 @@ import attrs
 from transport.inspector import _audit, _connections, _live, _overview, _runs, _sessions, _tree, _waterfall
 from transport.inspector._answers import Refused
 from transport.inspector._inspected import version
+from transport.inspector._workers import workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,7 +49,8 @@ async def _show_overview(asked: Asked) -> dict[str, object]:
     found = asked.inspected
     numbers = await _overview.overview(found.server, found.sampler, found.totals)
     operator = {"name": asked.operator.name, "by": asked.operator.by}
-    return {"node": found.node, "version": version(), "operator": operator, **numbers}
+    workers = workers_of(found.server.endpoint.settings, found.worker)
+    return {"node": found.node, "version": version(), "operator": operator, "workers": workers, **numbers}
 
 
 async def _list_runs(asked: Asked) -> dict[str, object]:

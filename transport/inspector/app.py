@@ -54,12 +54,18 @@ class Inspector:
         settings: The settings of the app.
         operator: A function of the web application that finds the operator of a request. It returns the name, or
             raises a refusal. By default ``operator_token`` decides.
+        worker: The number of this process among the workers of a server. 0 for a process alone.
     """
 
     def __init__(
-        self, find: Callable[[], Server], settings: Settings, operator: OperatorFunction | None = None
+        self,
+        find: Callable[[], Server],
+        settings: Settings,
+        operator: OperatorFunction | None = None,
+        *,
+        worker: int = 0,
     ) -> None:
-        self._current = CurrentServer(find)
+        self._current = CurrentServer(find, worker)
         self._access = Access(settings, operator)
         self._refusals = _audit.RefusedLines()
         self._files = StaticFiles(directory=PAGE_FILES, check_dir=False)

@@ -95,6 +95,8 @@ function observe(seen) {
   setText(health, ok ? (ready ? "Healthy" : "Not ready") : "Failed");
   setAttribute(health, "data-health", ok ? (ready ? "ok" : "unready") : "failed");
   setText(byId("node", HTMLElement), seen.node || NOTHING);
+  byId("worker-line", HTMLElement).hidden = !seen.workers;
+  setText(byId("worker", HTMLElement), seen.workers ? `${seen.workers.number} of ${seen.workers.count}` : NOTHING);
   setText(byId("version", HTMLElement), seen.version || NOTHING);
   setText(byId("uptime", HTMLElement), duration(seen.at - seen.started_at));
   const open = (seen.runs?.running ?? 0) + (seen.runs?.queued ?? 0);

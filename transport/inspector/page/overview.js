@@ -2,7 +2,7 @@
 /** The server at a glance: its figures with their newest values as lines, runs by agent, health, and its other numbers. */
 import { element, Rows, setAttribute, setText, svg } from "./dom.js";
 import { Spark, withSample } from "./history.js";
-import { routeTo, sessionRoute } from "./routes.js";
+import { routeTo, sessionRoute, workerAddress } from "./routes.js";
 import { link, Table, text } from "./table.js";
 import { bytes, count, duration, flat, rate, stateWord } from "./words.js";
 
@@ -111,12 +111,14 @@ export class OverviewView {
   #reasons = element("ul", "reasons");
   #health = element("p", "verdict");
   #agents = agentTable();
+  #workers = new Workers();
   #panels = PANELS.map(([name, label]) => new Panel(name, label));
   node = element(
     "div",
     "overview",
     element("div", "cards", ...this.#cards.map(({ node }) => node)),
     section("Health", this.#health, this.#reasons),
+    this.#workers.node,
     section("Runs by agent", this.#agents.node),
     element("div", "panels", ...this.#panels.map(({ node }) => node)),
   );
@@ -132,6 +134,7 @@ export class OverviewView {
     if ([...this.#reasons.children].map((each) => each.textContent).join("\n") !== reasons.join("\n")) {
       this.#reasons.replaceChildren(...reasons.map((/** @type {string} */ reason) => element("li", "", reason)));
     }
+    this.#workers.update(seen);
     this.#agents.update((seen.runs?.by_agent ?? []).slice(0, 200));
     for (const panel of this.#panels) panel.update(seen);
   }
@@ -181,6 +184,53 @@ class Card {
     this.#spark.show(this.#samples);
     if (typeof this.#figure.href === "function") setAttribute(this.node, "href", this.#figure.href(seen));
   }
+}
+
+/**
+ * The processes of a server with workers. Each of them shows only its own numbers, so the others are linked.
+ *
+ * @typedef {{ worker: number, node: string | null, port: number | null }} Worker
+ */
+class Workers {
+  #hint = element("p", "soft");
+  #list = element("ul", "workers");
+  /** @type {Rows<Worker>} */ #rows = new Rows(this.#list, ({ worker }) => String(worker), () => this.#row());
+  /** @type {Overview} */ #seen = {};
+  node = section("Workers", this.#hint, this.#list);
+
+  constructor() {
+    this.node.hidden = true;
+  }
+
+  /** @param {Overview} seen */
+  update({ workers }) {
+    this.node.hidden = !workers;
+    if (!workers) return;
+    this.#seen = workers;
+    const apart = workers.all.some((/** @type {Worker} */ { port }) => port !== null);
+    setText(this.#hint, apart ? workersWords(workers) : `${workersWords(workers)} ${NO_PORTS}`);
+    this.#rows.update(workers.all);
+  }
+
+  #row() {
+    const name = element("a");
+    const detail = element("span", "soft");
+    const update = (/** @type {Worker} */ { worker, node, port }) => {
+      setText(name, `Worker ${worker}`);
+      setAttribute(name, "href", port === null ? null : workerAddress(location, this.#seen.scheme, port));
+      setAttribute(name, "aria-current", worker === this.#seen.number ? "true" : null);
+      const words = [worker === this.#seen.number && "answers here", node, port !== null && `port ${port}`];
+      setText(detail, words.filter(Boolean).join(" · "));
+    };
+    return { node: element("li", "", name, " ", detail), update };
+  }
+}
+
+const NO_PORTS = "To reach each of them, set worker_http_port.";
+
+/** @param {{ number: number, count: number }} workers */
+function workersWords({ number, count: all }) {
+  return `All numbers are those of worker ${number} of ${all}, which answers here.`;
 }
 
 /** The numbers of one part of the server. */

@@ -40,3 +40,12 @@ export function queryOf(params) {
 export function sessionRoute({ user, session, run }) {
   return routeTo("session", { user, session, run });
 }
+
+/**
+ * Return the address of the inspector at a worker's own port, on the host at which the page is open.
+ *
+ * @param {{ hostname: string }} here @param {string} scheme @param {number} port
+ */
+export function workerAddress({ hostname }, scheme, port) {
+  return `${scheme}://${hostname}:${port}/inspect/`;
+}
