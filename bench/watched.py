@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
 import _generator
@@ -75,7 +75,10 @@ class Watcher:
             if self._over.is_set():
                 return
             begun = time.monotonic()
-            self._look()
+            try:
+                self._look()
+            except (OSError, HTTPException) as error:  # else the other rounds would be measured unwatched
+                self.fault = f"the pages cannot be read: {error!r}"
             self._over.wait(max(0.0, begun + INTERVAL_SECONDS - time.monotonic()))
 
     def _look(self) -> None:
