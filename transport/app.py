@@ -179,8 +179,8 @@ class Greenroom(AppHooks):
 
         Args:
             user: The user's id.
-            thorough: Whether a SQLite log writes its file anew. Events of all users wait meanwhile. If False, copies
-                that SQLite has made when it moved rows may stay for some time in unused parts of the file.
+            thorough: Whether a SQLite log looks at its whole file, in small lots between which it commits events. If
+                False, copies that SQLite made when it moved rows may stay in unused parts of the file for some time.
 
         Returns:
             The numbers of removed sessions and closed connections. Both can be 0.

@@ -38,9 +38,9 @@ class Forgettable(Restorable, ABC):
 
         Args:
             user: The user. No process may use the user's streams.
-            thorough: Whether no trace may stay in unused parts of a file. For this a log in a file is written anew, and
-                nothing can be appended meanwhile. If False, removed rows are overwritten, but when SQLite moved a row
-                within the file, a copy of it may have stayed until its page is used again.
+            thorough: Whether no trace may stay in unused parts of a file. For this a log in a file looks at all its
+                pages, in lots: other calls go on in between. If False, removed rows are overwritten, but when SQLite
+                moved a row within the file, a copy of it may have stayed until its page is used again.
 
         Raises:
             LogError: The log failed. Some of the streams may be gone.

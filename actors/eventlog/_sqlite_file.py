@@ -100,6 +100,8 @@ class Database:
     reader: sqlite3.Connection
     checkpointer: sqlite3.Connection | None
     """A connection that makes the checkpoints of the write-ahead log. If this is None, the writer makes them."""
+    descriptor: int
+    """A descriptor of the file. It is closed after all connections (see :class:`.Scrub`)."""
     _owned: contextlib.ExitStack
 
     def close(self) -> None:
@@ -124,6 +126,8 @@ def open_database(path: Path, synchronous: str, busy_seconds: float, *, inline: 
         owned.callback(os.close, lock(path, target))
         _check_whole(path, target)
         _make(path, target)
+        descriptor = os.open(target, os.O_RDWR)
+        owned.callback(os.close, descriptor)
         writer = owned.enter_context(contextlib.closing(_connect(target, busy_seconds)))
         try:
             version = _version(writer, path)
@@ -137,7 +141,7 @@ def open_database(path: Path, synchronous: str, busy_seconds: float, *, inline: 
         checkpointer = owned.enter_context(contextlib.closing(_connect(target, 0))) if inline else None
         if inline:
             writer.execute("PRAGMA wal_autocheckpoint = 0")
-        return Database(writer, reader, checkpointer, owned.pop_all())
+        return Database(writer, reader, checkpointer, descriptor, owned.pop_all())
 
 
 def open_for_reading(path: Path, busy_seconds: float) -> sqlite3.Connection:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -22,6 +23,7 @@ from actors.eventlog._sqlite_file import (
     translated,
 )
 from actors.eventlog._sqlite_inline import InlineCommits
+from actors.eventlog._sqlite_scrub import Scrubber, shorten, until_done
 from actors.eventlog._sqlite_store import Reader, Writer
 from actors.eventlog.base import Head, LogStatistics
 from actors.failures import shown, text_of
@@ -30,14 +32,11 @@ from actors.loop import forks
 if TYPE_CHECKING:
     import os
     import sqlite3
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from actors.eventlog.base import Batch, Retention, Revocation, StreamKey, UserUsage
 
 T = TypeVar("T")
-
-_WAL_PAUSE = 0.05
-"""Pause in seconds after another program prevented that the write-ahead log is emptied."""
 
 
 class SqliteLog(SqliteConsumers):
@@ -96,6 +95,7 @@ class SqliteLog(SqliteConsumers):
         self._database: Database | sqlite3.Connection | None = None
         self._reader: Reader | None = None
         self._writer: Writer | None = None
+        self._scrubber: Scrubber | None = None
         self._inline: InlineCommits | None = None
         self._commits = self._batches = self._events = self._reads = self._trims = 0
         self._wal = WalWatch(self._path)
@@ -170,18 +170,23 @@ class SqliteLog(SqliteConsumers):
         return await self._read(lambda reader: reader.oldest_streams(user, limit))
 
     async def remove(self, key: StreamKey) -> None:
+        while await self._write(lambda writer: shorten(writer, key)):  # other calls go on in between
+            pass
         await self._write(lambda writer: writer.remove(key))
 
     async def forget(self, user: str, *, thorough: bool = False) -> int:
         count = await super().forget(user, thorough=thorough)
         if thorough:
-            await self._write(lambda writer: writer.connection.execute("VACUUM").close())
-        await _until_done(self._empty_wal, self._path, self._busy_seconds)
+            async with nullcontext() if self._inline is None else self._inline.paused():
+                await self._opened(self._scrubber).run(self._alone)
+        else:
+            emptied = partial(self._alone, lambda writer: empty_wal(writer.connection))
+            await until_done(emptied, self._path, self._busy_seconds)
         return count
 
-    async def _empty_wal(self) -> bool:
-        async with self._reading:  # its reads would prevent it, too
-            return await self._write(lambda writer: empty_wal(writer.connection))
+    async def _alone(self, call: Callable[[Writer], bool]) -> bool:
+        async with self._reading:  # its reads would prevent that the write-ahead log is emptied
+            return await self._write(call)
 
     async def revoke(self, revocation: Revocation, now: float) -> None:
         await self._write(lambda writer: writer.revoke(revocation, now))
@@ -264,12 +269,13 @@ class SqliteLog(SqliteConsumers):
                 self._path, self._synchronous, self._busy_seconds, inline=self._commit == "inline"
             )
             self._reader, self._writer = Reader(database.reader), Writer(database.writer)
+            self._scrubber = Scrubber(database, self._path, self._busy_seconds)
             if database.checkpointer is not None:
                 self._inline = InlineCommits(self._writer, database.checkpointer)
 
     def _close(self) -> None:
         database, self._database, self._reader, self._writer = self._database, None, None, None
-        self._inline = None
+        self._inline = self._scrubber = None
         if database is not None:
             database.close()
         forks.release_files(self)
@@ -281,16 +287,4 @@ class SqliteLog(SqliteConsumers):
 
     def abandon(self) -> None:
         forks.leak(self._database)
-        self._database = self._reader = self._writer = self._inline = None
-
-
-async def _until_done(empty_wal: Callable[[], Awaitable[bool]], path: Path, seconds: float) -> None:
-    """Empty the write-ahead log. Raise LogUnavailable if another program prevents that for longer than ``seconds``."""
-    until = trio.current_time() + seconds
-    while not await empty_wal():
-        if trio.current_time() >= until:
-            raise LogUnavailable(
-                f"{path}: another program reads the file, and keeps removed events in its write-ahead log: end that "
-                "program, and try again"
-            )
-        await trio.sleep(_WAL_PAUSE)
+        self._database = self._reader = self._writer = self._inline = self._scrubber = None

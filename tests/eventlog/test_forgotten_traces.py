@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 from contextlib import closing
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import pytest
+import trio
 from _scale import scaled
 
-from actors.errors import LogUnavailable
-from actors.eventlog import Batch, MemoryLog, Retention, SqliteLog, StreamKey
+from actors.errors import LogCorrupt, LogUnavailable
+from actors.eventlog import Batch, MemoryLog, Retention, SqliteLog, StreamKey, _sqlite_scrub
+from actors.eventlog._sqlite_file import open_database
+from actors.eventlog._sqlite_scrub import Scrub
 from actors.testing import event_batch, event_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from actors.eventlog import EventLog
@@ -89,6 +95,114 @@ async def test_nothing_is_left_in_the_files(tmp_path: Path, seed: int, commit: L
         writer.keys = [key for key in writer.keys if key.user != USER]
         await writer.work(20)
     assert {**traces(path), "my-session": 0} == NOTHING
+    async with SqliteLog(path) as log:  # which checks the whole file
+        assert len(await log.streams()) == 6
+
+
+@pytest.mark.parametrize("commit", ["thread", "inline"])
+async def test_commits_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commit: Literal["thread", "inline"]
+) -> None:
+    """A thorough removal looks at few pages at once. Between them other users' events are committed, and none is lost.
+
+    *The file was written anew: commits of all users waited 4.5 s for a file of 109 MB.*
+    """
+    path = tmp_path / "a.db"
+    monkeypatch.setattr(_sqlite_scrub, "LOT_PAGES", 4)
+    monkeypatch.setattr(_sqlite_scrub, "LOT_ROWS", 4)
+    looked: list[int] = []
+    unused = _sqlite_scrub.unused_parts
+
+    def noted(page: bytes, number: int, usable: int) -> Iterator[tuple[int, int]]:
+        looked.append(number)
+        return unused(page, number, usable)
+
+    monkeypatch.setattr(_sqlite_scrub, "unused_parts", noted)
+    async with SqliteLog(path, commit=commit) as log:
+        writer = Writer(log, 1)
+        await writer.work(100)
+        live = StreamKey("bob", "live")
+        await log.make(live)
+        over, rounds = trio.Event(), list[int]()
+
+        async def go_on() -> None:
+            while not over.is_set():
+                await log.append([event_batch(live, len(rounds) + 1, 1)])
+                rounds.append(len(looked))
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(go_on)
+            assert await log.forget(USER, thorough=True) == 3
+            assert {**traces(path), "my-session": 0} == NOTHING
+            over.set()
+        pages = path.stat().st_size // 4_096
+        assert len(set(looked)) > pages / 2
+        # Besides a lot, the pages that the commits before it wrote.
+        assert max(after - before for before, after in pairwise(rounds)) < pages / 4
+        assert len(await log.read(live, 0, 10_000, 1 << 30)) == len(rounds)
+    assert {**traces(path), "my-session": 0} == NOTHING
+
+
+def test_page_that_is_written_between_two_lots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a page with old bytes is written after its lot, it is looked at again. No content of the file changes."""
+    path = tmp_path / "a.db"
+    monkeypatch.setattr(_sqlite_scrub, "LOT_PAGES", 2)
+    with closing(open_database(path, "NORMAL", 0)) as database:
+        writer = database.writer
+        writer.execute("CREATE TABLE small (id INTEGER PRIMARY KEY, text TEXT)")
+        writer.execute("INSERT INTO small VALUES (1, 'some')")
+        page = writer.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'small'").fetchone()[0]
+        scrub = Scrub(writer, database.descriptor, path)
+        while scrub.position <= page:
+            assert scrub.lot()
+        assert not scrub.done
+        os.pwrite(database.descriptor, MARK, (page - 1) * 4_096 + 100)
+        writer.execute("UPDATE small SET text = 'more' WHERE id = 1")
+        while not scrub.done:
+            assert scrub.lot()
+        assert scrub.end()
+        assert traces(path) == NOTHING
+        assert writer.execute("SELECT text FROM small").fetchone() == ("more",)
+        assert writer.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert writer.execute("PRAGMA wal_autocheckpoint").fetchone() == (1_000,)
+
+
+@pytest.mark.parametrize(
+    ("page", "parts"),
+    [
+        (bytes(100), []),  # of a long row
+        (b"\r\0\0\0\1\0\x50\0", [(10, 80)]),
+        (b"\x05\0\0\0\1\0\x50\0", [(14, 80)]),
+        (b"\r\0\x58\0\1\0\x50\0" + bytes(80) + b"\0\0\0\x08", [(10, 80), (92, 96)]),
+        (b"\r\0\0\0\1\0\5\0", None),
+        (b"\r\0\x58\0\1\0\x50\0" + bytes(80) + b"\0\0\0\x80", None),
+    ],
+)
+def test_parts_without_content(page: bytes, parts: list[tuple[int, int]] | None) -> None:
+    """The parts of a page without content are found. A damaged page is refused."""
+    found = _sqlite_scrub.unused_parts(page.ljust(100, b"\0"), 2, 100)
+    if parts is None:
+        with pytest.raises(LogCorrupt):
+            list(found)
+    else:
+        assert list(found) == parts
+
+
+async def test_reader_prevents_a_thorough_removal(tmp_path: Path) -> None:
+    """While another program reads the file, a thorough removal raises. It works when that program has ended."""
+    path = tmp_path / "a.db"
+    key = StreamKey(USER, "my-session")
+    async with SqliteLog(path, busy_seconds=0) as log:
+        await log.make(key)
+        await log.append([Batch(key, 1, [event_line(1, TS, MARK.decode())], b"")])
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM streams").fetchone()
+            with pytest.raises(LogUnavailable, match="another program reads the file"):
+                await log.forget(USER, thorough=True)
+        assert await log.forget(USER, thorough=True) == 0
+        assert traces(path) == NOTHING
 
 
 async def test_traces_of_an_older_version(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transport.cli._options import AddParser
 
 _PATIENCE = 600.0
-"""Maximum time in seconds for the removal by a server: it waits for runs to end, and may write a large file anew."""
+"""Maximum time in seconds for the removal by a server: it waits for runs to end, and looks at a whole file."""
 
 
 def add_to(add_parser: AddParser) -> None:
@@ -38,7 +38,7 @@ def add_to(add_parser: AddParser) -> None:
     )
     parser.add_argument("user", metavar="USER")
     parser.add_argument("log", metavar="LOG", nargs="?", help="a file, sqlite:PATH or valkey://HOST:PORT")
-    quick = "do not write a SQLite file anew: commits go on meanwhile, a few copies of old rows can stay for some time"
+    quick = "do not look at the whole of a SQLite file: a few copies of old rows can stay for some time"
     parser.add_argument("--quick", action="store_true", help=quick)
     add_operator_options(parser)
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
@@ -83,7 +83,9 @@ async def forget(user: str, log: str, *, thorough: bool = True) -> int:
         LogError: A server uses the log, or the log failed.
     """
     async with unused(log) as opened:
-        return await told(f"still writing {without_password(log)} anew", lambda: _forgotten(opened, user, thorough))
+        return await told(
+            f"still looking at all of {without_password(log)}", lambda: _forgotten(opened, user, thorough)
+        )
 
 
 async def _forgotten(log: EventLog, user: str, thorough: bool) -> int:  # noqa: FBT001 - called in one place
