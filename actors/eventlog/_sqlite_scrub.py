@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from actors.eventlog.base import StreamKey
 
 LOT_PAGES = 256
-"""Number of pages of the file that are looked at in one lot, besides those that were written since the lot before."""
+"""Number of pages in one lot, besides the pages that were written again since the lot before."""
 LOT_ROWS = 200
 """Number of rows that are deleted in one transaction."""
 

@@ -1,4 +1,4 @@
-"""The workers of a server with several processes: the one that answers, and the ports of all of them."""
+"""The workers of a server with several processes, with their ports and the worker of this process."""
 
 from __future__ import annotations
 
