@@ -255,30 +255,24 @@ async def test_stopping_actor_is_not_told(autojump_clock: MockClock) -> None:
 # Beyond Pekko
 
 
-async def test_no_message_waits_while_idle_is_handled(mock_clock: MockClock) -> None:
+async def test_no_message_waits_while_idle_is_handled(autojump_clock: MockClock) -> None:
     """Pekko warns that a message may be enqueued before the ReceiveTimeout is. Here such an Idle is withdrawn."""
     got: list[tuple[float, object]] = []
+
+    class LastMoment(trio.abc.Instrument):
+        """Sends a message when the actor has been woken for its Idle, and has not run yet."""
+
+        def after_task_step(self, task: trio.lowlevel.Task) -> None:
+            if task.name == "idle time" and trio.current_time() == 5 and not ref.statistics().mailbox.accepted:
+                ref.tell_nowait("just in time")
+
     async with open_system() as system:
         ref = await system.spawn(Sleeper, got, 5)
-        await settle()
-
-        async def tell_at_the_last_moment() -> None:
-            await trio.sleep(5)
-            for _ in range(2):
-                ref.tell_nowait("just in time")
-                await trio.lowlevel.checkpoint()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(tell_at_the_last_moment)
-            await settle()
-            mock_clock.jump(5)
-        await settle()
-        mock_clock.jump(4)
-        await settle()
-        assert [each for _, each in got][-2:] == ["just in time"] * 2
-        mock_clock.jump(2)
-        await settle()
-        assert got[-1] == (11, Idle(5))
+        trio.lowlevel.add_instrument(instrument := LastMoment())
+        await trio.sleep(12)
+        trio.lowlevel.remove_instrument(instrument)
+    assert got == [(5, "just in time"), (10, Idle(5))]
+    assert autojump_clock.autojump_threshold == 0
 
 
 async def test_lease_and_deferred_ask_are_no_idle_time(autojump_clock: MockClock) -> None:
