@@ -105,7 +105,7 @@ class Start:
     """The start of one child, for which at least one caller waits."""
 
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
-    callers: set[trio.lowlevel.Task] = attrs.Factory(set)
+    callers: set[trio.lowlevel.Task] = attrs.Factory(set["trio.lowlevel.Task"])
     """Tasks that wait for this start."""
     over: trio.Event = attrs.Factory(trio.Event)
     ref: ActorRef[Any, Any] | None = None
