@@ -127,6 +127,17 @@ class Mirror(Readers):
             self.known_seq = max(self.known_seq, latest)
             self._on_behind(self)
 
+    async def look(self) -> None:
+        """Read from the log which event is the newest, and all events until that.
+
+        A client may have an event that the owner does not know to be committed. Raises and cancellation: as
+        :meth:`catch_up`.
+        """
+        head = await self._log.head(self.key)
+        if head is not None:
+            self.note_head(head.latest, head.epoch)
+            await self.catch_up()
+
     async def catch_up(self) -> None:
         """Read from the log until the mirror has all events that the session is known to have.
 

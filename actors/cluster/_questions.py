@@ -40,6 +40,8 @@ class Question:
     """Function that is called once with the answer ``ok``, before later messages of the owner are read."""
     wakeup: Wakeup = attrs.Factory(Wakeup)
     answer: dict[str, Any] | None = None
+    was_asked: bool = False
+    """Whether an owner has perhaps got the question."""
 
     @property
     def number(self) -> int:
@@ -152,10 +154,16 @@ class Questions:
 
         Raises:
             CommandRefused: With ``owner_unreachable``, if no owner has answered in time. It is not known whether a
-                command was carried out. With ``overloaded``, if this node is cut off from the cluster.
+                command was carried out. With ``overloaded``, if this node is cut off from the cluster, and has asked no
+                owner yet. *After an* ``overloaded`` *clients use a new id: a run began twice.*
         """
         try:
             return await self._ask_again(user, question)
+        except CommandRefused as refusal:
+            if refusal.code == OWNER_UNREACHABLE or not question.was_asked:
+                raise
+            self.unreachable += 1
+            raise CommandRefused(OWNER_UNREACHABLE, UNREACHABLE) from None
         finally:
             del self._waiting[question.number]
 
@@ -188,6 +196,7 @@ class Questions:
                 raise CommandRefused(OWNER_UNREACHABLE, UNREACHABLE)
 
     def _post(self, to: Incarnation, question: Question, token: Token | None) -> None:
+        question.was_asked = True
         self._outbox.post(to.node, encode(Kind.ASK, {**question.data, "to": str(to), "token": str(token)}))
 
     def _deadline(self) -> float:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from actors.cluster._statistics import RouterStatistics
     from actors.cluster.interfaces import Bus, Node, Publisher
     from actors.eventlog.base import EventLog, StreamKey
+    from actors.events.types import Position
     from actors.runtime._lifecycle import ExitReason
     from actors.sessions._attachment import Attachment
     from actors.sessions._messages import Typing
@@ -154,7 +155,7 @@ class Router:
                 if answer is None:
                     return cast("Attachment", await self.owned.ask_here(key, attach))
                 raise_refusal(key, answer)
-                if await self._begin(mirror, answer):
+                if await self._begin(mirror, answer, attach.resume):
                     return remote_attachment(mirror, attach, answer, self)
         raise CommandRefused("overloaded", "the session moves from server to server: try again later")
 
@@ -162,8 +163,11 @@ class Router:
         if self._nursery is not None:
             self._moving.begin(following, self._nursery)
 
-    async def _begin(self, mirror: Mirror, answer: dict[str, Any]) -> bool:
-        """Bring a mirror to the state that its owner has answered. Return False if the session has moved."""
+    async def _begin(self, mirror: Mirror, answer: dict[str, Any], resume: Position | None) -> bool:
+        """Bring a mirror to the state that its owner has answered. Return False if the session has moved.
+
+        ``resume`` is the position of the client: the mirror has its event, too, if the log has it.
+        """
         if answer["from"] != mirror.owner or mirror.ended:
             self._mirrors.unwatch(answer["from"], [mirror.number])
             return False
@@ -173,6 +177,8 @@ class Router:
         try:
             mirror.note_head(answer["latest"], answer["epoch"])
             await mirror.catch_up()
+            if resume is not None and resume.epoch == mirror.epoch and resume.seq > mirror.committed_seq:
+                await mirror.look()
             self._mirrors.deliver()
         except EpochChanged:
             self._mirrors.end(mirror, SessionEnding.MOVED)

@@ -24,6 +24,7 @@ from actors.sessions._run_statistics import runs_of
 from actors.sessions._snapshot import snapshot
 from actors.sessions._starts import Starts
 from actors.sessions._tasks import SessionTasks
+from actors.streams._ahead import until_sure
 from actors.streams._cursor import SessionEnding
 from actors.streams._listeners import notify_ended
 from actors.streams._signals import Typist
@@ -255,6 +256,7 @@ class Session(Actor):
     # Messages other than commands
 
     async def _attach(self, attach: Attach) -> Callable[[], Attachment]:
+        await until_sure(self._recorder.stream, attach.resume)
         oldest = await self._recorder.stream.oldest()
         return lambda: self._make_attachment(attach, oldest)
 

@@ -12,7 +12,7 @@ from actors.streams._cursor import Readers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actors.eventlog.base import EventLog, StreamKey
+    from actors.eventlog.base import EventLog, Head, StreamKey
     from actors.events.grammar import Grammar, Open
     from actors.streams._extent import LogExtent
     from actors.streams._ring import Ring
@@ -143,6 +143,10 @@ class SessionFeed(Readers):
         if not lines and after < self.committed_seq:
             raise LogCorrupt(f"event {after + 1} is missing")
         return lines
+
+    async def head(self) -> Head | None:
+        """Return the head of the session in the log. Raise ``LogUnavailable`` if the log could not be read."""
+        return await self._log.head(self.key)
 
     async def trim_until(self, ts: int) -> None:
         """Delete from the log all events of the session up to the time ``ts`` (in ms since 1970), inclusive."""

@@ -92,8 +92,7 @@ async def test_nodes_in_a_cluster_over_tls(cluster: list[_valkey.Server]) -> Non
                 await eventually(lambda: client.ends and other.ends)
                 cluster[GUEST].restart()
                 await other.start("echo", "x" * 50_000)
-                await eventually(lambda: len(client.ends) == len(other.ends) == 2)
-                assert client.events == other.events
+                await eventually(lambda: len(client.ends) == len(other.ends) == 2 and client.events == other.events)
                 assert client.is_whole()
 
 

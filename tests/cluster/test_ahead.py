@@ -1,0 +1,116 @@
+"""Clients ahead of their owner keep their events: the owner does not know yet that these are committed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import trio
+from _cluster_nodes import Tab, cluster, eventually, recording_agents
+
+from actors import LogUnavailable, Position, StreamKey
+from actors.events.types import ResetReason
+from actors.streams._ahead import UNSURE_SECONDS
+from actors.testing import event_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from _cluster_nodes import Server
+    from trio.testing import MockClock
+
+    from actors import Batch
+
+KEY = StreamKey("ann", "s1")
+
+
+@attrs.define(eq=False)
+class LateAnswer:
+    """The log's answer to an append, which does not come before it is released."""
+
+    released: trio.Event = attrs.Factory(trio.Event)
+
+    def to(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Hold the answers to this node from now on."""
+        append = server.log.append
+
+        async def late(batches: Sequence[Batch]) -> None:
+            await append(batches)
+            await self.released.wait()
+
+        monkeypatch.setattr(server.log, "append", late)
+
+
+async def seen_before_the_owner(a: Server, b: Server, monkeypatch: pytest.MonkeyPatch) -> tuple[Position, LateAnswer]:
+    """Return the position of a client of ``b``. Its newest event is committed, and ``a``, the owner, does not know."""
+    session = await a.sessions.get("ann", "s1")
+    await session.start("wait")
+    tab = Tab("c-0")
+    epoch = (await tab.attach(b)).epoch
+    await tab.catch_up()
+    answer = LateAnswer()
+    answer.to(a, monkeypatch)
+    await session.emit("noted", None)
+    await eventually(lambda: tab.events[-1]["seq"] == 3)
+    return Position(epoch, 3), answer
+
+
+@pytest.mark.parametrize("node", [0, 1, 2])
+async def test_event_that_the_owner_does_not_know(
+    node: int, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """The log sends an event to a node, and its answer to the owner is late. The client resumes at any node.
+
+    *Valkey was killed after it had stored and sent an event, and before the owner had its answer. The client connected
+    to the owner, and was told to drop all its events.*
+    """
+    async with cluster("a", "b", "c", publishes=True, agents=recording_agents([])) as (_, servers):
+        position, answer = await seen_before_the_owner(servers[0], servers[1], monkeypatch)
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def release() -> None:
+                await trio.sleep(UNSURE_SECONDS / 2)
+                answer.released.set()
+
+            attachment = await Tab().attach(servers[node], resume=position)
+            assert (attachment.recovered, attachment.reset) == (True, None)
+
+
+async def test_it_is_not_known_for_long(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> None:
+    """While it is not known whether the client's event is committed, the client is refused. Others are served."""
+    async with cluster("a", "b", publishes=True, agents=recording_agents([])) as (_, (a, b)):
+        position, answer = await seen_before_the_owner(a, b, monkeypatch)
+        begin = trio.current_time()
+        with pytest.raises(LogUnavailable, match="not known yet"):
+            await Tab().attach(a, resume=position)
+        assert trio.current_time() - begin == pytest.approx(UNSURE_SECONDS, abs=0.1)
+        assert (await Tab().attach(a, resume=attrs.evolve(position, seq=2))).recovered
+        answer.released.set()
+        await a.sessions.committed()
+        assert (await Tab().attach(a, resume=position)).recovered
+
+
+async def test_session_that_another_process_writes(autojump_clock: MockClock) -> None:
+    """An owner that was replaced, and does not know it yet, tells no client that the log lacks its events.
+
+    Another node asks the log itself.
+    """
+    async with cluster("a", "b", agents=recording_agents([])) as (engine, (a, b)):
+        await (await a.sessions.get("ann", "s1")).start("wait")
+        epoch = (await Tab().attach(a)).epoch
+        await engine.log.append([event_batch(KEY, 3, 1)])
+        with pytest.raises(LogUnavailable, match="another server"):
+            await Tab().attach(a, resume=Position(epoch, 3))
+        assert (await Tab().attach(b, resume=Position(epoch, 3))).recovered
+
+
+@pytest.mark.parametrize("node", [0, 1])
+async def test_position_that_the_log_lacks(node: int, autojump_clock: MockClock) -> None:
+    """A client whose position is ahead of the log itself is told so at once, at the owner and at another node."""
+    async with cluster("a", "b", agents=recording_agents([])) as (_, servers):
+        await (await servers[0].sessions.get("ann", "s1")).start("wait")
+        epoch = (await Tab().attach(servers[0])).epoch
+        attachment = await Tab().attach(servers[node], resume=Position(epoch, 9))
+        assert (attachment.recovered, attachment.reset) == (False, ResetReason.AHEAD)
