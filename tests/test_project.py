@@ -267,10 +267,10 @@ def test_missing_program_skips_or_fails(
 
 def test_named_make_targets_exist() -> None:
     """Every make target that is named in the documents or in CI exists."""
-    targets = set(re.findall(r"^([a-z]+):", (TREE / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (TREE / "Makefile").read_text(), re.MULTILINE))
     named: set[str] = set()
-    for name in ("README.md", "CHANGELOG.md", "pyproject.toml"):
-        named |= set(re.findall(r"(?:^|`)make ([a-z]+)", (TREE / name).read_text(), re.MULTILINE))
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "pyproject.toml"):
+        named |= set(re.findall(r"(?:^|`)make ([a-z-]+)", (TREE / name).read_text(), re.MULTILINE))
     for line in re.findall(r"^make (.*)$", (TREE / ".ci" / "run").read_text(), re.MULTILINE):
         named |= {word for word in line.split() if "=" not in word}
     assert named - targets == set()

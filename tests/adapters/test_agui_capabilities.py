@@ -34,7 +34,7 @@ def client_of(auth: Any = None, capabilities: Any = None, **settings: object) ->
 
 
 def test_capabilities() -> None:
-    """The answer fits the schema exactly. What is declared is added to what the server knows, field by field."""
+    """The answer fits the schema exactly. The fields that the application declares are added to those of the server."""
     declared = {"documented": {"tools": {"clientProvided": True}, "identity": {"version": "2"}}}
     with client_of(capabilities=declared) as client:
         told = client.get("/agui/documented/capabilities").json()

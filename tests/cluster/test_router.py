@@ -100,20 +100,6 @@ async def test_a_command_is_carried_out_once(autojump_clock: MockClock) -> None:
         assert (first.replies[0].duplicate, second.replies[0].duplicate, RUNS) == (False, True, [1])
 
 
-async def test_a_command_may_have_been_carried_out_by_a_silent_owner(autojump_clock: MockClock) -> None:
-    """A node that is cut off after it has asked the owner does not say ``overloaded``: clients would use a new id."""
-    async with cluster("a", "b", agents=recording_agents(RUNS)) as (engine, (a, b)):
-        await Tab("c-0").attach(a)
-        tab = Tab()
-        await tab.attach(b)
-        engine.deaf.add("b")  # no answer comes back
-        tab.attachment.command(command(tab, "k1", "run.start", agent="work", input=1))
-        await eventually(lambda: RUNS == [1])
-        b.node.state = NodeState.SUSPENDED
-        await eventually(lambda: tab.replies)
-        assert [reply.code for reply in tab.replies] == ["owner_unreachable"]
-
-
 async def test_a_command_that_is_sent_twice_gets_two_replies(autojump_clock: MockClock) -> None:
     """A client that sends a command again before its reply gets a reply to each, at the owner and at another node."""
     async with cluster("a", "b", agents=recording_agents(RUNS)) as (_, (a, b)):

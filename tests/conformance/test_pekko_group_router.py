@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -11,66 +11,22 @@ import trio.testing
 
 from actors import (
     Actor,
-    ActorRef,
     ActorTerminated,
     ChildSpec,
-    MailboxFull,
-    Overflow,
     Restart,
-    RouterRef,
     Routing,
     SpecError,
     SupervisorSpec,
-    Undelivered,
     open_system,
     pool,
     router,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from trio.testing import MockClock
 
-    from actors import ActorSystem
 
-
-class Routee(Actor):
-    """An actor that counts its messages by its name, raises exceptions, waits for events, and calls functions."""
-
-    def __init__(self, got: Counter[str]) -> None:
-        self.got = got
-
-    async def receive(self, message: Any) -> object:
-        if isinstance(message, Exception):
-            raise message
-        if isinstance(message, trio.Event):
-            await message.wait()
-        elif callable(message):
-            return await message(self)
-        self.got[self.ref.name] += 1
-        return self.ref.name
-
-
-def modulo(message: int) -> int:
-    """Return the key of a message that is a number."""
-    return message % 1_000
-
-
-async def settle() -> None:
-    await trio.testing.wait_all_tasks_blocked()
-
-
-async def routees(system: ActorSystem, got: Counter[str], names: str, **options: Any) -> list[ActorRef]:
-    """Spawn one actor for each letter of ``names``."""
-    return [await system.spawn(Routee, got, name=name, **options) for name in names]
-
-
-async def routed(system: ActorSystem, refs: Sequence[ActorRef], **options: Any) -> RouterRef:
-    """Spawn a router over actors."""
-    ref: Any = await system.spawn(router(refs, **options), name="router")
-    return cast("RouterRef", ref)
-
+from conformance.routees import modulo, routed, routees, settle
 
 # RoutersSpec, "The router group"
 
@@ -188,176 +144,6 @@ async def test_most_keys_keep_their_routee() -> None:
         ref.add(new)
         last = [await ref.ask(key) for key in range(100)]
         assert {new for old, new in zip(after, last, strict=True) if old != new} == {"e"}
-
-
-# Full mailboxes, and senders that wait
-
-
-async def test_full_routee_is_passed_over() -> None:
-    """A message goes to another routee if the chosen one is full. If all are, the sender waits, in either order."""
-    got, gate = Counter[str](), trio.Event()
-    async with open_system() as system, trio.open_nursery() as nursery:
-        refs = await routees(system, got, "ab", mailbox_size=1)
-        ref = await routed(system, refs)
-        for each in refs:
-            await each.tell(gate)
-        await settle()
-        await refs[0].tell("filled")
-        await ref.tell("1")
-        with pytest.raises(MailboxFull):
-            ref.tell_nowait("2")
-        nursery.start_soon(ref.tell, "3")
-        await settle()
-        assert ref.statistics().mailbox.senders_waiting == 1
-        assert ref.statistics().mailbox.depth == 2
-        gate.set()
-        await settle()
-        assert sum(got.values()) == 5
-
-
-async def test_sender_that_waits_gets_another_routee() -> None:
-    """If the routee ends at which a sender waits for room, another one gets the message."""
-    got, gate = Counter[str](), trio.Event()
-    async with open_system() as system, trio.open_nursery() as nursery:
-        refs = await routees(system, got, "ab", mailbox_size=1)
-        ref = await routed(system, refs)
-        for each in refs:
-            await each.tell(gate)
-        await settle()
-        for each in refs:
-            await each.tell("filled")
-        nursery.start_soon(ref.tell, "waits")
-        await settle()
-        [at] = [each for each in refs if each.statistics().mailbox.senders_waiting]
-        at.kill()
-        await at.terminated()
-        gate.set()
-        await settle()
-        assert sum(got.values()) == 3
-
-
-async def test_last_routee_ends_while_a_sender_waits() -> None:
-    """A sender that waits for room gets an error at once when the last routee has ended."""
-    gate = trio.Event()
-    async with open_system() as system, trio.open_nursery() as nursery:
-        [last] = await routees(system, Counter(), "a", mailbox_size=1)
-        ref = await routed(system, [last])
-        await last.tell(gate)
-        await settle()
-        await last.tell("filled")
-        errors: list[str] = []
-
-        async def send() -> None:
-            with pytest.raises(ActorTerminated) as info:
-                await ref.tell("waits")
-            errors.append(str(info.value))
-
-        nursery.start_soon(send)
-        await settle()
-        last.kill()
-        await settle()
-        assert errors == ["/router has no members"]
-
-
-@pytest.mark.parametrize(
-    ("overflow", "error"), [(Overflow.REJECT, MailboxFull), (Overflow.DROP_NEW, None), (Overflow.DROP_OLDEST, None)]
-)
-async def test_overflow_policy_of_the_routee_decides(overflow: Overflow, error: type[Exception] | None) -> None:
-    """If all routees are full, the policy of the one with the fewest messages decides, and not that of the router."""
-    gate = trio.Event()
-    async with open_system() as system:
-        refs = await routees(system, Counter(), "a", mailbox_size=1, overflow=overflow)
-        ref = await routed(system, refs)
-        with system.dead_letters() as letters:
-            await ref.tell(gate)
-            await settle()
-            await ref.tell("1")
-            for send in (ref.tell("2"), ref.tell("3")):
-                if error is None:
-                    await send
-                else:
-                    with pytest.raises(error):
-                        await send
-            assert len(letters.events) == (0 if error else 2)
-            assert {each.why for each in letters.events} <= {Undelivered.OVERFLOW}
-        gate.set()
-
-
-async def test_routee_never_asks_itself() -> None:
-    """An ask of a routee goes to another routee. A routee that is the only one gets an error, and so does a tell
-    for which it would wait for room in its own mailbox.
-    """
-    got = Counter[str]()
-
-    async with open_system() as system:
-        refs = await routees(system, got, "ab", mailbox_size=1)
-        ref = await routed(system, refs)
-
-        async def ask(_: Routee) -> object:
-            return await ref.ask("who")
-
-        async def tell(routee: Routee) -> None:
-            await routee.ref.tell("filled")
-            await ref.tell("own")
-
-        for asker, other in (("a", "b"), ("a", "b"), ("b", "a")):
-            assert await next(each for each in refs if each.name == asker).ask(ask) == other
-        await refs[1].stop()
-        for message in (tell, ask):
-            [again] = await routees(system, got, "c", mailbox_size=1)
-            ref.add(again)
-            ref.remove(refs[0])
-            with pytest.raises(ActorTerminated):
-                await again.ask(message)
-            await again.terminated()
-
-
-# Asks that are given up
-
-
-async def test_ask_that_is_given_up_frees_its_room() -> None:
-    """An ask that is given up leaves the mailbox of the routee, also if that has left the router meanwhile."""
-    got, gate = Counter[str](), trio.Event()
-    async with open_system() as system:
-        [ref] = await routees(system, got, "a", mailbox_size=1)
-        by = await routed(system, [ref])
-        await ref.tell(gate)
-        await settle()
-        for leaves in (False, True):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(by.ask, "given up")
-                await settle()
-                assert ref.statistics().mailbox.depth == 1
-                if leaves:
-                    by.remove(ref)
-                nursery.cancel_scope.cancel()
-            assert ref.statistics().mailbox.depth == 0
-        gate.set()
-        await settle()
-        assert got == {"a": 1}
-
-
-async def test_ask_that_waited_for_room_can_be_given_up_after_the_routee_left() -> None:
-    """The same for an ask that has waited for room in the mailbox."""
-    got, gates = Counter[str](), [trio.Event(), trio.Event()]
-    async with open_system() as system:
-        [ref] = await routees(system, got, "a", mailbox_size=1)
-        by = await routed(system, [ref])
-        await ref.tell(gates[0])
-        await settle()
-        await ref.tell(gates[1])
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(by.ask, "given up")
-            await settle()
-            by.remove(ref)
-            gates[0].set()
-            await settle()
-            assert (ref.statistics().mailbox.depth, ref.statistics().mailbox.senders_waiting) == (1, 0)
-            nursery.cancel_scope.cancel()
-        assert ref.statistics().mailbox.depth == 0
-        gates[1].set()
-        await settle()
-        assert got == {"a": 2}
 
 
 # The router as an actor

@@ -16,6 +16,19 @@ import attrs
 import pytest
 import trio
 import trio.testing
+from _letters import (
+    Letter,
+    Letters,
+    ask,
+    broadcast,
+    kill,
+    kill_member,
+    pause,
+    stop_member,
+    tell,
+    tell_and_give_up,
+    tell_nowait,
+)
 from _runtime_records import leaf_errors
 from _scale import scaled
 
@@ -55,34 +68,20 @@ GUARD = 100_000.0
 
 
 @attrs.frozen
-class Letter:
-    """A message with a number."""
-
-    number: int
-
-
-@attrs.frozen
 class News:
     """An event with a number."""
 
     number: int
 
 
-class World:
+class World(Letters):
     """The records of one run."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-        self.handled: Counter[int] = Counter()
-        self.sent: dict[int, str] = {}
-        """Outcome of each send: ``sent``, or the name of the exception that the sender got."""
+        super().__init__(seed)
         self.raised: list[Exception] = []
         self.running = 0
         self.published = 0
-
-    def chance(self, probability: float) -> bool:
-        """Return True with the given probability."""
-        return self.random.random() < probability
 
     def maybe_fail(self, probability: float) -> None:
         """Raise an exception with the given probability."""
@@ -137,71 +136,10 @@ class Member(Actor):
         return None
 
 
-async def send(world: World, ref: PoolRef, how: str) -> None:
-    """Send one message to a pool, and record the outcome."""
-    letter = Letter(len(world.sent))
-    world.sent[letter.number] = "sent"
-    try:
-        if how == "tell":
-            await ref.tell(letter)
-        elif how == "nowait":
-            ref.tell_nowait(letter)
-        else:
-            await ref.ask(letter, world.random.choice([0.1, 5]))
-    except (ActorError, trio.Cancelled) as error:
-        world.sent[letter.number] = f"{how} {type(error).__name__}"
-        if isinstance(error, trio.Cancelled):
-            raise
-
-
-async def tell(_: ActorSystem, world: World, ref: PoolRef) -> None:
-    await send(world, ref, "tell")
-
-
-async def tell_and_give_up(_: ActorSystem, world: World, ref: PoolRef) -> None:
-    with trio.move_on_after(world.random.choice([0, 0.2])):
-        await send(world, ref, "tell")
-
-
-async def tell_nowait(_: ActorSystem, world: World, ref: PoolRef) -> None:
-    for _turn in range(3):
-        await send(world, ref, "nowait")
-
-
-async def ask(_: ActorSystem, world: World, ref: PoolRef) -> None:
-    await send(world, ref, "ask")
-
-
-async def broadcast(_: ActorSystem, __: World, ref: PoolRef) -> None:
-    with trio.move_on_after(1):
-        await ref.broadcast("all")
-
-
-async def stop_member(_: ActorSystem, world: World, ref: PoolRef) -> None:
-    members = ref.members()
-    if members:
-        await world.random.choice(members).stop(drain=world.chance(0.5))
-
-
-async def kill_member(_: ActorSystem, world: World, ref: PoolRef) -> None:
-    members = ref.members()
-    if members:
-        world.random.choice(members).kill()
-
-
-async def kill_pool(_: ActorSystem, __: World, ref: PoolRef) -> None:
-    ref.kill()
-
-
 async def publish(system: ActorSystem, world: World, ref: PoolRef) -> None:
     del ref
     system.events.publish(News(world.published))
     world.published += 1
-
-
-async def pause(_: ActorSystem, world: World, ref: PoolRef) -> None:
-    del ref
-    await trio.sleep(world.random.choice([0, 0.1, 3]))
 
 
 ACTIONS: list[Callable[[ActorSystem, World, PoolRef], Awaitable[None]]] = [
@@ -214,7 +152,7 @@ ACTIONS: list[Callable[[ActorSystem, World, PoolRef], Awaitable[None]]] = [
     broadcast,
     stop_member,
     kill_member,
-    kill_pool,
+    kill,
 ]
 
 

@@ -12,10 +12,22 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import pytest
 import trio
 import trio.testing
+from _letters import (
+    Letter,
+    Letters,
+    ask,
+    broadcast,
+    kill,
+    kill_member,
+    pause,
+    stop_member,
+    tell,
+    tell_and_give_up,
+    tell_nowait,
+)
 from _scale import scaled
 
 from actors import (
@@ -42,21 +54,11 @@ GUARD = 100_000.0
 """Seconds of virtual time after which a run counts as hanging."""
 
 
-@attrs.frozen
-class Letter:
-    """A message with a number."""
-
-    number: int
-
-
-class World:
+class World(Letters):
     """The records of one run."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-        self.handled: Counter[int] = Counter()
-        self.sent: dict[int, str] = {}
-        """Outcome of each send: ``sent``, or the kind of the send and the name of the exception that the sender got."""
+        super().__init__(seed)
         self.refs: list[ActorRef] = []
 
 
@@ -95,63 +97,6 @@ async def remove(_: ActorSystem, world: World, ref: RouterRef) -> None:
     ref.remove(world.random.choice(world.refs))
 
 
-async def send(world: World, ref: RouterRef, how: str) -> None:
-    """Send one message to the router, and record the outcome."""
-    letter = Letter(len(world.sent))
-    world.sent[letter.number] = "sent"
-    try:
-        if how == "tell":
-            await ref.tell(letter)
-        elif how == "nowait":
-            ref.tell_nowait(letter)
-        else:
-            await ref.ask(letter, world.random.choice([0.1, 5]))
-    except (ActorError, trio.Cancelled) as error:
-        world.sent[letter.number] = f"{how} {type(error).__name__}"
-        if isinstance(error, trio.Cancelled):
-            raise
-
-
-async def tell(_: ActorSystem, world: World, ref: RouterRef) -> None:
-    await send(world, ref, "tell")
-
-
-async def tell_and_give_up(_: ActorSystem, world: World, ref: RouterRef) -> None:
-    with trio.move_on_after(world.random.choice([0, 0.2])):
-        await send(world, ref, "tell")
-
-
-async def tell_nowait(_: ActorSystem, world: World, ref: RouterRef) -> None:
-    await send(world, ref, "nowait")
-
-
-async def ask(_: ActorSystem, world: World, ref: RouterRef) -> None:
-    await send(world, ref, "ask")
-
-
-async def broadcast(_: ActorSystem, __: World, ref: RouterRef) -> None:
-    with trio.move_on_after(1):
-        await ref.broadcast("all")
-
-
-async def stop_member(_: ActorSystem, world: World, ref: RouterRef) -> None:
-    if members := ref.members():
-        await world.random.choice(members).stop(drain=world.random.choice([True, False]))
-
-
-async def kill_member(_: ActorSystem, world: World, ref: RouterRef) -> None:
-    if members := ref.members():
-        world.random.choice(members).kill()
-
-
-async def kill_router(_: ActorSystem, __: World, ref: RouterRef) -> None:
-    ref.kill()
-
-
-async def pause(_: ActorSystem, world: World, __: RouterRef) -> None:
-    await trio.sleep(world.random.choice([0, 0.1, 3]))
-
-
 ACTIONS: list[Callable[[ActorSystem, World, RouterRef], Awaitable[None]]] = [
     *[tell] * 6,
     *[tell_nowait] * 3,
@@ -164,7 +109,7 @@ ACTIONS: list[Callable[[ActorSystem, World, RouterRef], Awaitable[None]]] = [
     broadcast,
     stop_member,
     kill_member,
-    kill_router,
+    kill,
 ]
 
 

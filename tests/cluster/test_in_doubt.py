@@ -1,4 +1,4 @@
-"""Clients ahead of their owner keep their events: the owner does not know yet that these are committed."""
+"""Events and commands in doubt: a node does not know yet whether an event is stored, or a command was carried out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 import trio
-from _cluster_nodes import Tab, cluster, eventually, recording_agents
+from _cluster_nodes import Tab, cluster, command, eventually, recording_agents
 
 from actors import LogUnavailable, Position, StreamKey
+from actors.cluster.interfaces import NodeState
 from actors.events.types import ResetReason
 from actors.streams._ahead import UNSURE_SECONDS
 from actors.testing import event_batch
@@ -114,3 +115,18 @@ async def test_position_that_the_log_lacks(node: int, autojump_clock: MockClock)
         epoch = (await Tab().attach(servers[0])).epoch
         attachment = await Tab().attach(servers[node], resume=Position(epoch, 9))
         assert (attachment.recovered, attachment.reset) == (False, ResetReason.AHEAD)
+
+
+async def test_a_command_may_have_been_carried_out_by_a_silent_owner(autojump_clock: MockClock) -> None:
+    """A node that is cut off after it has asked the owner does not say ``overloaded``: clients would use a new id."""
+    runs: list[object] = []
+    async with cluster("a", "b", agents=recording_agents(runs)) as (engine, (a, b)):
+        await Tab("c-0").attach(a)
+        tab = Tab()
+        await tab.attach(b)
+        engine.deaf.add("b")  # no answer comes back
+        tab.attachment.command(command(tab, "k1", "run.start", agent="work", input=1))
+        await eventually(lambda: runs == [1])
+        b.node.state = NodeState.SUSPENDED
+        await eventually(lambda: tab.replies)
+        assert [reply.code for reply in tab.replies] == ["owner_unreachable"]
