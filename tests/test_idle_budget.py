@@ -1,8 +1,11 @@
 """The tasks, timers and bytes of one idle session with its connection, counted without a clock.
 
-A cost that is added to every session makes a test fail here. Bytes are those that Python's allocator was asked for,
-which are the same in every run. Figures are the difference between a process with many sessions and one with few,
-divided by the number of sessions. The clients are bare sockets in this process; their 100 bytes each are included.
+A cost that is added to every session makes a test fail here. Bytes are those that Python's allocator was asked for.
+They vary by some 20 a session from run to run: an object of a background task lives at one of the two counts and not at
+the other. So the budgets are 100 bytes or more above what is measured on an idle machine.
+
+Figures are the difference between a process with many sessions and one with few, divided by the number of sessions. The
+clients are bare sockets in this process; their 100 bytes each are included.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ import transport
 from transport import Credentials, Greenroom, User
 
 FEW, MANY = 20, 70
-BYTES, TRIES = 25_000, 3
-"""Budget of an idle session in bytes, and the number of measurements of which the least counts."""
+BYTES, OWN_BYTES, TRIES = 25_000, 9_100, 3
+"""Budgets of an idle session in bytes: all, and those of the two packages; and the number of measurements at most."""
 MEASURED: dict[str, Held] = {}
 """Results of the measurement of one idle session, by the kind of its log."""
 UPGRADE = (
@@ -156,7 +159,7 @@ async def test_idle_session_tasks(idle: Held) -> None:
 
 async def test_idle_session_bytes(idle: Held) -> None:
     """An idle session stays within its budget of bytes."""
-    assert 4_000 <= idle.own <= 9_000
+    assert 4_000 <= idle.own <= OWN_BYTES
     assert 12_000 <= idle.bytes <= BYTES
 
 
