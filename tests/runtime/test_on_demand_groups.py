@@ -46,6 +46,12 @@ async def collect(group: OnDemandRef[Any, object], name: str, into: list[object]
         into.append(error)
 
 
+async def give_up(group: OnDemandRef[Any, object], name: str, scope: trio.CancelScope) -> None:
+    """Ask for a child, until ``scope`` is cancelled."""
+    with scope:
+        await group.get_or_spawn(name)
+
+
 async def test_started_when_first_asked_for() -> None:
     """The first call for a name starts a child, and later calls return the same handle."""
     world = World()
@@ -130,6 +136,38 @@ async def test_last_cancelled_caller_ends_the_start(start: Any, autojump_clock: 
         assert (system.statistics().actors, group.child("a")) == (before, None)
         del world.on_start["a"]
         assert (await group.get_or_spawn("a")).alive
+
+
+async def test_call_while_an_abandoned_start_is_being_ended(mock_clock: MockClock) -> None:
+    """A call that arrives while a start without callers is being ended waits for that end, and starts the child anew.
+
+    If it joined the old start, it would get the end of that start as its error, although it has not given up.
+    """
+    world, results, uncancellable = World(), list[object](), list[trio.lowlevel.Task]()
+
+    async def start(_: Member) -> None:
+        """Wait, like the first start that runs code in a thread, for something that cannot be cancelled."""
+        if world.starts["a"] == 1:
+            uncancellable.append(trio.lowlevel.current_task())
+            await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+
+    world.on_start["a"] = start
+    async with open_system() as system, trio.open_nursery() as nursery:
+        group = await spawn_group(system, world)
+        scope = trio.CancelScope()
+        nursery.start_soon(give_up, group, "a", scope)
+        await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(2):
+            nursery.start_soon(collect, group, "a", results)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (results, world.starts) == ([], {"a": 1})
+        trio.lowlevel.reschedule(uncancellable[0])
+        await trio.testing.wait_all_tasks_blocked()
+        assert results == [group.child("a")] * 2
+        assert world.starts == {"a": 2}
+        assert mock_clock.current_time() == 0
 
 
 async def test_child_that_has_ended_is_started_anew() -> None:
