@@ -13,6 +13,7 @@ from _runtime_pools import Gate, Worker, by_key, settle, started
 
 from actors import (
     Actor,
+    ActorRef,
     ActorRestarted,
     ActorTerminated,
     AskTimeout,
@@ -228,6 +229,39 @@ async def test_stopped_member_is_replaced() -> None:
             gate.event.set()
         await settle()
         assert got[2:] == [("3", "waits"), ("3", "waits too")]
+
+
+async def test_pool_grows_again_after_members_were_stopped() -> None:
+    """A pool that had its largest size grows again after code has stopped members by their handles."""
+    async with open_system() as system:
+        ref = await started(system, [], 1, max_size=2, grow_at=1, shrink_after=1_000)
+        for _ in range(2):
+            gate = Gate()
+            ref.tell_nowait(gate)
+            ref.tell_nowait("waits")
+            await settle()
+            assert ref.statistics().members == 2
+            gate.event.set()
+            for member in ref.members():
+                await member.stop()
+            await settle()
+            assert ref.statistics().members == 1
+
+
+async def test_member_stopped_during_the_start_is_replaced() -> None:
+    """A member that code stops while the pool still starts the others is replaced when the pool is up."""
+    members: list[ActorRef[Any, Any]] = []
+
+    class Ends(Actor):
+        async def started(self) -> None:
+            members.append(self.ref)
+            if len(members) == 2:
+                await members[0].stop()
+
+    async with open_system() as system:
+        ref = await system.spawn(pool(Ends, 2), name="pool")
+        await settle()
+        assert [member.name for member in ref.members()] == ["2", "3"]
 
 
 async def test_member_asks_its_pool() -> None:

@@ -128,9 +128,14 @@ class Pool(Instance):
     async def receive(self, message: object) -> object:
         """Replace a member that has ended permanently. No other message comes here: the mailbox routes them."""
         if isinstance(message, Terminated):
-            cell = cast("Cell", cell_of(message.ref))
-            if self._mailbox.remove(cell) and len(self._mailbox.cells) < self._spec.size:
-                self._mailbox.add(await self._start())
+            mailbox, spec = self._mailbox, self._spec
+            mailbox.remove(cast("Cell", cell_of(message.ref)))  # it is none if it ended while the pool started
+            if not self._life.takes_children:
+                return None
+            if spec.size < spec.max_size:
+                mailbox.on_pressure = self._on_pressure
+            if len(mailbox.cells) < spec.size:
+                mailbox.add(await self._start())
         return None
 
     # The size
