@@ -52,6 +52,19 @@ class Chat extends AbstractChat {
 
 const chats = new Map();
 
+// The transport of the page in GUIDE.md, which names the newest message that the page has.
+function naming(api, newest) {
+  return new DefaultChatTransport({
+    api,
+    prepareSendMessagesRequest: ({ id, messages, trigger, messageId, body }) => {
+      newest.set(id, messages.at(-1).id);
+      return { body: { ...body, id, trigger, messageId, messages: messages.slice(-1) } };
+    },
+    prepareReconnectToStreamRequest: ({ id }) =>
+      ({ api: `${api}/${id}/stream?after=${encodeURIComponent(newest.get(id) ?? '')}` }),
+  });
+}
+
 const tell = ({ chunks, invalid, errors, message, done }) => ({ chunks, invalid, errors, message, done });
 
 const actions = {
@@ -79,6 +92,14 @@ const actions = {
     streams.get(name).controller.abort();
     await streams.get(name).ended;
     return tell(streams.get(name));
+  },
+  // A page that is loaded with the messages of the chat.
+  async load({ name, api, chat }) {
+    const messages = await (await fetch(`${api}/${chat}/messages`)).json();
+    const state = new State();
+    state.messages = messages;
+    chats.set(name, new Chat(state, { id: chat, transport: naming(api, new Map([[chat, messages.at(-1)?.id]])) }));
+    return messages;
   },
   // What a page with useChat does. `until` is the type of a part of the newest message, while it is streaming.
   async page({ name, api, chat, act, text, until }) {

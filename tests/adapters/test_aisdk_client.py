@@ -211,6 +211,51 @@ def test_page_that_stops_and_resumes(node: AiSdkNode, base: str) -> None:
     assert types.count("data-question") == types.count("data-subagent") == types.count("step-start") == 1
 
 
+def whole_page(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages of a page that is ready: a question of the user, and its answer, which is there once."""
+    assert (told["status"], told["error"]) == ("ready", None)
+    assert [message["role"] for message in told["messages"]] == ["user", "assistant"]
+    assert text_of({"message": told["messages"][-1]}) == "You said tea. So 3."
+    shown: list[dict[str, Any]] = told["messages"]
+    return shown
+
+
+def answered(chat: Chat, name: str) -> None:
+    """Answer the question in a stream, and read the stream to the end of the run."""
+    question = question_in(chat.read(name, type="data-question"))
+    chat.post("answer", {"runId": question["runId"], "callId": question["callId"], "value": 3})
+    chat.read(name)
+
+
+def test_answer_that_ends_before_the_page_asks_for_it(node: AiSdkNode, base: str) -> None:
+    """A page that read the messages before the answer ended, and resumes after it, has the whole answer, and once."""
+    chat = Chat(node, base, "asks")
+    page = {"name": chat.id, "api": chat.api, "chat": chat.id}
+    name = chat.send()
+    chat.read(name, type="data-question")
+    assert [message["role"] for message in node.do("load", **page)] == ["user"]
+    answered(chat, name)
+    assert chat.resume() is None  # as before, without the id of the newest message
+    for _ in range(2):
+        assert whole_page(node.do("page", **page, act="resume")) == chat.messages()
+    # A page that has the answer gets nothing again.
+    messages = node.do("load", **page)
+    assert whole_page(node.do("page", **page, act="resume")) == messages
+
+
+def test_answer_that_ends_while_the_page_has_lost_its_stream(node: AiSdkNode, base: str) -> None:
+    """A page that has a part of an answer, and resumes when the answer has ended, has the whole answer, and once."""
+    chat = Chat(node, base, "asks")
+    page = {"name": chat.id, "api": chat.api, "chat": chat.id}
+    assert node.do("load", **page) == []
+    node.do("page", **page, act="send", text="tea", until="data-question")
+    node.do("page", **page, act="stop")
+    name = chat.resume()
+    assert name is not None
+    answered(chat, name)
+    assert whole_page(node.do("page", **page, act="resume"))[1] == chat.messages()[1]
+
+
 def test_page_of_a_failing_run(node: AiSdkNode, base: str) -> None:
     """With the state of ``useChat``, a run that fails is its ``error``."""
     chat = Chat(node, base, "fails")

@@ -161,4 +161,6 @@ def test_route() -> None:
         user, answer = client.get("/chat/echo/c1/messages").json()
         assert user == {**message, "id": message_key("m1")}
         assert answer["parts"][1] == {"type": "text", "text": "tea", "state": "done"}
-        assert client.get("/chat/echo/c1/messages").status_code == 429
+        for route in ("messages", "stream?after=m1"):
+            assert client.get(f"/chat/echo/c1/{route}").status_code == 429
+        assert client.get("/chat/echo/c1/stream").status_code == 204

@@ -157,6 +157,22 @@ def test_methods_and_bodies() -> None:
         assert client.post("/chat/echo/c1/cancel").json() == {"cancelled": False}
 
 
+def test_answer_to_a_message() -> None:
+    """``after`` names a message in this user's chat with this agent. Its newest answer counts, and another id: 204."""
+    again = {**BODY, "trigger": "regenerate-message", "messageId": "1"}
+    with TestClient(web_application(), headers={"x-user": "ann"}) as client:
+        client.post("/chat/echo", json=BODY)
+        newest = client.post("/chat/echo", json=again).text
+        (key, _) = (message["id"] for message in client.get("/chat/echo/c1/messages").json())
+        for after in ("m1", key):
+            assert client.get("/chat/echo/c1/stream", params={"after": after}).text == newest
+        refused = [("echo", "c1", "m2"), ("echo", "c1", ""), ("echo", "c2", "m1"), ("other", "c1", "m1")]
+        for agent, chat, after in refused:
+            assert client.get(f"/chat/{agent}/{chat}/stream", params={"after": after}).status_code == 204
+        others = client.get("/chat/echo/c1/stream", params={"after": "m1"}, headers={"x-user": "bob"})
+        assert others.status_code == 204
+
+
 def test_arguments_of_the_mount() -> None:
     """What cannot be mounted is refused at once."""
     api, app = FastAPI(), Greenroom(log="memory:")

@@ -21,6 +21,7 @@ MAX_TURNS = 250
 """Maximum number of answers in the messages of a chat. Older ones are left out."""
 MAX_BYTES = 8 * 1024 * 1024
 """Size of the events in bytes from which older answers are left out. The newest answer is always there."""
+_STARTED = orjson.dumps(EventType.AGENT_STARTED)
 
 
 @attrs.define(eq=False)
@@ -87,14 +88,13 @@ class ChatHistory:
         return made if newest is None else [*made, newest.user()]
 
     def _begin(self, event: Event) -> None:
-        run, started = str(event["run_id"]), event["data"]
-        key = message_key_of(started.get("command_id")) or message_key(f"{run}:input")
+        run, key = str(event["run_id"]), _key_of(event)
         place = next((number for number, turn in enumerate(self._turns) if turn.key == key), None)
         if place is not None:
             for turn in list(itertools.islice(self._turns, place, None)):
                 self._turns.remove(turn)
                 self._drop(turn)
-        turn = _Turn(key, started.get("input"), Encoder(run))
+        turn = _Turn(key, event["data"].get("input"), Encoder(run))
         self._turns.append(turn)
         self._open[run] = turn
 
@@ -102,3 +102,18 @@ class ChatHistory:
         self._size -= turn.size
         for run in [run for run, each in self._open.items() if each is turn]:
             del self._open[run]
+
+
+def answer_to(message_id: str, agent: str, line: bytes) -> Event | None:
+    """Return the event of a line if it starts a run of the agent that answers a message of the user. Else None."""
+    if _STARTED not in line:
+        return None
+    event: Event = orjson.loads(line)
+    is_answer = event["type"] == EventType.AGENT_STARTED and event.get("parent_run_id") is None
+    is_asked = is_answer and event["data"]["agent"] == agent and _key_of(event) == message_key(message_id)
+    return event if is_asked else None
+
+
+def _key_of(event: Event) -> str:
+    """Return the id of the user's message from the start of its answer."""
+    return message_key_of(event["data"].get("command_id")) or message_key(f"{event['run_id']}:input")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from actors.events.types import Position
 from transport.adapters.aisdk.body import command_id, read_chat
-from transport.adapters.aisdk.history import ChatHistory
+from transport.adapters.aisdk.history import ChatHistory, answer_to
 from transport.adapters.aisdk.stream import MessageStream, refusal, text_answer
 from transport.adapters.answers import Answer, Refused, json_answer
 from transport.adapters.past import past_lines
@@ -15,9 +15,9 @@ from transport.protocol import close_codes
 from transport.protocol.names import CommandName, ErrorCode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from actors.spi import CommandReply
+    from actors.spi import Attachment, CommandReply
     from transport.adapters.exchange import Exchange, Handler
 
 _STATUSES: Mapping[str | None, int] = {
@@ -61,15 +61,23 @@ class Start(_Chat):
 
 
 class Resume(_Chat):
-    """``GET /{agent}/{chat}/stream``: stream the newest run that is open, from its start. 204 if none is open."""
+    """``GET /{agent}/{chat}/stream``: stream the newest run that is open, from its start. 204 if none is open.
+
+    If none is open, and ``after`` is the id of a message of the user, the answer to this message is streamed.
+
+    *A page read the messages just before the answer ended, and asked for the stream just after. Without* ``after`` *it
+    showed the question without its answer until it was loaded again.*
+    """
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""
-        run_id = await _open_run(exchange)
+        run_id, before, after = await _open_run(exchange), None, exchange.request.query.get("after")
+        if run_id is None and after:
+            run_id, before = await _answer_to(exchange, after)
         if run_id is None:
             exchange.answer(Answer(204))
         else:
-            await exchange.stream(_part(exchange, "chat"), MessageStream(run_id))
+            await exchange.stream(_part(exchange, "chat"), MessageStream(run_id), resume=before)
 
 
 class Messages(_Chat):
@@ -77,10 +85,8 @@ class Messages(_Chat):
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""
-        chat, history = _part(exchange, "chat"), ChatHistory(_part(exchange, "agent"))
-        if not exchange.within_rate(await exchange.user(chat)):
-            raise Refused(close_codes.FLOODING, "too many requests of this user")
-        async with exchange.attached(chat) as attachment, aclosing(past_lines(attachment)) as pages:
+        history = ChatHistory(_part(exchange, "agent"))
+        async with _past(exchange) as (_, pages):
             async for lines in pages:
                 for line in lines:
                     history.feed(line)
@@ -141,6 +147,27 @@ async def _open_run(exchange: Exchange) -> str | None:
     async with exchange.attached(_part(exchange, "chat")) as attachment:
         found = [run.id for run in attachment.runs if run.parent_run_id is None and run.name == agent]
     return found[-1] if found else None
+
+
+async def _answer_to(exchange: Exchange, message_id: str) -> tuple[str | None, Position | None]:
+    """Return the id of the newest run that answers a message of the user, and the position before its start."""
+    agent, run_id, before = _part(exchange, "agent"), None, None
+    async with _past(exchange) as (attachment, pages):
+        async for lines in pages:
+            for line in lines:
+                if (started := answer_to(message_id, agent, line)) is not None:
+                    run_id, before = str(started["run_id"]), Position(attachment.epoch, started["seq"] - 1)
+    return run_id, before
+
+
+@asynccontextmanager
+async def _past(exchange: Exchange) -> AsyncGenerator[tuple[Attachment, AsyncGenerator[Sequence[bytes]]]]:
+    """Attach to the session of the chat, and yield the attachment and the past events. It counts for the rate."""
+    chat = _part(exchange, "chat")
+    if not exchange.within_rate(await exchange.user(chat)):
+        raise Refused(close_codes.FLOODING, "too many requests of this user")
+    async with exchange.attached(chat) as attachment, aclosing(past_lines(attachment)) as pages:
+        yield attachment, pages
 
 
 def _part(exchange: Exchange, name: str) -> str:
