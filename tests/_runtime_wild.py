@@ -1,4 +1,4 @@
-"""The actors and supervision trees of random runs.
+"""The actors of random runs.
 
 Every choice is drawn from one random generator, in the order in which things happen. So the seed of the generator
 decides the whole run. Sleeps take no time: the run has a ``MockClock``.
@@ -7,40 +7,15 @@ decides the whole run. Sleeps take no time: the run has a ``MockClock``.
 from __future__ import annotations
 
 import contextlib
-import functools
 from typing import TYPE_CHECKING
 
 import trio
-import trio.testing
-from _runtime_records import (
-    LAST_PLACE,
-    Answer,
-    ChildGroup,
-    Letter,
-    Placement,
-)
+from _runtime_records import Answer, Letter, Placement
 
-from actors import (
-    UNHANDLED,
-    Actor,
-    ActorRef,
-    AutoShutdown,
-    Backoff,
-    ChildSpec,
-    ExitReason,
-    Idle,
-    MailboxSpec,
-    Normal,
-    Overflow,
-    Restart,
-    Shutdown,
-    Strategy,
-    SupervisorSpec,
-    Terminated,
-)
+from actors import UNHANDLED, Actor, Backoff, ExitReason, Idle, Overflow, Restart, Terminated
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Generator
 
     from _runtime_world import World
 
@@ -181,7 +156,7 @@ class RandomActor(Actor):
     async def handle(self, letter: Letter) -> object:
         """Handle a message in a random way."""
         world, self.letter = self.world, letter
-        handler = world.random.choice(HANDLERS + world.more_handlers)
+        handler = world.random.choice(world.handlers)
         world.note(f"{handler.__name__} {self.ref.path}")
         answer = await handler(self)
         return UNHANDLED if answer is UNHANDLED else Answer(letter)
@@ -226,177 +201,3 @@ class RandomActor(Actor):
         if world.chance(0.05):
             await self.sleep_shielded()
         world.maybe_fail(0.05)
-
-
-# Ways to handle a message
-
-
-async def idle(_: RandomActor) -> object:
-    return "ok"
-
-
-async def sleep(actor: RandomActor) -> object:
-    await trio.sleep(actor.world.random.choice([0.1, 1, 4]))
-    return "ok"
-
-
-async def shield(actor: RandomActor) -> object:
-    await actor.sleep_shielded()
-    return "ok"
-
-
-async def fail(actor: RandomActor) -> object:
-    actor.world.maybe_fail(1)
-    return None
-
-
-async def stop_itself(actor: RandomActor) -> object:
-    actor.life.stopped_itself = True
-    actor.context.stop(Normal() if actor.world.chance(0.5) else Shutdown())
-    return "bye"
-
-
-async def stash_message(actor: RandomActor) -> object:
-    with actor.world.tolerant():
-        actor.context.stash()
-        assert actor.letter is not None
-        actor.world.ledger.on_stashed(actor.life, actor.letter)
-    return None
-
-
-async def unstash_messages(actor: RandomActor) -> object:
-    actor.life.unstashed += 1
-    actor.context.unstash()
-    return None
-
-
-async def answer_later(actor: RandomActor) -> object:
-    reply, letter = actor.context.defer(), actor.letter
-    assert letter is not None
-    letter.deferred = True
-
-    async def later() -> None:
-        await trio.sleep(0.3)
-        reply.send(Answer(letter))
-
-    actor.nursery.start_soon(later)
-    return None
-
-
-async def ask_another(actor: RandomActor) -> object:
-    with actor.world.tolerant():
-        await ask(actor.world, actor.world.pick_actor(), actor.world.random.choice([0.1, 1]))
-    return None
-
-
-async def watch(actor: RandomActor) -> object:
-    with actor.world.tolerant():
-        ref = actor.world.pick_actor()
-        actor.context.watch(ref)
-        actor.life.watching.add(ref)
-    return None
-
-
-async def spawn_child(actor: RandomActor) -> object:
-    with actor.world.tolerant():
-        await actor.spawn()
-    return None
-
-
-async def spawn_child_shielded(actor: RandomActor) -> object:
-    with trio.CancelScope(shield=True), actor.world.tolerant():
-        await actor.spawn()
-    return None
-
-
-async def supervise(actor: RandomActor) -> object:
-    if actor.depth < 2:
-        actor.life.group.is_complete = False
-        with actor.world.tolerant():
-            actor.world.add(await actor.context.supervise(supervisor_spec(actor.world, 1)))
-    return None
-
-
-async def cancel_own_nursery(actor: RandomActor) -> object:
-    if actor.world.chance(0.3):
-        actor.life.cancelled_itself = True
-        actor.nursery.cancel_scope.cancel()
-    return None
-
-
-async def wait_for_another(actor: RandomActor) -> object:
-    with trio.move_on_after(0.2), actor.world.tolerant():
-        ref = actor.world.pick_actor()
-        actor.world.on_end_known(ref, await ref.terminated())
-    return None
-
-
-async def leave_unhandled(_: RandomActor) -> object:
-    return UNHANDLED
-
-
-HANDLERS: list[Callable[[RandomActor], Awaitable[object]]] = [
-    *[idle] * 3,
-    *[sleep] * 3,
-    *[fail] * 2,
-    *[spawn_child] * 2,
-    shield,
-    stop_itself,
-    stash_message,
-    unstash_messages,
-    answer_later,
-    ask_another,
-    watch,
-    spawn_child_shielded,
-    supervise,
-    cancel_own_nursery,
-    wait_for_another,
-    leave_unhandled,
-]
-
-
-# Trees
-
-
-def child_spec(  # noqa: PLR0913, PLR0917  -- the properties of a child
-    world: World, name: str, depth: int, automatic: AutoShutdown, group: ChildGroup, place: float = LAST_PLACE
-) -> ChildSpec:
-    """Return a random spec of a child, which is an actor or a supervisor."""
-    draw = world.random.choice
-    restart = draw([Restart.PERMANENT, Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY])
-    is_supervisor = depth < 2 and world.chance(0.2)
-    group.is_complete = group.is_complete and not is_supervisor
-    factory = supervisor_spec(world, depth + 1, is_single=False) if is_supervisor else None
-    shutdown = draw([None, 0, 1, 5])
-    significant = automatic is not AutoShutdown.NEVER and restart is not Restart.PERMANENT and world.chance(0.5)
-    backoff = draw([None, None, Backoff(0.1, 2, 0.2)])
-    mailbox = MailboxSpec(size=draw([1, 8, 64]), overflow=draw(list(Overflow)))
-    placement = Placement(group, restart, place, has_backoff=backoff is not None)
-    make = factory or functools.partial(RandomActor, world, 2, placement)
-    return ChildSpec(name, make, restart, shutdown, significant, backoff, mailbox)
-
-
-def supervisor_spec(world: World, depth: int = 0, *, is_single: bool = True) -> SupervisorSpec:
-    """Return a random spec of a supervisor."""
-    draw = world.random.choice
-    automatic = draw([AutoShutdown.NEVER, AutoShutdown.NEVER, AutoShutdown.ANY, AutoShutdown.ALL])
-    group = world.ledger.new_group()
-    group.is_single = is_single
-    children = [
-        child_spec(world, f"c{number}", depth, automatic, group, number) for number in range(world.random.randrange(5))
-    ]
-    group.strategy = draw(list(Strategy))
-    group.max_restarts, group.max_seconds = draw([0, 1, 3, 100]), draw([1, 5])
-    return SupervisorSpec(
-        group.strategy,
-        children,
-        max_restarts=group.max_restarts,
-        max_seconds=group.max_seconds,
-        auto_shutdown=automatic,
-    )
-
-
-async def ask(world: World, ref: ActorRef, timeout: float) -> None:  # noqa: ASYNC109  -- the timeout of the ask
-    """Ask an actor, and record the answer or the error."""
-    with world.ledger.sending(world.ledger.new_letter(ref, is_ask=True)) as letter:
-        letter.answer = await ref.ask(letter, timeout)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 import trio.testing
+from _runtime_handlers import HANDLERS
 from _runtime_ledger import Ledger
 from _runtime_records import (
     RandomError,
@@ -45,8 +46,12 @@ class World(logging.Handler):
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.random = random.Random(seed)
-        self.more_handlers: list[Callable[[RandomActor], Awaitable[object]]] = REPLIES if seed % 2 else []
-        """Ways to handle a message, beside the usual ones. Only odd seeds have them: so the others replay old runs."""
+        self.has_replies = seed % 2 == 1
+        """Whether actors reply in parts and by others, and groups start on demand. The other seeds replay old runs."""
+        self.handlers: list[Callable[[RandomActor], Awaitable[object]]] = HANDLERS + (
+            REPLIES if self.has_replies else []
+        )
+        """Ways to handle a message."""
         self.is_new = seed % 8 == 7
         """Whether the actors use limits of their own, and more. The other seeds replay old runs."""
         self.clock = trio.testing.MockClock(autojump_threshold=0)

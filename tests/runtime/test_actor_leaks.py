@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import _scenes
 import _scenes_of_messages
+import _scenes_of_supervision
 import pytest
 import trio
 import trio.testing
@@ -181,7 +182,9 @@ RUNTIME_ITSELF = {
 )
 def test_scenarios_call_every_public_operation(cls: type) -> None:
     """The scenarios call every public method of the runtime's classes."""
-    text = "".join(Path(str(each.__file__)).read_text() for each in (_scenes, _scenes_of_messages))
+    text = "".join(
+        Path(str(each.__file__)).read_text() for each in (_scenes, _scenes_of_messages, _scenes_of_supervision)
+    )
     operations = {name for name in vars(cls) if not name.startswith("_")} - RUNTIME_ITSELF
     plain = {name for name in operations if not inspect.isfunction(inspect.getattr_static(cls, name))}
     called = set(re.findall(r"\.(\w+)\(", text))
