@@ -116,7 +116,7 @@ bench: $(STAMP) ## every measurement, written to bench/RESULTS.md: half an hour
 	$(BIN)/python bench/peers.py --repetitions 5 --seconds 1 --results bench/RESULTS.md
 	$(BIN)/python bench/log.py --repetitions 2 --results bench/RESULTS.md
 	$(BIN)/python bench/resume.py --repetitions 1 --results bench/RESULTS.md
-	$(BIN)/python bench/scale.py --repetitions 1 --seconds 5 --results bench/RESULTS.md
+	$(BIN)/python bench/scale.py --results bench/RESULTS.md
 	$(BIN)/python bench/watched.py --results bench/RESULTS.md
 	$(BIN)/python bench/stall.py --results bench/RESULTS.md
 	$(BIN)/python bench/hostile.py --results bench/RESULTS.md

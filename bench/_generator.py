@@ -18,6 +18,10 @@ Report = dict[str, Any]
 """One line of the generator. The top of its source describes the fields."""
 
 
+class Failed(SystemExit):
+    """The generator ended with an error, which the message has."""
+
+
 @contextmanager
 def compiled() -> Generator[Path]:
     """Compile the generator and return its program, which exists inside the block.
@@ -36,7 +40,7 @@ def compiled() -> Generator[Path]:
 def reports(program: Path, core: int | str | None, **options: object) -> Iterator[Report]:
     """Run the generator on ``core`` (several as ``0,1``) and yield its lines as they come.
 
-    ``options`` are listed at the top of its source: True makes a flag, False leaves the option out. Raises SystemExit
+    ``options`` are listed at the top of its source: True makes a flag, False leaves the option out. Raises Failed
     with the generator's message if it fails.
     """
     command = [str(program)]
@@ -53,4 +57,4 @@ def reports(program: Path, core: int | str | None, **options: object) -> Iterato
             yield cast("Report", json.loads(line))
         complaint = running.stderr.read().strip()
     if running.returncode:
-        raise SystemExit(f"the load generator: {complaint or f'exit status {running.returncode}'}")
+        raise Failed(f"the load generator: {complaint or f'exit status {running.returncode}'}")

@@ -14,7 +14,8 @@
  * follows, or the round counts a fault.
  *
  * A round is measured whole, or with --window SECONDS for so long, from --warm seconds after every user had its first
- * event; it is an error when a run ends before that. With --cut the round is over then, and not when the runs are. After
+ * event; it is an error when a run ends before that. With --cut the round is over then, and not when the runs are; the next
+ * one starts further runs beside them, or with --keep none: then all rounds measure the same runs. After
  * --rounds come more, until --lasting SECONDS were measured in all but the first, if that is longer. With
  * --input JSON the agent may be anybody's: a round lasts until every user's run is completed, and without a stamp in its
  * events their ages are those of their "ts".
@@ -77,7 +78,7 @@ static int epoll;
 static user *all;
 static uint32_t *latencies;
 static long counted, measured, stamped, room, faults, frames, live, recovered, resets, begun, done, lost, gone, retried;
-static int measuring, tolerant, cut, spin;
+static int measuring, tolerant, cut, keep, spin;
 static double spun; /* seconds of CPU that were spent asking in vain */
 
 static void die(const char *format, ...) {
@@ -542,7 +543,12 @@ static void run_round(int number) {
   int64_t all_began = 0;
   measuring = !window;
   int most = window ? opening_at_once + apart : users; /* what is measured later need not begin at once */
-  start_runs(id, most);
+  if (keep && number > 1) {
+    measured = stamped = frames = 0;
+    all_began = start.at;
+  } else {
+    start_runs(id, most);
+  }
   int64_t heard = start.at;
   while (!all_done() && !(cut && end.at)) {
     start_more(most);
@@ -566,7 +572,7 @@ static void run_round(int number) {
   if (!window) end = now();
   if (!end.at) die("the runs were over before the window: more events are needed");
   if (!measured && gone) return; /* everybody went away, and was told of */
-  if (!measured) die("no event came in the time that is measured");
+  if (!measured) die("no event came in the time that is measured: the server cannot keep up with this rate");
   measuring = 0;
   double seconds = (end.at - open.at) / 1e9, own = end.own - open.own;
   if (number > 1) lasted += seconds;
@@ -630,6 +636,7 @@ static void read_options(int count, char **words) {
       {"host", 1, 0, 'h'},       {"input", 1, 0, 'I'},      {"tokens", 1, 0, 'T'},      {"warm", 1, 0, 'W'},
       {"window", 1, 0, 'V'},     {"apart", 1, 0, 'A'},      {"apart-events", 1, 0, 'E'}, {"apart-rate", 1, 0, 'F'},
       {"apart-bytes", 1, 0, 'B'}, {"alternate", 0, 0, 'L'}, {"tolerant", 0, 0, 't'},    {"cut", 0, 0, 'C'},
+      {"keep", 0, 0, 'K'},
       {"away", 1, 0, 'y'},       {"opening", 1, 0, 'o'},    {"lasting", 1, 0, 'l'},
       {"spin", 0, 0, 'S'},       {0, 0, 0, 0}};
   for (int letter; (letter = getopt_long(count, words, "", known, NULL)) != -1;) switch (letter) {
@@ -657,6 +664,7 @@ static void read_options(int count, char **words) {
       case 'L': alternate = 1; break;
       case 't': tolerant = 1; break;
       case 'C': cut = 1; break;
+      case 'K': keep = 1; break;
       case 'S': spin = 1; break;
       case 'y': away_ms = atol(optarg); break;
       case 'o': opening_at_once = atoi(optarg); break;

@@ -22,7 +22,8 @@ class Load:
     ``rate`` is the events per second of each user, 0 for as fast as possible. The other fields are options of the
     generator, described at the top of its source: ``warm`` and ``window`` bound the measured part of a round in
     seconds, ``lasting`` is the time for which rounds go on beyond ``rounds``, ``apart`` the number of users that are
-    not measured. With ``spin`` the generator never sleeps, so that the server does not pay for waking it.
+    not measured. With ``cut`` a round is over when its window is, with ``keep`` too all rounds measure the same runs.
+    With ``spin`` the generator never sleeps, so that the server does not pay for waking it.
     """
 
     users: int
@@ -46,6 +47,7 @@ class Load:
     tokens: Path | None = None
     tolerant: bool = False
     cut: bool = False
+    keep: bool = False
     spin: bool = False
     dialect: str = "greenroom"
 

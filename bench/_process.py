@@ -63,7 +63,11 @@ class Server:
         return self._process.pid
 
     def statistics(self) -> dict[str, Any]:
-        """Return its statistics: ``at`` (its clock, in seconds), ``sessions`` and ``endpoint``."""
+        """Return its statistics: ``at`` (its clock, in seconds), ``sessions`` and ``endpoint``.
+
+        A server with pages returns ``longest_step``: seconds of the longest step of its pages since the last call.
+        Steps are measured from the first call on.
+        """
         self._process.send_signal(signal.SIGUSR1)
         return cast("dict[str, Any]", json.loads(self._line()))
 
@@ -85,7 +89,7 @@ def measured(
 
     With ``limits="default"``, connections have the limits of a server without any settings. ``owned`` is the number of
     users that stay at this node of a cluster, though their clients are at another one. ``pages`` is the port of the
-    inspector and the metrics; a server with pages prints no statistics.
+    inspector and the metrics.
     """
     port = free_port()
     command = greenroom(port, log, limits=limits, owned=owned, pages=pages)

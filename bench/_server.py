@@ -1,7 +1,7 @@
 """The server that is loaded: its agents emit as many events as the client asks for.
 
 Every connection is a user of its own (the token is the user's name): delivery is measured, not signatures. At SIGUSR1
-the server prints its statistics as one JSON object a line.
+the server prints its statistics as one JSON object a line; a server with pages prints their longest step.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import _steps
 import _traffic
 import attrs
 import trio
@@ -142,6 +143,31 @@ async def serve(app: Greenroom, port: int, owned: int) -> None:
         nursery.cancel_scope.cancel()
 
 
+PAGES = ("/transport/http/", "/transport/inspector/", "/transport/metrics/")
+"""Folders of the code that answers an operator's requests."""
+
+
+async def serve_pages(app: Greenroom) -> None:
+    """Serve with the pages until SIGTERM. At SIGUSR1 print the longest step of the pages since the signal before."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(tell_steps)
+        await serve_with_pages(app, Ready())
+        nursery.cancel_scope.cancel()
+
+
+async def tell_steps(task_status: trio.TaskStatus[None]) -> None:
+    """Print the longest step of the pages at each SIGUSR1. Steps are measured from the first signal on."""
+    with trio.open_signal_receiver(signal.SIGUSR1) as signals:
+        task_status.started()
+        steps, measures = _steps.LongestSteps(PAGES), False
+        async for _ in signals:
+            print(json.dumps({"longest_step": steps.longest_seconds}), flush=True)
+            steps.longest_seconds = 0.0
+            if not measures:
+                trio.lowlevel.add_instrument(steps)
+                measures = True
+
+
 class Ready(Reporter):
     """Prints a line once the server with its pages accepts connections, as :func:`tell` does without pages."""
 
@@ -157,7 +183,7 @@ def main() -> None:
     parser.add_argument("--log", default="memory:")
     parser.add_argument("--limits", choices=("none", "default"), default="none")
     parser.add_argument("--owned", type=int, default=0, help="so many users stay at this node of a cluster")
-    parser.add_argument("--pages", type=int, default=0, help="port of the pages: inspector and metrics, no statistics")
+    parser.add_argument("--pages", type=int, default=0, help="port of the pages: inspector and metrics")
     options = parser.parse_args()
     settings = UNLIMITED if options.limits == "none" else {"drain_seconds": 1}
     if options.pages:
@@ -170,7 +196,7 @@ def main() -> None:
     app.agent(_traffic.tokens)
     app.agent(_traffic.runs)
     if options.pages:
-        trio.run(serve_with_pages, app, Ready())
+        trio.run(serve_pages, app)
     else:
         trio.run(serve, app, options.port, options.owned)
 

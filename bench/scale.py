@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import _generator
 import _live
 import _loading
+import _pace
 import _plots
 import _process
 import _results
@@ -21,14 +22,17 @@ import _verdicts
 from _verdicts import Goal
 
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from _live import Live
     from _loading import Outcome
 
 COST = Goal("CPU per event, the most sessions beside the fewest", 1.2, "s per 100k", 3)
 HEADER = ("sessions", "events/s", "CPU s per 100k", "p50 ms", "p99 ms", "longest ms", "KB per session")
 WARM_SECONDS = 1.0
-STARTS_PER_SECOND = 200
+STARTS_PER_SECOND = 100
 """Lower bound of the runs that a server starts per second beside the load. No run may end before all have begun."""
 
 
@@ -73,29 +77,47 @@ def plot(measured: dict[int, list[Outcome]], target: Path) -> None:
             axis.set_xlabel("sessions")
 
 
+def measure(
+    program: Path, options: argparse.Namespace, sizes: Sequence[int], rate: float, live: Live
+) -> dict[int, list[Outcome]]:
+    """Measure all sizes at one rate, in turns. Raises Behind if a server does not keep up.
+
+    The largest size is first: it fails first.
+    """
+    measured: dict[int, list[Outcome]] = {size: [] for size in sizes}
+    for repetition in range(options.repetitions):
+        for size in reversed(sizes):
+            live.begin(f"{size:,} sessions, {repetition + 1} of {options.repetitions}")
+            wanted = load(size, rate, options.seconds)
+            with _process.log_url(options.log) as url, _process.measured(url) as server:
+                outcome = _loading.run(program, wanted, _loading.Target.of(server), live.tell)
+            _pace.check(outcome.rounds, rate)
+            measured[size].append(outcome)
+    return measured
+
+
 def main() -> None:
     """Measure all sizes."""
     parser = _running.parser(__doc__, 2)
     parser.add_argument("--sessions", type=int, nargs="+", default=[1000, 20_000], help="(default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=9500, help="events a second in all (default: %(default)s)")
+    _pace.add_option(parser)
     parser.add_argument("--seconds", type=float, default=8, help="measured for so long (default: %(default)s)")
     parser.add_argument("--log", default="memory", help="memory, sqlite or 'sqlite FULL' (default: %(default)s)")
     options = parser.parse_args()
     files = _process.allow_files()
     sizes = sorted({_verdicts.sessions_that_fit(size, files) for size in options.sessions})
     notes = [f"The system allows {files:,} open files: {sizes[-1]:,} sessions instead of {max(options.sessions):,}."]
-    measured: dict[int, list[Outcome]] = {size: [] for size in sizes}
     with _generator.compiled() as program, _live.shown() as live:
-        for repetition in range(options.repetitions):
-            for size, outcomes in measured.items():
-                live.begin(f"{size:,} sessions, {repetition + 1} of {options.repetitions}")
-                wanted = load(size, options.rate, options.seconds)
-                with _process.log_url(options.log) as url, _process.measured(url) as server:
-                    outcomes.append(_loading.run(program, wanted, _loading.Target.of(server), live.tell))
+        rate, measured = _pace.kept_up(
+            options.rate,
+            lambda: _pace.probed(program, live.tell),
+            lambda rate: measure(program, options, sizes, rate, live),
+        )
     few, many = ([_loading.cost(one.rounds[0]) for one in measured[size]] for size in (sizes[0], sizes[-1]))
     rounds = [one.rounds[0] for outcomes in measured.values() for one in outcomes]
     parts = [
-        EXPLAINED.format(repetitions=options.repetitions, seconds=options.seconds, rate=options.rate, log=options.log),
+        EXPLAINED.format(repetitions=options.repetitions, seconds=options.seconds, rate=rate, log=options.log),
+        *([] if options.rate else [_pace.EXPLAINED]),
         _loading.NEVER_SLEEPS,
         *(notes if sizes[-1] < max(options.sessions) else []),
         _results.table(HEADER, [row(size, outcomes) for size, outcomes in measured.items()]),
