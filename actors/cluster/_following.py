@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS, UNREACHABLE
+from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS
 from actors.cluster._shown import FLAGS, ShownStates
 from actors.cluster._watched import PAUSED
 from actors.errors import ActorTerminated, Fenced, GreenroomError, MailboxFull, SessionClosed
@@ -52,18 +52,20 @@ class Following:
         "_pending",
         "_shown",
         "_sink",
+        "_start",
         "is_moving",
         "key",
         "listener",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - made in one place
         self,
         key: StreamKey,
         listener: Listener,
         follow: Callable[[Following], object],
         is_live: Callable[[], bool],
         deliver: Callable[[], None],
+        start: Callable[..., object],
     ) -> None:
         self.key = key
         self.listener = listener
@@ -72,6 +74,7 @@ class Following:
         self._follow = follow
         self._is_live = is_live
         self._deliver = deliver
+        self._start = start
         self._attachment: Attachment | None = None
         self._sink: CommandSink | None = None
         self._shown: ShownStates
@@ -113,7 +116,7 @@ class Following:
         for name, data in held:
             self.on_signal(name, data)
         for command in tuple(self._pending.values()):
-            self._post(command)
+            self._post_again(command)
         self.listener.on_events()
         self._deliver()
 
@@ -134,7 +137,7 @@ class Following:
         if name == PAUSED and self._is_live():
             for command in tuple(self._pending.values()):
                 if command.id in self._in_doubt:
-                    self._post_later(command)
+                    self._post_again(command)
 
     def on_ended(self, reason: SessionEnding) -> None:
         """Notify the client of the end of its session, unless the session has moved."""
@@ -161,7 +164,8 @@ class Following:
             message.reply(CommandReply(message.id, code="overloaded", message=CUT_OFF))
             return
         self._pending[id(message)] = message
-        if not self._is_live():
+        if message.id in self._in_doubt:
+            self._post_again(message)
             return
         try:
             self._post(message)
@@ -175,11 +179,24 @@ class Following:
             with suppress(ActorTerminated):
                 self._sink.post(attrs.evolve(command, reply=partial(self._on_reply, command)))
 
-    def _post_later(self, command: Command) -> None:
-        try:
-            self._post(command)
-        except MailboxFull:
-            self._on_reply(command, CommandReply(command.id, code=OWNER_UNREACHABLE, message=UNREACHABLE))
+    def _post_again(self, command: Command) -> None:
+        """Send a command that may have been carried out. If the session has too much to do, try again later.
+
+        *Many clients moved to a session at once. The exception of its full mailbox ended all tasks of the router.*
+        """
+        if id(command) not in self._pending:
+            return  # it has its reply, or the client has left
+        if self._is_live():
+            try:
+                self._post(command)
+            except MailboxFull:
+                self._start(self._post_later, command)
+        elif command.id not in self._in_doubt:  # else on_signal() sends it, at the end of the pause
+            self._start(self._post_later, command)
+
+    async def _post_later(self, command: Command) -> None:
+        await trio.sleep(RESEND_SECONDS)
+        self._post_again(command)
 
     def _on_reply(self, command: Command, reply: CommandReply) -> None:
         # While the session moves, this says that the command must be sent again, which move() does.

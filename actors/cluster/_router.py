@@ -33,7 +33,7 @@ from actors.sessions._messages import Attach, Emit
 from actors.streams._cursor import NO_LISTENER, SessionEnding
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from actors.cluster._mirror import Mirror
     from actors.cluster._statistics import RouterStatistics
@@ -104,7 +104,9 @@ class Router:
         self._require_live()
         match message:
             case Attach() if message.listener is not NO_LISTENER:
-                following = Following(key, message.listener, self._follow, self._is_live, self._mirrors.deliver)
+                following = Following(
+                    key, message.listener, self._follow, self._is_live, self._mirrors.deliver, self._start
+                )
                 return following.begin(await self._attach(key, attrs.evolve(message, listener=following)))
             case _ if self.owned.is_mine(key.user):
                 return await self.owned.ask_here(key, message)
@@ -158,6 +160,10 @@ class Router:
                 if await self._begin(mirror, answer, attach.resume):
                     return remote_attachment(mirror, attach, answer, self)
         raise CommandRefused("overloaded", "the session moves from server to server: try again later")
+
+    def _start(self, work: Callable[..., Any], *arguments: object) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(work, *arguments)
 
     def _follow(self, following: Following) -> None:
         if self._nursery is not None:
@@ -286,8 +292,7 @@ class Router:
         self._end_user(user)
 
     def _end_user(self, user: str) -> None:
-        if self._nursery is not None:
-            self._nursery.start_soon(self._sessions.here.end_user, user)
+        self._start(self._sessions.here.end_user, user)
 
     def unready(self) -> str:
         """Return the reason why this node should get no new clients now; "" if it can serve them."""

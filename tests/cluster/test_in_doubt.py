@@ -9,9 +9,11 @@ import pytest
 import trio
 from _cluster_nodes import Tab, cluster, command, eventually, recording_agents
 
-from actors import LogUnavailable, Position, StreamKey
+from actors import LogUnavailable, MailboxFull, Position, SessionSettings, StreamKey
 from actors.cluster.interfaces import NodeState
 from actors.events.types import ResetReason
+from actors.sessions._session import Session
+from actors.spi import Command
 from actors.streams._ahead import UNSURE_SECONDS
 from actors.testing import event_batch
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from actors import Batch
+    from actors.sessions._messages import Attach, Typing
 
 KEY = StreamKey("ann", "s1")
 
@@ -130,3 +133,66 @@ async def test_a_command_may_have_been_carried_out_by_a_silent_owner(autojump_cl
         b.node.state = NodeState.SUSPENDED
         await eventually(lambda: tab.replies)
         assert [reply.code for reply in tab.replies] == ["owner_unreachable"]
+
+
+async def test_moved_session_that_has_too_much_to_do(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """The commands of clients that move to a session with a full mailbox wait: each is carried out once."""
+    runs: list[object] = []
+    limits = SessionSettings(mailbox_size=1)
+    async with cluster("a", "b", agents=recording_agents(runs), limits=limits) as (engine, (a, b)):
+        await Tab("c-0").attach(a)
+        tabs = [Tab(f"c-{number}") for number in (1, 2, 3)]
+        for tab in tabs:
+            await tab.attach(b)
+        engine.deaf.add("a")
+        for tab in tabs:
+            for number in range(3):
+                tab.attachment.command(command(tab, f"{tab.name}-{number}", "run.start", agent="work", input=number))
+        attach = Session._attach  # noqa: SLF001 - the test makes it slow
+
+        async def slow(session: Session, message: Attach) -> object:
+            answer = await attach(session, message)
+            await trio.sleep(1)  # meanwhile messages wait in the mailbox
+            return answer
+
+        monkeypatch.setattr(Session, "_attach", slow)
+        del engine.nodes["a"]
+        b.router.on_node()
+        await eventually(lambda: all(len(tab.replies) == 3 for tab in tabs))
+        assert [reply.code for tab in tabs for reply in tab.replies] == [None] * 9
+        await eventually(lambda: sorted(map(str, runs)) == sorted("012" * 3))
+
+
+async def test_command_in_doubt_at_a_session_that_has_too_much_to_do(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """A command that is sent again, and finds a full mailbox, waits. It is not refused as ``overloaded``."""
+    runs: list[object] = []
+    async with cluster("a", "b", agents=recording_agents(runs)) as (engine, (a, b)):
+        await Tab("c-0").attach(a)
+        tab = Tab()
+        await tab.attach(b)
+        engine.deaf.add("a")
+        first = command(tab, "k1", "run.start", agent="work", input=1)
+        tab.attachment.command(first)
+        await eventually(lambda: tab.replies)
+        del engine.nodes["a"]
+        b.router.on_node()
+        await eventually(lambda: b.router.owned.is_mine("ann"))
+        await trio.sleep(5)
+        refusals = [True, True]
+        post = Session.post
+
+        def full(session: Session, message: Command | Typing) -> None:
+            if isinstance(message, Command) and refusals:
+                refusals.pop()
+                raise MailboxFull("full")
+            post(session, message)
+
+        monkeypatch.setattr(Session, "post", full)
+        tab.attachment.command(first)
+        await eventually(lambda: len(tab.replies) == 2)
+        assert ([reply.code for reply in tab.replies], refusals) == (["owner_unreachable", None], [])
+        await eventually(lambda: runs == [1])
