@@ -66,12 +66,17 @@ class Attachment:
         """
         self._sink.post(command)
 
-    def typing_changed(self, *, active: bool) -> None:
+    def typing_changed(self, *, active: bool, by: str | None = None) -> None:
         """Tell the session that the user began or stopped typing. Never wait.
 
         Raise the same errors as :meth:`command`.
+
+        Args:
+            active: Whether the user types.
+            by: The connection that is shown as typing, if not this one. Such typing goes on when this attachment ends,
+                until it is ended or not renewed in time.
         """
-        self._sink.post(Typing(self.connection, active))
+        self._sink.post(Typing(by or self.connection, active, elsewhere=by is not None))
 
     async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
         """Return committed events with a seq above ``after``, as JSON lines, and whether there are more events.

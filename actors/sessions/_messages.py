@@ -35,7 +35,7 @@ class Typing:
     connection: str
     active: bool
     elsewhere: bool = False
-    """Whether the connection is one of another node of a cluster, so that this process does not know it."""
+    """Whether the session does not know the connection: it is at another node of a cluster, or its client polls."""
 
 
 @attrs.frozen

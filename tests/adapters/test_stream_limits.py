@@ -58,6 +58,9 @@ def test_rate_of_a_user(name: str) -> None:
         history = {"type": "history", "id": "h-1", "after": 0, "limit": 1}
         status, error = place.json("POST", "/commands?session=s1", history)
         assert (status, error["code"]) == (429, "rate_limited")
+        typing = {"type": "typing", "active": True}
+        status, error = place.json("POST", "/commands?session=s1&typist=h1", typing)
+        assert (status, error["code"]) == (429, "rate_limited")
         assert place.json("POST", "/commands?session=s1", history, user="bob")[0] == 200
 
 

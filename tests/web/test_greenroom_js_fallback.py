@@ -473,7 +473,7 @@ def test_post_that_was_too_slow(page: Node) -> None:
 
 
 def test_typing_and_tokens(page: Node) -> None:
-    """Typing and a fresh token go to the stream's connection. A client that polls sends no typing."""
+    """Typing and a fresh token go to the stream's connection. A client that polls types as its first connection."""
     got = run_js(
         page,
         """
@@ -492,11 +492,12 @@ def test_typing_and_tokens(page: Node) -> None:
     got = run_js(
         page,
         """
-        await polling(); const { length } = Asked.all; kept.client.typing(true); await turn();
-        return Asked.all.length - length;
+        (await polling()).frames([], { welcome: { connection: "h2" } }); await turns();
+        kept.client.typing(true); await turn(); const { frame, query } = Asked.of("commands").at(-1);
+        return [frame, query, details("welcome").at(-1).connection];
         """,
     )
-    assert got == 0
+    assert got == [{"type": "typing", "active": True}, {"session": "s1", "typist": "h1", "wait": "1"}, "h1"]
 
 
 def test_history_by_post(page: Node) -> None:

@@ -99,6 +99,17 @@ def test_command_over_two_transports(run_js: Any, kind: str) -> None:
     assert got == [True, 1]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_typing_over_http(run_js: Any, kind: str) -> None:
+    """A user who types is shown under the id by which the client knows itself, also when it polls."""
+    got = run_js(f"""
+        const client = await over("{kind}"); client.typing(true);
+        const [{{ name, data }}] = await first(1, "signal"), {{ connection }} = details("welcome").at(-1);
+        return [name, data.by, data.active, data.id === connection];
+    """)
+    assert got == ["typing", "user", True, True]
+
+
 def test_back_to_the_websocket(run_js: Any) -> None:
     """*The server was away for a moment.* A client that reads a stream goes back to the WebSocket without a gap."""
     got = run_js("""

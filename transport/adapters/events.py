@@ -5,10 +5,12 @@ SPEC.md of this package is the contract for clients.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
 
+from actors import ActorTerminated, MailboxFull
 from transport.adapters.answers import Answer, Refused, json_answer, refusal_answer
 from transport.adapters.event_stream import EventStream, Poll
 from transport.adapters.positions import flag, seconds, start_of
@@ -24,7 +26,7 @@ from transport.protocol.client_frames import (
     TypingFrame,
     parse,
 )
-from transport.protocol.limits import MAX_BATCH_EVENTS
+from transport.protocol.limits import MAX_BATCH_EVENTS, MAX_ID
 from transport.protocol.names import ErrorCode
 from transport.server._refusals import Reason
 
@@ -155,6 +157,8 @@ class CommandsHandler:
                 await _command(exchange, session, frame, None if wire is None else wire.connection)
             case HistoryFrame():
                 await _history(exchange, session, user, frame)
+            case TypingFrame() if wire is None and "typist" in exchange.request.query:
+                await _typing(exchange, session, user, frame)
             case TypingFrame() | TokenFrame():
                 if not exchange.within_rate(user):
                     exchange.answer(_rate_limited(exchange))
@@ -197,6 +201,20 @@ async def _history(exchange: Exchange, session: str, user: User, frame: HistoryF
     async with exchange.attached(session) as attachment:
         lines, more = await attachment.history(frame.after, limit, server_frames.history_room(frame.id, limit))
     exchange.answer(Answer(200, server_frames.history(frame.id, lines, more=more)))
+
+
+async def _typing(exchange: Exchange, session: str, user: User, frame: TypingFrame) -> None:
+    """Show a client that polls as typing. Its polls are connections that end with each answer, so it names itself."""
+    typist = exchange.request.query["typist"]
+    if not exchange.within_rate(user):
+        exchange.answer(_rate_limited(exchange))
+        return
+    if not 0 < len(typist) <= MAX_ID:
+        raise Refused(close_codes.BAD_FRAME, f"typist must have 1 to {MAX_ID} characters")
+    async with exchange.attached(session) as attachment:
+        with suppress(MailboxFull, ActorTerminated):  # as on a WebSocket, a notice of typing may get lost
+            attachment.typing_changed(active=frame.active, by=typist)
+    exchange.answer(Answer(204))
 
 
 def _rate_limited(exchange: Exchange) -> Answer:

@@ -41,6 +41,7 @@ export class Channel {
   #strict = false;
   #after = "oldest"; // EPOCH:SEQ, as soon as it is known
   /** @type {Frame | undefined} */ #welcome; // the newest one
+  /** @type {string | undefined} */ #connection; // of the first one: the client knows itself by it
   #over = new AbortController();
   #turn = new AbortController(); // the present stream or poll
   #asking = false; // the next poll does not wait
@@ -70,8 +71,7 @@ export class Channel {
     const frame = JSON.parse(text);
     if (frame.type === "hello") this.#begin(frame);
     else if (frame.type === "token") this.#renew(frame);
-    else if (frame.type === "command" || frame.type === "history") this.#post(frame);
-    else if (frame.type === "typing" && this.#streams) this.#post(frame);
+    else if (frame.type === "command" || frame.type === "history" || frame.type === "typing") this.#post(frame);
   }
 
   /** Prove that the server can be reached: read on, on a new connection. */
@@ -191,6 +191,7 @@ export class Channel {
 
   /** @param {Frame} welcome */
   #first(welcome) {
+    this.#connection = welcome.connection;
     this.#emit(JSON.stringify({ ...welcome, ping_ms: Math.max(welcome.ping_ms, LEAST_PING_MS) }));
     if (!this.#dial || this.#over.signal.aborted) return;
     try {
@@ -240,7 +241,10 @@ export class Channel {
     const { signal } = this.#over;
     if (signal.aborted) return;
     const connection = this.#streams ? this.#welcome?.connection : undefined;
-    const response = await this.#fetch("commands", { connection, wait: againMs ? 0 : 1 }, {
+    // *A poll's connection ends with its answer, and typing with it; and typing under a new id would be that of another.*
+    const types = frame.type === "typing" && connection !== this.#connection;
+    const by = types ? { typist: this.#connection } : { connection };
+    const response = await this.#fetch("commands", { ...by, wait: againMs ? 0 : 1 }, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(frame),
