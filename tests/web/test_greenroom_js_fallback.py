@@ -533,13 +533,14 @@ def test_fourth_tab(page: Node) -> None:
         const [client, first] = tabs[3], kinds = tabs.map(([{ transport }]) => transport), { wait } = first.query;
         const before = Asked.all.length; advance(374); await turns(); const early = Asked.all.length - before;
         tabs[0][0].close(); advance(1); await turns();
-        const next = Asked.last; next.stream().welcome(); await turns();
-        const after = [next.query.session, next.headers.Accept, client.transport];
+        const next = Asked.last; next.stream().welcome({ connection: "h9" }); await turns();
+        client.typing(true); await turn(); const { typist, connection } = Asked.of("commands").at(-1).query;
+        const after = [next.query.session, next.headers.Accept, client.transport, typist, connection];
         for (const [each] of tabs) each.close();
         return [kinds, wait, early, after];
         """,
     )
-    after = ["t3", "text/event-stream", "sse"]
+    after = ["t3", "text/event-stream", "sse", "h1", None]  # it types as the connection that it takes for its own
     assert got == [["sse", "sse", "sse", "poll"], "0", 0, after]
 
 
