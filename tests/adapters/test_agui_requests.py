@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from actors import ConfigError, Run
 from transport import Greenroom, TokenAuth
 from transport.hosting import lifespan, mount_agui
+from transport.server.single_requests import SingleRequests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -296,6 +297,27 @@ def test_start_that_waits_for_its_turn() -> None:
         assert code_of(results.pop()) == "cancelled"
         called(client, session(client, "first").cancel, first)
         assert run(client, "echo", {**BODY, "runId": "u2"})[-1]["result"] == "tea"
+
+
+def test_start_that_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that waits for its turn counts for the rate of requests once, however long it waits."""
+    command, enough, calls = SingleRequests.command, threading.Event(), iter(range(20))
+
+    async def counted(*args: Any, **options: Any) -> object:
+        if next(calls, None) is None:
+            enough.set()
+        return await command(*args, **options)
+
+    monkeypatch.setattr(SingleRequests, "command", counted)
+    with client_of(runs_per_user=1, http_wait_seconds=0.001, commands_burst=3, commands_per_second=0.001) as client:
+        first = called(client, session(client, "first").start, "waits", "x")
+        results: list[list[dict[str, Any]]] = []
+        waiting = threading.Thread(target=lambda: results.append(run(client, "echo")))
+        waiting.start()
+        assert enough.wait(60)
+        called(client, session(client, "first").cancel, first)
+        waiting.join()
+        assert results.pop()[-1].get("result") == "tea"
 
 
 def test_answer_that_is_sent_again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from adapters.places import PLACES, TOKEN, Place, served
 from hosting.uvicorn_thread import PATIENCE
+
+from transport.adapters.answers import Refused
+from transport.adapters.positions import seconds
+from transport.adapters.request import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +84,18 @@ def test_wait_for_a_reply_and_for_news(name: str) -> None:
         assert place.poll(f"&after={position}&wait=1000")[0] == position
         place.command("run.cancel", id_="c-2", run_id=run_id)
         until(lambda: place.json("POST", "/commands?session=s1", start("q-1", "says", input=1))[0] == 200)
+
+
+def test_time_in_a_request() -> None:
+    """A time is read whatever number of decimals it has, as a program writes 0.1 + 0.2. Other texts are refused."""
+
+    def read(text: str) -> float | None:
+        return seconds(HttpRequest("GET", {}, {"wait": text}, {}, b""), "wait")
+
+    assert [read(text) for text in ("0", "12.5", "0.30000000000000004", "9" * 400)] == [0, 12.5, 0.1 + 0.2, math.inf]
+    for wrong in ("", "-1", "1e3", ".5", "1.x", "nan"):
+        with pytest.raises(Refused, match="wait"):
+            read(wrong)
 
 
 @in_each_place

@@ -92,6 +92,8 @@ class Exchange:
         self._response = response
         self._tasks = tasks
         self._user: User | None = None
+        self._sent = set[str]()
+        """Ids of the commands of this request, which count for the rate once, however often they are sent."""
         self._scope = trio.CancelScope()
 
     # For handlers
@@ -140,7 +142,7 @@ class Exchange:
 
         Returns:
             The reply, which can be a refusal. None if there is none in time: a queued start waits on. Send the command
-            again to ask for its reply.
+            again to ask for its reply. Within one request this does not count for the rate again.
 
         Raises:
             Refused: The user is refused, the id cannot be used, or the session cannot be reached.
@@ -153,7 +155,9 @@ class Exchange:
         most = self.server.endpoint.settings.http_wait_seconds
         seconds = most if wait is None else min(max(wait, 0.0), most)
         frame = CommandFrame(id, name, with_origin(name, args, origin_of(self._asked.headers)))
-        return await self._requests.command(user, session, frame, seconds=seconds, by=by)
+        again = id in self._sent
+        self._sent.add(id)
+        return await self._requests.command(user, session, frame, seconds=seconds, by=by, again=again)
 
     @asynccontextmanager
     async def attached(self, session: str) -> AsyncGenerator[Attachment]:

@@ -60,7 +60,7 @@ def seconds(request: HttpRequest, name: str) -> float | None:
     whole, _, rest = given.partition(".")
     if not (whole.isascii() and whole.isdigit() and ((rest.isascii() and rest.isdigit()) or not rest)):
         raise Refused(close_codes.BAD_FRAME, f"{name} must be a number of seconds")
-    return float(given) if len(given) < len("1000000000") else float("inf")
+    return float(given) if len(whole) < len("1000000000") else float("inf")
 
 
 def position_of(welcome: dict[str, object], start: Start) -> Position:

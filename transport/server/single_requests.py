@@ -112,8 +112,15 @@ class SingleRequests:
         finally:
             attachment.detach()
 
-    async def command(
-        self, user: User, session: str, frame: CommandFrame, *, seconds: float, by: str | None = None
+    async def command(  # noqa: PLR0913 - by keyword only, and the parts of one command
+        self,
+        user: User,
+        session: str,
+        frame: CommandFrame,
+        *,
+        seconds: float,
+        by: str | None = None,
+        again: bool = False,
     ) -> CommandReply | None:
         """Send a command to a session, and return its reply.
 
@@ -123,6 +130,8 @@ class SingleRequests:
             frame: The command. A command with the same id is done once, whatever it came by.
             seconds: Time limit.
             by: The sender, for events that name it. By default a new id.
+            again: Whether the same request has sent the command before. Then it does not count for the rate. *Starts
+                that had been accepted, and waited for their turn, were shown as refused, and ran later.*
 
         Returns:
             The reply, which can be a refusal. None if there is none after ``seconds``: a queued start waits on.
@@ -132,7 +141,7 @@ class SingleRequests:
 
         Cancellation: it is not known whether the command is done.
         """
-        if not self.limits.within_rate(user.id):
+        if not again and not self.limits.within_rate(user.id):
             return self._refused(frame, ErrorCode.RATE_LIMITED, self.rate_text, Reason.RATE)
         with self.limits.waiting(user.id) as has_place:
             if not has_place:
