@@ -23,7 +23,7 @@ VIEWS = {
     "session?user=ada-1&session=draft-1": "Session",
     "failures": "Failures",
     "connections": "Connections",
-    "tree": "Tree",
+    "tree": "Actors",
 }
 """The address of each view, and its heading."""
 

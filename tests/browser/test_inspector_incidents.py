@@ -149,7 +149,7 @@ def test_disk_that_is_full(desk: ServerProcess, new_user: NewUser) -> None:
         failure.locator("summary").click()  # 2
         expect(failure.get_by_role("link")).to_have_text(re.compile("^visitor · "))
         expect(failure.locator(".fact", has_text="Actor")).to_contain_text("/greenroom/sessions/all/visitor:")
-        page.get_by_role("navigation").get_by_role("link", name="Tree").click()
+        page.get_by_role("navigation").get_by_role("link", name="Actors").click()
         expect(page.get_by_role("treegrid").get_by_role("row").nth(1)).to_be_visible()
         expect(page.locator("#state")).to_have_attribute("data-state", "live")
     page.get_by_role("navigation").get_by_role("link", name="Overview").click()

@@ -84,7 +84,7 @@ def test_every_view_while_runs_go(crowded: ServerProcess, new_user: Callable[...
     expect(rows).to_have_count(min(200, USERS + 1))
     navigation.get_by_role("link", name="Connections").click()
     expect(rows).to_have_count(1)
-    navigation.get_by_role("link", name="Tree").click()
+    navigation.get_by_role("link", name="Actors").click()
     expect(page.get_by_role("row", name=re.compile("sessions"))).to_be_visible()
     assert page.get_by_role("treegrid").locator("tbody tr").count() < 200
     assert errors == []

@@ -33,7 +33,7 @@ def test_each_view(user: BrowserContext) -> None:
         expect(tab.shown(view)).not_to_have_count(0)
         expect(link).to_have_attribute("aria-current", "page")
         tab.second()
-    assert tab.page.title() == "Tree · Greenroom inspector"
+    assert tab.page.title() == "Actors · Greenroom inspector"
     assert {path for path, _ in server.asked} >= {
         "me",
         "overview",

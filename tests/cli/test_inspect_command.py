@@ -53,7 +53,7 @@ async def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
         await (await server.sessions.get("bob", "s1")).start("broken")
         assert await command("inspect", "--url", url) == 0
         shown = capsys.readouterr().out
-        assert "2 sessions, 0 connections, 1 runs, 0 queued" in shown
+        assert "2 sessions, 0 connections, 1 run, 0 queued" in shown
         assert run in shown
         assert "password=[redacted]" in shown
         assert "no slow connections" in shown

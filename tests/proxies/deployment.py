@@ -38,6 +38,15 @@ def values(unit: str, key: str) -> list[str]:
     return re.findall(rf"^{key}=(.*)$", named(unit).text, re.MULTILINE)
 
 
+def docker() -> dict[str, list[str]]:
+    """Return the instructions of the Dockerfile, by name, in order."""
+    found: dict[str, list[str]] = {}
+    for line in named("Dockerfile").text.splitlines()[1:]:
+        if line:
+            found.setdefault(line.split()[0], []).append(line.split(maxsplit=1)[1])
+    return found
+
+
 @attrs.frozen
 class Deployment:
     """The folders of a deployment, and the ports of its running server."""

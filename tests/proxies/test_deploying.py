@@ -22,7 +22,18 @@ from browser.quiet import QUIET
 from docs.test_document_commands import check_greenroom, check_pip
 from protocol.manual_socket import ManualSocket
 from protocol.wire import Client
-from proxies.deployment import GREENROOM, KEY, OPERATOR_TOKEN, PAGE, Deployment, deployed, deployed_aside, named, values
+from proxies.deployment import (
+    GREENROOM,
+    KEY,
+    OPERATOR_TOKEN,
+    PAGE,
+    Deployment,
+    deployed,
+    deployed_aside,
+    docker,
+    named,
+    values,
+)
 from proxies.programs import NAME, PATIENCE, Front, proxy, replaced
 
 from actors import AgentCompleted, AgentOutput
@@ -216,15 +227,6 @@ def test_commands_and_settings() -> None:
     variables = dict(re.findall(r"\b(GREENROOM_[A-Z_]+)=([^\s`]+)", PAGE.text))
     variables.pop("GREENROOM_OPERATOR_TOKEN")
     assert len(from_environment(variables, DEFAULTS)) == len(variables) > 4
-
-
-def docker() -> dict[str, list[str]]:
-    """Return the instructions of the Dockerfile, by name, in order."""
-    found: dict[str, list[str]] = {}
-    for line in named("Dockerfile").text.splitlines()[1:]:
-        if line:
-            found.setdefault(line.split()[0], []).append(line.split(maxsplit=1)[1])
-    return found
 
 
 def test_image() -> None:

@@ -8,10 +8,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
+from docs.documents import document
 from web.colours import themes, too_close
 
 import transport
+from actors.cluster._statistics import ClusterStatistics
+from actors.eventlog.base import LogStatistics
+from actors.runs._tool_threads import ToolThreadsStatistics
+from actors.streams._accounts import QuotaStatistics
+from transport.server.endpoint import EndpointStatistics
 
 if TYPE_CHECKING:
     from web.node import Node
@@ -105,17 +112,66 @@ def test_facts_of_any_object(page: Node) -> None:
         "none": None,
     }
     assert call(page, "words.js", f"page.flat({json.dumps(given)})") == [
-        ["Engine", "sqlite"],
-        ["Size", "2.0 KiB"],
-        ["Wait", "500 ms"],
-        ["Open", "yes"],
-        ["Parts · rows", "12,000"],
-        ["None", "\N{EN DASH}"],
+        ["engine", "sqlite"],
+        ["size_bytes", "2.0 KiB"],
+        ["wait_seconds", "500 ms"],
+        ["open", "yes"],
+        ["parts.rows", "12,000"],
+        ["none", "\N{EN DASH}"],
     ]
     assert (
         len(call(page, "words.js", "page.flat(Object.fromEntries(Array.from({ length: 999 }, (_, i) => [i, i])))"))
         == 40
     )
+
+
+def label_of(page: Node, panel: str, path: str) -> Any:
+    """Return the label of a field of a panel of the overview."""
+    return call(page, "labels.js", f"page.labelOf({json.dumps(panel)}, {json.dumps(path)})")
+
+
+PANELS = {
+    "log": LogStatistics,
+    "tool_threads": ToolThreadsStatistics,
+    "quotas": QuotaStatistics,
+    "endpoint": EndpointStatistics,
+    "cluster": ClusterStatistics,
+}
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_each_statistic_has_a_label(page: Node, panel: str) -> None:
+    """Each field that a panel shows has a label in plain words, and no two fields of a panel have the same."""
+    names = [field.name for field in attrs.fields(PANELS[panel]) if field.name != "reached"]
+    labels = call(page, "labels.js", f"{json.dumps(names)}.map((name) => page.labelOf({json.dumps(panel)}, name))")
+    assert len(set(labels)) == len(names)
+    assert [each for each in labels if re.search(r"_|\b(wal|oom|p99)\b", each, re.IGNORECASE)] == []
+    source = (PAGE / "labels.js").read_text()
+    assert [name for name in names if not re.search(rf"^    {name}: \"", source, re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize(
+    ("panel", "path", "label"),
+    [
+        ("log", "wal_bytes", "Size of the write-ahead log"),
+        ("quotas", "reached.starts_per_minute", "Times that starts_per_minute was reached"),
+        ("log", "pages.free_bytes", "Pages · free"),
+        ("of_a_newer_server", "toString", "ToString"),
+    ],
+)
+def test_labels_of_facts(page: Node, panel: str, path: str, label: str) -> None:
+    """A known field has its label, a setting its own name. A field of a newer server is shown by its name as words."""
+    assert label_of(page, panel, path) == label
+
+
+def test_labels_in_the_guide() -> None:
+    """The labels that the guide names for incidents are those of the page."""
+    lines = [line for line in document("transport/cli/GUIDE.md").text.splitlines() if line.startswith("| ")]
+    first = lines.index("| incident | what the overview shows | what to do there |")
+    labels = [label for line in lines[first + 2 : first + 5] for label in re.findall(r'"([^"]+)"', line)]
+    shown = "".join(file.read_text() for file in PAGE.glob("*.js")) + (PAGE / "index.html").read_text()
+    assert len(labels) == 7
+    assert [label for label in labels if f'"{label}"' not in shown] == []
 
 
 def test_words_of_states(page: Node) -> None:

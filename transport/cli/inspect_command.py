@@ -154,18 +154,23 @@ def view(seen: Mapping[str, Any]) -> list[str]:
         (each["user"], each["session"], each["agent"], each["state"], _age(each.get("age")), _open(each), each["run"])
         for each in seen["runs"]
     ]
-    lines += _part("oldest runs", ("user", "session", "agent", "state", "age", "tool", "run"), runs)
+    lines += _part("oldest runs", "no open runs", ("user", "session", "agent", "state", "age", "tool", "run"), runs)
     slow = [
         (each["user"] or "-", each["session"] or "-", each["address"], each["lag_events"], each["waiting_bytes"])
         for each in seen["connections"]
         if each["lag_events"] or each["waiting_bytes"]
     ]
-    lines += _part("slow connections", ("user", "session", "address", "events behind", "bytes waiting"), slow)
+    lines += _part(
+        "slow connections",
+        "no slow connections",
+        ("user", "session", "address", "events behind", "bytes waiting"),
+        slow,
+    )
     failed = [
         (time.strftime("%H:%M:%S", time.localtime(each["at"])), each["reference"] or "-", each["what"], each["message"])
         for each in seen["failures"]
     ]
-    return [*lines, *_part("newest failures", ("time", "reference", "where", "message"), failed)]
+    return [*lines, *_part("newest failures", "no failures", ("time", "reference", "where", "message"), failed)]
 
 
 def _summary(overview: Mapping[str, Any]) -> list[str]:
@@ -173,24 +178,29 @@ def _summary(overview: Mapping[str, Any]) -> list[str]:
     up = timedelta(seconds=max(0, round(overview["at"] - overview["started_at"])))
     state = "ready" if health["ready"] else f"not ready: {', '.join(map(str, health['reasons']))}"
     wait, lag = overview["commit_wait"], overview["loop_lag"]
-    waits = "" if wait is None else f", commit wait {_ms(wait['p50'])} (99 %: {_ms(wait['p99'])})"
+    waits = "" if wait is None else f", commit wait {_ms(wait['p50'])} (99 % below {_ms(wait['p99'])})"
     # None at the first look: the server takes samples only after an operator has looked.
     rate = overview["events_per_second"]
     per_second = "" if rate is None else f", {rate:.1f} per second"
-    load = f"{runs['running']} runs, {runs['queued']} queued"
+    events = _count(overview["events_total"], "event")
+    load = f"{_count(runs['running'], 'run')}, {runs['queued']} queued"
     workers = overview.get("workers")  # an older server, and a process alone, have none
     worker = "" if not workers else f"  worker {workers['number']} of {workers['count']}"
     return [
         one_line(f"{overview['node']}{worker}  greenroom {overview['version']}  up {up}  {state}"),
-        f"{overview['sessions']} sessions, {overview['connections']} connections, {load}",
-        f"{overview['events_total']} events{per_second}{waits}, loop lag {_ms(lag['max'])}",
-        f"{overview['failures']} failures, {overview['restarts']} restarts since the start",
+        f"{_count(overview['sessions'], 'session')}, {_count(overview['connections'], 'connection')}, {load}",
+        f"{events}{per_second}{waits}, longest lag of the event loop {_ms(lag['max'])}",
+        f"{_count(overview['failures'], 'failure')}, {_count(overview['restarts'], 'restart')} since the start",
     ]
 
 
-def _part(title: str, titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _part(title: str, none: str, titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     if not rows:
-        return [f"no {title}"]
+        return [none]
     cells = [tuple(one_line(str(cell))[:60] for cell in row) for row in rows]
     return [f"{title}:", *(f"  {line}" for line in aligned([tuple(titles), *cells])), ""]
 

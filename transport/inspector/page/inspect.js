@@ -120,8 +120,8 @@ const WORDS = {
   live: "Live",
   paused: "Paused",
   lost: "Not connected",
-  login: "Logged out",
-  refused: "Closed",
+  login: "Not logged in",
+  refused: "No access",
 };
 
 /** @param {import("./refresh.js").State} now */
@@ -215,7 +215,7 @@ function turnPause() {
   if (pause.disabled) return;
   refresher.pause(!refresher.paused);
   setAttribute(pause, "aria-pressed", String(refresher.paused));
-  setText(pause, refresher.paused ? "Go on" : "Pause");
+  setText(pause, refresher.paused ? "Resume" : "Pause");
 }
 
 function toFilter() {

@@ -6,16 +6,16 @@ import { byId, element } from "./dom.js";
 
 /** The keys, as the page lists them. @type {[string, string][]} */
 export const KEYS = [
-  ["1 … 6", "Overview, runs, sessions, failures, connections, tree"],
+  ["1 … 6", "Overview, runs, sessions, failures, connections, actors"],
   ["j  k", "Next and previous row (or the arrow keys in a list)"],
   ["Enter", "Open the row"],
   ["x", "Cancel the run, or close the connection"],
   ["/", "Go to the filter"],
   ["[  ]", "Previous and next page"],
-  ["←  →", "Fold and unfold in the tree"],
-  ["p", "Pause and go on"],
+  ["←  →", "Fold and unfold an actor"],
+  ["p", "Pause and resume"],
   ["Escape", "Leave a field or a dialog"],
-  ["?", "These keys"],
+  ["?", "This list of keys"],
 ];
 const STORED = "greenroom-inspector-keys";
 

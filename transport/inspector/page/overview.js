@@ -2,6 +2,7 @@
 /** The server at a glance: its figures with their newest values as lines, runs by agent, health, and its other numbers. */
 import { element, Rows, setAttribute, setText, svg } from "./dom.js";
 import { Spark, withSample } from "./history.js";
+import { labelOf } from "./labels.js";
 import { routeTo, sessionRoute, workerAddress } from "./routes.js";
 import { link, Table, text } from "./table.js";
 import { bytes, count, duration, flat, rate, stateWord } from "./words.js";
@@ -62,12 +63,12 @@ const FIGURES = [
     detail: ({ longest_tool: tool }) => (tool ? `${tool.name} of ${tool.agent} · ${tool.user}` : "no tool is open"),
     href: ({ longest_tool: tool }) => tool && sessionRoute(tool),
   },
-  { label: "Commit wait, p99", read: (seen) => seen.commit_wait?.p99, show: duration, detail: commitWords },
+  { label: "Commit wait, 99 % below", read: (seen) => seen.commit_wait?.p99, show: duration, detail: commitWords },
   {
-    label: "Loop lag",
+    label: "Event loop lag",
     read: (seen) => seen.loop_lag?.last,
     show: duration,
-    detail: (seen) => `max ${duration(seen.loop_lag?.max)}`,
+    detail: (seen) => `longest ${duration(seen.loop_lag?.max)}`,
     sample: "loop_lag",
   },
   {
@@ -88,16 +89,16 @@ const FIGURES = [
 const ENDINGS = ["ok", "error", "timeout", "cancelled", "interrupted"];
 const PANELS = [
   ["log", "Event log"],
-  ["tool_threads", "Tool threads"],
-  ["quotas", "Limits reached"],
-  ["endpoint", "Endpoint"],
+  ["tool_threads", "Threads of tools"],
+  ["quotas", "Limits of users"],
+  ["endpoint", "WebSocket connections"],
   ["cluster", "Cluster"],
 ];
 const BAR_WIDTH = 100;
 
 /** @param {Overview} seen */
 function commitWords({ commit_wait: wait }) {
-  return wait ? `p50 ${duration(wait.p50)} · max ${duration(wait.max)}` : "the log never waits";
+  return wait ? `median ${duration(wait.p50)} · longest ${duration(wait.max)}` : "the log never waits";
 }
 
 /** @param {Overview} seen */
@@ -250,7 +251,7 @@ class Panel {
   update(seen) {
     const facts = flat(seen[this.#name]);
     this.node.hidden = !facts.length;
-    this.#rows.update(facts);
+    this.#rows.update(facts.map(([path, shown]) => [labelOf(this.#name, path), shown]));
   }
 }
 

@@ -17,6 +17,7 @@ import { clock, count, duration, stateWord } from "./words.js";
  */
 
 const MOST_TRACES = 200; // shown at once
+const UNKNOWN = "unknown"; // its start is in older events
 const MOST_RUNS = 2_000; // remembered, sub-agents too
 
 export class SessionView {
@@ -149,7 +150,7 @@ class TraceView {
     const asked = first || wanted !== this.#shown?.wanted;
     this.#shown = shown;
     const { agent, run, status, started_at, ended_at } = trace.run;
-    setText(this.#agent, agent || "?");
+    setText(this.#agent, agent || UNKNOWN);
     setText(this.#run, run);
     setAttribute(this.#state, "data-status", status);
     setText(this.#state, stateWord(status));
@@ -179,7 +180,7 @@ class TraceView {
     );
     this.#rows.update(trace.bars.map((bar) => ({ bar, trace, wanted })));
     this.#hidden.hidden = !trace.hidden;
-    setText(this.#hidden, `${count(trace.hidden)} more are not shown.`);
+    setText(this.#hidden, `${count(trace.hidden)} more runs and tools are not shown.`);
   }
 
   async #askToCancel() {
@@ -199,7 +200,7 @@ class BarView {
 
   /** @param {Bar} bar */
   constructor({ kind, name, depth, run }) {
-    setText(this.#name, name || "?");
+    setText(this.#name, name || UNKNOWN);
     this.#name.dataset.depth = String(Math.min(depth, 8));
     const track = element("span", "track", this.#bar);
     track.setAttribute("aria-hidden", "true");

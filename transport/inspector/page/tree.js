@@ -54,7 +54,7 @@ export function isBelow(path, other) {
 }
 
 export class TreeView {
-  title = "Tree";
+  title = "Actors";
   /** @type {Map<string, Pager>} in the order in which the branches were unfolded */ #unfolded = new Map();
   /** @type {Map<string, Branch>} */ #branches = new Map();
   /** @type {Actor | null} */ #root = null;

@@ -111,8 +111,8 @@ export function fieldWords(name) {
 }
 
 /**
- * Return a nested object as a flat list of names and texts, at most `limit`. A name that ends with a unit decides how its
- * value is shown.
+ * Return a nested object as a flat list of paths and texts, at most `limit`. A name with a unit decides how its value is
+ * shown.
  *
  * @param {unknown} value @param {number} [limit] @returns {[string, string][]}
  */
@@ -128,7 +128,7 @@ function collect(path, value, found, limit) {
   if (found.length >= limit) return;
   if (value !== null && typeof value === "object") {
     for (const [name, each] of Object.entries(value)) collect(path ? `${path}.${name}` : name, each, found, limit);
-  } else if (path) found.push([fieldWords(path.replace(/_(seconds|bytes)$/, "")), fieldText(path, value)]);
+  } else if (path) found.push([path, fieldText(path, value)]);
 }
 
 /** @param {string} name @param {unknown} value */
@@ -137,7 +137,7 @@ function fieldText(name, value) {
   if (value === null || value === undefined || value === "") return NOTHING;
   if (typeof value !== "number") return String(value);
   if (/(^|_|\.)bytes$/.test(name)) return bytes(value);
-  return /(^|_|\.)(seconds|age|lag)$/.test(name) ? duration(value) : count(value);
+  return /(^|_|\.)(seconds|age|lag|stood_still|until)$/.test(name) ? duration(value) : count(value);
 }
 
 const LONGEST_BRIEF = 160;
