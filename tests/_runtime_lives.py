@@ -6,9 +6,10 @@ import itertools
 from typing import TYPE_CHECKING
 
 import trio
-from _runtime_records import GROUP_STRATEGIES, ROUNDING, ChildGroup, Life, Placement, is_expected, leaf_errors
+from _runtime_limits import RestartLedger
+from _runtime_records import GROUP_STRATEGIES, ChildGroup, Life, Placement, is_expected, leaf_errors
 
-from actors import Failure, Killed, Normal, Restart, RestartLimit, Shutdown, Strategy
+from actors import Failure, Killed, Normal, Restart, Shutdown, Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +33,7 @@ class LifeLedger:
         """Actors that refused a message because they end permanently."""
         self.killed: set[ActorRef] = set()
         self.reasons: dict[ActorRef, ExitReason] = {}
+        self.restarts = RestartLedger(self.check)
         self._events = itertools.count(1)
 
     def check(self, holds: object, fault: str) -> None:
@@ -60,6 +62,7 @@ class LifeLedger:
     def on_made(self, placement: Placement) -> Life:
         """Record that an instance of an actor is made."""
         placement.group.instances += 1
+        placement.made.append(None)
         life = Life(placement)
         self.groups.append(life.group)
         return life
@@ -79,6 +82,7 @@ class LifeLedger:
         self.check(len(lives) <= ref.statistics().restarts, f"{path} has more lives than restarts")
         group.actors[life.placement] += not lives
         if lives:
+            self.restarts.on_restarted(life, lives[-1], ref)
             self._check_restart(life, lives[-1], path)
         group.down.discard(life.placement)
         lives.append(life)
@@ -90,8 +94,6 @@ class LifeLedger:
         self.check(placement.restart is not Restart.TEMPORARY, f"{path} is temporary, and was restarted")
         if group.strategy in GROUP_STRATEGIES:
             self._check_group_restart(life, path)
-        elif not (placement.has_backoff or placement.is_apart):
-            group.restarts.append(trio.current_time())
         # Nothing is before the first of a group. A first child that was started by hand while its group was halted
         # is a member of that group.
         is_first = group.strategy is Strategy.REST_FOR_ONE and placement.place == 0 and group.actors[placement] == 1
@@ -129,7 +131,7 @@ class LifeLedger:
 
     def on_ended(self, life: Life, path: str) -> None:
         """Record that an actor's nursery is closed: the end of the actor, or a restart."""
-        life.ended_at = next(self._events)
+        life.ended_at, life.ended_after = next(self._events), trio.current_time()
         group = life.placement.group
         if life.placement.restart is not Restart.TEMPORARY:
             group.first = group.first if group.down else life.ended_at
@@ -155,7 +157,7 @@ class LifeLedger:
         self.check(not life.is_closing, f"{path} is about to be restarted twice")
         self.check(not isinstance(reason, Killed), f"{path} was killed, and has a hook")
         self.check(path not in self.running, f"{path} runs before its restart")
-        life.is_closing = True
+        life.is_closing, life.decided_after = True, trio.current_time()
 
     def on_after_restart(self, life: Life, ref: ActorRef) -> None:
         """Record that ``after_restart()`` is called. Check that it is for a restart, and before the first message."""
@@ -195,8 +197,9 @@ class LifeLedger:
             self._check_leftovers(ref)
         for ref, lives in self.lives.items():
             self._check_reason(ref, lives[-1])
+            self.restarts.check_own(ref, lives[-1].placement)
         for group in self.groups:
-            self._check_limit(group)
+            self.restarts.check_shared(group)
 
     def _check_leftovers(self, ref: ActorRef) -> None:
         """Check that an ended actor has no task, child, timer, watcher or message left."""
@@ -222,19 +225,3 @@ class LifeLedger:
             or not (life.up_at and life.group.is_empty and isinstance(reason, Failure))
         )
         self.check(is_right, f"{ref.path} did not fail, and ended {reason}")
-
-    def _check_limit(self, group: ChildGroup) -> None:
-        """Check that the supervisor did not restart its children more often than its limit allows."""
-        if not group.is_single:
-            return
-        times, limit = sorted(group.restarts), group.max_restarts
-        for first, one_too_many in zip(times, times[limit:], strict=False):
-            is_right = one_too_many - first > group.max_seconds - ROUNDING
-            self.check(is_right, f"{group.path} restarted its children more than {limit} times: {times}")
-
-    def check_gave_up(self, limits: Iterable[RestartLimit]) -> None:
-        """Check that each supervisor that gave up had more starts of children than its limit allows restarts."""
-        for limit in limits:
-            groups = [group for group in self.groups if group.path == limit.path]
-            is_right = any(not group.is_complete or group.instances > group.max_restarts for group in groups)
-            self.check(is_right or not groups, f"{limit.path} gave up too soon")

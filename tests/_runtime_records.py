@@ -133,6 +133,17 @@ class Answer:
     letter: Letter
 
 
+@attrs.frozen
+class Counted:
+    """Restarts that a supervisor counted between the end of one life of an actor and the start of the next."""
+
+    number: int
+    """Number of restarts. It is more than one if instances of the actor could not be made."""
+    earliest: float
+    latest: float
+    """Times between which they were counted, in seconds."""
+
+
 @attrs.define(eq=False)
 class ChildGroup:
     """The record of the children of a supervisor's spec, or of one life of an actor (between two restarts)."""
@@ -148,8 +159,8 @@ class ChildGroup:
     """Whether the children are those of a supervisor's spec."""
     path: str = ""
     instances: int = 0
-    restarts: list[float] = attrs.field(factory=list[float])
-    """Times at which children of the group were restarted."""
+    restarts: list[Counted] = attrs.field(factory=list["Counted"])
+    """Restarts of children that share the limit of the group."""
     down: set[Placement] = attrs.field(factory=set["Placement"])
     """Children that ended and may be restarted with their group."""
     first: int = 0
@@ -173,13 +184,15 @@ class Placement:
     group: ChildGroup
     restart: Restart
     place: float = LAST_PLACE
-    has_backoff: bool = False
-    """Whether the child has a backoff.
+    limit: tuple[int, float] | None = None
+    """The child's own limit of restarts: their number, and its period in seconds. None: it shares that of its group."""
+    made: list[None] = attrs.field(factory=list[None])
+    """An entry for each instance of the child."""
 
-    Its restart is counted before the backoff, so the child starts later than that.
-    """
-    is_apart: bool = False
-    """Whether the child has a limit of restarts of its own."""
+    @property
+    def instances(self) -> int:
+        """Number of instances of the child that were made."""
+        return len(self.made)
 
 
 @attrs.define(eq=False)
@@ -192,10 +205,14 @@ class Life:
     ref: ActorRef | None = None
     is_closing: bool = False
     """Whether ``before_restart()`` was called."""
+    decided_after: float | None = None
+    """Time of the decision to restart the actor, in seconds; None if it is not known."""
     up_at: int = 0
     """Time at which the actor came up, as a number of events; 0 if it never came up."""
     ended_at: int = 0
     """Time at which the actor's nursery was closed, as a number of events."""
+    ended_after: float = -math.inf
+    """Time at which the actor's nursery was closed, in seconds."""
     stopped_itself: bool = False
     """Whether the actor called ``context.stop()``."""
     stopping_returned: bool = False

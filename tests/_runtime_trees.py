@@ -27,9 +27,10 @@ def child_spec(  # noqa: PLR0913, PLR0917  -- the properties of a child
     significant = automatic is not AutoShutdown.NEVER and restart is not Restart.PERMANENT and world.chance(0.5)
     backoff = draw([None, None, Backoff(0.1, 2, 0.2)])
     mailbox = MailboxSpec(size=draw([1, 8, 64]), overflow=draw(list(Overflow)))
-    placement = Placement(group, restart, place, has_backoff=backoff is not None)
+    own = world.draw_own_limit(restart)
+    placement = Placement(group, restart, place, limit=world.limit_of(*own))
     make = factory or functools.partial(RandomActor, world, 2, placement)
-    return ChildSpec(name, make, restart, shutdown, significant, backoff, mailbox)
+    return ChildSpec(name, make, restart, shutdown, significant, backoff, mailbox, *own)
 
 
 def supervisor_spec(world: World, depth: int = 0, *, is_single: bool = True) -> SupervisorSpec:

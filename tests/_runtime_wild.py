@@ -80,17 +80,17 @@ class RandomActor(Actor):
     async def spawn(self) -> None:
         draw = self.world.random.choice
         restart = draw(list(Restart))
-        # Only some seeds draw this: so the others replay old runs.
-        is_apart = self.world.is_new and restart is not Restart.TEMPORARY and self.world.chance(0.3)
-        self.life.group.is_complete = self.life.group.is_complete and not is_apart
+        most, seconds = self.world.draw_own_limit(restart)
+        limit = self.world.limit_of(most, seconds)
         ref = await self.context.spawn(
             RandomActor,
             self.world,
             self.depth + 1,
-            Placement(self.life.group, restart, is_apart=is_apart),
+            Placement(self.life.group, restart, limit=limit),
             restart=restart,
-            max_restarts=draw([0, 2, 100]) if is_apart else None,
-            backoff=Backoff(0.1, 2, 0.2) if is_apart and self.world.chance(0.5) else None,
+            max_restarts=most,
+            max_seconds=seconds,
+            backoff=Backoff(0.1, 2, 0.2) if limit is not None and self.world.chance(0.5) else None,
             shutdown=draw([0, 1, 5]),
             overflow=draw(list(Overflow)),
             mailbox_size=draw([1, 3, 64]),

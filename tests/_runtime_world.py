@@ -24,6 +24,7 @@ from actors import (
     ActorRef,
     ActorTerminated,
     ExitReason,
+    Restart,
     RestartLimit,
     SupervisorRef,
 )
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from _runtime_wild import RandomActor
 
 T = TypeVar("T")
+OWN_LIMITS: list[tuple[int | None, float | None]] = [(0, None), (1, None), (2, 1), (None, 1), (None, 9), (100, 5)]
+"""Limits of restarts of a child alone: their number, and the period in seconds. None: the default."""
 
 
 class NothingToChoose(Exception):
@@ -52,7 +55,7 @@ class World(logging.Handler):
             REPLIES if self.has_replies else []
         )
         """Ways to handle a message."""
-        self.is_new = seed % 8 == 7
+        self.is_new = seed % 4 == 3
         """Whether the actors use limits of their own, and more. The other seeds replay old runs."""
         self.clock = trio.testing.MockClock(autojump_threshold=0)
         """Virtual clock, which jumps forward when all tasks sleep."""
@@ -100,6 +103,22 @@ class World(logging.Handler):
     def chance(self, probability: float) -> bool:
         """Return True with the given probability."""
         return self.random.random() < probability
+
+    def draw_own_limit(self, restart: Restart) -> tuple[int | None, float | None]:
+        """Return a random limit of restarts of a child alone, as the options of its spec; often none.
+
+        Only some seeds draw one: so the others replay old runs.
+        """
+        if not self.is_new or restart is Restart.TEMPORARY or not self.chance(0.4):
+            return None, None
+        return self.random.choice(OWN_LIMITS)
+
+    @staticmethod
+    def limit_of(most: int | None, seconds: float | None) -> tuple[int, float] | None:
+        """Return the limit that these options of a child mean: a number of restarts, and a period in seconds."""
+        if most is None and seconds is None:
+            return None
+        return 3 if most is None else most, 5.0 if seconds is None else seconds
 
     def maybe_fail(self, probability: float) -> None:
         """Raise a RandomError, or sometimes a RandomExit, with the given probability."""
