@@ -44,6 +44,8 @@ StreamFactory: TypeAlias = "Callable[[str, int, ssl.SSLContext | None], Awaitabl
 On failure the function raises ``OSError``.
 """
 
+_LONGEST_CHAIN = 8
+"""Maximum number of exceptions in a chain in which the peer's error is searched for."""
 _EXPECTED = (ConnectionRejected, ConnectionClosed, ProtocolError, h11.ProtocolError, OSError, trio.BrokenResourceError)
 """Exceptions caused by the network, or by a peer that does not follow this protocol."""
 
@@ -137,7 +139,12 @@ class TrioDialer:
 
 def _original(error: BaseException) -> BaseException:
     """Return the protocol error of the peer that led to ``error``. If there was none, return ``error`` itself."""
-    _, context = led_to(error)
+    context: BaseException | None = error
+    # The library answers the peer's error, fails again, and other exceptions lie between the two failures.
+    for _ in range(_LONGEST_CHAIN):
+        if context is None or is_a(context, ProtocolError):
+            break
+        _, context = led_to(context)
     return context if context is not None and is_a(context, ProtocolError) else error
 
 
