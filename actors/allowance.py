@@ -23,8 +23,9 @@ class Allowance:
     def left(self, now: float) -> float:
         """Return the number of saved units at ``now`` (in seconds). The number is negative while there is a debt."""
         if now > self._at:
+            units = self._units + (now - self._at) * self._rate
             # A subclass can add units beyond the burst. They are kept, but no new ones are added.
-            self._units = max(self._units, min(self._burst, self._units + (now - self._at) * self._rate))
+            self._units = units if units <= self._burst else max(self._units, self._burst)
             self._at = now
         return self._units
 

@@ -30,6 +30,7 @@ import orjson
 
 from actors.errors import GrammarError
 from actors.events.types import EventType, Status
+from actors.frozen import frozen_unchecked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +61,7 @@ _CLOSING_TYPES = {Kind.RUN: EventType.AGENT_COMPLETED, Kind.CALL: EventType.TOOL
 """The type of the event that closes an open run or tool call. Questions are not here: they end with their run."""
 
 
-@attrs.frozen
+@frozen_unchecked
 class Open:
     """A run, a tool call or a question to the user that was opened and is not closed yet."""
 

@@ -50,7 +50,9 @@ class LoopTime:
     def now(self) -> float:
         """Return trio's time minus the time in which the loop stood still. The result never goes back."""
         now = self.clock()
-        return now - self.lost - self._overdue(now)
+        # Mostly the next tick is not late, which is seen without a further call.
+        late = now - self._ticked[0] > self._wait
+        return now - self.lost - (self._overdue(now) if late else 0.0)
 
     @contextmanager
     def ticking(self, seconds: float) -> Generator[None]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
 from actors.events._validation import client_text
 from actors.events.types import Status
 from actors.failures import class_name, members
+from actors.frozen import frozen_unchecked
 from actors.runs._wrong_library import hint_for
 
 if TYPE_CHECKING:
     from actors.events.types import JSON
 
 
-@attrs.frozen
+@frozen_unchecked
 class Outcome:
     """The way in which a run or a tool call ended: a status, with a result or an error."""
 

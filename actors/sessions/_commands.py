@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from actors.errors import CommandRefused
 from actors.events.encoding import is_text
+from actors.frozen import frozen_unchecked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +21,7 @@ TRACEPARENT = "traceparent"
 """The argument of a ``run.start`` that names the trace of its sender (W3C Trace Context), if runs are traced."""
 
 
-@attrs.frozen
+@frozen_unchecked
 class CommandReply:
     """The reply to a client's command: a ``result``, or a refusal with a ``code`` and a ``message``."""
 
@@ -41,7 +40,7 @@ class CommandReply:
         return self.code is None
 
 
-@attrs.frozen(eq=False)
+@frozen_unchecked(eq=False)
 class Command:
     """A command that a client, or the server's own code, sends to a session."""
 

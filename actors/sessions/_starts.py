@@ -49,7 +49,7 @@ class Start:
     scope: RunScope[Run]
     place: Place
     since: int
-    """Time at which the request was accepted, in ms since 1970."""
+    """Time at which the request came into the queue, in ms since 1970. 0 if it did not have to wait."""
     recorded: trio.Event | None
     """Event that is set when the commit of ``agent_started`` has succeeded or failed. The agent is not called before.
 
@@ -149,7 +149,7 @@ class Starts:
         # A start that is sent again must not call its agent a second time. Only clients send one again. If the log
         # does not outlive the process, the whole session ends with the process.
         recorded = trio.Event() if services.log.outlives_process and not command.internal else None
-        since = self._recorder.stream.now()
+        since = 0 if place.held else self._recorder.stream.now()
         start = self._starts[run.id] = Start(command.id, agent, value, run, scope, place, since, recorded)
         # Start the task before anything else can raise: it leaves the place on every path.
         self._tasks.start_soon(self._perform, start)

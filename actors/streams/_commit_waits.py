@@ -33,8 +33,14 @@ class CommitWaits:
 
         Return False if one of the callbacks raised.
         """
-        due = [callback for seq, callback in self.pending if seq <= until]
-        # Before the calls, since a callback may call this method again.
-        self.pending = [wait for wait in self.pending if wait[0] > until]
-        failures = [callback for callback in due if not contained("what waits for a commit", callback, outcome)]
-        return not failures
+        # Removed before the calls, since a callback may call this method again. They are in the order of the events.
+        pending = self.pending
+        count = len(pending)
+        while count and pending[count - 1][0] > until:
+            count -= 1
+        due, self.pending = pending[:count], pending[count:]
+        succeeded = True
+        for _, callback in due:
+            if not contained("what waits for a commit", callback, outcome):
+                succeeded = False
+        return succeeded

@@ -13,6 +13,7 @@ import orjson
 
 from actors.errors import LogCorrupt
 from actors.events.grammar import Grammar
+from actors.frozen import frozen_unchecked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from actors.streams._ages import AgeClock
 
 
-@attrs.frozen
+@frozen_unchecked
 class DoneCommand:
     """A client's command that was carried out, with its result."""
 

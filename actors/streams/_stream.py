@@ -128,9 +128,7 @@ class SessionStream(SessionFeed):
         self.grammar = record.grammar
         self.changes = []
         self.seq = self._taken = self._quiet_seq = head.latest  # the newest event, of all, in a batch, that was quiet
-        self._stamp: bytes
-        self._next_ts: float
-        self._set_ts(self.ts)
+        self._stamp, self._next_ts = STAMP % self.ts, (self.ts + 1) / 1000
         self._pause_at: int
         self._set_pause(self.seq)
         self._scheduled = False
@@ -142,7 +140,8 @@ class SessionStream(SessionFeed):
 
     def now(self) -> int:
         """Return the time of day in ms. If the clock was set back, return the newest event's ``ts``."""
-        return max(now_ms(), self.ts)
+        now = now_ms()
+        return now if now > self.ts else self.ts  # noqa: FURB136 - a call of max() takes longer
 
     @trio.lowlevel.enable_ki_protection
     def put(self, envelope: bytes, data: bytes, end: bytes = END, at: int = 0, *, lone: bool = False) -> bool:
@@ -199,8 +198,8 @@ class SessionStream(SessionFeed):
 
         A new event never gets a lower ``ts`` than an earlier event, even if the clock is set back.
         """
-        ts = max(ts, self.ts)
-        self._stamp, self._next_ts, self.ts = STAMP % ts, (ts + 1) / 1000, ts
+        if ts > self.ts:
+            self._stamp, self._next_ts, self.ts = STAMP % ts, (ts + 1) / 1000, ts
 
     def _set_pause(self, seq: int) -> None:
         """Set the next seq at which an emitter pauses: a multiple of 16, or a seq with too many uncommitted events."""

@@ -7,13 +7,14 @@ The server reads a message with :func:`parse`, which checks every field. The Pyt
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import attrs
 import orjson
 
 from actors.events.encoding import MAX_DEPTH, encode, too_deep
 from actors.events.types import MAX_SEQ, Position
+from actors.frozen import frozen_unchecked
 from transport.protocol._fields import BadFrame, Fields
 from transport.protocol.limits import MAX_HISTORY, MAX_ID, SESSION_NAME, SESSION_NAME_RULE
 from transport.protocol.names import ClientFrameType, StartFrom
@@ -67,7 +68,7 @@ class Hello:
         return orjson.dumps(frame)
 
 
-@attrs.frozen
+@frozen_unchecked
 class CommandFrame:
     """A client's command, for example to start a run.
 
@@ -162,12 +163,12 @@ def parse(text: str) -> ClientFrame:
     if brackets > MAX_DEPTH and too_deep(text.encode(errors="surrogatepass")):
         raise BadFrame(f"nested deeper than {MAX_DEPTH}")
     try:
-        frame = _decode(text)
+        frame: Any = _decode(text)
     except ValueError as error:
         raise BadFrame("not JSON") from error
+    fields = Fields(frame)
     if type(frame) is not dict:
         raise BadFrame("not an object")
-    fields = Fields(cast("dict[str, Any]", frame))
     parser = _PARSERS.get(fields.required("type", str))
     if parser is None:
         raise BadFrame("unknown type")

@@ -274,8 +274,8 @@ def signal(name: str, data: bytes) -> bytes:
 
 def reply(answer: Answer) -> bytes:
     """Return a ``reply`` frame as JSON: the answer to a command."""
-    frame: dict[str, object] = {"type": _REPLY, "id": answer.id, "ok": answer.ok}
-    if answer.ok:
+    frame: dict[str, object] = {"type": _REPLY, "id": answer.id, "ok": (ok := answer.ok)}
+    if ok:
         frame["result"] = answer.result
     else:
         # A message may quote input with a lone surrogate, which UTF-8 cannot hold.
