@@ -10,6 +10,7 @@ import trio
 from _cluster_nodes import Tab, cluster, command, eventually, recording_agents
 
 from actors import LogUnavailable, MailboxFull, Position, SessionSettings, StreamKey
+from actors.cluster._following import MAX_IN_DOUBT
 from actors.cluster.interfaces import NodeState
 from actors.events.types import ResetReason
 from actors.sessions._session import Session
@@ -196,3 +197,22 @@ async def test_command_in_doubt_at_a_session_that_has_too_much_to_do(
         await eventually(lambda: len(tab.replies) == 2)
         assert ([reply.code for reply in tab.replies], refusals) == (["owner_unreachable", None], [])
         await eventually(lambda: runs == [1])
+
+
+async def test_commands_in_doubt_are_bounded(autojump_clock: MockClock) -> None:
+    """While a node is cut off, ``MAX_IN_DOUBT`` commands that may have been carried out wait. One more is refused."""
+    async with cluster("a", "b", agents=recording_agents([])) as (engine, (a, b)):
+        await Tab("c-0").attach(a)
+        tab = Tab()
+        await tab.attach(b)
+        engine.deaf.add("a")
+        commands = [command(tab, f"k{n}", "run.start", agent="work", input=n) for n in range(MAX_IN_DOUBT + 1)]
+        for each in commands:
+            tab.attachment.command(each)
+        await eventually(lambda: len(tab.replies) == len(commands))
+        assert {reply.code for reply in tab.replies} == {"owner_unreachable"}
+        tab.replies.clear()
+        b.node.state = NodeState.SUSPENDED
+        for each in commands:
+            tab.attachment.command(each)
+        assert [reply.code for reply in tab.replies] == ["overloaded"]
