@@ -38,6 +38,7 @@ STOP_SLACK = 3.0
 """Seconds after the timeout of a stop in which the actor must end: one of grace, and one for each new shield."""
 REFUSAL_TEXTS = (
     "asks itself",
+    "tells itself",
     "has started, which waits for",
     "waits for the end of",
     "waits for its own end",

@@ -18,14 +18,12 @@ from actors.loop.trio_internals import (
     cancel_with_force,
     close_around,
     close_nursery,
-    footing,
-    has_left_open,
     is_cancelled,
 )
 from actors.runtime._deadlines import GRACE
 from actors.runtime._frames import let_go_of_frames
 from actors.runtime._instance import LIFE, Instance, make_instance
-from actors.runtime._lifecycle import ExitReason, Failure, Killed, is_graceful
+from actors.runtime._lifecycle import KILLED, ExitReason, Failure, Killed, is_graceful
 from actors.runtime._messages import MessageLoop, is_overridden
 from actors.runtime._occupation import NO_MESSAGE
 
@@ -81,7 +79,7 @@ class Incarnation(MessageLoop):
                 wish = await self._run_stopping(actor, asked)
             except BaseException as failure:  # noqa: BLE001  -- whatever an actor raises is its exit reason
                 self.note(failure)
-            if self._has_left_open(scope) and (left := await self.leave_open_ones(scope)) is not None:
+            if self.has_left_open_ones(scope) and (left := await self.leave_open_ones(scope)) is not None:
                 self.note(left)
             self.over = True
             if self.nursery is not None:
@@ -97,10 +95,6 @@ class Incarnation(MessageLoop):
         if self._has_ended_well(reason) or is_cancelled():
             return reason
         return await self._clean_up(reason)
-
-    def _has_left_open(self, scope: trio.CancelScope) -> bool:
-        """Return whether the actor's code left a nursery or a scope open inside ``scope``."""
-        return has_left_open(scope, footing(self.open_count))
 
     def _verdict(self, wish: ExitReason | None, scope: trio.CancelScope) -> ExitReason:
         """Return the reason why the actor's code ended."""
@@ -120,7 +114,7 @@ class Incarnation(MessageLoop):
 
         An actor that was stopped during its start can still have children. In that case a clean-up is needed.
         """
-        return is_graceful(reason) and (self.cell.was_up or self.children is None)
+        return is_graceful(reason) and (self.cell.was_up or (self.children is None and math.isinf(self.up_since)))
 
     async def _begin(self, scope: trio.CancelScope) -> Instance:
         """Make the actor's instance if there is none yet, run ``started()``, and return the instance."""
@@ -136,8 +130,12 @@ class Incarnation(MessageLoop):
             await actor.started()
             if self.is_restarted:
                 await self.call_after_restart(actor)
-            if self._has_left_open(scope):
+            if self.has_left_open_ones(scope):
                 raise RuntimeError(LEFT_OPEN)
+            if scope.cancel_called and cell.stop_asked is not None:
+                # The start shielded itself from a stop, and comes too late: the actor ends without having been up.
+                self.up_since = trio.current_time()
+                await trio.lowlevel.checkpoint()
             self.on_up()
         return actor
 
@@ -208,14 +206,17 @@ class Incarnation(MessageLoop):
                     await self.actor.stopping(reason)
             except BaseException as failure:  # noqa: BLE001  -- it joins the failure that was the reason
                 own = without(failure, trio.Cancelled)
-                reason = reason if own is None else joined(reason, own)
-            if self._has_left_open(scope) and (left := await self.leave_open_ones(scope)) is not None:
+                if own is not None:
+                    reason = joined(reason, own)
+                elif is_graceful(reason) and not math.isinf(self.up_since):
+                    reason = KILLED  # as for each actor whose stop takes too long
+            if self.has_left_open_ones(scope) and (left := await self.leave_open_ones(scope)) is not None:
                 reason = joined(reason, left)
         return reason
 
     def _may_run_stopping(self, reason: ExitReason) -> bool:
-        """Return whether ``stopping()`` must run: only if it has not run yet, and this actor was up and has failed."""
-        return isinstance(reason, Failure) and self.cell.was_up and not self.stopping_begun
+        """Return whether ``stopping()`` must run: only if ``started()`` returned, perhaps too late, and not twice."""
+        return not (isinstance(reason, Killed) or self.stopping_begun or math.isinf(self.up_since))
 
     async def leave_children(self) -> None:
         """End the remaining children, and wait until they have ended. A cancellation does not end this wait.

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from actors.errors import ActorTerminated
 from actors.failures import members
-from actors.loop.trio_internals import footing, is_cancelled, leave_open_ones, open_around, open_inside
+from actors.loop.trio_internals import (
+    footing,
+    has_left_open,
+    is_cancelled,
+    leave_open_ones,
+    open_around,
+    open_inside,
+)
 from actors.runtime._deadlines import own_failure
 
 if TYPE_CHECKING:
@@ -110,6 +117,10 @@ class Nurseries:
             self.cell.note_failure(own)
             if self.scope is not None:
                 self.scope.cancel()
+
+    def has_left_open_ones(self, scope: trio.CancelScope) -> bool:
+        """Return whether the actor's code left a nursery or a scope open inside ``scope``."""
+        return has_left_open(scope, footing(self.open_count))
 
     async def leave_open_ones(self, scope: trio.CancelScope) -> BaseException | None:
         """Close the nurseries and scopes that the actor's code left open inside ``scope``. Return the failure, if any.

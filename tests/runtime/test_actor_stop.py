@@ -8,6 +8,7 @@ import trio.testing
 from _probes import Probe, hang, hang_shielded, stop_itself
 
 from actors import (
+    Actor,
     ActorSystem,
     ActorTerminated,
     Backoff,
@@ -175,6 +176,50 @@ async def test_actor_may_stop_itself_in_started() -> None:
         ref = await system.spawn(Probe, journal, stop)
         assert await ref.terminated() == Normal()
         assert journal == ["started", Normal()]
+
+
+class ShieldedStart(Actor):
+    """An actor with a start that a stop does not cancel, and a ``stopping()`` that takes time."""
+
+    def __init__(self, seconds: float, journal: list[tuple[str, float]]) -> None:
+        self.seconds, self.journal = seconds, journal
+
+    async def started(self) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.5)
+        self.journal.append(("started", trio.current_time()))
+
+    async def stopping(self, reason: ExitReason) -> None:
+        assert reason == Shutdown()
+        self.journal.append(("stopping", trio.current_time()))
+        await trio.sleep(self.seconds)
+        self.journal.append(("stopped", trio.current_time()))
+
+
+@pytest.mark.parametrize(("seconds", "end", "ended"), [(2, 2.5, Shutdown()), (9, 3, Killed())])
+async def test_start_that_ends_after_a_stop(
+    seconds: float, end: float, ended: ExitReason, autojump_clock: trio.testing.MockClock
+) -> None:
+    """If ``started()`` shields itself from a stop and returns, ``stopping()`` has the rest of the time of the stop.
+
+    *It was cut off at its first checkpoint, and the actor ended as if it had cancelled its own nursery.*
+    """
+    assert autojump_clock.autojump_threshold == 0
+    journal: list[tuple[str, float]] = []
+    async with open_system() as system, trio.open_nursery() as nursery:
+
+        async def spawn() -> None:
+            with pytest.raises(ActorTerminated):
+                await system.spawn(ShieldedStart, seconds, journal, name="a")
+
+        nursery.start_soon(spawn)
+        await trio.testing.wait_all_tasks_blocked()
+        ref = system.find("/a")
+        assert ref is not None
+        assert await ref.stop(timeout=3) == ended
+        assert trio.current_time() == end
+        assert system.statistics().actors == 0
+    assert journal == [("started", 0.5), ("stopping", 0.5), ("stopped", 2.5)][: 3 if seconds == 2 else 2]
 
 
 async def test_outer_cancellation_before_a_restart() -> None:
