@@ -260,7 +260,8 @@ def is_consistent_ask(letter: Letter, dead: list[Undelivered]) -> bool:
         case ReplyDropped():
             is_right = (letter.deferred or letter.streamed) and not dead
         case AskTimeout() | trio.Cancelled():
-            is_right = dead in ([], [Undelivered.FAILED])
+            # A sender that takes parts need not be waiting for one when the actor ends.
+            is_right = dead in ([], [Undelivered.FAILED]) or (letter.takes_parts and dead == [Undelivered.TERMINATED])
         case _:
             is_right = not letter.times_begun and not dead
     return is_right
