@@ -11,11 +11,14 @@ from actors import ConfigError
 from transport.inspector._answers import Refused
 from transport.inspector._overview import Totals
 from transport.inspector._sampler import Sampler
+from transport.inspector._sparing import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from actors import RunStatistics
     from transport._running import Server
+    from transport.inspector._paging import Page
 
 
 class Inspected:
@@ -27,6 +30,7 @@ class Inspected:
         """The number of this process among the workers of a server. 0 for a process alone."""
         self.sampler = Sampler(server)
         self.totals = Totals(server)
+        self.run_pages: Recent[Page[RunStatistics]] = Recent()
         self.watchers = 0
         """Number of requests that wait for events."""
 

@@ -13,6 +13,7 @@ import trio
 from actors import RunState
 from actors.events.types import Status
 from transport.inspector._paging import steps, steps_of_groups
+from transport.inspector._sparing import Meter, shown_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from transport.inspector._sampler import Sampler
 
 TOTALS_SECONDS = 0.9
-"""Time for which the counts of open runs are used again, in seconds. Counting goes through all sessions."""
+"""Time for which the counts of open runs are used again, in seconds. Counting goes through all sessions.
+
+If that takes much CPU time, the counts are used for longer, as :func:`.shown_for` says.
+"""
 _SHOWN = 4
 """Number of digits behind the point of a duration: more would only make the answer longer."""
 
@@ -48,35 +52,36 @@ class Totals:
         self._server = server
         self._open = OpenRuns()
         self._blocked = 0
-        self._counted_at = -math.inf
+        self._until = -math.inf
         self._counting = trio.Lock()
 
     async def open_runs(self) -> OpenRuns:
-        """Return the open runs. The numbers are up to a second old."""
+        """Return the open runs. The numbers are up to a second old, with very many sessions some seconds."""
         await self._refresh()
         return self._open
 
     async def blocked(self) -> int:
-        """Return the number of clients that have taken no data for a second. The number is up to a second old."""
+        """Return the number of clients that have taken no data for a second. It is as old as the open runs."""
         await self._refresh()
         return self._blocked
 
     async def _refresh(self) -> None:
         async with self._counting:
-            if trio.current_time() >= self._counted_at + TOTALS_SECONDS:
-                self._open = await _open_runs(self._server.sessions)
-                self._blocked = await self._count_blocked()
-                self._counted_at = trio.current_time()
+            if trio.current_time() >= self._until:
+                meter = Meter()
+                self._open = await _open_runs(self._server.sessions, meter)
+                self._blocked = await self._count_blocked(meter)
+                self._until = trio.current_time() + max(TOTALS_SECONDS, shown_for(meter.seconds))
 
-    async def _count_blocked(self) -> int:
+    async def _count_blocked(self, meter: Meter) -> int:
         number = 0
         for step in steps(self._server.endpoint.connections()):
             number += sum(each.blocked_seconds >= BLOCKED_SECONDS for each in step)
-            await trio.lowlevel.checkpoint()
+            await meter.checkpoint()
         return number
 
 
-async def _open_runs(sessions: Sessions) -> OpenRuns:
+async def _open_runs(sessions: Sessions, meter: Meter) -> OpenRuns:
     counts: Counter[tuple[str, str]] = Counter()
     longest, since = None, math.inf
     for step in steps_of_groups(sessions.survey.runs()):
@@ -84,7 +89,7 @@ async def _open_runs(sessions: Sessions) -> OpenRuns:
         for run in step:
             if run.tool is not None and run.tool.since < since:
                 longest, since = run, run.tool.since
-        await trio.lowlevel.checkpoint()
+        await meter.checkpoint()
     return OpenRuns(counts, longest)
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
 
 import attrs
 import orjson
-import trio
 
 from transport.inspector._answers import Refused
+from transport.inspector._sparing import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -43,8 +43,13 @@ class Page(Generic[T]):
     """Number of entries in the whole list."""
 
 
-async def page_of(
-    groups: Iterable[Iterable[T]], place: Callable[[T], Place], kinds: tuple[type, ...], after: str, limit: int
+async def page_of(  # noqa: PLR0913, PLR0917 - the list, its order, the part of it that is asked for, and the cost
+    groups: Iterable[Iterable[T]],
+    place: Callable[[T], Place],
+    kinds: tuple[type, ...],
+    after: str,
+    limit: int,
+    meter: Meter | None = None,
 ) -> Page[T]:
     """Return the first ``limit`` entries behind a cursor, in the order of their places.
 
@@ -54,10 +59,12 @@ async def page_of(
         kinds: The types of the parts of a place, ``float`` or ``str``.
         after: The cursor; "" for the first page.
         limit: Maximum number of entries.
+        meter: Measures the CPU time. By default one of its own.
 
     Raises:
         Refused: The cursor is none of this list.
     """
+    meter = meter or Meter()
     behind = cursor_place(after, kinds) if after else None
     found: list[tuple[Place, int, T]] = []
     total = 0
@@ -68,7 +75,7 @@ async def page_of(
         found += placed if behind is None else (each for each in placed if each[0] > behind)
         if len(found) > limit:
             found = heapq.nsmallest(limit + 1, found, key=lambda each: each[:2])
-        await trio.lowlevel.checkpoint()
+        await meter.checkpoint()
     found.sort(key=lambda each: each[:2])
     page = found[:limit]
     return Page([each[2] for each in page], cursor(page[-1][0]) if len(found) > limit else None, total)

@@ -11,12 +11,16 @@ from transport.inspector._paging import page_of, steps_of_groups
 
 if TYPE_CHECKING:
     from actors import OpenItem, RunStatistics, Sessions
-    from transport.inspector._paging import Place
+    from transport.inspector._paging import Page, Place
     from transport.inspector._query import Query
+    from transport.inspector._sparing import Meter, Recent
 
 
-async def runs(sessions: Sessions, query: Query) -> dict[str, object]:
-    """Return a page of the open runs. The oldest come first, or the newest."""
+async def runs(sessions: Sessions, query: Query, recent: Recent[Page[RunStatistics]]) -> dict[str, object]:
+    """Return a page of the open runs. The oldest come first, or the newest.
+
+    With very many sessions, a page is shown again for some seconds. The ages in it are always those of now.
+    """
     now = time.time()
     user, wanted = query.text("user", "") or None, _Filter(query, now)
     sign = 1.0 if query.choice("sort", "oldest", "newest") == "oldest" else -1.0
@@ -24,8 +28,11 @@ async def runs(sessions: Sessions, query: Query) -> dict[str, object]:
     def place(run: RunStatistics) -> Place:
         return sign * run.since, float(run.depth), run.run  # of runs of one millisecond, parents come first
 
-    found = steps_of_groups(tuple(filter(wanted, group)) for group in sessions.survey.runs(user))
-    page = await page_of(found, place, (float, float, str), query.cursor(), query.limit())
+    async def find(meter: Meter) -> Page[RunStatistics]:
+        found = steps_of_groups(tuple(filter(wanted, group)) for group in sessions.survey.runs(user))
+        return await page_of(found, place, (float, float, str), query.cursor(), query.limit(), meter)
+
+    page = await recent.get(repr(sorted(query.given.items())), find)
     return {"runs": [_row(run, now) for run in page.entries], "next": page.next, "total": page.total}
 
 
