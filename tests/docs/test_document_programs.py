@@ -21,7 +21,9 @@ PROXIES = ("nginx", "caddyfile", "haproxy")
 """Languages of the blocks that are configurations of a proxy."""
 COMPONENTS = ("jsx", "vue", "svelte")
 """Languages of the blocks that are components of a page: tests/web and tests/browser compile them, and run some."""
-CHECKED = (*FILES, *PROXIES, *COMPONENTS, "text", "console", "sh")
+RUNTIMES = ("ts",)
+"""Languages of the blocks that the soak of tests/web/test_copilotkit_runner.py runs."""
+CHECKED = (*FILES, *PROXIES, *COMPONENTS, *RUNTIMES, "text", "console", "sh")
 """Languages of the blocks that some test runs: see the tests below, and the other files of this folder."""
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TREE = HERE.parents[1]
 PACKAGE: dict[str, Any] = json.loads((WEB / "package.json").read_text())
-MODULES = ("greenroom", "store", "shared", "react", "vue", "svelte")
+MODULES = ("greenroom", "store", "shared", "react", "vue", "svelte", "copilotkit")
 CORE_BYTES = 6 * 1024
 """Limit of greenroom.js as a page gets it: minified and compressed."""
 

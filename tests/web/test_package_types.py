@@ -69,6 +69,12 @@ PAGES: list[tuple[str, str, str]] = [
     ),
     ("no value", "const { snapshot } = useVue(url, options); snapshot.runs;", "TS2339"),
     ("svelte", "const store: Readable<Snapshot> = greenroom(url, options);", ""),
+    (
+        "runner",
+        "new GreenroomAgentRunner({ url, retryMs: [1] }).connect({ threadId: 't' }).subscribe().unsubscribe();",
+        "",
+    ),
+    ("runner without a server", "new GreenroomAgentRunner({});", "TS2345"),
 ]
 PREAMBLE = """
 import { connect, type Event } from "greenroom-client";
@@ -77,6 +83,7 @@ import { sharedStore } from "greenroom-client/shared";
 import { useGreenroom as useReact } from "greenroom-client/react";
 import { useGreenroom as useVue } from "greenroom-client/vue";
 import { greenroom } from "greenroom-client/svelte";
+import { GreenroomAgentRunner } from "greenroom-client/copilotkit";
 import type { Readable } from "svelte/store";
 
 const url = "ws://x/";

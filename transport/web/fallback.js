@@ -313,6 +313,7 @@ export class Parser {
   #event = "";
   /** @type {string | undefined} */ #id;
   #begun = false;
+  /** The time after which the server wants the client back, in ms. @type {number | undefined} */ retryMs;
 
   /** Return the messages that this piece of text completes. @param {string} text @returns {Message[]} */
   push(text) {
@@ -334,6 +335,7 @@ export class Parser {
     if (name === "data") this.#data.push(value);
     else if (name === "event") this.#event = value;
     else if (name === "id" && !value.includes("\0")) this.#id = value;
+    else if (name === "retry" && /^\d+$/.test(value)) this.retryMs = Number(value);
   }
 
   /** @returns {Message[]} */

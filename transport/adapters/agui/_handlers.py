@@ -1,4 +1,4 @@
-"""The requests of AG-UI: a run, a whole thread, the end of a run, and the capabilities of an agent."""
+"""The requests of AG-UI: a run, a whole thread, its open runs, the end of a run, and the capabilities of an agent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transport.adapters.agui._capabilities import capabilities_of
 from transport.adapters.agui._formats import RunFormat, ThreadFormat, failed, refusal_of
 from transport.adapters.agui._input import BadInput, RunInput
 from transport.adapters.agui._run_view import BY
-from transport.adapters.agui._search import find_answered, find_questions, find_start
+from transport.adapters.agui._search import find_answered, find_questions, find_running, find_start
 from transport.adapters.agui.encoder import Encoder, ThreadEncoder
 from transport.adapters.answers import Refused, json_answer, refusal_answer
 from transport.adapters.positions import flag, start_of
@@ -209,6 +209,25 @@ class CancelHandler(_Handler):
         reply = await exchange.command(thread, id=id_, name="run.cancel", args=args)
         result: Any = {} if reply is None or reply.code is not None else reply.result
         return bool(result.get("cancelled"))
+
+
+class RunningHandler:
+    """``GET /{agent}/{thread}/runs``: the ids of the AG-UI runs of a thread that are open, or wait for their turn."""
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        thread = exchange.request.path_params["thread"]
+        if not exchange.within_rate(await exchange.user(thread)):
+            raise Refused(close_codes.FLOODING, "too many requests of this user")
+        async with exchange.attached(thread) as attachment:
+            running = await find_running(attachment)
+            queued = [each.command_id for each in attachment.queued]
+        running += [id_.removeprefix(BY) for id_ in queued if id_.startswith(BY)]
+        exchange.answer(json_answer(200, {"runs": running}))
+
+    def refusal(self, refused: Refused) -> HttpAnswer:
+        """Return the response to a refused request: no stream was asked for."""
+        return refusal_answer(refused)
 
 
 class CapabilitiesHandler:

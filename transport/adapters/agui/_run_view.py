@@ -179,8 +179,7 @@ class RunView:
     def _sender(self, question: str, event: Event) -> str:
         """Return the id of the AG-UI run that sent the answer. For another sender, make an id from the event."""
         del question
-        by = event.by if isinstance(event, InputReceived) else None
-        return by.removeprefix(BY) if by is not None and by.startswith(BY) else f"{self.root}:{event.seq}"
+        return id_behind(str(self.root), event)
 
     def _close(self, run: str) -> list[AguiEvent]:
         """Return the end of the text that is open in a run."""
@@ -249,6 +248,21 @@ class RunView:
         if event.status == "cancelled":
             return [*out, build.run_finished(self.thread, self.run_id, {"type": "cancelled"}, **usage)]
         return [*out, build.run_error(code, message, **usage)]
+
+
+def first_id(event: AgentStarted) -> str:
+    """Return the id of the first AG-UI run of a run: chosen by its client, or the id of the run itself."""
+    id_ = event.command_id or ""
+    return id_.removeprefix(BY) if id_.startswith(BY) else str(event.run_id)
+
+
+def id_behind(root: str, event: Event) -> str:
+    """Return the id of the AG-UI run that goes on behind a question of the topmost run ``root``.
+
+    It is the sender of the answer, if that came by AG-UI. Otherwise it is made from the event that closed the question.
+    """
+    by = event.by if isinstance(event, InputReceived) else None
+    return by.removeprefix(BY) if by is not None and by.startswith(BY) else f"{root}:{event.seq}"
 
 
 def session_event(event: Event) -> list[AguiEvent]:

@@ -10,6 +10,7 @@ import orjson
 
 from actors import AgentStarted, InputReceived, InputRequested, InputWithdrawn
 from actors.events.decoding import decode_line
+from transport.adapters.agui._run_view import first_id, id_behind
 from transport.adapters.agui.frontend import frontend_call
 from transport.adapters.past import past_lines
 
@@ -79,6 +80,36 @@ async def find_answered(attachment: Attachment, sender: str) -> str | None:
         elif isinstance(event, InputReceived) and event.by == sender:
             found = roots.get(str(event.run_id))
     return found
+
+
+async def find_running(attachment: Attachment) -> list[str]:
+    """Return the ids of the AG-UI runs that are open, in the order of their starts.
+
+    A run that waits for its user has no open AG-UI run.
+    """
+    still_open = {run.id for run in attachment.runs}
+    if not still_open:
+        return []
+    ids: dict[str, str] = {}  # topmost run -> the newest AG-UI run of it
+    roots: dict[str, str] = {}
+    questions: dict[str, set[str]] = {}  # topmost run -> its open questions
+    async with aclosing(_events(attachment, (b'"type":"agent_started"', b'"type":"input_'))) as events:
+        async for event in events:
+            run, call = str(event.run_id), str(event.call_id)
+            if isinstance(event, AgentStarted):
+                root = run if event.parent_run_id is None else roots.get(event.parent_run_id)
+                if root is not None:
+                    roots[run] = root
+                if root == run:
+                    ids[run], questions[run] = first_id(event), set()
+            elif (root := roots.get(run)) is None:
+                continue
+            elif isinstance(event, InputRequested):
+                questions[root].add(call)
+            elif call in questions[root]:
+                questions[root].discard(call)
+                ids[root] = id_behind(root, event)
+    return [id_ for root, id_ in ids.items() if root in still_open and not questions[root]]
 
 
 async def _events(attachment: Attachment, needles: Sequence[bytes]) -> AsyncGenerator[Event]:

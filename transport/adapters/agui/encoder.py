@@ -8,7 +8,7 @@ import attrs
 
 from actors import AgentCompleted, AgentStarted
 from transport.adapters.agui import _build as build
-from transport.adapters.agui._run_view import BY, RunView, noted, session_event
+from transport.adapters.agui._run_view import RunView, first_id, noted, session_event
 
 if TYPE_CHECKING:
     from actors import Event
@@ -98,7 +98,7 @@ class ThreadEncoder:
                 return None
             self._roots[run] = root
             if root == run:
-                self._waiting[run] = _Waiting(RunView(self._thread, _id_of(event), shows_input=True))
+                self._waiting[run] = _Waiting(RunView(self._thread, first_id(event), shows_input=True))
         return self._roots.pop(run, None) if isinstance(event, AgentCompleted) else self._roots.get(run)
 
     def _advance(self, root: str | None) -> list[AguiEvent]:
@@ -131,9 +131,3 @@ class _Waiting:
 
     view: RunView
     events: list[Event] = attrs.field(factory=list["Event"])
-
-
-def _id_of(event: AgentStarted) -> str:
-    """Return the id of the first AG-UI run of a run: chosen by its client, or the id of the run itself."""
-    id_ = event.command_id or ""
-    return id_.removeprefix(BY) if id_.startswith(BY) else str(event.run_id)

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from transport.adapters.agui._handlers import CancelHandler, CapabilitiesHandler, ConnectHandler, RunHandler
+from transport.adapters.agui._handlers import (
+    CancelHandler,
+    CapabilitiesHandler,
+    ConnectHandler,
+    RunHandler,
+    RunningHandler,
+)
 from transport.adapters.agui._input import last_user_message
 from transport.adapters.application import application
 
@@ -48,6 +54,7 @@ def agui_routes(  # noqa: PLR0913 - by keyword only
         "/{agent}": ("POST", RunHandler(input_)),
         "/{agent}/connect": ("POST", ConnectHandler()),
         "/{agent}/capabilities": ("GET", CapabilitiesHandler(capabilities or {})),
+        "/{agent}/{thread}/runs": ("GET", RunningHandler()),
         "/{agent}/{thread}/{run}/cancel": ("POST", CancelHandler()),
     }
     return [

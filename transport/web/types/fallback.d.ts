@@ -31,6 +31,7 @@ export class Channel {
 }
 /** A parser of text/event-stream, as the HTML standard defines it. */
 export class Parser {
+    /** The time after which the server wants the client back, in ms. @type {number | undefined} */ retryMs: number | undefined;
     /** Return the messages that this piece of text completes. @param {string} text @returns {Message[]} */
     push(text: string): Message[];
     #private;
