@@ -180,10 +180,10 @@ def measure(program: Path, wanted: _loading.Load, live: Live) -> Measurement:
 
 def main() -> None:
     """Measure both kinds of rounds."""
-    parser = _running.parser(__doc__, 5)
+    parser = _running.parser(__doc__, 4)
     parser.add_argument("--sessions", type=int, default=10_000, help="(default: %(default)s)")
     _pace.add_option(parser)
-    parser.add_argument("--seconds", type=float, default=8, help="measured for so long (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=20, help="measured for so long (default: %(default)s)")
     options = parser.parse_args()
     sessions = _verdicts.sessions_that_fit(options.sessions, _process.allow_files())
     rounds = 2 * options.repetitions + 1
