@@ -107,13 +107,17 @@ class Repair:
             # Another process owns the user. The stream's own next append finds that out.
 
     async def _make_again(self, key: StreamKey, keys: StreamKeys, written: Written, token: str) -> None:
-        """Make a stream that is gone with its old epoch, if memory has all of its events. Otherwise leave it gone."""
+        """Make a stream that is gone with its old epoch, if memory has all of its events. Otherwise leave it gone.
+
+        The stream gets its generation with its events. *If it had the generation before, and the process lost the user
+        between the two steps, the next owner kept the old epoch, and gave the numbers of the events to other events.*
+        """
         lines = self._tail(key, 0, written.latest)
         if lines is None:
             return
         now = time.time_ns() // 1_000_000
-        opening = [keys.user.token, keys.user.index, keys.meta]
-        await self._call("gr1_open", opening, token, self._generation_of(key), 1, written.epoch, now, keys.member)
+        opening, generation = [keys.user.token, keys.user.index, keys.meta], "" if lines else self._generation_of(key)
+        await self._call("gr1_open", opening, token, generation, 1, written.epoch, now, keys.member)
         await self._append(key, keys, written, 0, lines)
 
     async def _continue(self, key: StreamKey, keys: StreamKeys, written: Written, token: str, latest: int) -> None:

@@ -1,4 +1,4 @@
-"""The log in Valkey, with a real server: the contract of event logs, owners, unknown outcomes, restarts."""
+"""The log in Valkey, with a real server: the contract of event logs, owners, unknown outcomes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import _valkey
 import attrs
 import pytest
 import trio
+from _valkey_logs import KEY, LIMIT, OTHER, claim, lines_of, served_log
 
 from actors import Sessions, SupervisorSpec, open_system
 from actors.errors import AppendRefused, ConfigError, Fenced, LogCorrupt, LogError, LogUnavailable, LogUncertain
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from actors import Position, SessionHandle
     from actors.eventlog.base import EventLog
-
-LIMIT = 60
 
 
 @pytest.fixture(scope="module")
@@ -48,26 +47,11 @@ class TestValkeyLog(EventLogContract):
                 yield log
 
 
-KEY, OTHER = StreamKey("u", "s"), StreamKey("v", "s")
-
-
 @pytest.fixture
 async def served() -> AsyncIterator[tuple[_valkey.Server, ValkeyLog]]:
     """A server of its own that loses nothing when it is killed, and an open log in it."""
-    with _valkey.Server(append=True) as server, trio.fail_after(LIMIT):
-        async with ValkeyLog(parse_address(server.url), ValkeyOptions(timeout_seconds=LIMIT)) as log:
-            log.hold_seconds = LIMIT
-            yield server, log
-
-
-async def claim(log: ValkeyLog, user: str, token: str, expected: str = "") -> None:
-    """Store a token of a user, as its new owner does."""
-    answer = await log.valkey.aside("gr1_claim", [log.valkey.keys.token(user)], expected, token)
-    assert answer[0] == 1
-
-
-async def lines_of(log: ValkeyLog, key: StreamKey = KEY) -> list[bytes]:
-    return list(await log.read(key, 0, 99, 1 << 20))
+    async with served_log() as made:
+        yield made
 
 
 async def test_old_owner_is_fenced(served: tuple[_valkey.Server, ValkeyLog]) -> None:
@@ -360,78 +344,6 @@ async def test_url_without_the_client_library(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ConfigError, match="install the extra valkey") as caught:
         open_log("valkey://:secret@host")
     assert "secret" not in str(caught.value)
-
-
-async def test_forgotten_events_are_appended_again(served: tuple[_valkey.Server, ValkeyLog]) -> None:
-    """If the server comes back with an older copy, the next append puts back what it lost: same numbers, same epoch."""
-    server, log = served
-    memory = {key: [event_line(seq, TS + seq) for seq in range(1, 6)] for key in (KEY, OTHER)}
-    log.tail_of = lambda key, after, until: memory[key][after:until]
-    log.tokens = {"u": "1 a"}
-    await claim(log, "u", "1 a")
-    epochs = {key: (await log.make(key)).epoch for key in memory}
-    await log.append([Batch(KEY, 1, memory[KEY][:2], b"early")])
-    copy = server.copy_data()
-    await log.append([Batch(KEY, 3, memory[KEY][2:4], b"late"), Batch(OTHER, 1, memory[OTHER][:3], b"other")])
-    server.restart_with(copy)
-    await log.append([Batch(KEY, 5, memory[KEY][4:], b"last")])
-    assert await lines_of(log) == memory[KEY]
-    assert await lines_of(log, OTHER) == memory[OTHER][:3]
-    heads = {key: await log.make(key) for key in memory}
-    assert {key: head.epoch for key, head in heads.items()} == epochs
-    assert [head.state for head in heads.values()] == [b"last", b"other"]
-    assert (log.restored, log.epochs_renewed) == (5, 0)
-
-
-async def test_empty_server_gets_everything_back(served: tuple[_valkey.Server, ValkeyLog]) -> None:
-    """If the server comes back empty, streams whose events are all in memory are made again, with token and epoch."""
-    server, log = served
-    lines = [event_line(seq, TS) for seq in range(1, 4)]
-    log.tail_of = lambda key, after, until: lines[after:until] if key == KEY else None
-    log.tokens = {"u": "7 a"}
-    await claim(log, "u", "7 a")
-    epoch = (await log.make(KEY)).epoch
-    await log.make(OTHER)
-    await log.append([Batch(KEY, 1, lines[:2], b"x"), event_batch(OTHER, 1, 1)])
-    server.restart_empty()
-    await log.append([Batch(KEY, 3, lines[2:], b"y")])
-    head = await log.make(KEY)
-    assert (head.epoch, head.latest, await lines_of(log)) == (epoch, 3, lines)
-    assert await log.head(OTHER) is None
-
-
-async def test_given_up_streams_are_not_put_back(served: tuple[_valkey.Server, ValkeyLog]) -> None:
-    """If the server comes back empty, a stream of a user that was given up keeps no old epoch.
-
-    Another owner may have stored events in it meanwhile, and clients have them under that epoch.
-    """
-    server, log = served
-    log.tokens = {"u": "1 a"}
-    await claim(log, "u", "1 a")
-    epoch = (await log.make(KEY)).epoch
-    log.tokens = {}
-    await log.make(OTHER)
-    server.restart_empty()
-    await log.append([event_batch(OTHER, 1, 1)])
-    assert await log.head(KEY) is None
-    await claim(log, "u", "1 b")
-    log.tokens = {"u": "1 b"}
-    assert (await log.make(KEY)).epoch != epoch
-
-
-async def test_events_beyond_memory(served: tuple[_valkey.Server, ValkeyLog]) -> None:
-    """If forgotten events are no longer in memory, the stream gets a new epoch, and its writer's append is refused."""
-    server, log = served
-    log.tail_of = lambda key, after, until: None
-    epoch = (await log.make(KEY)).epoch
-    await log.append([event_batch(KEY, 1, 1)])
-    copy = server.copy_data()
-    await log.append([event_batch(KEY, 2, 1)])
-    server.restart_with(copy)
-    with pytest.raises(LogCorrupt):
-        await log.append([event_batch(KEY, 3, 1)])
-    head = await log.make(KEY)
-    assert (head.epoch != epoch, head.latest, log.epochs_renewed) == (True, 1, 1)
 
 
 async def emitted(handle: SessionHandle, seq: int) -> Position:

@@ -1,0 +1,155 @@
+"""A Valkey server that comes back with older data, or with none: what a process puts back, and what it must not."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from _valkey_logs import KEY, OTHER, claim, lines_of, served_log
+
+from actors.errors import LogCorrupt, LogUnavailable
+from actors.eventlog.base import Batch
+from actors.eventlog.valkey import ValkeyLog
+from actors.testing import event_batch, event_line
+from actors.testing._tools import TS
+from actors.valkey.address import parse_address
+from actors.valkey.errors import Unanswered
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import _valkey
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[tuple[_valkey.Server, ValkeyLog]]:
+    """A server of its own that loses nothing when it is killed, and an open log in it."""
+    async with served_log() as made:
+        yield made
+
+
+async def test_forgotten_events_are_appended_again(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """If the server comes back with an older copy, the next append puts back what it lost: same numbers, same epoch."""
+    server, log = served
+    memory = {key: [event_line(seq, TS + seq) for seq in range(1, 6)] for key in (KEY, OTHER)}
+    log.tail_of = lambda key, after, until: memory[key][after:until]
+    log.tokens = {"u": "1 a"}
+    await claim(log, "u", "1 a")
+    epochs = {key: (await log.make(key)).epoch for key in memory}
+    await log.append([Batch(KEY, 1, memory[KEY][:2], b"early")])
+    copy = server.copy_data()
+    await log.append([Batch(KEY, 3, memory[KEY][2:4], b"late"), Batch(OTHER, 1, memory[OTHER][:3], b"other")])
+    server.restart_with(copy)
+    await log.append([Batch(KEY, 5, memory[KEY][4:], b"last")])
+    assert await lines_of(log) == memory[KEY]
+    assert await lines_of(log, OTHER) == memory[OTHER][:3]
+    heads = {key: await log.make(key) for key in memory}
+    assert {key: head.epoch for key, head in heads.items()} == epochs
+    assert [head.state for head in heads.values()] == [b"last", b"other"]
+    assert (log.restored, log.epochs_renewed) == (5, 0)
+
+
+async def test_empty_server_gets_everything_back(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """If the server comes back empty, streams whose events are all in memory are made again, with token and epoch."""
+    server, log = served
+    lines = [event_line(seq, TS) for seq in range(1, 4)]
+    log.tail_of = lambda key, after, until: lines[after:until] if key == KEY else None
+    log.tokens = {"u": "7 a"}
+    await claim(log, "u", "7 a")
+    epoch = (await log.make(KEY)).epoch
+    await log.make(OTHER)
+    await log.append([Batch(KEY, 1, lines[:2], b"x"), event_batch(OTHER, 1, 1)])
+    server.restart_empty()
+    await log.append([Batch(KEY, 3, lines[2:], b"y")])
+    head = await log.make(KEY)
+    assert (head.epoch, head.latest, await lines_of(log)) == (epoch, 3, lines)
+    assert await log.head(OTHER) is None
+
+
+async def test_given_up_streams_are_not_put_back(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """If the server comes back empty, a stream of a user that was given up keeps no old epoch.
+
+    Another owner may have stored events in it meanwhile, and clients have them under that epoch.
+    """
+    server, log = served
+    log.tokens = {"u": "1 a"}
+    await claim(log, "u", "1 a")
+    epoch = (await log.make(KEY)).epoch
+    log.tokens = {}
+    await log.make(OTHER)
+    server.restart_empty()
+    await log.append([event_batch(OTHER, 1, 1)])
+    assert await log.head(KEY) is None
+    await claim(log, "u", "1 b")
+    log.tokens = {"u": "1 b"}
+    assert (await log.make(KEY)).epoch != epoch
+
+
+async def test_events_beyond_memory(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """If forgotten events are no longer in memory, the stream gets a new epoch, and its writer's append is refused."""
+    server, log = served
+    log.tail_of = lambda key, after, until: None
+    epoch = (await log.make(KEY)).epoch
+    await log.append([event_batch(KEY, 1, 1)])
+    copy = server.copy_data()
+    await log.append([event_batch(KEY, 2, 1)])
+    server.restart_with(copy)
+    with pytest.raises(LogCorrupt):
+        await log.append([event_batch(KEY, 3, 1)])
+    head = await log.make(KEY)
+    assert (head.epoch != epoch, head.latest, log.epochs_renewed) == (True, 1, 1)
+
+
+async def reconnected(log: ValkeyLog) -> None:
+    """Wait until a log is connected to its restarted server."""
+    before = log.valkey.commits.generation
+    while log.valkey.commits.generation == before:
+        with suppress(LogUnavailable):
+            await log.valkey.commits.call("PING")
+        await trio.lowlevel.checkpoint()  # a link that waits before it tries again fails at once
+
+
+@pytest.mark.parametrize("loses", ["all", "the newest events"])
+@pytest.mark.parametrize("steps", range(6))
+async def test_repair_that_ends_early(
+    served: tuple[_valkey.Server, ValkeyLog], monkeypatch: pytest.MonkeyPatch, steps: int, loses: str
+) -> None:
+    """After each step of a repair the process can end, or lose the user. The next owner gives no number twice.
+
+    It has either all events that were acknowledged, or a new epoch. *A stream that was made again without its events
+    kept its epoch for the next owner, which gave their numbers to other events.*
+    """
+    server, log = served
+    lines = [event_line(seq, TS) for seq in range(1, 4)]
+    log.tail_of = lambda _, after, until: lines[after:until]
+    log.tokens = {"u": "1 a"}
+    await claim(log, "u", "1 a")
+    epoch = (await log.make(KEY)).epoch
+    await log.append([Batch(KEY, 1, lines[:1], b"x")])
+    copy = server.copy_data()
+    await log.append([Batch(KEY, 2, lines[1:], b"y")])
+    server.restart_empty() if loses == "all" else server.restart_with(copy)
+    await reconnected(log)
+    function, done = log.valkey.function, 0
+
+    async def until_the_end(*call: Any) -> Any:
+        nonlocal done
+        done += 1
+        if done > steps:
+            raise Unanswered("the process has ended")
+        return await function(*call)
+
+    monkeypatch.setattr(log.valkey, "function", until_the_end)
+    try:
+        await log.repair()
+    except LogUnavailable:
+        assert done == steps + 1
+    async with ValkeyLog(parse_address(server.url)) as other:
+        await claim(other, "u", "2 b", expected="1 a" if done > 1 or loses != "all" else "")
+        other.tokens = {"u": "2 b"}
+        head = await other.make(KEY)
+        assert head.latest == 3 or head.epoch != epoch
+        if done <= steps:
+            assert (head.epoch, head.latest) == (epoch, 3)
