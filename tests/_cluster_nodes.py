@@ -25,7 +25,7 @@ from actors.testing.faulty_log import FaultyLog
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from actors import Batch, Position, StreamKey
+    from actors import Batch, Head, Position, StreamKey
     from actors.cluster._claims import Claims
 from actors.spi import Attachment, Cursor
 
@@ -77,7 +77,7 @@ class Engine:
 
 
 class FencedLog(FaultyLog):
-    """The shared log as one node sees it: only the owner of a user can append."""
+    """The shared log as one node sees it: only the owner of a user can open a stream, and append."""
 
     def __init__(self, engine: Engine, node: FakeNode) -> None:
         super().__init__(engine.log)
@@ -99,12 +99,20 @@ class FencedLog(FaultyLog):
     async def close(self) -> None:
         """Do nothing: other nodes use the log."""
 
+    async def make(self, key: StreamKey) -> Head:
+        """Open a stream if this node has the token."""
+        await self._require(key)
+        return await super().make(key)
+
+    async def _require(self, key: StreamKey) -> None:
+        if self.engine.tokens[key.user].incarnation != self.node.incarnation:
+            await trio.lowlevel.checkpoint()
+            raise Fenced("another node owns this user now")
+
     async def append(self, batches: Sequence[Batch]) -> None:
         """Append if this node has the tokens."""
         for batch in batches:
-            if self.engine.tokens[batch.key.user].incarnation != self.node.incarnation:
-                await trio.lowlevel.checkpoint()
-                raise Fenced("another node owns this user now")
+            await self._require(batch.key)
         texts: dict[str, list[bytes]] = {}
         for batch in batches:
             body = b"\n".join(batch.lines)

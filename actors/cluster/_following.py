@@ -12,9 +12,8 @@ import trio
 from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS
 from actors.cluster._shown import FLAGS, ShownStates
 from actors.cluster._watched import PAUSED
-from actors.errors import ActorTerminated, Fenced, GreenroomError, MailboxFull, SessionClosed
+from actors.errors import ActorTerminated, GreenroomError, MailboxFull, SessionClosed
 from actors.events.types import Position
-from actors.failures import is_a, led_to, members
 from actors.loop.boundary import report
 from actors.sessions._commands import CommandReply
 from actors.sessions._messages import Attach, Typing
@@ -273,13 +272,3 @@ class Moving:
         """Send a signal to these clients, which no session reaches. ``data`` is JSON text."""
         for following in tuple(self._clients):
             following.on_signal(name, data)
-
-
-def is_fenced(error: BaseException) -> bool:
-    """Return whether a session has failed because another node has claimed its user."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if is_a(cause, Fenced) or any(map(is_fenced, members(cause))):
-            return True
-        cause, _ = led_to(cause)
-    return False

@@ -47,6 +47,10 @@ class NodeGate:
         # The look comes after the token was read, as in Claims.
         return await heart.look() and not heart.is_registered(incarnation)
 
+    def lost(self, user: str, token: str) -> None:
+        """Forget a user that another node has claimed."""
+        self._claims.lose(user, Token.parse(token))
+
     async def wait(self) -> bool:
         """Wait until the node is live, and return True. Return False if the node has stopped."""
         return await self._heart.until_live()

@@ -176,6 +176,8 @@ class Mirror(Readers):
             # Otherwise the next client that resumes below would be accepted first, and fail when it reads.
             self.oldest = max(self.oldest, trimmed.oldest)
             raise
+        except KeyError:
+            raise EpochChanged(f"the log of session {self.key.session} is gone") from None
         # Asked after the read: epochs only change forward, so these lines are of this epoch.
         head = await self._log.head(self.key)
         if head is None or head.epoch != self.epoch:

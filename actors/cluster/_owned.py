@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import trio
 
+from actors.cluster._fences import is_fenced
 from actors.cluster._share import batched
 from actors.cluster.interfaces import NodeState
 from actors.errors import ActorTerminated, LogError
+from actors.runtime._lifecycle import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Generator
 
     from actors.cluster._consuming import Consuming
     from actors.cluster.interfaces import Node, Token
     from actors.eventlog.base import StreamKey
+    from actors.runtime._lifecycle import ExitReason
     from actors.sessions._spawner import SessionSpawner
 
 LEAVE_SECONDS = 0.1
 """Interval in seconds at which a node that ends looks for users that it can release."""
+MOVED = "the user's sessions have moved to another server"
 LOT = 50
 """Maximum number of users that a node that ends releases at the same time. More would only wait for the engine."""
 
@@ -67,15 +71,31 @@ class Owned:
     async def ask_here(self, key: StreamKey, message: object) -> object:
         """Send a message to a session of this process; see :meth:`.Place.ask`.
 
-        Raise ActorTerminated if this node has just released the user.
+        Raise ActorTerminated if this node has just released the user, or if another node turns out to own the user.
         """
-        async with self.using(key.user):
+        async with self.using(key.user), self._unless_fenced(key.user):
             return await self.here.ask(key, message)
 
     async def open_here(self, key: StreamKey) -> None:
         """Make a session of this process; see :meth:`.Place.open`. Raise ActorTerminated as :meth:`ask_here`."""
-        async with self.using(key.user):
+        async with self.using(key.user), self._unless_fenced(key.user):
             await self.here.open(key)
+
+    @asynccontextmanager
+    async def _unless_fenced(self, user: str) -> AsyncGenerator[None]:
+        """Forget the user if a call inside the block is fenced. Then raise ActorTerminated.
+
+        *The engine had lost the token of a user without a session, and another node claimed the user. This node never
+        learned of that, and refused the user's clients for as long as they came to it.*
+        """
+        token = self._node.owned[user]
+        try:
+            yield
+        except Exception as error:
+            if not is_fenced(error):
+                raise
+            self._node.lose(user, token)
+            raise ActorTerminated(MOVED) from error
 
     @asynccontextmanager
     async def using(self, user: str) -> AsyncGenerator[None]:
@@ -86,7 +106,7 @@ class Owned:
         while (leaving := self.leaving.get(user)) is not None:
             await leaving.wait()
         if not self.is_mine(user):
-            raise ActorTerminated("the user's sessions have moved to another server")
+            raise ActorTerminated(MOVED)
         self._using[user] += 1
         try:
             yield
@@ -94,6 +114,15 @@ class Owned:
             self._using[user] -= 1
             if not self._using[user]:
                 del self._using[user]
+
+    @contextmanager
+    def unless_moved(self, user: str) -> Generator[None]:
+        """Leave the block without an error if the user turns out to have moved to another node."""
+        try:
+            yield
+        except ActorTerminated:
+            if self.is_mine(user):
+                raise
 
     async def give_up(self, user: str) -> bool:
         """Release a user if no session of the user has a client, a run or anything else to do.
@@ -152,3 +181,9 @@ class Owned:
         """Forget a user that another node has claimed. The callbacks of the node do the rest."""
         if (token := self._node.owned.get(user)) is not None:
             self._node.lose(user, token)
+
+    def has_moved(self, user: str, reason: ExitReason) -> bool:
+        """Return whether a session that has ended goes on at another node."""
+        if isinstance(reason, Failure) and is_fenced(reason.exception) and self.is_mine(user):
+            self.lose(user)
+        return not self.is_mine(user)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from actors.cluster._consuming import Consuming
-from actors.cluster._following import CUT_OFF, Following, Moving, is_fenced
+from actors.cluster._following import CUT_OFF, Following, Moving
 from actors.cluster._forgetting import ForgettingNodes
 from actors.cluster._hearing import Hearing
 from actors.cluster._messages import Kind, encode
@@ -27,7 +27,6 @@ from actors.cluster._watched import Watched
 from actors.cluster.interfaces import NodeState
 from actors.errors import CommandRefused, GreenroomError, SessionClosed
 from actors.loop.boundary import report
-from actors.runtime._lifecycle import Failure
 from actors.sessions._commands import Command, CommandReply
 from actors.sessions._messages import Attach, Emit
 from actors.streams._cursor import NO_LISTENER, SessionEnding
@@ -40,15 +39,14 @@ if TYPE_CHECKING:
     from actors.cluster.interfaces import Bus, Node, Publisher
     from actors.eventlog.base import EventLog, StreamKey
     from actors.events.types import Position
-    from actors.runtime._lifecycle import ExitReason
-    from actors.sessions._attachment import Attachment
     from actors.sessions._messages import Typing
     from actors.sessions._registry import Sessions
 
 TICK_SECONDS = 1.0
 """Interval in seconds at which owners tell the heads of watched sessions, and unused mirrors are removed."""
 ATTEMPTS = 10
-"""Maximum number of attempts to attach a client to a session that moves from node to node."""
+"""Maximum number of attempts to reach a session that moves from node to node."""
+MOVES = "the session moves from server to server: try again later"
 
 
 class Router:
@@ -93,11 +91,13 @@ class Router:
     async def open(self, key: StreamKey) -> None:
         """Make the session at the node of its user if it is not in memory there."""
         self._require_live()
-        answer = await self._questions.ask_owner(key.user, {"op": "open", "user": key.user, "session": key.session})
-        if answer is None:
-            await self.owned.open_here(key)
-        else:
-            raise_refusal(key, answer)
+        data = {"op": "open", "user": key.user, "session": key.session}
+        for _ in range(ATTEMPTS):
+            if (answer := await self._questions.ask_owner(key.user, data)) is not None:
+                return raise_refusal(key, answer)
+            with self.owned.unless_moved(key.user):
+                return await self.owned.open_here(key)
+        raise CommandRefused("overloaded", MOVES)
 
     async def ask(self, key: StreamKey, message: object) -> object:
         """Send a message to the session at the node of its user. Return the answer."""
@@ -150,16 +150,20 @@ class Router:
         for _ in range(ATTEMPTS):
             owner = await self._questions.owner(key.user)
             if owner is None:
-                return cast("Attachment", await self.owned.ask_here(key, attach))
+                with self.owned.unless_moved(key.user):
+                    return await self.owned.ask_here(key, attach)
+                continue
             with self._mirrors.holding(key, owner) as mirror:
                 data = {"op": "watch", "user": key.user, "session": key.session, "number": mirror.number}
                 answer = await self._questions.ask_owner(key.user, data, owner)
                 if answer is None:
-                    return cast("Attachment", await self.owned.ask_here(key, attach))
+                    with self.owned.unless_moved(key.user):
+                        return await self.owned.ask_here(key, attach)
+                    continue
                 raise_refusal(key, answer)
                 if await self._begin(mirror, answer, attach.resume):
                     return remote_attachment(mirror, attach, answer, self)
-        raise CommandRefused("overloaded", "the session moves from server to server: try again later")
+        raise CommandRefused("overloaded", MOVES)
 
     def _start(self, work: Callable[..., Any], *arguments: object) -> None:
         if self._nursery is not None:
@@ -242,7 +246,7 @@ class Router:
 
     async def run(self) -> None:
         """Talk to the other nodes until this is cancelled."""
-        self._sessions.here.moved = self._has_moved
+        self._sessions.here.moved = self.owned.has_moved
         with self._sessions.calling_after_commits(self._watched.on_commit), self._revoking.telling():
             async with trio.open_nursery() as nursery:
                 self._nursery = self._serving.nursery = nursery
@@ -260,12 +264,6 @@ class Router:
         self._mirrors.end_user(user)
         self._sessions.user_retention.on_claimed(user)
         self._consuming.on_owned(user)
-
-    def _has_moved(self, user: str, reason: ExitReason) -> bool:
-        """Return whether a session that has ended goes on at another node."""
-        if isinstance(reason, Failure) and is_fenced(reason.exception) and self.owned.is_mine(user):
-            self.owned.lose(user)
-        return not self.owned.is_mine(user)
 
     def on_node(self) -> None:
         """Follow the state of the node: its incarnation, its neighbours, and whether it is suspended. Never wait.

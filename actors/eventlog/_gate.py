@@ -31,6 +31,10 @@ class Gate(Protocol):
         """
         ...
 
+    def lost(self, user: str, token: str) -> None:
+        """Note that the user of this process's token ``token`` was claimed by another process."""
+        ...
+
     async def wait(self) -> bool:
         """Wait until the process can write, and return True. Return False if it never can again. Safe to cancel."""
         ...

@@ -63,7 +63,7 @@ class Repair:
         give their numbers to other events.* Raises the errors of the link.
         """
         written = {key: each for key, each in written.items() if self.tokens.get(key.user, "") == each.token}
-        for user in {key.user for key in written} & self.tokens.keys():
+        for user in tuple(self.tokens):
             await self._claim_again(user)
         by_partition: dict[int, list[tuple[StreamKey, StreamKeys]]] = {}
         for key in written:
@@ -85,17 +85,26 @@ class Repair:
     async def _claim_again(self, user: str) -> None:
         """Put the token of this process back if the server has none, or one with which no process can write.
 
-        Another token is left alone: its owner has claimed the user since the restart.
+        Another token is left alone: its owner has claimed the user since the restart, and this process is told so.
         """
-        key, token = self.valkey.keys.token(user), self.tokens[user]
-        done, found = await self._call("gr1_claim", [key], "", token)
-        if done or found.decode() == token or self.gate is None or not await self.gate.is_over(found.decode()):
+        key, token = self.valkey.keys.token(user), self.tokens.get(user)
+        if token is None:  # lost meanwhile
             return
-        if self.tokens.get(user) == token:  # the node may have been buried meanwhile
+        done, found = await self._call("gr1_claim", [key], "", token)
+        if done or found.decode() == token or self.gate is None:
+            return
+        is_over = await self.gate.is_over(found.decode())
+        if self.tokens.get(user) != token:  # lost meanwhile
+            return
+        if is_over:
             await self._call("gr1_claim", [key], found, token)
+        else:
+            self.gate.lost(user, token)
 
     async def _repair(self, key: StreamKey, keys: StreamKeys, written: Written, head: list[Any] | None) -> None:
         token = self.tokens.get(key.user, "")
+        if token != written.token:  # the user was lost meanwhile
+            return
         try:
             if head is None:
                 await self._make_again(key, keys, written, token)

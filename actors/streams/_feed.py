@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from actors.errors import LogCorrupt, Trimmed
+from actors.errors import LogCorrupt, LogUnavailable, Trimmed
 from actors.streams._cursor import Readers
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class SessionFeed(Readers):
         Raises:
             Trimmed: The log no longer has the event ``after + 1``.
             LogCorrupt: The log lacks an event that was committed.
-            LogUnavailable: The log could not be read.
+            LogUnavailable: The log could not be read, or does not have the session.
         """
         self._log_reads += 1
         try:
@@ -139,6 +139,8 @@ class SessionFeed(Readers):
         except Trimmed as trimmed:
             self._extent.note_trimmed(trimmed.oldest)
             raise
+        except KeyError:
+            raise LogUnavailable(f"the log does not have session {self.key.session} now") from None
         # The log returned nothing although this event was committed: the log has lost it.
         if not lines and after < self.committed_seq:
             raise LogCorrupt(f"event {after + 1} is missing")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 from _valkey_logs import KEY, OTHER, claim, lines_of, served_log
@@ -103,11 +105,13 @@ async def test_events_beyond_memory(served: tuple[_valkey.Server, ValkeyLog]) ->
 
 
 async def reconnected(log: ValkeyLog) -> None:
-    """Wait until a log is connected to its restarted server."""
-    before = log.valkey.commits.generation
-    while log.valkey.commits.generation == before:
+    """Wait until both links of a log are connected to its restarted server."""
+    before, read = log.valkey.commits.generation, False
+    while log.valkey.commits.generation == before or not read:
         with suppress(LogUnavailable):
             await log.valkey.commits.call("PING")
+            await log.head(OTHER)
+            read = True
         await trio.lowlevel.checkpoint()  # a link that waits before it tries again fails at once
 
 
@@ -153,3 +157,80 @@ async def test_repair_that_ends_early(
         assert head.latest == 3 or head.epoch != epoch
         if done <= steps:
             assert (head.epoch, head.latest) == (epoch, 3)
+
+
+@attrs.define
+class Claimed:
+    """A gate that is open, and notes which users were lost. Other owners live."""
+
+    lost_users: list[tuple[str, str]] = attrs.Factory(list[tuple[str, str]])
+
+    def is_open(self) -> bool:
+        """Return True."""
+        return True
+
+    def until(self) -> float:
+        """Return a time that never comes."""
+        return math.inf
+
+    def fence(self, user: str) -> str | None:
+        """Return a token."""
+        return f"1 {user}"
+
+    async def is_over(self, token: str) -> bool:
+        """Return whether a token is the one of the node that has gone."""
+        await trio.lowlevel.checkpoint()
+        return token == "1 gone"
+
+    def lost(self, user: str, token: str) -> None:
+        """Note a lost user."""
+        self.lost_users.append((user, token))
+
+    async def wait(self) -> bool:
+        """Return True."""
+        await trio.lowlevel.checkpoint()
+        return True
+
+
+async def test_tokens_are_compared_after_a_restart(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """A process puts back the token of each user that it owns, or learns that another process has claimed the user.
+
+    That counts also for users without an open stream. *Their former owner refused them for as long as they came to it.*
+    """
+    server, log = served
+    log.gate = gate = Claimed()
+    log.tokens = {"free": "5 a", "mine": "5 a", "over": "5 a", "claimed": "5 a"}
+    server.restart_empty()
+    await reconnected(log)
+    found = {"mine": "5 a", "over": "1 gone", "claimed": "1 b"}
+    for user, token in found.items():
+        await claim(log, user, token)
+    await log.repair()
+    for user in log.tokens:
+        _, token = await log.valkey.aside("gr1_claim", [log.valkey.keys.token(user)], "none", "none")
+        assert token.decode() == ("1 b" if user == "claimed" else "5 a")
+    assert gate.lost_users == [("claimed", "5 a")]
+
+
+async def test_user_that_is_lost_during_a_repair(
+    served: tuple[_valkey.Server, ValkeyLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the process loses all users while it compares them, the repair ends, and puts nothing back."""
+    server, log = served
+    log.tail_of = lambda _, after, until: [event_line(seq, TS) for seq in range(1, 4)][after:until]
+    log.tokens = tokens = {"u": "1 a", "v": "1 a"}
+    for key in (KEY, OTHER):
+        await claim(log, key.user, "1 a")
+        await log.make(key)
+        await log.append([event_batch(key, 1, 1)])
+    server.restart_empty()
+    await reconnected(log)
+    function = log.valkey.function
+
+    async def losing(*call: Any) -> Any:
+        tokens.clear()
+        return await function(*call)
+
+    monkeypatch.setattr(log.valkey, "function", losing)
+    await log.repair()
+    assert (await log.head(KEY), await log.head(OTHER)) == (None, None)
