@@ -161,7 +161,9 @@ async def test_endless_refusal_is_cut() -> None:
             yield b"x" * 65_536
 
     client = await connect_to_peer(endless, seconds=5.0, drip=0.001)
-    assert client.statistics().failures == taken > 3
+    # The test's time can end in the middle of the last attempt, which is then no failure yet.
+    assert taken > 3
+    assert client.statistics().failures in {taken - 1, taken}
     assert parts <= 20 * taken
 
 
