@@ -12,7 +12,7 @@ import trio
 from actors.cluster._questions import OWNER_UNREACHABLE, RESEND_SECONDS
 from actors.cluster._shown import FLAGS, ShownStates
 from actors.cluster._watched import PAUSED
-from actors.errors import ActorTerminated, GreenroomError, MailboxFull, SessionClosed
+from actors.errors import ActorTerminated, MailboxFull, SessionClosed
 from actors.events.types import Position
 from actors.loop.boundary import report
 from actors.sessions._commands import CommandReply
@@ -225,7 +225,10 @@ class Following:
 async def attach_again(
     following: Following, attach: Callable[[StreamKey, Attach], Awaitable[Attachment]], patience_seconds: float
 ) -> None:
-    """Attach a client again, because its session has moved. If that fails, or its position is lost, end the client."""
+    """Attach a client again, because its session has moved. If that fails, or its position is lost, end the client.
+
+    Never raise: this is the border between one client and the router's other tasks.
+    """
     old = following.attachment
     until = trio.current_time() + patience_seconds
     while not following.is_detached:
@@ -235,7 +238,7 @@ async def attach_again(
         except SessionClosed:
             following.listener.on_ended(SessionEnding.CLOSED)
             return
-        except GreenroomError as error:
+        except Exception as error:  # noqa: BLE001 - the engine and the start of a session may raise anything
             if trio.current_time() >= until:
                 report("the way of a client to its session", error)
                 break

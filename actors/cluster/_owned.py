@@ -177,13 +177,8 @@ class Owned:
         with suppress(LogError):  # as the docstring of leave() says
             await self.give_up(user)
 
-    def lose(self, user: str) -> None:
-        """Forget a user that another node has claimed. The callbacks of the node do the rest."""
-        if (token := self._node.owned.get(user)) is not None:
-            self._node.lose(user, token)
-
     def has_moved(self, user: str, reason: ExitReason) -> bool:
         """Return whether a session that has ended goes on at another node."""
         if isinstance(reason, Failure) and is_fenced(reason.exception) and self.is_mine(user):
-            self.lose(user)
+            self._node.lose(user, self._node.owned[user])
         return not self.is_mine(user)

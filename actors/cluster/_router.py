@@ -25,7 +25,7 @@ from actors.cluster._revoking import Revoking
 from actors.cluster._serving import Serving, emit_command, open_command
 from actors.cluster._watched import Watched
 from actors.cluster.interfaces import NodeState
-from actors.errors import CommandRefused, GreenroomError, SessionClosed
+from actors.errors import CommandRefused, SessionClosed
 from actors.loop.boundary import report
 from actors.sessions._commands import Command, CommandReply
 from actors.sessions._messages import Attach, Emit
@@ -157,9 +157,7 @@ class Router:
                 data = {"op": "watch", "user": key.user, "session": key.session, "number": mirror.number}
                 answer = await self._questions.ask_owner(key.user, data, owner)
                 if answer is None:
-                    with self.owned.unless_moved(key.user):
-                        return await self.owned.ask_here(key, attach)
-                    continue
+                    continue  # the user is this node's now
                 raise_refusal(key, answer)
                 if await self._begin(mirror, answer, attach.resume):
                     return remote_attachment(mirror, attach, answer, self)
@@ -232,7 +230,7 @@ class Router:
             command.reply(CommandReply(command.id, code=refusal.code, message=refusal.message))
         except SessionClosed as closed:
             command.reply(CommandReply(command.id, code="cancelled", message=str(closed)))
-        except GreenroomError as error:
+        except Exception as error:  # noqa: BLE001 - the engine and the start of a session may raise anything
             report("a command for another server", error)
             await trio.sleep(RESEND_SECONDS)  # the client sends it again at once
             command.reply(CommandReply(command.id, code=OWNER_UNREACHABLE, message=UNREACHABLE))

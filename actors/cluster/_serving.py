@@ -13,6 +13,7 @@ from actors.cluster._messages import Kind, Outcome, encode
 from actors.cluster._questions import OWNER_UNREACHABLE
 from actors.errors import ActorTerminated, CommandRefused, GreenroomError, LogError, MailboxFull, SessionClosed
 from actors.eventlog.base import StreamKey
+from actors.loop.boundary import report
 from actors.sessions._commands import LOCAL, Command, CommandReply
 from actors.sessions._messages import Typing
 
@@ -113,7 +114,7 @@ class Serving:
             self.nursery.start_soon(self._contain, pair, work, *arguments)
 
     async def _contain(self, pair: tuple[Incarnation, int], work: Callable[..., Any], *arguments: object) -> None:
-        """Do ``work``. If it raises an error that the asker understands, answer with the error."""
+        """Do ``work``. If it raises, answer with the error. Never raise: the router's other tasks go on."""
         try:
             await work(*arguments)
         except ActorTerminated:
@@ -126,6 +127,9 @@ class Serving:
             self._finish(pair, {"is": Outcome.LOG})
         except GreenroomError as error:
             self._finish(pair, _refused("internal", str(error)))
+        except Exception as error:  # noqa: BLE001 - the engine and the start of a session may raise anything
+            report("a request of another server", error)
+            self._finish(pair, _refused("internal", "the request failed at the server that has the session"))
 
     async def _command(self, pair: tuple[Incarnation, int], key: StreamKey, command: Command) -> None:
         # While the process ends, an idle user moves to the node of its client.

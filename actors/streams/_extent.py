@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from actors.errors import LogUnavailable
 from actors.eventlog.base import BY_AGE_ALONE
 
 if TYPE_CHECKING:
@@ -79,7 +80,10 @@ class LogExtent:
 
     async def _trim(self, limits: Retention, now: int) -> None:
         before = self.added
-        head = await self._log.trim(self._key, limits, now)
+        try:
+            head = await self._log.trim(self._key, limits, now)
+        except KeyError:
+            raise LogUnavailable(f"the log does not have session {self._key.session} now") from None
         if head.oldest < self._head.oldest or head.latest < self._head.latest:
             return  # another task asked the log later but got its answer earlier: that answer is newer than this one
         self._head = head

@@ -1,4 +1,4 @@
-"""An engine that has lost the tokens of users: another node claims a user, and the former owner does not know."""
+"""An engine that has lost the tokens or the streams of users, as their nodes and clients see it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 import pytest
 from _cluster_nodes import Tab, cluster, command, eventually, recording_agents
 
-from actors import StreamKey
+from actors import CommandRefused, LogUnavailable, StreamKey
 from actors.cluster._mirror import EpochChanged
+from actors.eventlog import MemoryLog, Retention
+from actors.streams._committer import Committer
+from actors.streams._stream import SessionStream, StreamLimits
 
 if TYPE_CHECKING:
     from _cluster_nodes import Engine, Server
     from trio.testing import MockClock
+
+    from actors import Head
 
 KEY = StreamKey("ann", "s1")
 
@@ -57,3 +62,59 @@ async def test_a_mirror_whose_log_is_gone(autojump_clock: MockClock) -> None:
         await engine.log.remove(KEY)
         with pytest.raises(EpochChanged):
             await tab.catch_up()
+
+
+async def test_a_session_that_cannot_be_opened_anew(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the engine raises any exception while a client follows its session, the client waits, and the node goes on."""
+    async with cluster("a", "b", agents=recording_agents([])) as (engine, (a, b)):
+        await (await a.sessions.get("ann", "s1")).start("wait")
+        tab = Tab()
+        attachment = await tab.attach(b)
+        await tab.catch_up()
+        make, failures = b.log.make, [KeyError("gone"), RuntimeError("odd")]
+
+        async def failing(key: StreamKey) -> Head:
+            if failures:
+                raise failures.pop()
+            return await make(key)
+
+        monkeypatch.setattr(b.log, "make", failing)
+        del engine.nodes["a"], engine.inboxes["a"]
+        attachment.command(command(tab, "k1", "message.send", text="x"))
+        await eventually(lambda: tab.types[-1] == "user_message" and tab.replies)
+        assert (failures, tab.ended, tab.replies[-1].ok) == ([], None, True)
+
+
+async def test_a_request_that_fails_at_its_owner(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the owner's engine raises any exception at a request of another node, only this request is refused."""
+    async with cluster("a", "b", agents=recording_agents([])) as (_, (a, b)):
+        await (await a.sessions.get("ann", "s1")).start("wait")
+        make, failures = a.log.make, [RuntimeError("odd")]
+
+        async def failing(key: StreamKey) -> Head:
+            if failures:
+                raise failures.pop()
+            return await make(key)
+
+        monkeypatch.setattr(a.log, "make", failing)
+        with pytest.raises(CommandRefused, match="failed at the server"):
+            await b.sessions.get("ann", "s2")
+        await b.sessions.get("ann", "s2")
+
+
+async def test_a_stream_whose_log_is_gone() -> None:
+    """A stream of which the log knows nothing now can be read and trimmed later: both say that the log is away."""
+    async with MemoryLog() as log:
+        stream = SessionStream(
+            KEY,
+            await log.make(KEY),
+            log=log,
+            committer=Committer(log),
+            retention=Retention(),
+            limits=StreamLimits(ring_events=9, ring_bytes=999, window=9, command_seconds=9, command_bytes=99),
+            on_failure=print,
+        )
+        await log.remove(KEY)
+        for call in (stream.read(0, 9, 999), stream.trim_until(0)):
+            with pytest.raises(LogUnavailable, match="does not have session s1"):
+                await call
