@@ -50,6 +50,8 @@ class ServerProcess:
         self.folder = folder
         self.log = folder / "log.db"
         self.url = ""
+        self.is_dead = True
+        """Whether the process was killed or has ended, or does not accept connections yet."""
         self.process: trio.Process
         self.paths = [str(TESTS)]
         """The folders from which the process imports, too."""
@@ -71,7 +73,7 @@ class ServerProcess:
             if not part:
                 return False
             said += part
-        self.url = said.split()[1].decode()
+        self.url, self.is_dead = said.split()[1].decode(), False
         return True
 
     async def spawn(self) -> None:
@@ -90,6 +92,7 @@ class ServerProcess:
 
     async def kill(self) -> None:
         """Kill the process with SIGKILL."""
+        self.is_dead = True
         self.process.send_signal(signal.SIGKILL)
         await self._reap()
 
@@ -105,6 +108,7 @@ class ServerProcess:
     async def _reap(self) -> int:
         """Wait for the end of the process and close its output. Return its exit status."""
         status = await self.process.wait()
+        self.is_dead = True
         if self.process.stdout is not None:
             await self.process.stdout.aclose()
         return status
@@ -115,7 +119,12 @@ class ServerProcess:
         return int(self.url.rstrip("/").rpartition(":")[2])
 
     async def open_stream(self, *_: object) -> trio.abc.Stream:
-        """Open a connection to the latest address of the server."""
+        """Open a connection to the latest address of the server. Raise OSError while the process is dead.
+
+        *A server of another test got the port of a killed one, and answered its client with a page.*
+        """
+        if self.is_dead:
+            raise ConnectionRefusedError("the process is dead")
         return await trio.open_tcp_stream("127.0.0.1", self.port)
 
     def image(self, target: Path) -> Path:
