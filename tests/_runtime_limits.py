@@ -29,6 +29,8 @@ class GaveUp:
     """The moment at which a supervisor gave up."""
 
     event: RestartLimitReached
+    ref: ActorRef | None
+    """Handle of the supervisor; None for the root."""
     after: float
     """Time of the event, in seconds."""
     was_stopping: bool
@@ -48,7 +50,7 @@ class GivingUp(EventStream[RestartLimitReached]):
         ref = self.system.find(event.path)
         cell: Any = None if ref is None else cell_of(ref)
         was_stopping = cell is not None and cell.stop_asked is not None
-        self.seen.append(GaveUp(event, trio.current_time(), was_stopping))
+        self.seen.append(GaveUp(event, ref, trio.current_time(), was_stopping))
 
 
 def most_within(restarts: Sequence[Counted], seconds: float) -> int:
@@ -119,8 +121,8 @@ class RestartLedger:
             # A child that is a supervisor reports nothing.
             is_right = any(self._may_give_up(each, moment, lives) for each in placements) or not placements
             self.check(is_right, f"{event.path} gave up too soon: {event}")
-            ends = [_has_ended(ref, reason, moment) for ref, reason in reasons.items() if ref.path == event.path]
-            self.check(any(ends) or not ends, f"{event.path} gave up, and did not end by that: {event}")
+            has_ended = moment.ref is None or _has_ended(moment.ref, reasons[moment.ref], moment)
+            self.check(has_ended, f"{event.path} gave up, and did not end by that: {event}")
 
     def _may_give_up(self, placement: Placement, moment: GaveUp, lives: Mapping[ActorRef, list[Life]]) -> bool:
         """Return whether a supervisor may have given up because of the child at this position."""

@@ -211,6 +211,10 @@ class Children:
         if self.group_task is not None:
             self.group_task.cancel()
 
+    def reopen(self) -> None:
+        """Allow new children again, after all children have been stopped. The restarts so far keep their count."""
+        self.table.closed = False
+
     def condemn(self) -> None:
         """Record that the runtime ends all actors below the owner by force now, so that no child is restarted."""
         self.close()

@@ -40,6 +40,10 @@ class ChildCells(Protocol):
         """Stop all children. With ``brutal``, kill them."""
         ...
 
+    def reopen(self) -> None:
+        """Allow new children again, after all children have been stopped."""
+        ...
+
 
 class Life(Protocol):
     """The interface of an incarnation (an actor's life between two restarts): the members needed to end it."""

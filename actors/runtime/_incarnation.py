@@ -166,7 +166,7 @@ class Incarnation(MessageLoop):
     async def _stop_children(self) -> None:
         if self.children is not None:
             await self.children.stop_all()
-            self.children = None
+            self.children.reopen()  # not replaced: the restarts before count together with those in stopping()
 
     def _has_more_to_do(self, actor: Instance) -> bool:
         """Return whether the actor's end takes time: it has tasks, children or a ``stopping()``."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from _probes import Member, World, hang, hang_shielded, stop_itself
+from _probes import Member, World, crash, hang, hang_shielded, stop_itself
 
 from actors import (
     Actor,
@@ -111,6 +111,25 @@ async def test_child_started_in_stopping(*, with_child: bool) -> None:
         assert alive == ([False, True] if with_child else [True])
         assert [ref.alive for ref in world.refs] == [False] * len(alive)
         assert system.statistics().actors == 0
+
+
+async def test_restarts_before_and_in_stopping_count_together() -> None:
+    """An actor's children are restarted three times at most, also if ``stopping()`` starts one that fails."""
+    async with open_system() as system:
+        world = World()
+        starts: list[int] = []
+
+        async def spawn_and_crash(member: Member) -> None:
+            child = await member.context.spawn(Member, "kid", world, restart=Restart.PERMANENT)
+            for _ in range(2):
+                if child.alive:
+                    await crash(child)
+            starts.append(world.starts["kid"])
+
+        world.on_start["parent"] = world.on_stop["parent"] = spawn_and_crash
+        ref = await system.spawn(Member, "parent", world)
+        assert await ref.stop() == Shutdown()
+        assert starts == [3, 5]  # the last crash is one too many
 
 
 async def test_killed_actor_starts_no_child() -> None:

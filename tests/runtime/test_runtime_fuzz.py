@@ -86,7 +86,8 @@ async def play_seed(world: World) -> None:
     check_leftovers(system, world, before)
     dead = [letter async for letter in letters]
     world.ledger.check(len(dead) == system.statistics().dead_letters, "dead letters were not delivered")
-    for ref in {*world.refs, *world.ledger.lives}:
+    gave_up = {each.ref for each in giving_up.seen if each.ref is not None}
+    for ref in {*world.refs, *world.ledger.lives, *gave_up}:
         if not ref.alive:
             world.on_end_known(ref, await ref.terminated())
     world.on_reported(left)
