@@ -86,21 +86,21 @@ async def play_seed(world: World) -> None:
     check_leftovers(system, world, before)
     dead = [letter async for letter in letters]
     world.ledger.check(len(dead) == system.statistics().dead_letters, "dead letters were not delivered")
-    gave_up = {each.ref for each in giving_up.seen if each.ref is not None}
-    for ref in {*world.refs, *world.ledger.lives, *gave_up}:
+    for ref in {*world.refs, *world.ledger.lives}:
         if not ref.alive:
             world.on_end_known(ref, await ref.terminated())
     world.on_reported(left)
     check_raised(system, world, left, was_cancelled=outer.cancel_called)
     world.ledger.check_at_end({*world.refs, *world.ledger.lives}, dead)
-    check_gave_up(world, giving_up.seen)
+    await check_gave_up(world, giving_up.seen)
     for raised in world.raised:
         world.ledger.check(id(raised) in world.reported, f"{raised!r} was lost")
 
 
-def check_gave_up(world: World, reached: list[GaveUp]) -> None:
+async def check_gave_up(world: World, reached: list[GaveUp]) -> None:
     """Check the supervisors that gave up: each told of it, had a reason for it, and ended by it."""
-    world.ledger.restarts.check_gave_up(reached, world.ledger.lives, world.ledger.reasons)
+    reasons = {each.ref: await each.ref.terminated() for each in reached if each.ref is not None}
+    world.ledger.restarts.check_gave_up(reached, world.ledger.lives, reasons)
     told = [each.event.path for each in reached]
     for limit in world.limits.values():
         world.ledger.check(limit.path in told, f"{limit!r} was raised, and no event told of it")
