@@ -24,7 +24,7 @@ from actors.sessions._run_statistics import runs_of
 from actors.sessions._snapshot import snapshot
 from actors.sessions._starts import Starts
 from actors.sessions._tasks import SessionTasks
-from actors.streams._ahead import until_sure
+from actors.streams._ahead import AheadClients, is_ahead
 from actors.streams._cursor import SessionEnding
 from actors.streams._listeners import notify_ended
 from actors.streams._signals import Typist
@@ -61,6 +61,8 @@ class Session(Actor):
     _replies: Replies
     _starts: Starts
     _handlers: CommandHandlers
+    _ahead: AheadClients | None = None
+    """The clients that are ahead of the committed events; None until there is one."""
 
     def __init__(self, key: StreamKey, services: SessionServices) -> None:
         self._key = key
@@ -193,19 +195,7 @@ class Session(Actor):
 
     async def history(self, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
         """Return committed events with a seq above ``after``, as JSON lines; see :meth:`Attachment.history`."""
-        stream = self._recorder.stream
-        lines: Sequence[bytes] = ()
-        after = max(after, await stream.oldest() - 1)
-        while after < stream.committed_seq and not lines:
-            try:
-                lines = await stream.read(after, limit, size)
-            except Trimmed as trimmed:
-                # Another task trimmed the log just now: continue with the new oldest line. If that line is not above
-                # the requested one, the log contradicts itself, and this loop would never end.
-                if trimmed.oldest <= after + 1:
-                    raise LogCorrupt(f"event {after + 1} is missing") from trimmed
-                after = trimmed.oldest - 1
-        return lines, after + len(lines) < stream.committed_seq
+        return await _history(self._recorder.stream, after, limit, size)
 
     # What the registry and the spawner call
 
@@ -256,8 +246,11 @@ class Session(Actor):
     # Messages other than commands
 
     async def _attach(self, attach: Attach) -> Callable[[], Attachment]:
-        await until_sure(self._recorder.stream, attach.resume)
-        oldest = await self._recorder.stream.oldest()
+        stream = self._recorder.stream
+        if attach.resume is not None and is_ahead(stream, attach.resume):
+            self._ahead = self._ahead or AheadClients()
+            await self._ahead.until_sure(stream, attach.resume)
+        oldest = await stream.oldest()
         return lambda: self._make_attachment(attach, oldest)
 
     def _make_attachment(self, attach: Attach, oldest: int) -> Attachment:
@@ -296,6 +289,22 @@ class Session(Actor):
         if self._recorder.stream.put(envelope(Custom.type, None), emit.data):
             await self._recorder.stream.admit()
         return lambda: None
+
+
+async def _history(stream: SessionStream, after: int, limit: int, size: int) -> tuple[Sequence[bytes], bool]:
+    """Return committed events of a stream, as :meth:`Session.history` does."""
+    lines: Sequence[bytes] = ()
+    after = max(after, await stream.oldest() - 1)
+    while after < stream.committed_seq and not lines:
+        try:
+            lines = await stream.read(after, limit, size)
+        except Trimmed as trimmed:
+            # Another task trimmed the log just now: continue with the new oldest line. If that line is not above
+            # the requested one, the log contradicts itself, and this loop would never end.
+            if trimmed.oldest <= after + 1:
+                raise LogCorrupt(f"event {after + 1} is missing") from trimmed
+            after = trimmed.oldest - 1
+    return lines, after + len(lines) < stream.committed_seq
 
 
 def _emit_within(rate: EmitRate, stream: SessionStream, emit: Emit, reply: Reply, tasks: SessionTasks) -> None:

@@ -97,6 +97,29 @@ async def test_it_is_not_known_for_long(monkeypatch: pytest.MonkeyPatch, autojum
         assert (await Tab().attach(a, resume=position)).recovered
 
 
+async def test_all_clients_wait_for_one_second(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> None:
+    """Several clients wait for the same commit together, not one after the other. Another commit has its own second."""
+    async with cluster("a", "b", publishes=True, agents=recording_agents([])) as (_, (a, b)):
+        position, answer = await seen_before_the_owner(a, b, monkeypatch)
+
+        async def is_refused_after(seconds: float, position: Position) -> None:
+            begin = trio.current_time()
+            with pytest.raises(LogUnavailable, match="not known yet"):
+                await Tab().attach(a, resume=position)
+            assert trio.current_time() - begin == pytest.approx(seconds, abs=0.1)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(is_refused_after, UNSURE_SECONDS, position)
+        await is_refused_after(0, position)
+        answer.released.set()
+        await a.sessions.committed()
+        answer.released = trio.Event()
+        await (await a.sessions.get("ann", "s1")).emit("noted", None)
+        await is_refused_after(UNSURE_SECONDS, attrs.evolve(position, seq=4))
+        answer.released.set()
+
+
 async def test_session_that_another_process_writes(autojump_clock: MockClock) -> None:
     """An owner that was replaced, and does not know it yet, tells no client that the log lacks its events.
 
