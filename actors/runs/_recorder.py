@@ -158,13 +158,13 @@ class RunRecorder:
         later.
         """
         question = self.questions[call_id] = Question(run_id, expected)
-        self.account.questions += 1
+        self.account.count_questions(1)
         return question
 
     def forget_question(self, call_id: str) -> None:
         """Forget a question, also if it was answered or withdrawn before. The user then has one open question less."""
         self.questions.pop(call_id, None)
-        self.account.questions -= 1
+        self.account.count_questions(-1)
 
     def withdraw(self, run_id: str, call_id: str, reason: str) -> None:
         """Emit ``input_withdrawn``, which closes an open question without an answer. Never wait.

@@ -1,7 +1,4 @@
-"""The numbers about all sessions of a server that operators read often: metrics, and the inspector.
-
-:meth:`Sessions.statistics` walks over all users. *With 10,000 of them it held up the event loop for milliseconds.*
-"""
+"""The numbers about all sessions of a server that operators read often: metrics, and the inspector."""
 
 from __future__ import annotations
 

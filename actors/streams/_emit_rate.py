@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -10,6 +10,16 @@ from actors.allowance import Allowance
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+
+class Uses(Protocol):
+    """The counts that the rates of all users share."""
+
+    waiting: int
+    """Number of emitters that wait now."""
+
+    def count(self, setting: str, times: int = 1) -> None:
+        """Count that an emitter has to wait because of ``setting``."""
 
 
 class EmitRate:
@@ -22,20 +32,18 @@ class EmitRate:
     Args:
         events: Maximum number of events per second; 0 for no limit.
         size: Maximum size of these events in bytes per second; 0 for no limit.
-        on_reached: Called with the name of the setting each time an emitter has to wait.
+        uses: The counts of all users together.
     """
 
-    __slots__ = ("_allowances", "_events", "_on_reached", "_size", "waiting")
+    __slots__ = ("_allowances", "_events", "_size", "_uses")
 
-    def __init__(self, events: float, size: float, on_reached: Callable[[str], None]) -> None:
+    def __init__(self, events: float, size: float, uses: Uses) -> None:
         now = trio.current_time()
         self._events = Allowance(events, max(1.0, events), now) if events else None
         self._size = Allowance(size, size, now) if size else None
         pairs = (("events_per_second", self._events), ("bytes_per_second", self._size))
         self._allowances = tuple((name, each) for name, each in pairs if each is not None)
-        self._on_reached = on_reached
-        self.waiting = 0
-        """Number of emitters that wait now."""
+        self._uses = uses
 
     def counting(self, append: Callable[[bytes], None]) -> Callable[[bytes], None]:
         """Return a function that counts a line (an encoded event), and then passes the line to ``append``."""
@@ -69,12 +77,12 @@ class EmitRate:
         """
         if not name:
             return
-        self._on_reached(name)
-        self.waiting += 1
+        self._uses.count(name)
+        self._uses.waiting += 1
         try:
             await sleep(seconds)
         finally:
-            self.waiting -= 1
+            self._uses.waiting -= 1
 
     def due(self) -> tuple[float, str]:
         """Return the seconds until the user is within both limits, and the name of the setting that takes longer."""

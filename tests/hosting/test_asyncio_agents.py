@@ -105,12 +105,11 @@ def test_user_limit_of_events(loop: str) -> None:
     delays: list[float] = []
 
     async def agent(run: AsyncioRun) -> None:
-        rate = run._recorder.account.rate  # noqa: SLF001 - only it tells that an emitter waits
-        assert rate is not None
+        uses = run._recorder.account._shared  # noqa: SLF001 - only it tells that an emitter waits
         for _ in range(12):
             emit = asyncio.ensure_future(run.output("x"))
             await turn()
-            delays.append(rate.waiting)
+            delays.append(uses.waiting)
             await emit
 
     async def story(world: World) -> None:

@@ -314,3 +314,16 @@ async def test_many_connections(query: str, total: int, first: str | None, monke
         trio.lowlevel.remove_instrument(turns)
     assert (seen["total"], turns.most, turns.total) == (total, STEP, 2_000)
     assert next((row["connection"] for row in seen["connections"]), None) == first
+
+
+async def test_waits_of_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The overview counts waiting bytes and blocked clients in small steps, and each connection once in a request."""
+    turns = Turns()
+    async with inspected() as site:
+        every = [(number % 3, number % 1_000 / 500) for number in range(2_000)]
+        monkeypatch.setattr(site.server.endpoint, "waits", lambda: turns.count(iter(every)))
+        trio.lowlevel.add_instrument(turns)
+        seen = await site.json("api/overview")
+        trio.lowlevel.remove_instrument(turns)
+    assert (seen["waiting_bytes"], seen["endpoint"]["waiting_bytes"], seen["blocked"]) == (1_999, 1_999, 1_000)
+    assert (turns.most, turns.total) == (STEP, 2_000)

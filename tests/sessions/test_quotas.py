@@ -31,6 +31,7 @@ from actors import (
 )
 from actors.allowance import Allowance
 from actors.spi import Attach, Command
+from actors.streams._accounts import Accounts, UserLimits
 from actors.testing import EventLogContract
 
 if TYPE_CHECKING:
@@ -245,6 +246,26 @@ async def test_accounts_of_users_without_sessions_are_forgotten(autojump_clock: 
         async with (await sessions.get("user-0", "s1")).lease():
             await trio.sleep(20)
             assert sessions.statistics().quotas.users == 1
+
+
+def test_numbers_of_full_users_end_with_their_accounts() -> None:
+    """A full user counts until there is room again, or until the account is forgotten for any reason."""
+    accounts = Accounts(UserLimits())
+    for number in range(5):
+        accounts.of(f"user-{number}").is_full = True
+    accounts.of("user-0").is_full = False
+    accounts.of("user-0").is_full = False
+    accounts.forget_user("user-1")
+    accounts.forget("user-2")
+    assert accounts.statistics().full == 2
+    accounts.prune({"user-3": 1}.__contains__)
+    assert (accounts.statistics().full, accounts.of("user-3").is_full, accounts.of("user-4").is_full) == (
+        1,
+        True,
+        False,
+    )
+    accounts.forget_log()
+    assert accounts.statistics().full == 0
 
 
 # starts_per_minute

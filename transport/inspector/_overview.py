@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from actors import RunStatistics, Sessions
     from transport._running import Server
     from transport.inspector._sampler import Sampler
+    from transport.server.endpoint import Endpoint
 
 TOTALS_SECONDS = 0.9
 """Time for which the counts of open runs are used again, in seconds. Counting goes through all sessions.
@@ -45,13 +46,23 @@ class OpenRuns:
     """The run with the tool call that is open for longest, of the newest calls of all runs. None if none is open."""
 
 
+@attrs.frozen
+class Waits:
+    """The data that waits for the clients of a server at one moment."""
+
+    bytes: int = 0
+    """Number of bytes that wait for all clients."""
+    blocked: int = 0
+    """Number of clients that have taken no data for a second."""
+
+
 class Totals:
     """The numbers of open runs, by agent and state, and of clients that take no data."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._open = OpenRuns()
-        self._blocked = 0
+        self._waits = Waits()
         self._until = -math.inf
         self._counting = trio.Lock()
 
@@ -60,25 +71,18 @@ class Totals:
         await self._refresh()
         return self._open
 
-    async def blocked(self) -> int:
-        """Return the number of clients that have taken no data for a second. It is as old as the open runs."""
+    async def waits(self) -> Waits:
+        """Return the data that waits for clients. The numbers are as old as those of the open runs."""
         await self._refresh()
-        return self._blocked
+        return self._waits
 
     async def _refresh(self) -> None:
         async with self._counting:
             if trio.current_time() >= self._until:
                 meter = Meter()
                 self._open = await _open_runs(self._server.sessions, meter)
-                self._blocked = await self._count_blocked(meter)
+                self._waits = await _waits(self._server.endpoint, meter)
                 self._until = trio.current_time() + max(TOTALS_SECONDS, shown_for(meter.seconds))
-
-    async def _count_blocked(self, meter: Meter) -> int:
-        number = 0
-        for step in steps(self._server.endpoint.connections()):
-            number += sum(each.blocked_seconds >= BLOCKED_SECONDS for each in step)
-            await meter.checkpoint()
-        return number
 
 
 async def _open_runs(sessions: Sessions, meter: Meter) -> OpenRuns:
@@ -93,14 +97,21 @@ async def _open_runs(sessions: Sessions, meter: Meter) -> OpenRuns:
     return OpenRuns(counts, longest)
 
 
+async def _waits(endpoint: Endpoint, meter: Meter) -> Waits:
+    size = blocked = 0
+    for step in steps(endpoint.waits()):
+        for waiting, seconds in step:
+            size += waiting
+            blocked += seconds >= BLOCKED_SECONDS
+        await meter.checkpoint()
+    return Waits(size, blocked)
+
+
 async def overview(server: Server, sampler: Sampler, totals: Totals) -> dict[str, object]:
     """Return the numbers of the whole server."""
     sampler.look()
-    open_runs = await totals.open_runs()
-    # Each of the two goes through all users or connections, so other tasks run in between.
-    sessions = server.sessions.statistics()
-    await trio.lowlevel.checkpoint()
-    endpoint = server.endpoint.statistics()
+    open_runs, waits = await totals.open_runs(), await totals.waits()
+    sessions, endpoint = server.sessions.statistics(), server.endpoint.statistics(waits.bytes)
     system, health = server.system.statistics(), server.health()
     wait, rates = sampler.wait(sessions.committer.wait_step_seconds), sampler.rates()
     reasons = [reason for reason in (health.failed, health.unready) if reason]
@@ -120,7 +131,7 @@ async def overview(server: Server, sampler: Sampler, totals: Totals) -> dict[str
         "connections": endpoint.connections,
         "users": endpoint.users,
         "waiting_bytes": endpoint.waiting_bytes,
-        "blocked": await totals.blocked(),
+        "blocked": waits.blocked,
         "longest_tool": _longest_tool(open_runs.longest),
         "runs": _runs(open_runs.counts, server.sessions.survey.counters().meter.runs),
         "restarts": system.restarts,

@@ -369,3 +369,9 @@ def statistics_of_connection(connection: Connection) -> ConnectionStatistics:
     life, wire = connection._life, connection._wire  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as said
     delivery, attachment = connection._delivery, connection._attachment  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as said
     return statistics_of(life, wire, delivery, connection.user, attachment)
+
+
+def waits_of_connection(connection: Connection) -> tuple[int, float]:
+    """Return the waiting bytes of a connection, and the seconds for which its client has taken nothing."""
+    wire = connection._wire  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as said
+    return connection.waiting_bytes, wire.blocked_seconds if wire.blocked else 0.0
