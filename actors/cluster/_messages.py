@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 PUSH = b"P"
 """First byte of a push. Every other message begins with ``[``."""
+_PART = re.compile(rb"([0-9]+) ([0-9]+) ([0-9]+)\n")
+"""The header of a part of a push, as :func:`encode_push` writes it."""
+_BATCH = re.compile(rb"([^ \n]*) ([0-9]+) [0-9]+ ([0-9]+)\n")
+"""The header of a batch that an engine has published: name of the stream, first seq, number of lines, size."""
 
 
 class Kind(StrEnum):
@@ -116,27 +121,25 @@ def decode_batches(body: bytes) -> Iterator[tuple[bytes, int, list[bytes]]]:
     """
     at = 0
     while at < len(body):
-        end = body.find(b"\n", at)
-        fields = body[at:end].split(b" ") if end > 0 else []
-        if len(fields) != 4 or not all(field.isdigit() for field in fields[1:]):  # noqa: PLR2004 - as said
+        if (found := _BATCH.match(body, at)) is None:
             raise LogCorrupt("a published batch cannot be read")
-        name, first, size = fields[0], int(fields[1]), int(fields[3])
-        at = end + 1 + size + 1
+        name, first, size = found.groups()
+        begin = found.end()
+        at = begin + int(size) + 1
         if at > len(body) + 1:  # the last one has no line feed behind it
             raise LogCorrupt("a published batch is cut")
-        yield name, first, body[end + 1 : at - 1].split(b"\n")
+        yield name, int(first), body[begin : at - 1].split(b"\n")
 
 
 def decode_push(body: bytes) -> Iterator[tuple[int, int, list[bytes]]]:
     """Yield the parts of a push as :func:`encode_push` gets them. Raise LogCorrupt if it is not one."""
     at = len(PUSH)
     while at < len(body):
-        end = body.find(b"\n", at)
-        fields = body[at:end].split(b" ") if end > 0 else []
-        if len(fields) != 3 or not all(field.isdigit() for field in fields):  # noqa: PLR2004 - as encode_push() says
+        if (found := _PART.match(body, at)) is None:
             raise LogCorrupt("a push of another node cannot be read")
-        number, first, size = map(int, fields)
-        at = end + 1 + size + 1
+        number, first, size = map(int, found.groups())
+        begin = found.end()
+        at = begin + size + 1
         if at > len(body):
             raise LogCorrupt("a push of another node is cut")
-        yield number, first, body[end + 1 : at - 1].split(b"\n")
+        yield number, first, body[begin : at - 1].split(b"\n")

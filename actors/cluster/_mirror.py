@@ -108,7 +108,7 @@ class Mirror(Readers):
         if first > committed + 1:
             self.note_head(last)
         elif last > committed:
-            ring, new = self._ring, lines[committed + 1 - first :]
+            ring, new = self._ring, lines if first == committed + 1 else lines[committed + 1 - first :]
             ring.lines.extend(new)
             self.committed_seq = last
             self.known_seq = max(self.known_seq, last)

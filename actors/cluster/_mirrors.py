@@ -31,7 +31,11 @@ SILENT_SECONDS = 5.0
 
 
 class Mirrors:
-    """The mirrors of this node, by session and by number."""
+    """The mirrors of this node, by session, and by owner and number.
+
+    There may be tens of thousands, so the work of each second goes through their owners where it can. *When it compared
+    the owner of each mirror, 20,000 mirrors took 40 ms of every second.*
+    """
 
     def __init__(
         self, log: EventLog, outbox: Outbox, deliver: Callable[[], None], publisher: Publisher | None = None
@@ -48,7 +52,7 @@ class Mirrors:
         self._log = log
         self._outbox = outbox
         self._by_key: dict[StreamKey, Mirror] = {}
-        self._by_number: dict[int, Mirror] = {}
+        self._by_owner: dict[Incarnation, dict[int, Mirror]] = {}
         self._by_name: dict[bytes, Mirror] = {}
         self._publisher = publisher
         self._by_user: dict[str, dict[Mirror, None]] = {}
@@ -80,7 +84,7 @@ class Mirrors:
         if mirror is None:
             self._last += 1
             mirror = Mirror(key, self._last, owner, self._log, self._on_behind)
-            self._by_key[key] = self._by_number[mirror.number] = mirror
+            self._by_key[key] = self._by_owner.setdefault(owner, {})[mirror.number] = mirror
             self._by_user.setdefault(key.user, {})[mirror] = None
             if self._publisher is not None:
                 self._by_name[self._publisher.name_of(key)] = mirror
@@ -94,7 +98,10 @@ class Mirrors:
 
     def end(self, mirror: Mirror, reason: SessionEnding) -> None:
         """Remove a mirror, and notify its clients that it has ended."""
-        if self._by_number.pop(mirror.number, None) is not None:
+        of_owner = self._by_owner.get(mirror.owner, {})
+        if of_owner.pop(mirror.number, None) is not None:
+            if not of_owner:
+                del self._by_owner[mirror.owner]
             del self._by_key[mirror.key]
             del self._by_user[mirror.key.user][mirror]
             if self._publisher is not None:
@@ -106,8 +113,8 @@ class Mirrors:
 
     def end_all(self, reason: SessionEnding, gone: Collection[Incarnation] | None = None) -> None:
         """End the mirrors of the nodes ``gone``, or all mirrors."""
-        for mirror in tuple(self._by_key.values()):
-            if gone is None or mirror.owner in gone:
+        for owner in tuple(self._by_owner) if gone is None else gone:
+            for mirror in tuple(self._by_owner.get(owner, {}).values()):
                 self.end(mirror, reason)
 
     def end_user(self, user: str, reason: SessionEnding = SessionEnding.MOVED) -> None:
@@ -117,7 +124,7 @@ class Mirrors:
 
     def owners(self) -> set[Incarnation]:
         """Return the nodes of which this node has mirrors."""
-        return {mirror.owner for mirror in self._by_key.values()}
+        return {*self._by_owner}
 
     def signal(self, name: str, data: bytes) -> None:
         """Send a signal to the clients of all mirrors."""
@@ -130,9 +137,9 @@ class Mirrors:
         """Append the events of a push to the mirrors. Raise LogCorrupt if the push cannot be read."""
         self.pushes += 1
         unknown: list[int] = []
+        mirrors = self._by_owner.get(sender, {})
         for number, first, lines in decode_push(body):
-            mirror = self._of(sender, number)
-            if mirror is not None:
+            if (mirror := mirrors.get(number)) is not None:
                 mirror.take(first, lines)
             else:
                 unknown.append(number)
@@ -142,9 +149,10 @@ class Mirrors:
     def on_batches(self, sender: Incarnation, body: bytes) -> None:
         """Append the batches that the engine has published for ``sender``. Raise LogCorrupt if they cannot be read."""
         self.pushes += 1
+        mirrors = self._by_owner.get(sender, {})
         for name, first, lines in decode_batches(body):
             mirror = self._by_name.get(name)
-            if mirror is not None and mirror.owner == sender:
+            if mirror is not None and mirror.number in mirrors:
                 mirror.take(first, lines)
         self.deliver()
 
@@ -168,7 +176,7 @@ class Mirrors:
         """Compare the mirrors with the newest seqs that their owner has told."""
         self._told[sender] = trio.current_time()
         self._note_heads(sender, data["heads"])
-        if data["watched"] != sum(mirror.owner == sender for mirror in self._by_key.values()):
+        if data["watched"] != len(self._by_owner.get(sender, ())):
             self.suspects.add(sender)
 
     def on_heads(self, sender: Incarnation, heads: dict[str, int], asked: Collection[Mirror]) -> None:
@@ -187,17 +195,20 @@ class Mirrors:
 
     def mirrors_of(self, owner: Incarnation) -> list[Mirror]:
         """Return the mirrors of a node that have a position."""
-        return [mirror for mirror in self._by_key.values() if mirror.owner == owner and mirror.epoch]
+        return [mirror for mirror in self._by_owner.get(owner, {}).values() if mirror.epoch]
 
     def _of(self, sender: Incarnation, number: int) -> Mirror | None:
-        mirror = self._by_number.get(number)
-        return mirror if mirror is not None and mirror.owner == sender else None
+        return self._by_owner.get(sender, {}).get(number)
 
     def _note_heads(self, sender: Incarnation, heads: dict[str, int]) -> None:
-        for number, latest in heads.items():
-            if (mirror := self._of(sender, int(number))) is not None:
+        unknown: list[int] = []
+        mirrors = self._by_owner.get(sender, {})
+        for text, latest in heads.items():
+            if (mirror := mirrors.get(int(text))) is None:
+                unknown.append(int(text))
+            elif latest > mirror.committed_seq:  # rarely: nearly always all pushes have come
                 mirror.note_head(latest)
-        self.unwatch(sender, [int(number) for number in heads if self._of(sender, int(number)) is None])
+        self.unwatch(sender, unknown)
 
     # What the router's tasks call
 

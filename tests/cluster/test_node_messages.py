@@ -46,6 +46,17 @@ def test_published_batches_are_read(parts: list[tuple[int, int, list[bytes]]]) -
             list(decode_batches(body[:-1]))
 
 
+@pytest.mark.parametrize(
+    "header", [b"u/1 1 1", b"u/1 1 1 +2", b"u/1 1 1 1_0", b"u/1 -1 1 2", b"u/1 1 1 2 ", b" u 1 1 2", b""]
+)
+def test_a_header_of_a_batch_is_exact(header: bytes) -> None:
+    """A header of a published batch has a name and three numbers of digits alone. A part of a push has only numbers."""
+    with pytest.raises(LogCorrupt, match="published batch"):
+        list(decode_batches(header + b"\n{}"))
+    with pytest.raises(LogCorrupt, match="push of another node"):
+        list(decode_push(PUSH + header.replace(b"u/1", b"1", 1).replace(b" 1", b"", 1) + b"\n{}\n"))
+
+
 def test_other_messages() -> None:
     """A message has a kind and data."""
     body = encode(Kind.UNWATCH, {"numbers": [1]})
