@@ -82,8 +82,12 @@ class Link:
 
     @property
     def up(self) -> bool:
-        """Whether there is a connection that was prepared."""
-        return self._wire is not None
+        """Whether there is a connection that was prepared, and that has not ended.
+
+        *It was true until the link's task had noticed the end of the connection. A loop that waits until the link is
+        up, and calls, never waited: it kept this task from noticing.*
+        """
+        return self._wire is not None and not self._wire.ended
 
     @property
     def failed_at(self) -> Address:

@@ -102,6 +102,21 @@ async def test_error_of_the_server(valkey: Valkey) -> None:
     assert valkey.reads.connections == 1
 
 
+async def test_loop_until_a_call_works_ends(server: _valkey.Server, valkey: Valkey) -> None:
+    """A link is not up from the moment at which its connection ends. So code that waits for that, and calls, waits."""
+    server.pause()
+    with pytest.raises(Unanswered):
+        await valkey.reads.call("PING", seconds=0.05)
+    server.go_on()
+    for _ in range(100):
+        await up(valkey)
+        with suppress(LogUnavailable):
+            assert await valkey.reads.call("PING") == b"PONG"
+            break
+    else:
+        pytest.fail("the link says that it is up, and is not")
+
+
 async def test_late_answer_is_dropped(server: _valkey.Server, valkey: Valkey) -> None:
     """A call without an answer in time is ``Unanswered``. Its connection is dropped, and a new one is made."""
     server.pause()
