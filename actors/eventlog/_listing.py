@@ -102,9 +102,16 @@ class Listing(ABC):
         return found
 
     async def _heads_of(self, user: str) -> list[tuple[StreamKey, Head]]:
-        found = [(key, await self.head(key)) for key in await self._keys_of(user)]
-        return [(key, head) for key, head in found if head is not None]
+        keys = await self._keys_of(user)
+        return [(key, head) for key, head in zip(keys, await self.heads(keys), strict=True) if head is not None]
 
     @abstractmethod
     async def head(self, key: StreamKey) -> Head | None:
         """Return the stream's summary, or None if the stream does not exist. Never makes a stream."""
+
+    async def heads(self, keys: Sequence[StreamKey]) -> Sequence[Head | None]:
+        """Return the summary of each of these streams, as :meth:`head` does. Raise if that of any cannot be read.
+
+        This default method reads one after the other. An engine on another machine overrides it.
+        """
+        return [await self.head(key) for key in keys]

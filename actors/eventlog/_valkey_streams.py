@@ -17,6 +17,7 @@ from actors.eventlog._valkey_restore import Written
 from actors.eventlog.base import Head, StreamKey, UserUsage, check_names, check_new
 from actors.events.line import timestamp
 from actors.valkey.errors import Refused
+from actors.valkey.keys import partition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -114,8 +115,17 @@ class ValkeyStreams(ValkeyListing):
     async def head(self, key: StreamKey) -> Head | None:
         return (await self._heads([self._of(key)]))[0]
 
+    async def heads(self, keys: Sequence[StreamKey]) -> Sequence[Head | None]:
+        if not self.valkey.address.cluster:
+            return await self._heads([self._of(key) for key in keys])
+        found: dict[StreamKey, Head | None] = {}
+        for partition in {partition_of(key.user) for key in keys}:  # one call has keys of one slot
+            some = [key for key in keys if partition_of(key.user) == partition]
+            found.update(zip(some, await self._heads([self._of(key) for key in some]), strict=True))
+        return [found[key] for key in keys]
+
     async def _heads(self, streams: Sequence[StreamKeys]) -> list[Head | None]:
-        """Return the summaries of streams of one partition. A stream that does not exist has None."""
+        """Return the summaries of streams, in a Valkey Cluster of one partition. A missing stream has None."""
         if not streams:
             return []
         metas = [keys.meta for keys in streams]

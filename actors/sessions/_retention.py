@@ -19,7 +19,7 @@ from actors.streams._record import DoneCommands, decode_record, encode_record
 from actors.streams._stream import now_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from actors.eventlog.base import EventLog, Head, Retention, StreamKey
@@ -36,6 +36,10 @@ LONGEST_PAUSE = 3600.0
 
 If retention keeps events for less than 4 hours, the time between two cleanings is shorter.
 """
+
+
+LOT = 50
+"""Number of sessions that are looked at together. To read the states of more would hold up other tasks."""
 
 
 @attrs.frozen
@@ -122,10 +126,35 @@ class RetentionSweep:
         """
         after = None
         while keys := await self._log.streams(after, STREAMS_PAGE):
-            for key in keys:
+            for first in range(0, len(keys), LOT):
                 await trio.lowlevel.checkpoint()
-                await self._try_to_clean(key)
+                for key in await self._with_work(keys[first : first + LOT]):
+                    await trio.lowlevel.checkpoint()
+                    await self._try_to_clean(key)
             after = keys[-1]
+
+    async def _with_work(self, keys: Sequence[StreamKey]) -> Sequence[StreamKey]:
+        """Return the sessions that need a cleaning here, by one look at all of them.
+
+        *One by one, the looks at 10,000 sessions in Valkey took a node 2 s of CPU time, for nothing.* If the look fails
+        because of any of them, return all: each is then looked at alone.
+
+        Raise LogUnavailable.
+        """
+        here = [key for key in keys if self.custody.falls_here(key.user) and self._is_away(key)]
+        try:
+            heads = await self._log.heads(here)
+            return [key for key, head in zip(here, heads, strict=True) if head is not None and self._work(head)]
+        except LogUnavailable:
+            raise
+        except BaseException:  # noqa: BLE001 - an engine may raise anything for a damaged stream
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return here
+
+    def _is_away(self, key: StreamKey) -> bool:
+        """Return whether a session is neither in memory nor being made."""
+        with self._reserve(key) as reserved:
+            return reserved
 
     async def _try_to_clean(self, key: StreamKey) -> None:
         try:

@@ -38,6 +38,16 @@ class UserContract:
             await log.remove(key)
         same(list(await log.streams(None, 9)), keys[:1])
 
+    async def test_heads(self, log: EventLog) -> None:
+        """Check that ``heads`` returns the summaries in the order of the keys, and None for a missing stream."""
+        keys = [StreamKey(f"u{number}", "s") for number in range(5)]
+        for key in keys[1:]:
+            await log.make(key)
+        await log.append([event_batch(keys[3], 1, 2, b"state")])
+        same(list(await log.heads(keys[::-1])), [await log.head(key) for key in reversed(keys)])
+        same((await log.heads(keys))[0], None)
+        same(list(await log.heads([])), [])
+
     async def test_usage(self, log: EventLog) -> None:
         """Check that ``usage`` counts the streams of one user, and the bytes of their kept lines and states."""
         await log.make(OTHER)

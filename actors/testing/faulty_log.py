@@ -98,6 +98,9 @@ class FaultyLog(EventLog):
     async def head(self, key: StreamKey) -> Head | None:
         return await self._inner.head(key)
 
+    async def heads(self, keys: Sequence[StreamKey]) -> Sequence[Head | None]:
+        return await self._inner.heads(keys)
+
     async def append(self, batches: Sequence[Batch]) -> None:
         await self._fault("append")
         await self._inner.append(batches)

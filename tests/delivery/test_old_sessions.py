@@ -13,9 +13,11 @@ from protocol.wire import greeted, greeted_in_memory
 
 from actors import Head, MemoryLog, Retention, SqliteLog, StreamKey
 from actors.errors import Fenced
+from actors.sessions._retention import LOT
 from actors.testing import FaultyLog, event_batch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from actors import EventLog
@@ -139,6 +141,33 @@ async def test_damaged_session_is_skipped(log: EventLog, caplog: pytest.LogCaptu
         head, left = await log.head(OLD), await log.head(damaged)
         assert (head and head.oldest, left and left.state) == (4, b"no json")
     assert "session 'damaged' of 'anonymous' could not be cleaned up" in caplog.text
+
+
+@pytest.mark.parametrize(("count", "looks"), [(LOT, [LOT]), (LOT + 1, [LOT, 1])])
+async def test_sessions_are_looked_at_together(count: int, looks: list[int]) -> None:
+    """Cleaning looks at up to 50 sessions at once, and only at those that need a cleaning alone."""
+
+    class Counting(MemoryLog):
+        def __init__(self) -> None:
+            super().__init__()
+            self.together: list[int] = []
+            self.alone: set[StreamKey] = set()
+
+        async def head(self, key: StreamKey) -> Head | None:
+            self.alone.add(key)
+            return await super().head(key)
+
+        async def heads(self, keys: Sequence[StreamKey]) -> Sequence[Head | None]:
+            self.together.append(len(keys))
+            return [await MemoryLog.head(self, key) for key in keys]
+
+    log = Counting()
+    async with server_on(log).running(port=0) as server:
+        await add_old_events(log, 8)
+        for number in range(count - 1):
+            await log.make(StreamKey("anonymous", f"new-{number}"))
+        await server.sessions.cleaner.clean()
+    assert (log.together, log.alone) == (looks, {OLD})
 
 
 async def test_session_of_another_node_is_left_to_it(caplog: pytest.LogCaptureFixture) -> None:
