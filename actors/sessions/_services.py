@@ -71,6 +71,11 @@ class SessionServices:
     """Whether the server is about to end. If so, no run is started."""
     meter: Meter = attrs.field(factory=Meter)
     """The counts of ended runs and tool calls."""
+    at_work: dict[StreamKey, None] = attrs.field(factory=dict["StreamKey", None])
+    """The sessions with a run, or a start in the queue, mostly in the order of the runs' starts.
+
+    So open runs are found without a look at all sessions.
+    """
 
     quota: SessionQuota = attrs.field(init=False)
     """The object that limits the number of each user's sessions in the log."""

@@ -153,6 +153,7 @@ class Starts:
         start = self._starts[run.id] = Start(command.id, agent, value, run, scope, place, since, recorded)
         # Start the task before anything else can raise: it leaves the place on every path.
         self._tasks.start_soon(self._perform, start)
+        services.at_work[self._recorder.stream.key] = None
         if place.held:
             if recorded is None:
                 # The agent's first turn comes next: what it emits there is committed and sent together with its start.
@@ -199,6 +200,8 @@ class Starts:
         finally:
             start.place.leave()
             self._starts.pop(start.run.id, None)
+            if not self._starts:
+                del services.at_work[self._recorder.stream.key]
             self.active_at = services.clock()
             if services.run_over:
                 services.run_over.unpark_all()

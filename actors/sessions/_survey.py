@@ -74,12 +74,13 @@ class Survey:
     def runs(self, user: str | None = None) -> Iterator[tuple[RunStatistics, ...]]:
         """Yield the open runs of all sessions in memory, or of those of one user: a tuple of one for each run.
 
-        Runs that wait in the queue are included. Most tuples are empty, so that the steps of the iterator are equal.
+        Runs that wait in the queue are included. Many tuples are empty, so that the steps of the iterator are equal.
         """
-        for entry in self._entries(user):
+        keys = self._services.at_work if user is None else (entry.key for entry in self._entries(user))
+        for key in tuple(keys):
             yield ()
-            if entry.lives:
-                yield from open_runs(entry.session)
+            if (session := self._table.living(key)) is not None:
+                yield from open_runs(session)
 
     def runs_of(self, key: StreamKey) -> Iterator[tuple[RunStatistics, ...]]:
         """Yield the open runs of one session, in steps as :meth:`runs`. Yield none if it is not in memory."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from operator import attrgetter
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 import trio
 import trio.testing
+from _scale import scaled
 
 from actors import (
     Agents,
+    CommandRefused,
     MemoryLog,
     Run,
     RunState,
     RunStatistics,
+    SessionClosed,
     Sessions,
     SessionSettings,
     StreamKey,
@@ -117,21 +122,67 @@ async def test_queued_runs_come_last() -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_each_session_is_a_step() -> None:
-    """Each session is at least one step, also without runs. With a user, only this user's sessions are looked at."""
+async def test_each_session_with_runs_is_a_step() -> None:
+    """Only sessions with runs are looked at, each at least one step. With a user, all sessions of this user are."""
     async with opened() as sessions:
         for user in ("alice", "bob"):
             for name in ("s1", "s2"):
                 await sessions.get(user, name)
         await (await sessions.get("bob", "s2")).start("leaf")
         steps = list(sessions.survey.runs())
-        assert len(steps) >= 4
+        assert len(steps) == 2
         assert [len(step) for step in steps if step] == [1]
         steps = list(sessions.survey.runs("alice"))
         assert len(steps) >= 2
         assert not any(steps)
         assert list(sessions.survey.keys("bob")) == [StreamKey("bob", "s1"), StreamKey("bob", "s2")]
         assert list(sessions.survey.keys("nobody")) == []
+
+
+@pytest.mark.parametrize("seed", range(scaled(8, 200)))
+async def test_all_open_runs_are_found(seed: int, autojump_clock: MockClock) -> None:
+    """The open runs of all sessions are those of all users, while runs begin, wait, are cancelled and end.
+
+    No step is left for a session whose runs have ended, also if the session has ended with open runs.
+    """
+    random = Random(seed)
+    users = ("alice", "bob")
+    async with opened(runs_per_user=3, queued_runs_per_user=3) as sessions, trio.open_nursery() as nursery:
+
+        async def start(user: str, name: str, agent: str) -> None:
+            with suppress(CommandRefused, SessionClosed):
+                await (await sessions.get(user, name)).start(agent)
+
+        for number in range(40):
+            user, found = random.choice(users), runs(sessions)
+            match random.choice(("start", "start", "start", "cancel", "answer", "close")):
+                case "start":
+                    agent = random.choice(("leaf", "root", "several"))
+                    nursery.start_soon(start, user, f"s{number // 5}", agent)
+                case "cancel" if found:
+                    run = random.choice(found)
+                    await (await sessions.get(run.user, run.session)).cancel(run.run)
+                case "answer" if asked := [run for run in found if run.question is not None]:
+                    run = random.choice(asked)
+                    assert run.question is not None
+                    await (await sessions.get(run.user, run.session)).answer(run.run, run.question.call_id, 1)
+                case "close" if found:
+                    run = random.choice(found)
+                    await (await sessions.get(run.user, run.session)).close()
+                case _:
+                    pass
+            if random.random() < 0.7:
+                await trio.testing.wait_all_tasks_blocked()
+            expected = [run for user in users for run in runs(sessions, user)]
+            assert sorted(runs(sessions), key=attrgetter("run")) == sorted(expected, key=attrgetter("run"))
+        await trio.testing.wait_all_tasks_blocked()
+        for run in runs(sessions):
+            await (await sessions.get(run.user, run.session)).cancel(run.run)
+        await trio.testing.wait_all_tasks_blocked()
+        for run in runs(sessions):  # they had waited in the queue
+            await (await sessions.get(run.user, run.session)).cancel(run.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert list(sessions.survey.runs()) == []
 
 
 async def test_sessions_end_between_two_steps(autojump_clock: MockClock) -> None:

@@ -7,7 +7,6 @@ place of the last entry of a page. The next page has the entries behind it, so t
 from __future__ import annotations
 
 import base64
-import heapq
 from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
 
@@ -65,20 +64,28 @@ async def page_of(  # noqa: PLR0913, PLR0917 - the list, its order, the part of 
         Refused: The cursor is none of this list.
     """
     meter = meter or Meter()
-    behind = cursor_place(after, kinds) if after else None
+    behind = cursor_place(after, kinds) if after else ()  # every place is behind the empty one
     found: list[tuple[Place, int, T]] = []
     total = 0
     for group in groups:
         # The number keeps entries with equal places apart, which need not be comparable themselves.
         placed = [(place(entry), number, entry) for number, entry in enumerate(group, total)]
         total += len(placed)
-        found += placed if behind is None else (each for each in placed if each[0] > behind)
+        placed = [each for each in placed if each[0] > behind]
         if len(found) > limit:
-            found = heapq.nsmallest(limit + 1, found, key=lambda each: each[:2])
+            # Mostly none is left: the page is full, and its last entry comes before all further ones.
+            last = found[-1][0]
+            placed = [each for each in placed if each[0] < last]
+        if placed:
+            found = sorted(found + placed, key=_order)[: limit + 1]
         await meter.checkpoint()
-    found.sort(key=lambda each: each[:2])
     page = found[:limit]
     return Page([each[2] for each in page], cursor(page[-1][0]) if len(found) > limit else None, total)
+
+
+def _order(each: tuple[Place, int, object]) -> tuple[Place, int]:
+    """Return the order of an entry with its place and its number."""
+    return each[:2]
 
 
 def steps(entries: Iterable[T]) -> Iterator[tuple[T, ...]]:
