@@ -201,7 +201,8 @@ class Starts:
             start.place.leave()
             self._starts.pop(start.run.id, None)
             if not self._starts:
-                del services.at_work[self._recorder.stream.key]
+                # Twice for a start that was refused: it has left the starts before its task ends.
+                services.at_work.pop(self._recorder.stream.key, None)
             self.active_at = services.clock()
             if services.run_over:
                 services.run_over.unpark_all()
