@@ -21,7 +21,7 @@ class Home:
     The counter makes a busy task let other tasks run from time to time.
     """
 
-    __slots__ = ("thread", "turns")
+    __slots__ = ("mark", "thread", "turns")
 
     def __init__(self) -> None:
         self.thread = get_ident()
@@ -29,6 +29,14 @@ class Home:
         # ``next`` of an iterator in C is the cheapest way to count, and every tell counts.
         self.turns = itertools.cycle([*[False] * (FAIR_CALLS - 1), True])
         """Iterator of flags: ``next`` counts a call, and returns whether other tasks must run before the call."""
+        self.mark: object | None = None
+        """A new object, set by a pool that has compared mailboxes. None after any actor's load has become less."""
+
+    def marked(self) -> object:
+        """Return the mark. Set a new one if there is none."""
+        if self.mark is None:
+            self.mark = object()
+        return self.mark
 
     def check(self) -> None:
         """Raise RuntimeError outside the trio run of the system, and after that run has ended.

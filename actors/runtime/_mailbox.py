@@ -107,8 +107,7 @@ class Mailbox:
         """
         self._reader: trio.lowlevel.Task | None = None
         """Task of the actor while it waits for a message; None at any other time, and after :meth:`wake`."""
-        self.accepted = 0
-        self.dropped = 0
+        self.accepted = self.dropped = 0
         self._given_up = 0
         """Number of asks in the mailbox without a waiting caller. They take no room, and are never the oldest item."""
 
@@ -118,10 +117,10 @@ class Mailbox:
         if self._refusal is not None or (len(items) >= self._spec.size and self._is_full()):
             return False
         # Waiting senders are admitted as soon as there is room: where there is room, no sender waits.
-        if items is NOTHING:
+        if items is NOTHING:  # an actor that waits always has NOTHING here
+            if self._reader is not None:
+                self.wake()  # before the item is put in, since this may raise
             items = self.items = deque()
-        if self._reader is not None:
-            self.wake()  # before the item is put in, since this may raise
         items.append(item)
         self.accepted += 1
         return True
@@ -200,6 +199,7 @@ class Mailbox:
             case Overflow.DROP_OLDEST:
                 # More than one item may have to go: put_back() ignores the bound.
                 while not self.offer(item):
+                    self.home.mark = None
                     self._drop(self.items.popleft())
                     self._trim()
         return True
@@ -217,6 +217,7 @@ class Mailbox:
         The sender that has waited longest gets the free room.
         """
         item = self.items.popleft()
+        self.home.mark = None
         if self._given_up:
             self._trim()
         if self._senders:
@@ -242,6 +243,7 @@ class Mailbox:
         """Free the room of an ask in the mailbox, because its caller no longer waits."""
         request.message = None
         self._given_up += 1
+        self.home.mark = None
         # Rebuild only when most of the items are given up: each item is then looked at about twice on average.
         if self._given_up * 2 > len(self.items):
             self.items = deque(item for item in self.items if not _is_given_up(item))
@@ -258,16 +260,16 @@ class Mailbox:
             if isinstance(item, PendingAsk):
                 item.keeper = self
         if items:
+            self.wake()
             if self.items is NOTHING:
                 self.items = deque()
             self.items.extendleft(reversed(items))
-            self.wake()
 
     def empty(self) -> list[object]:
         """Remove and return all items."""
         items = list(self.items)
         self.items.clear()
-        self._given_up = 0
+        self._given_up, self.home.mark = 0, None
         return items
 
     @property
@@ -281,7 +283,7 @@ class Mailbox:
         If the wait is cancelled, no message was taken.
         """
         self.items = NOTHING
-        self._reader = reader
+        self._reader, self.home.mark = reader, None
         reader.custom_sleep_data = self  # trio clears it whenever the task runs again, for whatever reason
         return trio.lowlevel.wait_task_rescheduled(_succeeded)  # noqa: ASYNC105  -- the caller awaits it
 
@@ -317,30 +319,32 @@ class Mailbox:
 
     def statistics(self) -> MailboxStatistics:
         """Return the current statistics of the mailbox."""
-        waiting = len(self._senders) if self._senders else 0
-        depth = len(self.items) - self._given_up
+        waiting, depth = len(self._senders or ()), len(self.items) - self._given_up
         return MailboxStatistics(self._spec.size, depth, waiting, self.accepted, self.dropped)
 
 
 def append(mailbox: Mailbox, item: object) -> None:
     """Put an item into a mailbox, although it may be full or refuse messages."""
+    mailbox.wake()
     if mailbox.items is NOTHING:
         mailbox.items = deque()
     mailbox.items.append(item)
     mailbox.accepted += 1
-    mailbox.wake()
 
 
-def least_loaded(mailboxes: Iterable[Mailbox]) -> Mailbox:
-    """Return the first mailbox with the fewest messages. A message that is being handled counts, too."""
+def least_loaded(mailboxes: Iterable[Mailbox], enough: int = 0) -> tuple[Mailbox, int]:
+    """Return the first mailbox with the lowest load, and that load, or the first one with a load of at most ``enough``.
+
+    The load is the number of messages. A message that is being handled counts, too.
+    """
     least: Mailbox | None = None
-    fewest = 0
+    lowest = 0
     for mailbox in mailboxes:
         # An actor that does not wait for a message handles one.
         load = len(mailbox.items) - mailbox._given_up + (mailbox._reader is None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- of this module
-        if least is None or load < fewest:
-            least, fewest = mailbox, load
-        if not load:
-            break
+        if least is None or load < lowest:
+            least, lowest = mailbox, load
+            if load <= enough:
+                break
     assert least is not None  # noqa: S101  -- there is a mailbox
-    return least
+    return least, lowest

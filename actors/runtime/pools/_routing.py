@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from bisect import bisect
-from collections import deque
-from itertools import cycle
+from itertools import cycle, repeat
+from operator import mod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -16,8 +16,18 @@ from actors.runtime.pools._spec import Routing
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
+UNKNOWN = object()
+"""Mark of no home."""
 POINTS = 64
 """Number of points of each member on the ring of a consistent hash. More points spread the keys more evenly."""
+SLOTS = 8_209
+"""Number of slots for the keys of a consistent hash. It is a prime number, so that keys in regular steps are spread.
+
+More slots spread the keys over more members, and take more memory: this many take 66 KB, and give each of 100 members
+about 80.
+"""
+RANDOM_BITS = 32
+"""Length of the random numbers that choose members. They are far above the number of members, so the choice is even."""
 
 
 @attrs.frozen
@@ -54,20 +64,59 @@ class RoundRobin:
 
 
 class LeastWaiting:
-    """The member with the fewest messages. Members with equally many take turns."""
+    """The member with the lowest load, which is the number of its messages. Members with equal loads take turns.
 
-    __slots__ = ("_order",)
+    As long as no load has become less, none is below the lowest one of the last look at all members. Then the member
+    whose turn it is has the lowest load if it has no more than that, and the others need no look. So a message of a
+    burst costs as much in a large pool as in a small one.
+    """
+
+    __slots__ = ("_home", "_is_marked", "_lowest", "_mark", "_round", "_turns")
 
     def __init__(self, members: Mapping[int, Mailbox]) -> None:
-        self._order = deque(members.values())
+        self._round = list(members.values())
+        """Mailboxes in the order of this round, in which each member is chosen once."""
+        self._turns = iter(self._round)
+        """The mailboxes of the members that were not chosen yet in this round."""
+        homes = {mailbox.home for mailbox in self._round}
+        self._is_marked = len(homes) == 1
+        """Whether the members have one home. If a router has members of several systems, each message needs a look."""
+        self._home = homes.pop()
+        self._mark: object = UNKNOWN
+        """The mark of the home at the last look."""
+        self._lowest = 0
+        """A load that no member is below while the home still has the mark."""
 
     def pick(self, message: object) -> Mailbox:
-        """Return the mailbox of the member with the fewest messages."""
+        """Return the mailbox of the member with the lowest load."""
         del message
-        chosen = least_loaded(self._order)
-        self._order.remove(chosen)
-        self._order.append(chosen)
-        return chosen
+        member = next(self._turns, None)
+        if member is None:  # each member was chosen, and has one message more than when the round began
+            self._lowest += 1
+            self._turns = iter(self._round)
+            member = next(self._turns)
+        # A member that does not wait handles a message, which is in no mailbox.
+        if (len(member.items) < self._lowest and self._home.mark is self._mark) or member.is_awaited:
+            return member
+        return self._look(member)
+
+    def _look(self, turn: Mailbox) -> Mailbox:
+        """Return the mailbox of the member with the lowest load, and begin a round with it.
+
+        ``turn`` is the mailbox whose turn it is.
+        """
+        known = self._lowest if self._home.mark is self._mark else 0
+        self._mark = UNKNOWN  # in case that this is interrupted
+        left = [turn, *self._turns]
+        order = [*left, *self._round[: -len(left)]]
+        member, self._lowest = least_loaded(order, known)
+        order.remove(member)
+        self._round = [member, *order]
+        self._turns = iter(self._round)
+        next(self._turns)
+        if self._is_marked:
+            self._mark = self._home.marked()
+        return member
 
 
 class Random:
@@ -78,7 +127,7 @@ class Random:
     def __init__(self, members: Mapping[int, Mailbox]) -> None:
         chosen = tuple(members.values())
         # Endless random indexes below the number of members, without a call of Python code for each.
-        indexes = map(int, map(float(len(chosen)).__mul__, iter(random.random, None)))
+        indexes = map(mod, map(random.getrandbits, repeat(RANDOM_BITS)), repeat(len(chosen)))
         self.turns = map(chosen.__getitem__, indexes)
         """Iterator of the mailboxes, in a random order."""
 
@@ -89,9 +138,13 @@ class Random:
 
 
 class ConsistentHash:
-    """The owner of the first point on a ring of hashes that comes after the hash of the message's key."""
+    """The owner of the slot of the message's key: of the next point after the slot, on a ring of hashes.
 
-    __slots__ = ("_key", "_owners", "_points")
+    A slot of a table is found faster than a point of the ring, and with any number of keys. The table is filled as
+    slots are used, since each change of the members makes a new one.
+    """
+
+    __slots__ = ("_key", "_owners", "_points", "_slots")
 
     def __init__(self, members: Mapping[int, Mailbox], key: Callable[[Any], Hashable] | None) -> None:
         self._key = key
@@ -100,11 +153,18 @@ class ConsistentHash:
         self._points = [point for point, _ in ring]
         # After the last point comes the first one.
         self._owners = [members[number] for _, number in [*ring, ring[0]]]
+        self._slots: list[Mailbox | None] = [None] * SLOTS
+        """Owner of each slot; None before the slot is used."""
 
     def pick(self, message: object) -> Mailbox:
         """Return the mailbox of the member for the key of a message. Raise the exception of the key function."""
-        key = message if self._key is None else self._key(message)
-        return self._owners[bisect(self._points, hash((key, POINTS)))]
+        slot = hash(message if self._key is None else self._key(message)) % SLOTS
+        return self._slots[slot] or self._fill(slot)
+
+    def _fill(self, slot: int) -> Mailbox:
+        """Find the owner of a slot, put it into the table, and return it."""
+        self._slots[slot] = owner = self._owners[bisect(self._points, hash((slot, POINTS)))]
+        return owner
 
 
 def route(rule: Rule, members: Mapping[int, Mailbox]) -> Route:
