@@ -120,6 +120,9 @@ memory channel, with nothing that makes an actor of them, take {bare:.1f}; a sup
 """
 MANY_DIGITS = {"spawn": 1, "stop": 1, "bytes": 0, "used": 0}
 
+POOLS = {"pool": "by turns", "pool by key": "by key", "pool by load": "by load"}
+"""Name of the figure of each pool, and its rule of routing."""
+
 
 def goals(measured: Measured, sizes: Sequence[int]) -> str:
     """Return the table of the goals, with the measured figures."""
@@ -130,9 +133,10 @@ def goals(measured: Measured, sizes: Sequence[int]) -> str:
     for key, count, what in compared:
         ours, theirs = (_values(measured, name, MANY if count else COSTS, count, key) for name in (OURS, BETTER))
         rows.append(Goal(f"{what}, CPU beside {BETTER}", 0.5, "µs").beside(ours, theirs))
-    pooled, single = (_values(measured, OURS, COSTS, 0, key) for key in ("pool", "tell"))
-    ratios = [each / tell for each, tell in zip(pooled, single, strict=True)]
-    rows.append(Goal("tell to a pool of four actors, CPU beside a tell to one", 1.3, "times").by_itself(ratios))
+    single = _values(measured, OURS, COSTS, 0, "tell")
+    for key, what in POOLS.items():
+        ratios = [each / tell for each, tell in zip(_values(measured, OURS, COSTS, 0, key), single, strict=True)]
+        rows.append(Goal(f"tell to a pool of four, {what}, CPU beside a tell to one", 1.3, "times").by_itself(ratios))
     for size in sizes:
         for key, what in (("bytes", "an idle actor"), ("used", "one with a nursery, after an ask")):
             goal = Goal(f"memory of {what}, of {size:,}", 6_144, "bytes", 0)

@@ -7,6 +7,9 @@ from actor_subjects.clock import ASKS, TELLS, TURNS, Clock, Figures, Room, main
 
 from actors import Actor, PoolRef, open_system, pool
 
+ROUTINGS = {"pool": "round_robin", "pool by key": "consistent_hash", "pool by load": "least_waiting"}
+"""Name of the figure and rule of routing of each pool."""
+
 
 class Echo(Actor):
     """An actor that replies with each message, and reports the last one."""
@@ -42,14 +45,15 @@ async def costs() -> Figures:
         await done.wait()
         figures = {"tell": clock.each()}
 
-        workers = await system.spawn(pool(Echo, 4))
-        assert isinstance(workers, PoolRef)
-        clock = Clock(TELLS)
-        for number in range(1, TELLS + 1):
-            await workers.tell(number)
-        for member in workers.members():
-            await member.ask(0)  # the messages before it were handled
-        figures["pool"] = clock.each()
+        for key, routing in ROUTINGS.items():
+            workers = await system.spawn(pool(Echo, 4, routing=routing))
+            assert isinstance(workers, PoolRef)
+            clock = Clock(TELLS)
+            for number in range(1, TELLS + 1):
+                await workers.tell(number)
+            for member in workers.members():
+                await member.ask(0)  # the messages before it were handled
+            figures[key] = clock.each()
 
         clock = Clock(ASKS)
         for number in range(ASKS):
