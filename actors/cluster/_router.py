@@ -14,7 +14,6 @@ from actors.cluster._following import CUT_OFF, Following, Moving
 from actors.cluster._forgetting import ForgettingNodes
 from actors.cluster._hearing import Hearing
 from actors.cluster._messages import Kind, encode
-from actors.cluster._mirror import EpochChanged
 from actors.cluster._mirrors import Mirrors
 from actors.cluster._outbox import Outbox
 from actors.cluster._owned import Owned
@@ -24,6 +23,7 @@ from actors.cluster._remote import raise_refusal, remote_attachment
 from actors.cluster._revoking import Revoking
 from actors.cluster._serving import Serving, emit_command, open_command
 from actors.cluster._watched import Watched
+from actors.cluster._watching import Watching
 from actors.cluster.interfaces import NodeState
 from actors.errors import CommandRefused, SessionClosed
 from actors.loop.boundary import report
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from actors.cluster._statistics import RouterStatistics
     from actors.cluster.interfaces import Bus, Node, Publisher
     from actors.eventlog.base import EventLog, StreamKey
-    from actors.events.types import Position
     from actors.sessions._messages import Typing
     from actors.sessions._registry import Sessions
 
@@ -73,6 +72,7 @@ class Router:
         self._consuming = Consuming(sessions.consumers)
         self.owned = Owned(sessions.here, node, self._consuming)
         self._questions = Questions(self.owned, node, self._outbox, forward_seconds)
+        self._watching = Watching(self._mirrors, self._questions, sessions.settings)
         self._watched = Watched(self.owned.ask_here, self._outbox, publisher, sessions.committed)
         self._serving = Serving(self.owned, self._watched, self._outbox)
         self._revoking = Revoking(sessions.revocations, node, self._outbox)
@@ -154,13 +154,8 @@ class Router:
                     return await self.owned.ask_here(key, attach)
                 continue
             with self._mirrors.holding(key, owner) as mirror:
-                data = {"op": "watch", "user": key.user, "session": key.session, "number": mirror.number}
-                answer = await self._questions.ask_owner(key.user, data, owner)
-                if answer is None:
-                    continue  # the user is this node's now
-                raise_refusal(key, answer)
-                if await self._begin(mirror, answer, attach.resume):
-                    return remote_attachment(mirror, attach, answer, self)
+                if (state := await self._watching.begin(mirror, attach.resume)) is not None:
+                    return remote_attachment(mirror, attach, state, self)
         raise CommandRefused("overloaded", MOVES)
 
     def _start(self, work: Callable[..., Any], *arguments: object) -> None:
@@ -170,27 +165,6 @@ class Router:
     def _follow(self, following: Following) -> None:
         if self._nursery is not None:
             self._moving.begin(following, self._nursery)
-
-    async def _begin(self, mirror: Mirror, answer: dict[str, Any], resume: Position | None) -> bool:
-        """Bring a mirror to the state that its owner has answered. Return False if the session has moved.
-
-        ``resume`` is the position of the client: the mirror has its event, too, if the log has it.
-        """
-        if answer["from"] != mirror.owner or mirror.ended:
-            self._mirrors.unwatch(answer["from"], [mirror.number])
-            return False
-        if not mirror.epoch:
-            settings = self._sessions.settings
-            mirror.begin(answer["epoch"], answer["latest"], settings.ring_events, settings.ring_bytes)
-        try:
-            mirror.note_head(answer["latest"], answer["epoch"])
-            await mirror.catch_up()
-            if resume is not None and resume.epoch == mirror.epoch and resume.seq > mirror.committed_seq:
-                await mirror.look()
-            self._mirrors.deliver()
-        except EpochChanged:
-            self._mirrors.end(mirror, SessionEnding.MOVED)
-        return not mirror.ended
 
     async def _command(self, key: StreamKey, command: Command, question: Question | None = None) -> None:
         """Have a command carried out by the node of its user, and pass its reply on."""

@@ -103,7 +103,7 @@ class Serving:
         elif op == "forget":
             self._start(pair, self._forget, pair, key.user)
         elif op == "watch":
-            self._start(pair, self._watch, pair, key, data["number"])
+            self._start(pair, self._watch, pair, key, data["number"], data.get("ahead", 0))
         else:
             self._start(pair, self._open, pair, key)
 
@@ -138,11 +138,11 @@ class Serving:
         else:
             await self.owned.ask_here(key, command)
 
-    async def _watch(self, pair: tuple[Incarnation, int], key: StreamKey, number: int) -> None:
+    async def _watch(self, pair: tuple[Incarnation, int], key: StreamKey, number: int, ahead: int) -> None:
         if await self.owned.give_up(key.user):
             self._finish(pair, {"is": Outcome.YOURS})
         else:
-            self._finish(pair, {"is": Outcome.OK, **await self.watched.watch(pair[0], number, key)})
+            self._finish(pair, {"is": Outcome.OK, **await self.watched.watch(pair[0], number, key, ahead)})
 
     def _on_forgotten(self, user: str) -> int:
         return 0 if self.forgetting is None else self.forgetting.on_forgotten(user)

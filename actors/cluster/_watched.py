@@ -9,6 +9,7 @@ import trio
 
 from actors.cluster._messages import Kind, encode, encode_push
 from actors.cluster._shown import FLAGS, ShownStates
+from actors.events.types import Position
 from actors.sessions._messages import Attach
 from actors.streams._cursor import NO_LISTENER
 from actors.streams._signal_queue import SignalQueue
@@ -238,10 +239,11 @@ class Watched:
     def __len__(self) -> int:
         return sum(len(link.watchers) for link in self.links.values())
 
-    async def watch(self, by: Incarnation, number: int, key: StreamKey) -> dict[str, object]:
+    async def watch(self, by: Incarnation, number: int, key: StreamKey, ahead: int) -> dict[str, object]:
         """Begin to push a session to a node. Return the state of the session at this moment, for its new client.
 
-        If the node watches the session already, only return the state. Raise the errors of :meth:`.Sessions.get`.
+        If the node watches the session already, only return the state. If the client has the event ``ahead``, wait
+        until it is sure whether the log has it. Raise the errors of :meth:`.Sessions.get`, or LogUnavailable.
         """
         link = self.links.setdefault(by, Link(by, self._outbox, self._stop))
         watcher = link.watchers.get(number)
@@ -259,6 +261,10 @@ class Watched:
                 self.on_commit()
         else:
             attachment = await self._attach(key, Attach(f"node-{by}-{number}?", NO_LISTENER, from_latest=True))
+            attachment.detach()
+        if ahead > attachment.latest:
+            resume = Position(attachment.epoch, ahead)
+            attachment = await self._attach(key, Attach(f"node-{by}-{number}!", NO_LISTENER, resume))
             attachment.detach()
         state, now = _state(attachment), link.watchers.get(number)
         if now is not None:

@@ -74,6 +74,10 @@ class Incarnation:
         return f"{self.node}/{self.start}/{self.random:016x}"
 
 
+NO_TOKEN = "-"  # noqa: S105 - a right to write, no secret
+"""A text that no token is: a node writes with it for the users that it does not own, and is refused."""
+
+
 @attrs.frozen
 class Token:
     """The right to write the streams of one user. An append with another token than the stored one is refused.

@@ -10,6 +10,7 @@ import attrs
 from actors.cluster._gate import NodeGate
 from actors.cluster._interrupted import has_open_items
 from actors.cluster._settings import default_node_name
+from actors.cluster.interfaces import NO_TOKEN
 from actors.cluster.node import ClusterNode
 from actors.valkey.bus import ValkeyBus
 from actors.valkey.members import ValkeyMembers
@@ -64,7 +65,7 @@ def valkey_node(
 
     introduce()
     heart.on_buried.append(introduce)
-    log.tokens = node.claims.texts
+    log.tokens, log.no_token = node.claims.texts, NO_TOKEN
     log.opens = has_open_items
     log.gate = NodeGate(heart, node.claims)
     return node, bus

@@ -10,7 +10,7 @@ from actors.errors import AppendRefused, Fenced, LogCorrupt, LogError
 from actors.events.line import check_numbers, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from actors.eventlog.base import Batch, StreamKey
     from actors.valkey.keys import StreamKeys
@@ -63,7 +63,7 @@ class Watchers:
 def build_call(
     batches: Sequence[Batch],
     streams: Sequence[StreamKeys],
-    tokens: Mapping[str, str],
+    token_of: Callable[[str], str],
     watchers: Watchers,
     opens: Callable[[bytes], bool] | None,
 ) -> Call:
@@ -72,7 +72,7 @@ def build_call(
     Args:
         batches: The batches.
         streams: The keys of each batch's stream.
-        tokens: The token of each user that this process owns.
+        token_of: A function that returns the token with which this process writes for a user.
         watchers: The nodes that get the events.
         opens: A function that returns whether a state has open runs; None if nothing needs to know.
 
@@ -93,7 +93,7 @@ def build_call(
                 call.watchers += (channel, watchers.header(channel))
         call.keys += (keys.user.token, keys.meta, keys.lines, keys.user.opened)
         call.batches += (
-            tokens.get(batch.key.user, ""),
+            token_of(batch.key.user),
             batch.first,
             count,
             batch.size,

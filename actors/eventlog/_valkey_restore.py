@@ -40,6 +40,7 @@ class Repair:
 
     valkey: Valkey
     tokens: Mapping[str, str]
+    token_of: Callable[[str], str]
     opens: Callable[[bytes], bool] | None
     tail_of: Callable[[StreamKey, int, int], Sequence[bytes] | None] | None
     gate: Gate | None
@@ -62,7 +63,7 @@ class Repair:
         the stream. *Another owner may have stored more events since then. The old epoch, put back without them, would
         give their numbers to other events.* Raises the errors of the link.
         """
-        written = {key: each for key, each in written.items() if self.tokens.get(key.user, "") == each.token}
+        written = {key: each for key, each in written.items() if self.token_of(key.user) == each.token}
         for user in tuple(self.tokens):
             await self._claim_again(user)
         by_partition: dict[int, list[tuple[StreamKey, StreamKeys]]] = {}
@@ -79,7 +80,7 @@ class Repair:
     async def settle(self, key: StreamKey, written: Written) -> None:
         """Give a stream that has lost nothing the present generation. Raises the errors of the link."""
         keys = self.valkey.keys.of_stream(*key)
-        token = self.tokens.get(key.user, "")
+        token = self.token_of(key.user)
         await self._call("gr1_epoch", [keys.user.token, keys.meta], token, written.epoch, self.generation)
 
     async def _claim_again(self, user: str) -> None:
@@ -102,7 +103,7 @@ class Repair:
             self.gate.lost(user, token)
 
     async def _repair(self, key: StreamKey, keys: StreamKeys, written: Written, head: list[Any] | None) -> None:
-        token = self.tokens.get(key.user, "")
+        token = self.token_of(key.user)
         if token != written.token:  # the user was lost meanwhile
             return
         try:
@@ -157,7 +158,7 @@ class Repair:
         if not lines:
             return
         batch = Batch(key, after + 1, lines, written.state)
-        call = build_call([batch], [keys], self.tokens, Watchers(), self.opens)
+        call = build_call([batch], [keys], self.token_of, Watchers(), self.opens)
         self.restored += len(lines) * await self._call(
             "gr1_append", call.keys, *call.arguments(self._generation_of(key), again=True)
         )

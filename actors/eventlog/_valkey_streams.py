@@ -33,6 +33,7 @@ class ValkeyStreams(ValkeyListing):
     """The methods of a Valkey log that read, mark, trim and remove streams. See :class:`ValkeyLog`."""
 
     tokens: Mapping[str, str]
+    no_token: str
     opens: Callable[[bytes], bool] | None
     keeps_acknowledged: bool
     _keys: dict[StreamKey, StreamKeys]
@@ -43,6 +44,10 @@ class ValkeyStreams(ValkeyListing):
 
     def _of(self, key: StreamKey) -> StreamKeys:
         return self._keys.get(key) or self.valkey.keys.of_stream(*key)
+
+    def _token_of(self, user: str) -> str:
+        """Return the token with which this process writes for a user."""
+        return self.tokens.get(user, self.no_token)
 
     async def _call(self, key: StreamKey, name: str, keys: Sequence[str], *args: bytes | str | float) -> Any:
         """Call a function that changes one stream and that may be done twice. A sent call is not cancelled."""
@@ -73,7 +78,7 @@ class ValkeyStreams(ValkeyListing):
 
     async def make(self, key: StreamKey) -> Head:
         self._require_open()
-        keys, token = self._of(key), self.tokens.get(key.user, "")
+        keys, token = self._of(key), self._token_of(key.user)
         found, renewed = await self._call(
             key,
             "gr1_open",
@@ -98,7 +103,7 @@ class ValkeyStreams(ValkeyListing):
             key,
             "gr1_restore",
             (keys.user.token, keys.user.index, keys.meta, keys.user.opened),
-            self.tokens.get(key.user, ""),
+            self._token_of(key.user),
             self.valkey.commits.generation,
             epoch,
             latest,
@@ -110,7 +115,7 @@ class ValkeyStreams(ValkeyListing):
         )
         check_new(key, exists=not made)
         self._keys[key] = keys
-        self._written[key] = Written(epoch, latest, state, self.tokens.get(key.user, ""))
+        self._written[key] = Written(epoch, latest, state, self._token_of(key.user))
 
     async def head(self, key: StreamKey) -> Head | None:
         return (await self._heads([self._of(key)]))[0]
@@ -138,7 +143,7 @@ class ValkeyStreams(ValkeyListing):
             key,
             "gr1_mark",
             (keys.user.token, keys.meta, keys.user.opened),
-            self.tokens.get(key.user, ""),
+            self._token_of(key.user),
             state,
             open_mark(state, self.opens),
             keys.name,
@@ -232,7 +237,7 @@ class ValkeyStreams(ValkeyListing):
         keys = self._of(key)
         consumers = [self.valkey.keys.consumer(keys.user.partition, name) for name in await self._consumer_names()]
         every = (keys.user.token, keys.user.index, keys.user.opened, keys.meta, keys.lines, *consumers)
-        await self._call(key, "gr1_remove", every, self.tokens.get(key.user, ""), keys.member, keys.name)
+        await self._call(key, "gr1_remove", every, self._token_of(key.user), keys.member, keys.name)
         self._keys.pop(key, None)
         self._written.pop(key, None)
 

@@ -67,7 +67,13 @@ class ValkeyLog(ValkeyPositions):
         self.valkey = Valkey(address, seconds=options.timeout_seconds, keys=Keyspace(options.prefix))
         """The links to the server."""
         self.tokens: Mapping[str, str] = {}
-        """The token of each user that this process owns. A user without an entry must have no owner."""
+        """The token of each user that this process owns."""
+        self.no_token = ""
+        """The token with which this process writes for a user without an entry: "" works if the user has no owner.
+
+        The processes of a cluster have a text that no token is. *A process that had just lost all its users made a
+        session of a user that had no owner yet. The session lived on beside the session of the next owner.*
+        """
         self.opens = None
         """A function that returns whether a stream's state has open runs. None: nothing needs to know."""
         self.watchers = Watchers()
@@ -159,7 +165,9 @@ class ValkeyLog(ValkeyPositions):
             self._generation = generation
 
     def _repair(self, generation: str) -> Repair:
-        return Repair(self.valkey, self.tokens, self.opens, self.tail_of, self.gate, generation, self._in_doubt)
+        return Repair(
+            self.valkey, self.tokens, self._token_of, self.opens, self.tail_of, self.gate, generation, self._in_doubt
+        )
 
     async def _settle(self, keys: set[StreamKey]) -> None:
         """Give streams the present generation. Their append was in doubt, and is there now.
@@ -201,7 +209,7 @@ class ValkeyLog(ValkeyPositions):
 
     def _built(self, batches: Sequence[Batch]) -> Call:
         streams = [self._of(batch.key) for batch in batches]
-        return build_call(batches, streams, self.tokens, self.watchers, self.opens)
+        return build_call(batches, streams, self._token_of, self.watchers, self.opens)
 
     async def _prepare(self, attempts: Attempts) -> bool:
         """Wait until the gate is open and the streams are compared with a restarted server. Return whether it waited.

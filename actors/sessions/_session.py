@@ -247,7 +247,7 @@ class Session(Actor):
 
     async def _attach(self, attach: Attach) -> Callable[[], Attachment]:
         stream = self._recorder.stream
-        if attach.resume is not None and is_ahead(stream, attach.resume):
+        if attach.resume is not None and is_ahead(attach.resume, stream.epoch, stream.committed_seq):
             self._ahead = self._ahead or AheadClients()
             await self._ahead.until_sure(stream, attach.resume)
         oldest = await stream.oldest()

@@ -16,9 +16,9 @@ UNSURE_SECONDS = 1.0
 """Time in seconds for which an attach waits until it is known whether events are committed. Then it is refused."""
 
 
-def is_ahead(stream: SessionStream, resume: Position) -> bool:
-    """Return whether a client has events of the session that are not known to be committed."""
-    return resume.epoch == stream.epoch and resume.seq > stream.committed_seq
+def is_ahead(resume: Position, epoch: str, committed: int) -> bool:
+    """Return whether a client has events of this epoch that are newer than the newest event known to be committed."""
+    return resume.epoch == epoch and resume.seq > committed
 
 
 class AheadClients:
@@ -53,7 +53,7 @@ class AheadClients:
                 return
             raise LogUnavailable("it is not known yet whether the newest events of the session are stored: try again")
         head = await stream.head()
-        if head is not None and head.epoch == resume.epoch and stream.committed_seq < resume.seq <= head.latest:
+        if head is not None and (head.epoch != stream.epoch or stream.committed_seq < resume.seq <= head.latest):
             raise LogUnavailable("another server has added events to the session: try again")
 
     def _end_of_wait(self, committed: int) -> float:

@@ -19,12 +19,12 @@ from actors.streams._ahead import UNSURE_SECONDS
 from actors.testing import event_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from _cluster_nodes import Server
     from trio.testing import MockClock
 
-    from actors import Batch
+    from actors import Batch, Head
     from actors.sessions._messages import Attach, Typing
 
 KEY = StreamKey("ann", "s1")
@@ -47,13 +47,22 @@ class LateAnswer:
         monkeypatch.setattr(server.log, "append", late)
 
 
-async def seen_before_the_owner(a: Server, b: Server, monkeypatch: pytest.MonkeyPatch) -> tuple[Position, LateAnswer]:
-    """Return the position of a client of ``b``. Its newest event is committed, and ``a``, the owner, does not know."""
+async def seen_before_the_owner(
+    a: Server,
+    b: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    before: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
+) -> tuple[Position, LateAnswer]:
+    """Return the position of a client of ``b``. Its newest event is committed, and ``a``, the owner, does not know.
+
+    ``before`` is called before that event.
+    """
     session = await a.sessions.get("ann", "s1")
     await session.start("wait")
     tab = Tab("c-0")
     epoch = (await tab.attach(b)).epoch
     await tab.catch_up()
+    await before()
     answer = LateAnswer()
     answer.to(a, monkeypatch)
     await session.emit("noted", None)
@@ -81,6 +90,36 @@ async def test_event_that_the_owner_does_not_know(
 
             attachment = await Tab().attach(servers[node], resume=position)
             assert (attachment.recovered, attachment.reset) == (True, None)
+
+
+async def test_event_that_the_log_has_lost_and_the_owner_sends_again(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """Until the owner of a session knows the fate of an event, a client that has it is refused at another node, too.
+
+    *Valkey was killed before it had answered, and restarted without the event. The owner was about to send it again.
+    Another node looked into the log, and told the client to drop all its events.*
+    """
+    async with cluster("a", "b", "c", publishes=True, agents=recording_agents([])) as (engine, (a, b, c)):
+
+        async def attach_to_a_deaf_node() -> None:
+            await Tab("c-9").attach(c)
+            engine.deaf.add("c")
+
+        position, answer = await seen_before_the_owner(a, b, monkeypatch, attach_to_a_deaf_node)
+        engine.deaf.discard("c")
+        head = c.log.head
+
+        async def older(key: StreamKey) -> Head | None:
+            found = await head(key)
+            return found and attrs.evolve(found, latest=found.latest if answer.released.is_set() else 2)
+
+        monkeypatch.setattr(c.log, "head", older)
+        with pytest.raises(LogUnavailable):
+            await Tab().attach(c, resume=position)
+        answer.released.set()
+        await a.sessions.committed()
+        assert (await Tab().attach(c, resume=position)).recovered
 
 
 async def test_it_is_not_known_for_long(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> None:
@@ -132,6 +171,17 @@ async def test_session_that_another_process_writes(autojump_clock: MockClock) ->
         with pytest.raises(LogUnavailable, match="another server"):
             await Tab().attach(a, resume=Position(epoch, 3))
         assert (await Tab().attach(b, resume=Position(epoch, 3))).recovered
+
+
+async def test_session_whose_log_was_made_again(autojump_clock: MockClock) -> None:
+    """An owner whose session has a new epoch in the log tells no client that the log lacks events of the old epoch."""
+    async with cluster("a", agents=recording_agents([])) as (engine, (a,)):
+        await (await a.sessions.get("ann", "s1")).start("wait")
+        epoch = (await Tab().attach(a)).epoch
+        await engine.log.remove(KEY)
+        await engine.log.make(KEY)
+        with pytest.raises(LogUnavailable, match="another server"):
+            await Tab().attach(a, resume=Position(epoch, 9))
 
 
 @pytest.mark.parametrize("node", [0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import _valkey
@@ -10,6 +11,7 @@ import attrs
 import pytest
 import trio
 
+from actors.cluster.interfaces import NO_TOKEN
 from actors.errors import Fenced, LogUnavailable
 from actors.eventlog.base import Batch, StreamKey
 from actors.eventlog.valkey import ValkeyLog
@@ -128,3 +130,22 @@ async def test_lost_events_are_put_back_after_the_gate(served: tuple[_valkey.Ser
         gate.opened.set()
     head = await log.head(KEY)
     assert (head and head.epoch, head and head.latest) == (epoch, 2)
+
+
+async def test_process_of_a_cluster_writes_for_its_own_users_only(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """A process of a cluster that does not own a user writes nothing for it, also if the user has no owner."""
+    _, log = served
+    other = StreamKey("u", "another")
+    before = await log.head(KEY)
+    log.no_token = NO_TOKEN
+    for write in (
+        partial(log.make, KEY),
+        partial(log.make, other),
+        partial(log.append, [event_batch(KEY, 2, 1)]),
+        partial(log.mark, KEY, b"x"),
+        partial(log.remove, KEY),
+        partial(log.restore, other, epoch="e", latest=1, state=b"", touched=0),
+    ):
+        with pytest.raises(Fenced):
+            await write()
+    assert (await log.head(KEY), await log.head(other)) == (before, None)
