@@ -69,13 +69,18 @@ class Parts(AskEnd):
         self.items.append(part)
         self._changed.wake()
 
-    async def take(self) -> object:
-        """Remove and return the next part. Return END if the reply is complete. If the ask failed, raise its error.
+    @property
+    def has_next(self) -> bool:
+        """Whether :meth:`take` has something to return or raise."""
+        return bool(self.items) or self._request.done
 
-        If this is cancelled, no part was taken.
-        """
-        while not (self.items or self._request.done):
+    async def arrived(self) -> None:
+        """Wait until there is a part, or the ask has ended. Safe to cancel."""
+        while not self.has_next:
             await self.wait()
+
+    def take(self) -> object:
+        """Remove and return the next part. Return END if the reply is complete. If the ask failed, raise its error."""
         if self.items:
             part = self.items.popleft()
             self._changed.wake()
@@ -135,6 +140,8 @@ class ReplyParts(Generic[T]):
             return await self._next(self._parts)
         with trio.move_on_after(self._timeout):
             return await self._next(self._parts)
+        if self._is_sent and self._parts.has_next:  # it came in the moment of the timeout
+            return self._take(self._parts)
         self.close()
         raise AskTimeout(f"{self._target.path} sent no part of its reply within {self._timeout} s")
 
@@ -154,10 +161,12 @@ class ReplyParts(Generic[T]):
         if not self._is_sent:
             await self._target.mailbox.put(self._request)
             self._is_sent = True
+        await parts.arrived()
+        return self._take(parts)
+
+    def _take(self, parts: Parts) -> T:
         try:
-            part: Any = await parts.take()
-        except trio.Cancelled:
-            raise
+            part: Any = parts.take()
         except BaseException:
             self._ended = True
             raise
