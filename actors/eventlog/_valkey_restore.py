@@ -65,7 +65,7 @@ class Repair:
         """
         written = {key: each for key, each in written.items() if self.token_of(key.user) == each.token}
         for user in tuple(self.tokens):
-            await self._claim_again(user)
+            await self._claim_again(user, written)
         by_partition: dict[int, list[tuple[StreamKey, StreamKeys]]] = {}
         for key in written:
             keys = self.valkey.keys.of_stream(*key)
@@ -83,7 +83,7 @@ class Repair:
         token = self.token_of(key.user)
         await self._call("gr1_epoch", [keys.user.token, keys.meta], token, written.epoch, self.generation)
 
-    async def _claim_again(self, user: str) -> None:
+    async def _claim_again(self, user: str, written: Mapping[StreamKey, Written]) -> None:
         """Put the token of this process back if the server has none, or one with which no process can write.
 
         Another token is left alone: its owner has claimed the user since the restart, and this process is told so.
@@ -99,8 +99,27 @@ class Repair:
             return
         if is_over:
             await self._call("gr1_claim", [key], found, token)
-        else:
-            self.gate.lost(user, token)
+            return
+        if _term(found.decode()) < _term(token):
+            await self._renew(user, found, token, {key: each for key, each in written.items() if key.user == user})
+        self.gate.lost(user, token)
+
+    async def _renew(self, user: str, found: bytes, token: str, written: Mapping[StreamKey, Written]) -> None:
+        """Give the streams of a user new epochs, and leave the user without an owner.
+
+        The server has data from before this process claimed the user from the owner of the token ``found``, so it lacks
+        the events of this process. *The former owner was registered again, and gave their numbers to other events.*
+        """
+        key = self.valkey.keys.token(user)
+        if not written or not (await self._call("gr1_claim", [key], found, token))[0]:
+            return
+        for stream, each in written.items():
+            keys = self.valkey.keys.of_stream(*stream)
+            (head,) = await self._call("gr1_heads", [keys.meta])
+            if head is not None and head[0].decode() == each.epoch:
+                await self._call("gr1_epoch", [key, keys.meta], token, secrets.token_hex(8), self.generation)
+                self.renewed += 1
+        await self._call("gr1_release", [key], token)
 
     async def _repair(self, key: StreamKey, keys: StreamKeys, written: Written, head: list[Any] | None) -> None:
         token = self.token_of(key.user)
@@ -165,3 +184,8 @@ class Repair:
 
     async def _call(self, name: str, keys: list[str], *args: bytes | str | float) -> Any:
         return await self.valkey.function(name, keys, *args)
+
+
+def _term(token: str) -> int:
+    """Return the term of a token, which begins with it. Each claim of a user has a higher term than the one before."""
+    return int(token.partition(" ")[0])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from actors.errors import LogUnavailable
+from actors.errors import Fenced, LogUnavailable
 
 if TYPE_CHECKING:
     from actors.events.types import Position
@@ -44,7 +44,8 @@ class AheadClients:
         was killed between the two, the client connected here, and was told to drop its events: the log had lost them.*
 
         Raises:
-            LogUnavailable: It is still not known, or another process has added events to the session.
+            LogUnavailable: It is still not known.
+            Fenced: Another process has made the session again, or has added events to it.
             LogError: The log cannot be read.
         """
         if resume.seq <= stream.seq:
@@ -54,7 +55,7 @@ class AheadClients:
             raise LogUnavailable("it is not known yet whether the newest events of the session are stored: try again")
         head = await stream.head()
         if head is not None and (head.epoch != stream.epoch or stream.committed_seq < resume.seq <= head.latest):
-            raise LogUnavailable("another server has added events to the session: try again")
+            raise Fenced("another server has changed the session: try again")
 
     def _end_of_wait(self, committed: int) -> float:
         """Return the time until which clients wait for the commit of the event after ``committed``, on trio's clock."""

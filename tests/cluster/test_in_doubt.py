@@ -159,29 +159,25 @@ async def test_all_clients_wait_for_one_second(monkeypatch: pytest.MonkeyPatch, 
         answer.released.set()
 
 
-async def test_session_that_another_process_writes(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_session_that_another_process_has_changed(autojump_clock: MockClock, *, is_new: bool) -> None:
     """An owner that was replaced, and does not know it yet, tells no client that the log lacks its events.
 
-    Another node asks the log itself.
+    It learns of it from the client's position, and the session is opened anew.
     """
     async with cluster("a", "b", agents=recording_agents([])) as (engine, (a, b)):
         await (await a.sessions.get("ann", "s1")).start("wait")
         epoch = (await Tab().attach(a)).epoch
-        await engine.log.append([event_batch(KEY, 3, 1)])
-        with pytest.raises(LogUnavailable, match="another server"):
-            await Tab().attach(a, resume=Position(epoch, 3))
-        assert (await Tab().attach(b, resume=Position(epoch, 3))).recovered
-
-
-async def test_session_whose_log_was_made_again(autojump_clock: MockClock) -> None:
-    """An owner whose session has a new epoch in the log tells no client that the log lacks events of the old epoch."""
-    async with cluster("a", agents=recording_agents([])) as (engine, (a,)):
-        await (await a.sessions.get("ann", "s1")).start("wait")
-        epoch = (await Tab().attach(a)).epoch
-        await engine.log.remove(KEY)
-        await engine.log.make(KEY)
-        with pytest.raises(LogUnavailable, match="another server"):
-            await Tab().attach(a, resume=Position(epoch, 9))
+        if is_new:
+            await engine.log.remove(KEY)
+            await engine.log.make(KEY)
+        else:
+            await engine.log.append([event_batch(KEY, 3, 1)])
+        for node in (a, b):
+            attachment = await Tab().attach(node, resume=Position(epoch, 3))
+            assert (attachment.recovered, attachment.reset) == (
+                (False, ResetReason.EPOCH_CHANGED) if is_new else (True, None)
+            )
 
 
 @pytest.mark.parametrize("node", [0, 1])

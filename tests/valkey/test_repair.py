@@ -11,7 +11,7 @@ import pytest
 import trio
 from _valkey_logs import KEY, OTHER, claim, lines_of, served_log
 
-from actors.errors import LogCorrupt, LogUnavailable
+from actors.errors import Fenced, LogCorrupt, LogUnavailable
 from actors.eventlog.base import Batch
 from actors.eventlog.valkey import ValkeyLog
 from actors.testing import event_batch, event_line
@@ -210,6 +210,42 @@ async def test_tokens_are_compared_after_a_restart(served: tuple[_valkey.Server,
         _, token = await log.valkey.aside("gr1_claim", [log.valkey.keys.token(user)], "none", "none")
         assert token.decode() == ("1 b" if user == "claimed" else "5 a")
     assert gate.lost_users == [("claimed", "5 a")]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_copy_from_before_the_user_was_claimed(
+    served: tuple[_valkey.Server, ValkeyLog], *, is_first: bool
+) -> None:
+    """A server comes back with a copy in which a former owner, which still lives, owns the user.
+
+    The events of the present owner are lost. So the stream gets a new epoch, also if the former owner was first to come
+    back. It cannot give the numbers of these events to other events, and a third process can claim the user.
+    """
+    server, log = served
+    log.gate, log.tokens = Claimed(), {"u": "1 b"}
+    await claim(log, "u", "1 b")
+    epoch = (await log.make(KEY)).epoch
+    await log.append([event_batch(KEY, 1, 1)])
+    copy = server.copy_data()
+    async with ValkeyLog(parse_address(server.url)) as present:
+        present.gate, present.tokens = (gate := Claimed()), {"u": "2 a"}
+        await claim(present, "u", "2 a", "1 b")
+        assert (await present.make(KEY)).epoch == epoch
+        await present.append([event_batch(KEY, 2, 1)])
+        server.restart_with(copy)
+        async with trio.open_nursery() as nursery:
+            for each in (log, present):
+                nursery.start_soon(reconnected, each)
+        if is_first:
+            await log.append([event_batch(KEY, 2, 1)])
+        await present.repair()
+        with pytest.raises(Fenced):
+            await log.append([event_batch(KEY, 2 + is_first, 1)])
+        assert gate.lost_users == [("u", "2 a")]
+        head = await log.head(KEY)
+        assert head is not None
+        assert (head.epoch != epoch, head.latest) == (True, 1 + is_first)
+        await claim(log, "u", "3 c", "2 -")
 
 
 async def test_user_that_is_lost_during_a_repair(
