@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import FrameType
 
-FEW, MORE, MANY = 20, 40, 80
+FEW, MORE, MANY = 40, 80, 160
 MARGIN = 1.15
 """Allowed growth of the lines for one more item. A look at all items in each event would let it grow by a third."""
 _OWN = str(Path(actors.__file__).parent)
