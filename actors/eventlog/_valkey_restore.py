@@ -86,7 +86,8 @@ class Repair:
     async def _claim_again(self, user: str, written: Mapping[StreamKey, Written]) -> None:
         """Put the token of this process back if the server has none, or one with which no process can write.
 
-        Another token is left alone: its owner has claimed the user since the restart, and this process is told so.
+        The owner of another token keeps the user, and this process is told so. If the token is from before this process
+        claimed the user, :meth:`_renew` makes sure that no epoch goes on without the events of this process.
         """
         key, token = self.valkey.keys.token(user), self.tokens.get(user)
         if token is None:  # lost meanwhile
@@ -111,14 +112,19 @@ class Repair:
         the events of this process. *The former owner was registered again, and gave their numbers to other events.*
         """
         key = self.valkey.keys.token(user)
-        if not written or not (await self._call("gr1_claim", [key], found, token))[0]:
+        metas = [self.valkey.keys.of_stream(*stream).meta for stream in written]
+        heads: list[list[Any] | None] = await self._call("gr1_heads", metas) if metas else []
+        # A stream with another epoch was made again. Its owner is left alone.
+        same = [
+            meta
+            for meta, each, head in zip(metas, written.values(), heads, strict=True)
+            if head is not None and head[0].decode() == each.epoch
+        ]
+        if not same or not (await self._call("gr1_claim", [key], found, token))[0]:
             return
-        for stream, each in written.items():
-            keys = self.valkey.keys.of_stream(*stream)
-            (head,) = await self._call("gr1_heads", [keys.meta])
-            if head is not None and head[0].decode() == each.epoch:
-                await self._call("gr1_epoch", [key, keys.meta], token, secrets.token_hex(8), self.generation)
-                self.renewed += 1
+        for meta in same:
+            await self._call("gr1_epoch", [key, meta], token, secrets.token_hex(8), self.generation)
+            self.renewed += 1
         await self._call("gr1_release", [key], token)
 
     async def _repair(self, key: StreamKey, keys: StreamKeys, written: Written, head: list[Any] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,11 +22,11 @@ from actors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from trio.testing import MockClock
 
-    from actors import ExitReason
+    from actors import ActorSystem, ExitReason
 
 
 # ActorContext.scheduleOnce and the classic scheduler
@@ -99,6 +100,24 @@ async def test_timer_for_an_actor_that_has_ended(autojump_clock: MockClock) -> N
     assert autojump_clock.autojump_threshold == 0
 
 
+async def full_sleeper(
+    system: ActorSystem,
+    got: list[tuple[float, object]],
+    wait: Callable[[], Awaitable[object]],
+    overflow: Overflow = Overflow.WAIT,
+) -> ActorRef:
+    """Return an actor that waits by ``wait``, and whose mailbox is full with the message "first"."""
+
+    async def hang(_: Sleeper) -> None:
+        await wait()
+
+    ref = await system.spawn(Sleeper, got, mailbox_size=1, overflow=overflow)
+    await ref.tell(hang)
+    await settle()
+    await ref.tell("first")
+    return ref
+
+
 async def test_full_mailbox_does_not_hold_up_the_owner(autojump_clock: MockClock) -> None:
     """One message of a timer waits for room, and later beats are skipped. Other timers and messages go on."""
     got: list[tuple[float, object]] = []
@@ -111,14 +130,8 @@ async def test_full_mailbox_does_not_hold_up_the_owner(autojump_clock: MockClock
                 return None
             return await super().receive(message)
 
-    async def hang(_: Sleeper) -> None:
-        await trio.sleep(9.5)
-
     async with open_system() as system:
-        ref = await system.spawn(Sleeper, got, mailbox_size=1)
-        await ref.tell(hang)
-        await settle()
-        await ref.tell("first")
+        ref = await full_sleeper(system, got, partial(trio.sleep, 9.5))
         sender = await system.spawn(Owner)
         await sender.ask(lambda each: each.context.timers.every("beat", "beat", 2, to=ref))
         await sender.ask(lambda each: each.context.timers.every("own", "own", 3))
@@ -135,14 +148,8 @@ async def test_message_that_waits_for_room_ends_with_the_timer(autojump_clock: M
     """A timer that is cancelled, or whose owner ends, while its message waits for room sends nothing."""
     got: list[tuple[float, object]] = []
 
-    async def hang(_: Sleeper) -> None:
-        await trio.sleep(9)
-
     async with open_system() as system:
-        ref = await system.spawn(Sleeper, got, mailbox_size=1)
-        await ref.tell(hang)
-        await settle()
-        await ref.tell("first")
+        ref = await full_sleeper(system, got, partial(trio.sleep, 9))
         sender = await system.spawn(Sender)
         await sender.ask(lambda each: each.context.timers.once("one", "cancelled", 1, to=ref))
         await sender.ask(lambda each: each.context.timers.once("two", "stopped", 1, to=ref))
@@ -173,14 +180,8 @@ async def test_overflow_policy_decides(
     got: list[tuple[float, object]] = []
     gate = trio.Event()
 
-    async def hang(_: Sleeper) -> None:
-        await gate.wait()
-
     async with open_system() as system:
-        ref = await system.spawn(Sleeper, got, mailbox_size=1, overflow=overflow)
-        await ref.tell(hang)
-        await settle()
-        await ref.tell("first")
+        ref = await full_sleeper(system, got, gate.wait, overflow=overflow)
         sender = await system.spawn(Sender)
         with system.dead_letters() as letters:
             await sender.ask(lambda each: each.context.timers.once("one", "beat", 1, to=ref))

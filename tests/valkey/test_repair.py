@@ -248,6 +248,26 @@ async def test_copy_from_before_the_user_was_claimed(
         await claim(log, "u", "3 c", "2 -")
 
 
+async def test_owner_of_a_stream_that_was_made_again_is_left_alone(served: tuple[_valkey.Server, ValkeyLog]) -> None:
+    """After an empty restart another process has claimed the user first, with a lower term. It keeps the user."""
+    server, log = served
+    log.gate, log.tokens = (gate := Claimed()), {"u": "9 a"}
+    await claim(log, "u", "9 a")
+    await log.make(KEY)
+    await log.append([event_batch(KEY, 1, 1)])
+    server.restart_empty()
+    await reconnected(log)
+    async with ValkeyLog(parse_address(server.url)) as other:
+        other.gate, other.tokens = Claimed(), {"u": "1 b"}
+        await claim(other, "u", "1 b")
+        epoch = (await other.make(KEY)).epoch
+        await log.repair()
+        await other.append([event_batch(KEY, 1, 1)])
+        head = await other.head(KEY)
+        assert head is not None
+        assert (head.epoch, gate.lost_users) == (epoch, [("u", "9 a")])
+
+
 async def test_user_that_is_lost_during_a_repair(
     served: tuple[_valkey.Server, ValkeyLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
