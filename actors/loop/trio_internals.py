@@ -53,7 +53,8 @@ def is_cancelled() -> bool:
     Trio's public ``current_effective_deadline`` is not used: it calls itself once for each enclosing scope, and so many
     calls could overflow the stack.
     """
-    return bool(cast("Any", trio.lowlevel.current_task())._cancel_status.effectively_cancelled)
+    task: Any = trio.lowlevel.current_task()
+    return bool(task._cancel_status.effectively_cancelled)
 
 
 def effective_deadline(task: trio.lowlevel.Task) -> float:

@@ -16,7 +16,7 @@ from actors.runtime._ref import Terminated
 from actors.runtime._request import PendingAsk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
     import trio
 
@@ -200,11 +200,12 @@ def cause_of(reason: ExitReason) -> BaseException | None:
     return reason.exception if isinstance(reason, (Failure, Killed)) else None
 
 
-def limits_in(reason: ExitReason) -> Iterator[RestartLimit]:
-    """Yield each RestartLimit in an exit reason.
+def limits_in(reason: ExitReason) -> Sequence[RestartLimit]:
+    """Return each RestartLimit in an exit reason.
 
     There can be several, because an actor can fail again while it ends.
     """
-    error = reason.exception if isinstance(reason, Failure) else None
-    held = () if error is None else members(error) or (error,)
-    return (cast("RestartLimit", each) for each in held if is_a(each, RestartLimit))
+    if not isinstance(reason, Failure):
+        return ()
+    held = members(reason.exception) or (reason.exception,)
+    return [cast("RestartLimit", each) for each in held if is_a(each, RestartLimit)]

@@ -14,6 +14,7 @@ import trio
 
 from actors.errors import ActorTerminated, RestartLimit
 from actors.loop.stack import START_FRAMES, require_room
+from actors.loop.trio_internals import is_cancelled
 from actors.runtime._body import cause_of
 from actors.runtime._child import Child, Exit
 from actors.runtime._child_table import ChildTable, Follow
@@ -24,7 +25,7 @@ from actors.runtime._spec import ChildSpec, Strategy, SupervisorSpec
 from actors.runtime.topics._supervision import RestartLimitReached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from actors.runtime._body import Body
     from actors.runtime._cell import Cell
@@ -62,8 +63,8 @@ class Owner(Protocol):
         """Stop the owner after its current message, as if the owner itself had asked for the stop."""
         ...
 
-    def on_child_ended(self, path: str, reason: ExitReason) -> None:
-        """Receive the notice that the child at ``path`` has ended permanently. The child had been up before."""
+    def on_child_ended(self, child: Body, reason: ExitReason) -> None:
+        """Receive the notice that the actor of a child has ended permanently. It had been up before."""
         ...
 
 
@@ -146,10 +147,13 @@ class Children:
             self.table.planned -= spec.significant
             await self.start(spec)
 
-    async def start(self, spec: ChildSpec) -> ActorRef[Any, Any]:
-        """Add a child and start it. If this raises or is cancelled, the child's entry is removed again."""
+    def start(self, spec: ChildSpec) -> Awaitable[ActorRef[Any, Any]]:
+        """Add a child. Return an awaitable that starts it, which the caller must await at once.
+
+        If the start raises or is cancelled, the child's entry is removed again.
+        """
         self._check_open()
-        return await self.launch(self.table.add(spec))
+        return self.launch(self.table.add(spec))
 
     async def restart(self, key: str) -> ActorRef[Any, Any]:
         """Start a child that has ended. If this raises or is cancelled, the child is not up, and its entry stays."""
@@ -160,10 +164,8 @@ class Children:
         """Make and start the actor of a child that was claimed (reserved for this call)."""
         try:
             require_room(START_FRAMES)
-            if self.system.is_turn_after_spawn():
+            if self.system.is_turn_after_spawn() or is_cancelled():
                 await trio.lowlevel.checkpoint()
-            else:
-                await trio.lowlevel.checkpoint_if_cancelled()
             self._check_open()
             nursery = self.owner.open_child_nursery()
         except BaseException:
@@ -258,7 +260,7 @@ class Children:
         if self.table.ended(child, reason, was_up=was_up, stopped=cell.ends_for_good):
             self.owner.leave(Shutdown())
         if was_up:
-            self.owner.on_child_ended(cell.path, reason)
+            self.owner.on_child_ended(cell, reason)
 
     def _child(self, cell: Body) -> Child[Cell] | None:
         """Return the entry of an actor; None if that entry was dropped, or now belongs to another actor."""

@@ -30,6 +30,7 @@ from actors.runtime._occupation import NO_MESSAGE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from actors.runtime._body import Body
     from actors.runtime._waits import Waits
 
 
@@ -260,7 +261,7 @@ class Incarnation(MessageLoop):
         """Stop the actor after its current message, as if the actor itself had asked for the stop."""
         self.cell.leave(reason)
 
-    def on_child_ended(self, path: str, reason: ExitReason) -> None:
+    def on_child_ended(self, child: Body, reason: ExitReason) -> None:
         """Do nothing: the permanent end of a child has no effect on its parent actor."""
 
     # Afterwards

@@ -349,8 +349,11 @@ class ActorRef(Defaults, Generic[Message_contra, Reply_co]):
         """
         cell = self._cell
         cell.check_not_own_end()
-        seconds = cell.spec.seconds if timeout is None else timeout
-        check_seconds(seconds, "timeout")
+        if timeout is None:
+            seconds = cell.spec.seconds
+        else:
+            check_seconds(timeout, "timeout")
+            seconds = timeout
         cell.stop_soon(DRAIN if drain else STOP, seconds)
         return await cell.gone()
 

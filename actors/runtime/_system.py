@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from actors.backoff import Backoff
+    from actors.runtime._body import Body
     from actors.runtime._dead_letters import DeadLetters
     from actors.runtime._lifecycle import ExitReason
     from actors.runtime._runtime import Runtime
@@ -162,11 +163,11 @@ class ActorSystem(ActorTree, Spawner):
                 self.events.deliver(FailureEscalated(self.path, 1, "", failure))
             self.nursery.start_soon(self._give_up, name="giving up")
 
-    def on_child_ended(self, path: str, reason: ExitReason) -> None:
+    def on_child_ended(self, child: Body, reason: ExitReason) -> None:
         """End the system if a top-level actor exceeded its limit of restarts: no supervisor is there to restart it."""
-        limit = next((each for each in limits_in(reason) if each.path == path and each in self.limits), None)
-        if limit is not None:
-            self.crash(limit)
+        for each in limits_in(reason):
+            if each.path == child.path and each in self.limits:
+                self.crash(each)
 
     async def _give_up(self) -> None:
         await self.stop_actors()
