@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
+import outcome
 import trio
+
+
+class Woken(outcome.Outcome[None]):
+    """The outcome of a wait that only ends. One object serves all waits: trio makes a ``Value(None)`` for each."""
+
+    __slots__ = ()
+
+    def unwrap(self) -> None:
+        """Return None."""
+
+    def send(self, gen: Any) -> Any:
+        """Send None into a generator."""
+        return gen.send(None)
+
+    async def asend(self, agen: Any) -> Any:
+        """Send None into an async generator."""
+        return await agen.asend(None)
+
+
+WOKEN: Final = Woken()
 
 
 class Wakeup:
@@ -49,7 +72,7 @@ class Wakeup:
         for task in () if self._holds else tuple(self._tasks):
             del self._tasks[task]
             try:
-                trio.lowlevel.reschedule(task)
+                trio.lowlevel.reschedule(task, WOKEN)
             except BaseException:
                 # Trio clears custom_sleep_data as it schedules a task: if it is set, the task still waits.
                 if task.custom_sleep_data is self:

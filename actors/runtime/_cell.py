@@ -142,7 +142,9 @@ class Cell(Waits[Incarnation]):
                 except trio.Cancelled:
                     reason = KILLED
                 finally:
-                    await life.leave_children()
+                    life.over = True
+                    if life.child_nursery is not None:
+                        await life.leave_children(life.child_nursery)
                     self.system.enforcer.withdraw(life)
                 self._report(reason)
                 pause = self._end_life(reason)
@@ -249,8 +251,8 @@ class Cell(Waits[Incarnation]):
         self.end(reason)
         self.mailbox.refuse("terminated", reason)
         life, self.life = self.life, None
-        if life is not None:
-            self.mailbox.put_back(life.close(self.mailbox.refusal, cause))
+        if life is not None and (stash := life.close(self.mailbox.refusal, cause)):
+            self.mailbox.put_back(stash)
         # The stash comes first, as it would in the mailbox of the next incarnation.
         if self.mailbox.items:
             for item in self.mailbox.empty():

@@ -28,7 +28,7 @@ from actors.runtime._messages import MessageLoop, is_overridden
 from actors.runtime._occupation import NO_MESSAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from actors.runtime._body import Body
     from actors.runtime._waits import Waits
@@ -219,16 +219,12 @@ class Incarnation(MessageLoop):
         """Return whether ``stopping()`` must run: only if ``started()`` returned, perhaps too late, and not twice."""
         return not (isinstance(reason, Killed) or self.stopping_begun or math.isinf(self.up_since))
 
-    async def leave_children(self) -> None:
+    async def leave_children(self, child_nursery: trio.Nursery) -> None:
         """End the remaining children, and wait until they have ended. A cancellation does not end this wait.
 
-        The actor's task awaits this at each end, also before a restart. Children that are cancelled from outside
-        together with this actor have one second to end by themselves.
+        The actor's task awaits this at each end of an actor with children, also before a restart. Children that are
+        cancelled from outside together with this actor have one second to end by themselves.
         """
-        self.over = True
-        child_nursery = self.child_nursery
-        if child_nursery is None:
-            return
         if child_nursery.child_tasks:
             self.cell.system.enforcer.at(self, trio.current_time() + GRACE)
             if not is_cancelled():
@@ -266,7 +262,7 @@ class Incarnation(MessageLoop):
 
     # Afterwards
 
-    def close(self, error: Callable[[], Exception], cause: BaseException | None) -> list[object]:
+    def close(self, error: Callable[[], Exception], cause: BaseException | None) -> Sequence[object]:
         """Release the parts of this life, after its end. Return the stashed messages.
 
         Asks that wait for an answer of this actor raise ``error()``. The actor's watches end. The message that was
@@ -283,7 +279,7 @@ class Incarnation(MessageLoop):
             asks.fail_all(error)
         if cause is not None:
             let_go_of_frames(cause)
-        return [] if asks is None else asks.take_stash()
+        return () if asks is None else asks.take_stash()
 
 
 def life_of(actor: Instance) -> Incarnation:

@@ -18,13 +18,14 @@ import outcome
 import trio
 
 from actors.errors import ActorTerminated, MailboxFull
+from actors.loop.wakeup import WOKEN
 from actors.runtime._dead_letters import Undelivered
 from actors.runtime._home import Home
 from actors.runtime._request import PendingAsk
 from actors.runtime._spec import MailboxSpec, Overflow
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Iterable, Sequence
 
     from actors.runtime._lifecycle import ExitReason
 
@@ -231,7 +232,7 @@ class Mailbox:
             task, item = senders.popitem(last=False)
             self.items.append(item)
             self.accepted += 1
-            trio.lowlevel.reschedule(task)
+            trio.lowlevel.reschedule(task, WOKEN)
 
     def _trim(self) -> None:
         """Remove asks from the front of the queue if their callers gave up, so that the oldest item is still wanted."""
@@ -251,7 +252,7 @@ class Mailbox:
         self._trim()
         self._admit()
 
-    def put_back(self, items: list[object]) -> None:
+    def put_back(self, items: Sequence[object]) -> None:
         """Put items in front of all others, in the given order.
 
         The limit of the mailbox is ignored, because these items were accepted before.
@@ -294,7 +295,7 @@ class Mailbox:
             # Checked here and not at each message. Without it trio would silently schedule the task in another run.
             if get_ident() != self.home.thread:
                 raise Home.elsewhere()
-            trio.lowlevel.reschedule(self._reader)
+            trio.lowlevel.reschedule(self._reader, WOKEN)
         self._reader = None
 
     def refuse(self, state: str, reason: ExitReason | None = None) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from actors.runtime._nurseries import Nurseries
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from actors.runtime._asks import LateAnswers
     from actors.runtime._idle import IdleWatch
     from actors.runtime._timers import Timers
@@ -52,8 +54,10 @@ class Occupation(Nurseries):
         """Return whether there are asks that the actor has deferred and has not answered yet."""
         return self.asks is not None and bool(self.asks.deferred)
 
-    def take_unfinished(self) -> list[object]:
+    def take_unfinished(self) -> Sequence[object]:
         """Remove and return the messages that were being handled when the actor ended."""
+        if self.current is NO_MESSAGE and self._notice is NO_MESSAGE:
+            return ()
         unfinished = [item for item in (self._notice, self.current) if item is not NO_MESSAGE]
         self._notice = self.current = NO_MESSAGE
         return unfinished

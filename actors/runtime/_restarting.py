@@ -22,7 +22,7 @@ from actors.runtime._frames import let_go_of_frames
 from actors.runtime._incarnation import Incarnation, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from actors.runtime._deadlines import DeadlineEnforcer
     from actors.runtime._instance import Instance
@@ -49,7 +49,7 @@ class Restarted(Incarnation):
         if reason is not None:
             await actor.after_restart(reason)
 
-    def close(self, error: Callable[[], Exception], cause: BaseException | None) -> list[object]:
+    def close(self, error: Callable[[], Exception], cause: BaseException | None) -> Sequence[object]:
         """Release the parts of this life, after its end. Return the stashed messages."""
         self._reason = None
         return super().close(error, cause)
