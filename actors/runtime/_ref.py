@@ -349,12 +349,9 @@ class ActorRef(Defaults, Generic[Message_contra, Reply_co]):
         """
         cell = self._cell
         cell.check_not_own_end()
-        if timeout is None:
-            seconds = cell.spec.seconds
-        else:
+        if timeout is not None:
             check_seconds(timeout, "timeout")
-            seconds = timeout
-        cell.stop_soon(DRAIN if drain else STOP, seconds)
+        cell.stop_soon(DRAIN if drain else STOP, cell.spec.seconds if timeout is None else timeout)
         return await cell.gone()
 
     def kill(self) -> None:
