@@ -333,19 +333,13 @@ def append(mailbox: Mailbox, item: object) -> None:
     mailbox.accepted += 1
 
 
-def least_loaded(mailboxes: Iterable[Mailbox], enough: int = 0) -> tuple[Mailbox, int]:
-    """Return the first mailbox with the lowest load, and that load, or the first one with a load of at most ``enough``.
+def loads_of(mailboxes: Iterable[Mailbox]) -> list[int]:
+    """Return the load of each mailbox: the number of its messages. A message that is being handled counts, too."""
+    # An actor that does not wait for a message handles one.
+    return [len(each.items) - each._given_up + (each._reader is None) for each in mailboxes]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- of this module
 
-    The load is the number of messages. A message that is being handled counts, too.
-    """
-    least: Mailbox | None = None
-    lowest = 0
-    for mailbox in mailboxes:
-        # An actor that does not wait for a message handles one.
-        load = len(mailbox.items) - mailbox._given_up + (mailbox._reader is None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  -- of this module
-        if least is None or load < lowest:
-            least, lowest = mailbox, load
-            if load <= enough:
-                break
-    assert least is not None  # noqa: S101  -- there is a mailbox
-    return least, lowest
+
+def least_loaded(mailboxes: Sequence[Mailbox]) -> Mailbox:
+    """Return the first mailbox with the lowest load."""
+    loads = loads_of(mailboxes)
+    return mailboxes[loads.index(min(loads))]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from actors.runtime._home import Home
-from actors.runtime._mailbox import Mailbox, least_loaded
+from actors.runtime._mailbox import Mailbox, loads_of
 from actors.runtime._spec import MailboxSpec, Overflow
 from actors.runtime.pools import _routing
 from actors.runtime.pools._routing import SLOTS, ConsistentHash, LeastWaiting, Random
@@ -39,7 +39,7 @@ def by_key(members: list[Mailbox], numbers: list[int] | None = None) -> Consiste
 
 def load(mailbox: Mailbox) -> int:
     """Return the load of a mailbox."""
-    return least_loaded([mailbox])[1]
+    return loads_of([mailbox])[0]
 
 
 def lowest(rule: LeastWaiting, members: list[Mailbox]) -> Mailbox:
@@ -90,23 +90,61 @@ def test_members_with_equal_loads_take_turns(count: int) -> None:
     assert chosen == members * 10
 
 
-def test_burst_needs_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By load, all members are looked at once for a burst, and again when a load has become less."""
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of members at each look."""
     looks: list[int] = []
 
-    def looked(members: list[Mailbox], enough: int) -> tuple[Mailbox, int]:
-        looks.append(enough)
-        return least_loaded(members, enough)
+    def looked(members: list[Mailbox]) -> list[int]:
+        looks.append(len(members))
+        return loads_of(members)
 
-    monkeypatch.setattr(_routing, "least_loaded", looked)
+    monkeypatch.setattr(_routing, "loads_of", looked)
+    return looks
+
+
+def test_burst_needs_one_look(looks: list[int]) -> None:
+    """By load, all members are looked at once for a burst, and again when a load has become less."""
     members = mailboxes(4)
     rule = LeastWaiting(dict(enumerate(members)))
     for _ in range(40):
         lowest(rule, members)
-    assert len(looks) == 1
+    assert looks == [4]
     members[2].take()
     assert lowest(rule, members) is members[2]
-    assert len(looks) == 2
+    assert looks == [4, 4]
+
+
+def test_burst_over_unequal_loads_needs_one_look(looks: list[int]) -> None:
+    """By load, one look is enough for a burst that fills up members with unequal loads.
+
+    *Each message had a look at all members until their loads were equal again.*
+    """
+    members = mailboxes(5)
+    for number, member in enumerate(members):
+        member.put_back(["x"] * 3 * number)
+    rule = LeastWaiting(dict(enumerate(members)))
+    for _ in range(3 * (4 + 3 + 2 + 1) + 10):
+        lowest(rule, members)
+    assert looks == [5]
+    assert {load(member) for member in members} == {15}
+
+
+def test_idle_members_take_turns_after_unequal_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By load, a message to idle members goes to each in turn, although their loads were unequal before."""
+    members = mailboxes(3)
+    for member in members[1:]:
+        member.put_back(["x"] * 5)
+    rule = LeastWaiting(dict(enumerate(members)))
+    assert lowest(rule, members) is members[0]
+    task: Any = SimpleNamespace()
+    for member in members:
+        member.empty()
+        waits: Any = member.wait(task)
+        waits.close()
+    monkeypatch.setattr(Mailbox, "is_awaited", True)
+    chosen = [rule.pick("x") for _ in range(6)]  # none is put in: each message is handled before the next one
+    assert Counter(map(members.index, chosen)) == {0: 2, 1: 2, 2: 2}
 
 
 def test_overflow_and_two_pools() -> None:

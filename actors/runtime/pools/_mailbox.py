@@ -139,7 +139,7 @@ class RoutedMailbox(Routes):
             if self._is_by_key or not others:
                 raise RuntimeError(f"{self._members[member].path} asks its pool, and is the member for it")
             member.home.mark = None  # the rule of routing has counted the message for it
-            member, _ = least_loaded(others)
+            member = least_loaded(others)
         return member
 
     def _offer_elsewhere(self, item: object, picked: Mailbox) -> bool:
@@ -223,7 +223,7 @@ class RoutedMailbox(Routes):
         others = [each for each in members if not self._is_own(each)]
         if not others and members[0]._spec.overflow is Overflow.WAIT:  # noqa: SLF001  -- of the base class
             raise RuntimeError(f"a member of {self._owner.path} would wait for ever, for room in its own mailbox")
-        return least_loaded(others or members)[0]
+        return least_loaded(others or members)
 
     def _overflowed(self, item: object) -> bool:
         member = self._crowded(item)
@@ -243,7 +243,7 @@ class RoutedMailbox(Routes):
         except Exception as error:  # noqa: BLE001  -- whatever the key function of a user raises
             self._drop_unroutable(item, error)
             return
-        member = least_loaded(self._open())[0] if member.is_refusing else member
+        member = least_loaded(self._open()) if member.is_refusing else member
         append(member, item)
 
     def _drop_unroutable(self, item: object, error: Exception) -> None:

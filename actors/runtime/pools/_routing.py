@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from actors.runtime._mailbox import Mailbox, least_loaded
+from actors.runtime._mailbox import Mailbox, loads_of
 from actors.runtime.pools._spec import Routing
 
 if TYPE_CHECKING:
@@ -66,19 +66,26 @@ class RoundRobin:
 class LeastWaiting:
     """The member with the lowest load, which is the number of its messages. Members with equal loads take turns.
 
-    As long as no load has become less, none is below the lowest one of the last look at all members. Then the member
-    whose turn it is has the lowest load if it has no more than that, and the others need no look. So a message of a
-    burst costs as much in a large pool as in a small one.
+    One look at all members ranks them by their loads. A round then chooses each member with the lowest load once, so
+    that their loads grow by one. The next round takes in the members whose loads are reached. So the ranks hold as long
+    as no load has become less, and the members need no other look: a message of a burst costs as much in a large pool
+    as in a small one, also if their loads differ.
     """
 
-    __slots__ = ("_home", "_is_marked", "_lowest", "_mark", "_round", "_turns")
+    __slots__ = ("_home", "_is_marked", "_loads", "_lowest", "_mark", "_ranked", "_reached", "_round", "_turns")
 
     def __init__(self, members: Mapping[int, Mailbox]) -> None:
-        self._round = list(members.values())
-        """Mailboxes in the order of this round, in which each member is chosen once."""
+        self._ranked = list(members.values())
+        """Mailboxes of all members, by their loads at the last look."""
+        self._loads = [0] * len(self._ranked)
+        """Load of each member in that order. A load is not below it while the home still has the mark."""
+        self._reached = len(self._ranked)
+        """Number of the ranked members that are in the round."""
+        self._round = self._ranked
+        """Mailboxes in the order of this round, in which each one is chosen once."""
         self._turns = iter(self._round)
-        """The mailboxes of the members that were not chosen yet in this round."""
-        homes = {mailbox.home for mailbox in self._round}
+        """The mailboxes of the round that were not chosen yet."""
+        homes = {mailbox.home for mailbox in self._ranked}
         self._is_marked = len(homes) == 1
         """Whether the members have one home. If a router has members of several systems, each message needs a look."""
         self._home = homes.pop()
@@ -90,33 +97,42 @@ class LeastWaiting:
     def pick(self, message: object) -> Mailbox:
         """Return the mailbox of the member with the lowest load."""
         del message
-        member = next(self._turns, None)
-        if member is None:  # each member was chosen, and has one message more than when the round began
-            self._lowest += 1
-            self._turns = iter(self._round)
-            member = next(self._turns)
+        member = next(self._turns, None) or self._begin_round()
         # A member that does not wait handles a message, which is in no mailbox.
         if (len(member.items) < self._lowest and self._home.mark is self._mark) or member.is_awaited:
             return member
         return self._look(member)
+
+    def _begin_round(self) -> Mailbox:
+        """Begin a round after each member was chosen, and has one message more. Return the first one's mailbox."""
+        self._lowest += 1
+        known = self._reached
+        if known < len(self._ranked):
+            is_ranked = self._home.mark is self._mark
+            self._reached = bisect(self._loads, self._lowest, known) if is_ranked else len(self._ranked)
+            self._round = self._ranked[known : self._reached] + self._round
+        self._turns = iter(self._round)
+        return next(self._turns)
 
     def _look(self, turn: Mailbox) -> Mailbox:
         """Return the mailbox of the member with the lowest load, and begin a round with it.
 
         ``turn`` is the mailbox whose turn it is.
         """
-        known = self._lowest if self._home.mark is self._mark else 0
         self._mark = UNKNOWN  # in case that this is interrupted
-        left = [turn, *self._turns]
-        order = [*left, *self._round[: -len(left)]]
-        member, self._lowest = least_loaded(order, known)
-        order.remove(member)
-        self._round = [member, *order]
+        # First come the members that were not chosen for the longest time. Each one counts where it comes first.
+        order = [turn, *self._turns, *self._ranked[self._reached :], *self._round, *self._ranked]
+        order = list(dict.fromkeys(order))
+        loads = loads_of(order)
+        self._ranked = [order[place] for place in sorted(range(len(order)), key=loads.__getitem__)]
+        self._loads = sorted(loads)
+        self._lowest = self._loads[0]
+        self._reached = bisect(self._loads, self._lowest)
+        self._round = self._ranked[: self._reached]
         self._turns = iter(self._round)
-        next(self._turns)
         if self._is_marked:
             self._mark = self._home.marked()
-        return member
+        return next(self._turns)
 
 
 class Random:
