@@ -71,10 +71,10 @@ class SessionServices:
     """Whether the server is about to end. If so, no run is started."""
     meter: Meter = attrs.field(factory=Meter)
     """The counts of ended runs and tool calls."""
-    at_work: dict[StreamKey, None] = attrs.field(factory=dict["StreamKey", None])
-    """The sessions with a run, or a start in the queue, mostly in the order of the runs' starts.
+    at_work: dict[StreamKey, object] = attrs.field(factory=dict["StreamKey", "object"])
+    """The ``Starts`` of each session with a run, or a start in the queue, mostly in the order of the runs' starts.
 
-    So open runs are found without a look at all sessions.
+    So open runs are found without a look at all sessions. Nothing else here knows the class.
     """
 
     quota: SessionQuota = attrs.field(init=False)

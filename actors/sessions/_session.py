@@ -327,5 +327,4 @@ async def _reply_after(rate: EmitRate, due: tuple[float, str], reply: Reply) -> 
 def open_runs(session: Session) -> Iterator[tuple[RunStatistics, ...]]:
     """Yield the runs of a session that have not ended, as :func:`runs_of` does. Those in the queue come last."""
     # A function for the private names: a method would make the class too long.
-    recorder, starts = session._recorder, session._starts  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as said
-    return runs_of(recorder, starts) if recorder.runs or starts else iter(())
+    return runs_of(session._recorder, session._starts)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as said

@@ -108,9 +108,14 @@ class Starts:
     def __len__(self) -> int:
         return len(self._starts)
 
+    @property
+    def recorder(self) -> RunRecorder:
+        """The recorder of the session."""
+        return self._recorder
+
     def queued(self) -> tuple[Start, ...]:
         """Return the requests to start a run that wait in the queue, in order."""
-        return tuple(start for start in self._starts.values() if not start.begun)
+        return tuple([start for start in self._starts.values() if not start.begun])
 
     def find(self, run_id: str) -> Start | None:
         """Return the start (the request to start a run) that belongs to this run. Return None if there is none."""
@@ -153,7 +158,7 @@ class Starts:
         start = self._starts[run.id] = Start(command.id, agent, value, run, scope, place, since, recorded)
         # Start the task before anything else can raise: it leaves the place on every path.
         self._tasks.start_soon(self._perform, start)
-        services.at_work[self._recorder.stream.key] = None
+        services.at_work[self._recorder.stream.key] = self
         if place.held:
             if recorded is None:
                 # The agent's first turn comes next: what it emits there is committed and sent together with its start.
@@ -200,9 +205,9 @@ class Starts:
         finally:
             start.place.leave()
             self._starts.pop(start.run.id, None)
-            if not self._starts:
-                # Twice for a start that was refused: it has left the starts before its task ends.
-                services.at_work.pop(self._recorder.stream.key, None)
+            # No more if a start was refused: it has left the starts before its task ends.
+            if not self._starts and services.at_work.get(key := self._recorder.stream.key) is self:
+                del services.at_work[key]
             self.active_at = services.clock()
             if services.run_over:
                 services.run_over.unpark_all()

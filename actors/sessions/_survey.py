@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
 from actors.errors import LogCorrupt, Trimmed
 from actors.sessions._counters import SessionsCounters
+from actors.sessions._run_statistics import few_runs, runs_of
 from actors.sessions._session import open_runs
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from actors.sessions._run_statistics import RunStatistics
     from actors.sessions._services import SessionServices
     from actors.sessions._session_table import Entry, SessionTable
+    from actors.sessions._starts import Starts
 
 
 @attrs.frozen
@@ -72,15 +74,23 @@ class Survey:
         return (entry.key for entry in self._entries(user) if entry.lives)
 
     def runs(self, user: str | None = None) -> Iterator[tuple[RunStatistics, ...]]:
-        """Yield the open runs of all sessions in memory, or of those of one user: a tuple of one for each run.
+        """Yield the open runs of all sessions in memory, or of those of one user, in small tuples.
 
         Runs that wait in the queue are included. Many tuples are empty, so that the steps of the iterator are equal.
         """
-        keys = self._services.at_work if user is None else (entry.key for entry in self._entries(user))
-        for key in tuple(keys):
-            yield ()
-            if (session := self._table.living(key)) is not None:
-                yield from open_runs(session)
+        if user is not None:
+            sessions = (entry.session for entry in self._entries(user) if entry.lives)
+            return (group for session in sessions for group in open_runs(session))
+        return self._all_runs()
+
+    def _all_runs(self) -> Iterator[tuple[RunStatistics, ...]]:
+        for starts in cast("tuple[Starts, ...]", tuple(self._services.at_work.values())):
+            recorder = starts.recorder
+            # Without an iterator for each session: of 10,000 sessions, those took 20 ms.
+            if (few := few_runs(recorder, starts)) is not None:
+                yield few
+            else:
+                yield from runs_of(recorder, starts)
 
     def runs_of(self, key: StreamKey) -> Iterator[tuple[RunStatistics, ...]]:
         """Yield the open runs of one session, in steps as :meth:`runs`. Yield none if it is not in memory."""

@@ -11,6 +11,7 @@ from actors.cluster.interfaces import NodeState
 from transport.inspector import _runs, _waterfall
 from transport.inspector._answers import Refused
 from transport.inspector._query import Query
+from transport.inspector._scan import SharedScan
 from transport.inspector._sparing import Recent
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ async def test_run_of_another_node_is_cancelled(autojump_clock: MockClock) -> No
     """A node lists its own runs only, but cancels a run of any node, and the user stays there."""
     async with cluster("a", "b", agents=recording_agents([])) as (engine, (a, b)):
         run = await (await a.sessions.get("ann", "s1")).start("wait")
-        nothing: dict[str, Any] = await _runs.runs(b.sessions, Query({}), Recent())
+        nothing: dict[str, Any] = await _runs.runs(b.sessions, Query({}), SharedScan(b.sessions), Recent())
         assert (nothing["total"], statuses(a)) == (0, ["running"])
         assert await _runs.cancel(b.sessions, target(run))
         await eventually(lambda: statuses(a) == [])

@@ -11,6 +11,7 @@ from actors import ConfigError
 from transport.inspector._answers import Refused
 from transport.inspector._overview import Totals
 from transport.inspector._sampler import Sampler
+from transport.inspector._scan import SharedScan
 from transport.inspector._sparing import Recent
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ class Inspected:
         self.worker = worker
         """The number of this process among the workers of a server. 0 for a process alone."""
         self.sampler = Sampler(server)
-        self.totals = Totals(server)
-        self.run_pages: Recent[Page[RunStatistics]] = Recent()
+        self.scan = SharedScan(server.sessions)
+        self.totals = Totals(server.endpoint, self.scan)
+        self.user_pages: Recent[Page[RunStatistics]] = Recent()
+        """Pages of the list of runs of one user. They need no scan of all runs."""
         self.watchers = 0
         """Number of requests that wait for events."""
 
@@ -39,6 +42,11 @@ class Inspected:
         """The name of this server: that of the node in a cluster, else that of the machine."""
         cluster = self.server.cluster_statistics()
         return platform.node() if cluster is None else cluster.node
+
+    def forget_runs(self) -> None:
+        """Show no result about runs again: an operator has changed something."""
+        self.scan.forget()
+        self.user_pages.forget()
 
 
 class CurrentServer:

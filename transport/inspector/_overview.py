@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -12,38 +11,25 @@ import trio
 
 from actors import RunState
 from actors.events.types import Status
-from transport.inspector._paging import steps, steps_of_groups
-from transport.inspector._sparing import Meter, shown_for
+from transport.inspector._paging import steps
+from transport.inspector._scan import OpenRuns
+from transport.inspector._sparing import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from actors import RunStatistics, Sessions
+    from actors import RunStatistics
     from transport._running import Server
     from transport.inspector._sampler import Sampler
+    from transport.inspector._scan import SharedScan
     from transport.server.endpoint import Endpoint
 
-TOTALS_SECONDS = 0.9
-"""Time for which the counts of open runs are used again, in seconds. Counting goes through all sessions.
-
-If that takes much CPU time, the counts are used for longer, as :func:`.shown_for` says.
-"""
 _SHOWN = 4
 """Number of digits behind the point of a duration: more would only make the answer longer."""
 
 
 BLOCKED_SECONDS = 1.0
 """Time after which a client that takes no data counts as blocked, in seconds."""
-
-
-@attrs.frozen
-class OpenRuns:
-    """The open runs of a server at one moment."""
-
-    counts: Mapping[tuple[str, str], int] = attrs.field(factory=Counter[tuple[str, str]])
-    """Number of runs of each agent in each state."""
-    longest: RunStatistics | None = None
-    """The run with the tool call that is open for longest, of the newest calls of all runs. None if none is open."""
 
 
 @attrs.frozen
@@ -59,42 +45,23 @@ class Waits:
 class Totals:
     """The numbers of open runs, by agent and state, and of clients that take no data."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, endpoint: Endpoint, scan: SharedScan) -> None:
+        self._endpoint = endpoint
+        self._scan = scan
         self._open = OpenRuns()
         self._waits = Waits()
-        self._until = -math.inf
         self._counting = trio.Lock()
 
-    async def open_runs(self) -> OpenRuns:
-        """Return the open runs. The numbers are up to a second old, with very many sessions some seconds."""
-        await self._refresh()
-        return self._open
-
-    async def waits(self) -> Waits:
-        """Return the data that waits for clients. The numbers are as old as those of the open runs."""
-        await self._refresh()
-        return self._waits
-
-    async def _refresh(self) -> None:
+    async def now(self) -> tuple[OpenRuns, Waits]:
+        """Return the open runs, and the data that waits for clients. Both are as old as :class:`SharedScan` says."""
         async with self._counting:
-            if trio.current_time() >= self._until:
+            found = await self._scan.open_runs()
+            if found is not self._open:
                 meter = Meter()
-                self._open = await _open_runs(self._server.sessions, meter)
-                self._waits = await _waits(self._server.endpoint, meter)
-                self._until = trio.current_time() + max(TOTALS_SECONDS, shown_for(meter.seconds))
-
-
-async def _open_runs(sessions: Sessions, meter: Meter) -> OpenRuns:
-    counts: Counter[tuple[str, str]] = Counter()
-    longest, since = None, math.inf
-    for step in steps_of_groups(sessions.survey.runs()):
-        counts.update((run.agent, run.state.value) for run in step)
-        for run in step:
-            if run.tool is not None and run.tool.since < since:
-                longest, since = run, run.tool.since
-        await meter.checkpoint()
-    return OpenRuns(counts, longest)
+                self._waits = await _waits(self._endpoint, meter)
+                self._scan.charge(meter.seconds)
+                self._open = found
+            return self._open, self._waits
 
 
 async def _waits(endpoint: Endpoint, meter: Meter) -> Waits:
@@ -110,7 +77,7 @@ async def _waits(endpoint: Endpoint, meter: Meter) -> Waits:
 async def overview(server: Server, sampler: Sampler, totals: Totals) -> dict[str, object]:
     """Return the numbers of the whole server."""
     sampler.look()
-    open_runs, waits = await totals.open_runs(), await totals.waits()
+    open_runs, waits = await totals.now()
     sessions, endpoint = server.sessions.statistics(), server.endpoint.statistics(waits.bytes)
     system, health = server.system.statistics(), server.health()
     wait, rates = sampler.wait(sessions.committer.wait_step_seconds), sampler.rates()

@@ -42,6 +42,48 @@ class Page(Generic[T]):
     """Number of entries in the whole list."""
 
 
+class Paging(Generic[T]):
+    """The first ``limit`` entries of a list behind a cursor, while the entries are added in any order.
+
+    Args:
+        place: Returns the place of an entry.
+        kinds: The types of the parts of a place, ``float`` or ``str``.
+        after: The cursor; "" for the first page.
+        limit: Maximum number of entries.
+
+    Raises:
+        Refused: The cursor is none of this list.
+    """
+
+    def __init__(self, place: Callable[[T], Place], kinds: tuple[type, ...], after: str, limit: int) -> None:
+        self._place = place
+        self._behind = cursor_place(after, kinds) if after else ()  # every place is behind the empty one
+        self._limit = limit
+        self._found: list[tuple[Place, int, T]] = []
+        self._total = 0
+
+    def add(self, group: Iterable[T]) -> None:
+        """Add some entries of the list."""
+        place, behind, found = self._place, self._behind, self._found
+        # The number keeps entries with equal places apart, which need not be comparable themselves.
+        placed = [(place(entry), number, entry) for number, entry in enumerate(group, self._total)]
+        self._total += len(placed)
+        if behind:
+            placed = [each for each in placed if each[0] > behind]
+        if len(found) > self._limit:
+            # Mostly none is left: the page is full, and its last entry comes before all further ones.
+            last = found[-1][0]
+            placed = [each for each in placed if each[0] < last]
+        if placed:
+            self._found = sorted(found + placed, key=_order)[: self._limit + 1]
+
+    def page(self) -> Page[T]:
+        """Return the page, once all entries were added."""
+        page = self._found[: self._limit]
+        more = len(self._found) > self._limit
+        return Page([each[2] for each in page], cursor(page[-1][0]) if more else None, self._total)
+
+
 async def page_of(  # noqa: PLR0913, PLR0917 - the list, its order, the part of it that is asked for, and the cost
     groups: Iterable[Iterable[T]],
     place: Callable[[T], Place],
@@ -50,7 +92,7 @@ async def page_of(  # noqa: PLR0913, PLR0917 - the list, its order, the part of 
     limit: int,
     meter: Meter | None = None,
 ) -> Page[T]:
-    """Return the first ``limit`` entries behind a cursor, in the order of their places.
+    """Return a page of a list, as :class:`Paging` finds it.
 
     Args:
         groups: The entries of the list, in groups in any order. There is a checkpoint after each group.
@@ -63,24 +105,11 @@ async def page_of(  # noqa: PLR0913, PLR0917 - the list, its order, the part of 
     Raises:
         Refused: The cursor is none of this list.
     """
-    meter = meter or Meter()
-    behind = cursor_place(after, kinds) if after else ()  # every place is behind the empty one
-    found: list[tuple[Place, int, T]] = []
-    total = 0
+    meter, paging = meter or Meter(), Paging(place, kinds, after, limit)
     for group in groups:
-        # The number keeps entries with equal places apart, which need not be comparable themselves.
-        placed = [(place(entry), number, entry) for number, entry in enumerate(group, total)]
-        total += len(placed)
-        placed = [each for each in placed if each[0] > behind]
-        if len(found) > limit:
-            # Mostly none is left: the page is full, and its last entry comes before all further ones.
-            last = found[-1][0]
-            placed = [each for each in placed if each[0] < last]
-        if placed:
-            found = sorted(found + placed, key=_order)[: limit + 1]
+        paging.add(group)
         await meter.checkpoint()
-    page = found[:limit]
-    return Page([each[2] for each in page], cursor(page[-1][0]) if len(found) > limit else None, total)
+    return paging.page()
 
 
 def _order(each: tuple[Place, int, object]) -> tuple[Place, int]:

@@ -54,7 +54,8 @@ async def _show_overview(asked: Asked) -> dict[str, object]:
 
 
 async def _list_runs(asked: Asked) -> dict[str, object]:
-    return await _runs.runs(asked.inspected.server.sessions, asked.query, asked.inspected.run_pages)
+    found = asked.inspected
+    return await _runs.runs(found.server.sessions, asked.query, found.scan, found.user_pages)
 
 
 async def _list_sessions(asked: Asked) -> dict[str, object]:
@@ -97,7 +98,7 @@ async def _cancel_run(asked: Asked) -> dict[str, object]:
         cancelled = await _runs.cancel(asked.inspected.server.sessions, asked.query)
         result = "done" if cancelled else "not found"
     finally:
-        asked.inspected.run_pages.forget()
+        asked.inspected.forget_runs()
         _audit.note_action(asked.operator, "cancel", subject, result)
     return {"cancelled": cancelled}
 

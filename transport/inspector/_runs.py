@@ -3,37 +3,66 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from actors import CommandRefused, RunState, SessionClosed
 from transport.inspector._answers import Refused
-from transport.inspector._paging import page_of, steps_of_groups
+from transport.inspector._paging import Paging, steps_of_groups
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from actors import OpenItem, RunStatistics, Sessions
     from transport.inspector._paging import Page, Place
     from transport.inspector._query import Query
+    from transport.inspector._scan import SharedScan
     from transport.inspector._sparing import Meter, Recent
 
 
-async def runs(sessions: Sessions, query: Query, recent: Recent[Page[RunStatistics]]) -> dict[str, object]:
+async def runs(
+    sessions: Sessions, query: Query, scan: SharedScan, recent: Recent[Page[RunStatistics]]
+) -> dict[str, object]:
     """Return a page of the open runs. The oldest come first, or the newest.
 
     With very many sessions, a page is shown again for some seconds. The ages in it are always those of now.
     """
+    question, user = repr(sorted(query.given.items())), query.text("user", "") or None
+    if user is None:
+        page = await scan.page(question, partial(_Listing, query))
+    else:
+
+        async def find(meter: Meter) -> Page[RunStatistics]:
+            listing = _Listing(query)
+            for step in steps_of_groups(sessions.survey.runs(user)):
+                listing.add(step)
+                await meter.checkpoint()
+            return listing.page()
+
+        page = await recent.get(question, find)
     now = time.time()
-    user, wanted = query.text("user", "") or None, _Filter(query, now)
-    sign = 1.0 if query.choice("sort", "oldest", "newest") == "oldest" else -1.0
-
-    def place(run: RunStatistics) -> Place:
-        return sign * run.since, float(run.depth), run.run  # of runs of one millisecond, parents come first
-
-    async def find(meter: Meter) -> Page[RunStatistics]:
-        found = steps_of_groups(tuple(filter(wanted, group)) for group in sessions.survey.runs(user))
-        return await page_of(found, place, (float, float, str), query.cursor(), query.limit(), meter)
-
-    page = await recent.get(repr(sorted(query.given.items())), find)
     return {"runs": [_row(run, now) for run in page.entries], "next": page.next, "total": page.total}
+
+
+class _Listing:
+    """A page of the list of runs while its entries are found. All runs must be added at nearly the same time."""
+
+    def __init__(self, query: Query) -> None:
+        sign = 1.0 if query.choice("sort", "oldest", "newest") == "oldest" else -1.0
+
+        def place(run: RunStatistics) -> Place:
+            return sign * run.since, float(run.depth), run.run  # of runs of one millisecond, parents come first
+
+        self._wanted = _Filter(query, time.time())
+        self._paging = Paging(place, (float, float, str), query.cursor(), query.limit())
+
+    def add(self, runs: Sequence[RunStatistics]) -> None:
+        """Take those of the runs that the filters let through."""
+        self._paging.add(filter(self._wanted, runs))
+
+    def page(self) -> Page[RunStatistics]:
+        """Return the page, once all open runs were added."""
+        return self._paging.page()
 
 
 class _Filter:

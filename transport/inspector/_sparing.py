@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CHEAP_SECONDS = 0.005
 """CPU time up to which something is found anew for each request, in seconds."""
-SHARE = 0.01
+SHARE = 0.005
 """Share of a core that finding one thing again and again may take."""
 OLDEST_SECONDS = 10.0
 """Maximum age of a result that is shown again, in seconds."""
