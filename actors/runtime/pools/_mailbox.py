@@ -125,9 +125,15 @@ class RoutedMailbox(Routes):
             member = self._pick_for(item)
         else:
             member = self._pick(item) if self._turns is None else next(self._turns)
-        # Before the item is put in, since this may raise.
-        if self.on_pressure is not None and len(member.items) >= self._grow_at:
-            self.on_pressure()
+        items = member.items
+        depth = len(items)
+        if self.on_pressure is not None and depth >= self._grow_at:
+            self.on_pressure()  # before the item is put in, since this may raise
+        elif 0 < depth < member._spec.size and member._refusal is None:  # noqa: SLF001  -- of the base class
+            # What offer() of a busy member does, without a call for each message of a burst.
+            items.append(item)
+            member.accepted += 1
+            return True
         return member.offer(item) or self._offer_elsewhere(item, member)
 
     def _pick_for(self, item: PendingAsk) -> Mailbox:

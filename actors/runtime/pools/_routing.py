@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from bisect import bisect
 from itertools import cycle, repeat
 from operator import mod
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = object()
 """Mark of no home."""
+NEVER = sys.maxsize
+"""A load that no member reaches."""
 POINTS = 64
 """Number of points of each member on the ring of a consistent hash. More points spread the keys more evenly."""
 SLOTS = 8_209
@@ -66,23 +69,21 @@ class RoundRobin:
 class LeastWaiting:
     """The member with the lowest load, which is the number of its messages. Members with equal loads take turns.
 
-    One look at all members ranks them by their loads. A round then chooses each member with the lowest load once, so
-    that their loads grow by one. The next round takes in the members whose loads are reached. So the ranks hold as long
-    as no load has become less, and the members need no other look: a message of a burst costs as much in a large pool
-    as in a small one, also if their loads differ.
+    One look at all members ranks them by their loads. Each round then chooses each member with the lowest load once, so
+    that their loads grow by one. As soon as they reach the load of further members, the rounds take these in. So the
+    ranks hold as long as no load has become less, and the members need no other look: a message of a burst costs as
+    much in a large pool as in a small one, also if their loads differ.
     """
 
-    __slots__ = ("_home", "_is_marked", "_loads", "_lowest", "_mark", "_ranked", "_reached", "_round", "_turns")
+    __slots__ = ("_home", "_is_marked", "_loads", "_lowest", "_mark", "_next_load", "_ranked", "_round", "_turns")
 
     def __init__(self, members: Mapping[int, Mailbox]) -> None:
         self._ranked = list(members.values())
-        """Mailboxes of all members, by their loads at the last look."""
-        self._loads = [0] * len(self._ranked)
-        """Load of each member in that order. A load is not below it while the home still has the mark."""
-        self._reached = len(self._ranked)
-        """Number of the ranked members that are in the round."""
+        """Mailboxes of all members: first those in the rounds, in the order of their turns, then by their loads."""
+        self._loads: list[int] = []
+        """Load of each ranked member at the last look. None is below it while the home still has the mark."""
         self._round = self._ranked
-        """Mailboxes in the order of this round, in which each one is chosen once."""
+        """Mailboxes in the order of this round, in which each one is chosen once: the first ones of the ranked."""
         self._turns = iter(self._round)
         """The mailboxes of the round that were not chosen yet."""
         homes = {mailbox.home for mailbox in self._ranked}
@@ -93,26 +94,39 @@ class LeastWaiting:
         """The mark of the home at the last look."""
         self._lowest = 0
         """A load that no member is below while the home still has the mark."""
+        self._next_load = NEVER
+        """The load at which the rounds take in further members. NEVER if all members are in the rounds."""
 
     def pick(self, message: object) -> Mailbox:
         """Return the mailbox of the member with the lowest load."""
         del message
-        member = next(self._turns, None) or self._begin_round()
+        member = next(self._turns, None)
+        if member is None:  # each member of the round was chosen, and has one message more than when it began
+            self._lowest += 1
+            if self._lowest >= self._next_load:
+                self._reach()
+            self._turns = iter(self._round)
+            member = next(self._turns)
         # A member that does not wait handles a message, which is in no mailbox.
-        if (len(member.items) < self._lowest and self._home.mark is self._mark) or member.is_awaited:
+        if len(member.items) < self._lowest and self._home.mark is self._mark:
+            return member
+        # If only some are in the rounds, others may wait by now, and it may be their turn.
+        if self._next_load is NEVER and member.is_awaited:
             return member
         return self._look(member)
 
-    def _begin_round(self) -> Mailbox:
-        """Begin a round after each member was chosen, and has one message more. Return the first one's mailbox."""
-        self._lowest += 1
-        known = self._reached
-        if known < len(self._ranked):
-            is_ranked = self._home.mark is self._mark
-            self._reached = bisect(self._loads, self._lowest, known) if is_ranked else len(self._ranked)
-            self._round = self._ranked[known : self._reached] + self._round
-        self._turns = iter(self._round)
-        return next(self._turns)
+    def _reach(self) -> None:
+        """Take the members into the rounds whose load the others have reached. They come first."""
+        known, ranked = len(self._round), self._ranked
+        reached = self._enter(known)
+        self._ranked = ranked[known:reached] + ranked[:known] + ranked[reached:]
+        self._round = self._ranked[:reached]
+
+    def _enter(self, known: int) -> int:
+        """Return the number of ranked members with the lowest load, ``known`` or more. Note the load of the next."""
+        reached = bisect(self._loads, self._lowest, known)
+        self._next_load = self._loads[reached] if reached < len(self._loads) else NEVER
+        return reached
 
     def _look(self, turn: Mailbox) -> Mailbox:
         """Return the mailbox of the member with the lowest load, and begin a round with it.
@@ -120,15 +134,15 @@ class LeastWaiting:
         ``turn`` is the mailbox whose turn it is.
         """
         self._mark = UNKNOWN  # in case that this is interrupted
-        # First come the members that were not chosen for the longest time. Each one counts where it comes first.
-        order = [turn, *self._turns, *self._ranked[self._reached :], *self._round, *self._ranked]
-        order = list(dict.fromkeys(order))
+        place = self._ranked.index(turn)
+        order = self._ranked[place:] + self._ranked[:place]  # the last ones were chosen last
         loads = loads_of(order)
-        self._ranked = [order[place] for place in sorted(range(len(order)), key=loads.__getitem__)]
-        self._loads = sorted(loads)
-        self._lowest = self._loads[0]
-        self._reached = bisect(self._loads, self._lowest)
-        self._round = self._ranked[: self._reached]
+        lowest = min(loads)
+        if lowest < max(loads):
+            order = [order[place] for place in sorted(range(len(order)), key=loads.__getitem__)]
+            loads.sort()
+        self._ranked, self._loads, self._lowest = order, loads, lowest
+        self._round = order[: self._enter(0)]
         self._turns = iter(self._round)
         if self._is_marked:
             self._mark = self._home.marked()
