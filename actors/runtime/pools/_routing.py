@@ -116,14 +116,14 @@ class LeastWaiting:
         return self._look(member)
 
     def _reach(self) -> None:
-        """Take the members into the rounds whose load the others have reached. They come first."""
+        """Take further members into the rounds: their load is reached. Put them before the others."""
         known, ranked = len(self._round), self._ranked
         reached = self._enter(known)
         self._ranked = ranked[known:reached] + ranked[:known] + ranked[reached:]
         self._round = self._ranked[:reached]
 
     def _enter(self, known: int) -> int:
-        """Return the number of ranked members with the lowest load, ``known`` or more. Note the load of the next."""
+        """Return how many of the ranked members have the lowest load: ``known`` or more. Set the next load."""
         reached = bisect(self._loads, self._lowest, known)
         self._next_load = self._loads[reached] if reached < len(self._loads) else NEVER
         return reached
