@@ -21,7 +21,7 @@ import outcome
 import trio
 
 from actors.errors import ActorRestarted
-from actors.loop.trio_internals import is_cancelled, protect_from_interrupts
+from actors.loop.trio_internals import is_cancelled, start_protected
 from actors.runtime._body import EndedOwner, Parent, cause_of, limits_in
 from actors.runtime._dead_letters import Undelivered
 from actors.runtime._deadlines import own_failure
@@ -96,9 +96,18 @@ class Cell(Waits[Incarnation]):
         If the factory raises, this raises the same exception, and nothing of the actor is left.
         """
         self.system.living += 1
-        return contextvars.copy_context().run(self._begin_first, nursery)
+        context = contextvars.copy_context()
+        actor = context.run(self._make_first)
+        # The name of the task is how a deadlock is found: see Waits.check_not_awaited().
+        start_protected(nursery, self._run, self.spec.id, context)
+        if is_overridden(actor, "started"):
+            return False
+        if self.life is not None:
+            self.life.on_up()
+        return True
 
-    def _begin_first(self, nursery: trio.Nursery) -> bool:
+    def _make_first(self) -> Instance:
+        """Return the first instance of the actor. If the factory raises, end the actor and raise that exception."""
         assert self.make is not None  # noqa: S101  -- the actor has not ended
         try:
             self.life = life = Incarnation(self)
@@ -113,12 +122,7 @@ class Cell(Waits[Incarnation]):
             if failure is raised:
                 raise
             raise failure from raised
-        # The name of the task is how a deadlock is found: see Waits.check_not_awaited().
-        nursery.start_soon(self._run, name=self.spec.id)
-        if is_overridden(actor, "started"):
-            return False
-        life.on_up()
-        return True
+        return actor
 
     async def _run(self) -> None:
         """Run the actor, again after each restart, until its permanent end.
@@ -126,7 +130,6 @@ class Cell(Waits[Incarnation]):
         This never raises: an exception of the actor becomes its exit reason.
         """
         self.task = task = trio.lowlevel.current_task()
-        protect_from_interrupts(task)
         reason: ExitReason = KILLED
         life: Incarnation | None = None
         pause: Pause | None = None

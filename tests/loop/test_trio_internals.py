@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import re
 from pathlib import Path
 from typing import Any, cast
@@ -62,6 +63,7 @@ def test_private_names_exist() -> None:
         (trio.CancelScope(), ("_cancel_status", "_has_been_entered", "_close")),
         (run.CancelStatus, ("children", "_scope", "effective_deadline", "effectively_cancelled", "encloses")),
         (run.Task, ("_activate_cancel_status", "_child_nurseries", "_cancel_status", "_counter", "_ki_protected")),
+        (run.Runner, ("instruments", "reschedule", "tasks")),
         (trio.Nursery, ("_create", "_nested_child_finished", "__init_subclass__")),
         (util, ("coroutine_or_error",)),
     ):
@@ -215,7 +217,6 @@ async def test_interrupt_protection_is_inherited() -> None:
         seen[name] = trio.lowlevel.currently_ki_protected()
 
     async def protected() -> None:
-        internals.protect_from_interrupts(trio.lowlevel.current_task())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look, "child")
             nursery.start_soon(run_in_a_task, lambda: look("grandchild"))
@@ -225,11 +226,34 @@ async def test_interrupt_protection_is_inherited() -> None:
     trio.lowlevel.add_instrument(protection)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(protected)
+            internals.start_protected(nursery, protected, "protected", contextvars.copy_context())
             nursery.start_soon(look, "beside")
     finally:
         trio.lowlevel.remove_instrument(protection)
     assert seen == {"child": True, "grandchild": True, "itself": True, "beside": False}
+
+
+async def test_protected_task_is_like_any_other(nursery: trio.Nursery) -> None:
+    """``start_protected`` starts a task with its name, context and nursery. A closed nursery refuses it."""
+    number = contextvars.ContextVar("number", default=0)
+    seen: list[object] = []
+    context = contextvars.copy_context()
+    context.run(number.set, 7)
+
+    async def work() -> None:
+        task = trio.lowlevel.current_task()
+        seen.extend([task.name, task.context is context, task.parent_nursery is nursery, number.get()])
+        await trio.sleep_forever()
+
+    internals.start_protected(nursery, work, "worker", context)
+    await trio.testing.wait_all_tasks_blocked()
+    assert seen == ["worker", True, True, 7]
+    assert [task.name for task in nursery.child_tasks] == ["worker"]
+    async with trio.open_nursery() as other:
+        pass
+    with pytest.raises(RuntimeError, match="closed to new arrivals"):
+        internals.start_protected(other, work, "late", context)
+    nursery.cancel_scope.cancel()
 
 
 async def test_receiver_of_a_channel(nursery: trio.Nursery) -> None:
