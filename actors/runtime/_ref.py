@@ -210,16 +210,18 @@ class ActorRef(Defaults, Generic[Message_contra, Reply_co]):
         mailbox = self._mailbox
         if next(mailbox.turns):
             await trio.lowlevel.checkpoint()
-        if not mailbox.offer(message) and not self._put_own(message):
-            if mailbox.blocks:
-                self._check_may_wait()
-            await mailbox.put(message)
+        if not mailbox.offer(message):
+            await self._put(message)
 
-    def _check_may_wait(self) -> None:
-        """Raise RuntimeError if the caller would wait permanently for room in the mailbox."""
-        if trio.lowlevel.current_task() is self._cell.task:
-            raise RuntimeError(f"{self.path} tells itself, and its mailbox is full: it would wait for ever")
-        self._cell.check_not_awaited()
+    async def _put(self, message: Message_contra) -> None:
+        """Put a message into the mailbox that has just refused it: wait for room, or do as its overflow policy says."""
+        if self._put_own(message):
+            return
+        if self._mailbox.blocks:
+            if trio.lowlevel.current_task() is self._cell.task:
+                raise RuntimeError(f"{self.path} tells itself, and its mailbox is full: it would wait for ever")
+            self._cell.check_not_awaited()
+        await self._mailbox.put(message)
 
     def _put_own(self, message: object) -> bool:
         """Put a message that a stopping actor sends to itself into the mailbox. Return False for any other message."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _RUNTIME = tuple(str(Path(actors.__file__).parent / room) for room in ("runtime", "loop"))
 SHORT, LONG = 128, 1_152
 """Numbers of messages in the short and in the long burst."""
-RATIOS = {"round_robin": 1.33, "random": 1.33, "consistent_hash": 1.6, "least_waiting": 1.9}
+RATIOS = {"round_robin": 1.33, "random": 1.33, "consistent_hash": 1.37, "least_waiting": 1.6}
 """A message to a pool of four costs at most this much, beside one to an actor. The last two look at key or members."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,11 +11,14 @@ import trio
 from _runtime_pools import Gate, by_key, settle, started
 
 from actors import (
+    ActorTerminated,
     MailboxFull,
     Routing,
     Undelivered,
     open_system,
 )
+from actors.runtime._lifecycle import DRAIN
+from actors.runtime._ref import cell_of
 
 
 async def test_members_take_turns() -> None:
@@ -55,6 +59,54 @@ async def test_full_member_is_passed_over() -> None:
         gates[1].event.set()
         await settle()
         assert {message for _, message in got[2:]} == {"a", "b", "c"}
+
+
+async def test_stopping_member_is_passed_over() -> None:
+    """A busy member that is being stopped gets no more tells, although there is room in its mailbox."""
+    got: list[tuple[str, object]] = []
+    gates = [Gate(), Gate()]
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await started(system, got, 2)
+        for message in (*gates, "a", "b"):
+            await ref.tell(message)
+        await settle()
+        nursery.start_soon(partial(ref.members()[0].stop, drain=True))
+        await settle()
+        for message in ("c", "d", "e"):
+            await ref.tell(message)
+        for gate in gates:
+            gate.event.set()
+        await settle()
+        assert {(name, message) for name, message in got if message in {"c", "d", "e"}} == {
+            ("2", message) for message in ("c", "d", "e")
+        }
+
+
+async def test_stopping_pool_refuses_messages_for_busy_members() -> None:
+    """A pool that is being stopped refuses tells at once, also while its members are busy and have room."""
+    got: list[tuple[str, object]] = []
+    gate = Gate()
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await started(system, got, 1)
+        for message in (gate, "a"):
+            await ref.tell(message)
+        await settle()
+        refused: list[str] = []
+
+        async def tell_during_stop() -> None:
+            for _ in range(20):
+                try:
+                    await ref.tell("late")
+                except ActorTerminated:
+                    refused.append(ref.statistics().state)
+                await trio.lowlevel.checkpoint()
+
+        cell_of(ref).stop_soon(DRAIN, 5)
+        nursery.start_soon(tell_during_stop)
+        await settle()
+        assert refused == ["stopping"] * 20
+        gate.event.set()
+    assert "late" not in {message for _, message in got}
 
 
 @pytest.mark.parametrize(("overflow", "handled"), [("drop_new", "a"), ("drop_oldest", "b")])

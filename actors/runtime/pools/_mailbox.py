@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,17 +28,21 @@ if TYPE_CHECKING:
 class Routes(Mailbox):
     """The members behind one handle, and the rule that chooses one for each message."""
 
-    __slots__ = ("_accepted_before", "_dropped_before", "_members", "_pick", "_rule", "_turns")
+    __slots__ = ("_accepted_before", "_dropped_before", "_grow_at", "_members", "_rule", "limit", "order", "pick")
 
     def __init__(self, owner: Owner, spec: MailboxSpec, home: Home | None = None) -> None:
         super().__init__(owner, spec, home)
         self._members: dict[Mailbox, Cell] = {}
         self._rule: Rule | None = None
         """Rule of routing; None before the first start."""
-        self._pick: Callable[[object], Mailbox] | None = None
+        self.pick: Callable[[object], Mailbox] | None = None
         """Function that returns the mailbox of the member for a message; None without members."""
-        self._turns: Iterator[Mailbox] | None = None
+        self.order: Iterator[Mailbox] | None = None
         """The next members, if they do not depend on the message. An iterator in C saves a call for each message."""
+        self.limit = 0
+        """Number of messages in a member's mailbox below which one more needs neither room nor a further member."""
+        self._grow_at = sys.maxsize
+        """Number of messages in a member's mailbox from which one more member is started, if there can be more."""
         self._accepted_before = self._dropped_before = 0
         """Numbers of messages of members that have left."""
 
@@ -76,11 +81,12 @@ class Routes(Mailbox):
 
     def _set(self, members: dict[Mailbox, Cell]) -> None:
         self._members = members
-        self._pick = self._turns = None
+        self.limit = min([self._grow_at, *(member._spec.size for member in members)])  # noqa: SLF001  -- of the base class
+        self.pick = self.order = None
         if members and self._rule is not None:
             rule = route(self._rule, {self._number(cell): mailbox for mailbox, cell in members.items()})
-            self._pick = rule.pick
-            self._turns = rule.turns if isinstance(rule, (RoundRobin, Random)) else None
+            self.pick = rule.pick
+            self.order = rule.turns if isinstance(rule, (RoundRobin, Random)) else None
 
     def _open(self) -> list[Mailbox]:
         """Return the mailboxes of the members that accept messages."""
@@ -94,13 +100,12 @@ class RoutedMailbox(Routes):
     many as a mailbox holds, and are routed when the members are up.
     """
 
-    __slots__ = ("_grow_at", "_room", "on_pressure")
+    __slots__ = ("_room", "on_pressure")
 
     def __init__(self, owner: Owner, spec: MailboxSpec, home: Home | None = None) -> None:
         super().__init__(owner, spec, home)
         self._room = Mailbox(owner, spec, home)
         """Messages that wait until there is a member. The actor's own task does not read them."""
-        self._grow_at = 0
         self.on_pressure: Callable[[], None] | None = None
         """Function that starts one more member; None if there can be no more."""
 
@@ -119,27 +124,27 @@ class RoutedMailbox(Routes):
         """Put an item into the mailbox of a member, if there is room. Return whether it was put in. Never waits."""
         if self._refusal is not None:
             return False
-        if self._pick is None:
+        if self.pick is None:
             return self._offer_to_room(item)
         if type(item) is PendingAsk:
             member = self._pick_for(item)
         else:
-            member = self._pick(item) if self._turns is None else next(self._turns)
-        items = member.items
-        depth = len(items)
-        if self.on_pressure is not None and depth >= self._grow_at:
+            member = self.pick(item) if self.order is None else next(self.order)
+        return self.offer_to(member, item)
+
+    def offer_to(self, member: Mailbox, item: object) -> bool:
+        """Put an item into the mailbox of the member that was chosen, or of another one. Return whether it was put in.
+
+        If many messages wait at the member, start one more member.
+        """
+        if self.on_pressure is not None and len(member.items) >= self._grow_at:
             self.on_pressure()  # before the item is put in, since this may raise
-        elif 0 < depth < member._spec.size and member._refusal is None:  # noqa: SLF001  -- of the base class
-            # What offer() of a busy member does, without a call for each message of a burst.
-            items.append(item)
-            member.accepted += 1
-            return True
         return member.offer(item) or self._offer_elsewhere(item, member)
 
     def _pick_for(self, item: PendingAsk) -> Mailbox:
         """Return the member for an ask. An ask of a member goes to another member, since no actor can ask itself."""
-        assert self._pick is not None  # noqa: S101  -- the caller has looked
-        member = self._pick(item.message) if self._turns is None else next(self._turns)
+        assert self.pick is not None  # noqa: S101  -- the caller has looked
+        member = self.pick(item.message) if self.order is None else next(self.order)
         if self._members[member].task is trio.lowlevel.current_task():
             others = [each for each in self._open() if each is not member]
             if self._is_by_key or not others:
@@ -221,10 +226,10 @@ class RoutedMailbox(Routes):
     def _crowded(self, item: object) -> Mailbox | None:
         """Return the full member at which an item waits for room, or is dropped. Return None without members."""
         members = self._open()
-        if self._refusal is not None or self._pick is None or not members:
+        if self._refusal is not None or self.pick is None or not members:
             return None
         if self._is_by_key:
-            picked = self._pick(item.message if isinstance(item, PendingAsk) else item)
+            picked = self.pick(item.message if isinstance(item, PendingAsk) else item)
             members = [picked] if picked in members else members
         others = [each for each in members if not self._is_own(each)]
         if not others and members[0]._spec.overflow is Overflow.WAIT:  # noqa: SLF001  -- of the base class
@@ -241,11 +246,11 @@ class RoutedMailbox(Routes):
 
         If the key function raises, the item becomes a dead letter, and the caller of an ask gets the exception.
         """
-        assert self._pick is not None  # noqa: S101  -- there are members
+        assert self.pick is not None  # noqa: S101  -- there are members
         if isinstance(item, PendingAsk) and item.done:
             return  # its caller no longer waits
         try:
-            member = self._pick(item.message if isinstance(item, PendingAsk) else item)
+            member = self.pick(item.message if isinstance(item, PendingAsk) else item)
         except Exception as error:  # noqa: BLE001  -- whatever the key function of a user raises
             self._drop_unroutable(item, error)
             return
@@ -289,7 +294,9 @@ class PoolMailbox(RoutedMailbox):
 
     def begin(self, pool: PoolSpec, members: list[Cell]) -> None:
         """Route messages to ``members`` from now on. Begin with the messages that waited here."""
-        self._rule, self._grow_at = Rule(pool.routing, pool.key), pool.grow_at
+        self._rule = Rule(pool.routing, pool.key)
+        if pool.max_size > pool.size:
+            self._grow_at = pool.grow_at
         self._set({each.mailbox: each for each in members})
         self._route_waiting()
 

@@ -209,7 +209,7 @@ class PoolRef(MembersRef[Message_contra, Reply_co]):
         children = None if life is None else life.children
         return PoolStatistics(
             **attrs.asdict(super().statistics(), recurse=False),
-            members=len(self._routes().cells),
+            members=len(self._routes.cells),
             min_size=spec.size,
             max_size=spec.max_size,
             members_restarted=children.restarts if isinstance(children, Members) else 0,

@@ -226,4 +226,4 @@ class RouterRef(MembersRef[Message_contra, Reply_co]):
     def statistics(self) -> RouterStatistics:
         """Return the current statistics of the router."""
         own = attrs.asdict(super().statistics(), recurse=False)
-        return RouterStatistics(**own, members=len(self._routes().cells))
+        return RouterStatistics(**own, members=len(self._routes.cells))
