@@ -22,7 +22,7 @@ import trio
 
 from actors.errors import ActorRestarted
 from actors.loop.trio_internals import is_cancelled, start_protected
-from actors.runtime._body import EndedOwner, Parent, cause_of, limits_in
+from actors.runtime._body import Body, EndedOwner, Parent, cause_of, limits_in
 from actors.runtime._dead_letters import Undelivered
 from actors.runtime._deadlines import own_failure
 from actors.runtime._incarnation import Incarnation
@@ -53,7 +53,7 @@ class Cell(Waits[Incarnation]):
         make: Callable[[], Instance],
         kind: type[ActorRef[Any, Any]] = ActorRef,
     ) -> None:
-        super().__init__(parent, spec, make)
+        Body.__init__(self, parent, spec, make)  # not by super(), which costs more than the call
         self.life = self._pause = self._starter = self._ended = self._halted = None
         self._kind = kind
         self._ref: ActorRef[Any, Any] | weakref.ref[ActorRef[Any, Any]] = kind(self)

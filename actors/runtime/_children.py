@@ -164,7 +164,7 @@ class Children:
         """Make and start the actor of a child that was claimed (reserved for this call)."""
         try:
             require_room(START_FRAMES)
-            if self.system.is_turn_after_spawn() or is_cancelled():
+            if next(self.system.spawn_turns) or is_cancelled():
                 await trio.lowlevel.checkpoint()
             self._check_open()
             nursery = self.owner.open_child_nursery()

@@ -49,14 +49,10 @@ class Runtime:
         self.crashes = Crashes()
         self.numbers = itertools.count(1)
         """Numbers for the names of actors that are started without a name."""
-        self._spawned = 0
+        self.spawn_turns = itertools.cycle([*[False] * (FAIR_SPAWNS - 1), True])
+        """Iterator of flags: ``next`` counts a start of an actor, and returns whether other tasks must run before."""
 
     @property
     def events(self) -> EventBus:
         """Events between actors. The events of supervision and the dead letters are among them."""
         return self._events
-
-    def is_turn_after_spawn(self) -> bool:
-        """Count a start of an actor. Return whether other tasks must run before the start."""
-        self._spawned += 1
-        return self._spawned % FAIR_SPAWNS == 0

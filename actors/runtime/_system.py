@@ -140,13 +140,8 @@ class ActorSystem(ActorTree, Spawner):
 
     # As the parent of top-level actors
 
-    @property
-    def takes_children(self) -> bool:
-        """Whether an actor can be started.
-
-        Always True: after the root was stopped, its table of children refuses a start.
-        """
-        return True
+    takes_children = True
+    """Whether an actor can be started. Always True: after the root was stopped, its table of children refuses it."""
 
     def open_child_nursery(self) -> trio.Nursery:
         """Return the nursery in which the tasks of top-level actors run."""
