@@ -91,7 +91,7 @@ async def test_message_to_a_pool(routing: str) -> None:
         for send in (tell, ask):
             single = await one(system, send)
             pooled = await count(functools.partial(send, ref))
-            assert single <= pooled <= RATIOS[routing] * single
+            assert 0.9 * single <= pooled <= RATIOS[routing] * single
 
 
 async def test_message_to_a_router() -> None:
