@@ -2,30 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import outcome
 import trio
-
-
-class Woken(outcome.Outcome[None]):
-    """The outcome of a wait that only ends. One object serves all waits: trio makes a ``Value(None)`` for each."""
-
-    __slots__ = ()
-
-    def unwrap(self) -> None:
-        """Return None."""
-
-    def send(self, gen: Any) -> Any:
-        """Send None into a generator."""
-        return gen.send(None)
-
-    async def asend(self, agen: Any) -> Any:
-        """Send None into an async generator."""
-        return await agen.asend(None)
-
-
-WOKEN: Final = Woken()
 
 
 class Wakeup:
@@ -36,6 +13,10 @@ class Wakeup:
     a task from its list, then schedules the task: if the stack is full between the two steps, the committer sleeps for
     ever. A ParkingLot also lists a task before the task waits: if the wait then fails, a task that does not wait is
     woken, and that ends trio.*
+
+    Trio makes a new outcome for each wake-up, which takes one call more than all that follows. Keep it so: at the end
+    of the stack that call fails first. *With one outcome for all wake-ups, a wake-up succeeded where the next call of
+    the caller failed, and an agent that emitted at every depth left its session waiting for ever.*
     """
 
     __slots__ = ("_holds", "_tasks")
@@ -72,7 +53,7 @@ class Wakeup:
         for task in () if self._holds else tuple(self._tasks):
             del self._tasks[task]
             try:
-                trio.lowlevel.reschedule(task, WOKEN)
+                trio.lowlevel.reschedule(task)
             except BaseException:
                 # Trio clears custom_sleep_data as it schedules a task: if it is set, the task still waits.
                 if task.custom_sleep_data is self:

@@ -18,7 +18,6 @@ import outcome
 import trio
 
 from actors.errors import ActorTerminated, MailboxFull
-from actors.loop.wakeup import WOKEN
 from actors.runtime._dead_letters import Undelivered
 from actors.runtime._home import Home
 from actors.runtime._request import PendingAsk
@@ -232,7 +231,7 @@ class Mailbox:
             task, item = senders.popitem(last=False)
             self.items.append(item)
             self.accepted += 1
-            trio.lowlevel.reschedule(task, WOKEN)
+            trio.lowlevel.reschedule(task)
 
     def _trim(self) -> None:
         """Remove asks from the front of the queue if their callers gave up, so that the oldest item is still wanted."""
@@ -295,7 +294,7 @@ class Mailbox:
             # Checked here and not at each message. Without it trio would silently schedule the task in another run.
             if get_ident() != self.home.thread:
                 raise Home.elsewhere()
-            trio.lowlevel.reschedule(self._reader, WOKEN)
+            trio.lowlevel.reschedule(self._reader)
         self._reader = None
 
     def refuse(self, state: str, reason: ExitReason | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from actors.loop.wakeup import WOKEN, Wakeup
+from actors.loop.wakeup import Wakeup
 
 if TYPE_CHECKING:
     import outcome
@@ -83,7 +83,7 @@ class PendingAsk:
         self.done = True
         self.result = result
         if self.task is not None:
-            trio.lowlevel.reschedule(self.task, WOKEN)
+            trio.lowlevel.reschedule(self.task)
             self.task = None
         if self.end is not None:
             self.end.on_ended()

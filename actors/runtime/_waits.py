@@ -5,9 +5,10 @@ from __future__ import annotations
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic
 
+import outcome
 import trio
 
-from actors.loop.wakeup import WOKEN, Wakeup
+from actors.loop.wakeup import Wakeup
 from actors.runtime._control import Control, LifeT
 from actors.runtime._home import Home
 from actors.runtime._lifecycle import HALT, KILL, ExitReason, State, Stop
@@ -15,8 +16,6 @@ from actors.runtime.topics._supervision import ChildRestarted, ChildStarted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    import outcome
 
 
 class Waits(Control[LifeT], Generic[LifeT]):
@@ -86,7 +85,7 @@ class Waits(Control[LifeT], Generic[LifeT]):
         if self.parent is not None:
             self.parent.on_up(self)
         if self._starter is not None:
-            self._notify_starter(WOKEN)
+            self._notify_starter(outcome.Value(None))
         if self.system.supervision.exists:
             kind = ChildRestarted if self.restarts else ChildStarted
             self.system.events.deliver(kind(self.path, self.restarts + 1))
