@@ -23,11 +23,8 @@ START_FRAMES = 64
 
 def require_room(frames: int) -> None:
     """Raise ``RecursionError`` unless the stack has room for ``frames`` more nested calls."""
-    try:  # as is_shallow(), without a further call for each spawn
-        sys._getframe(sys.getrecursionlimit() // _USED)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # documented
-    except ValueError:
-        return
-    _use(frames)
+    if not is_shallow():
+        _use(frames)
 
 
 def is_shallow() -> bool:

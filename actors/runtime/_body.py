@@ -92,7 +92,7 @@ class Body(Course):
     """Class of the actor's mailbox."""
 
     def __init__(self, parent: Parent, spec: ChildSpec, make: Callable[[], Instance]) -> None:
-        Course.__init__(self)  # not by super(), which costs more than the call
+        super().__init__()
         self.system = parent.system
         self.parent: Parent | None = parent
         """The group of children to which the actor belongs; None after the permanent end of the actor."""

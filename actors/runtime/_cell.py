@@ -22,7 +22,7 @@ import trio
 
 from actors.errors import ActorRestarted
 from actors.loop.trio_internals import is_cancelled, start_protected
-from actors.runtime._body import Body, EndedOwner, Parent, cause_of, limits_in
+from actors.runtime._body import EndedOwner, Parent, cause_of, limits_in
 from actors.runtime._dead_letters import Undelivered
 from actors.runtime._deadlines import own_failure
 from actors.runtime._incarnation import Incarnation
@@ -53,7 +53,7 @@ class Cell(Waits[Incarnation]):
         make: Callable[[], Instance],
         kind: type[ActorRef[Any, Any]] = ActorRef,
     ) -> None:
-        Body.__init__(self, parent, spec, make)  # not by super(), which costs more than the call
+        super().__init__(parent, spec, make)
         self.life = self._pause = self._starter = self._ended = self._halted = None
         self._kind = kind
         self._ref: ActorRef[Any, Any] | weakref.ref[ActorRef[Any, Any]] = kind(self)
@@ -97,17 +97,16 @@ class Cell(Waits[Incarnation]):
         """
         self.system.living += 1
         context = contextvars.copy_context()
-        actor = context.run(self._make_first)
+        life, actor = context.run(self._make_first)
         # The name of the task is how a deadlock is found: see Waits.check_not_awaited().
         start_protected(nursery, self._run, self.spec.id, context)
         if is_overridden(actor, "started"):
             return False
-        if self.life is not None:
-            self.life.on_up()
+        life.on_up()
         return True
 
-    def _make_first(self) -> Instance:
-        """Return the first instance of the actor. If the factory raises, end the actor and raise that exception."""
+    def _make_first(self) -> tuple[Incarnation, Instance]:
+        """Make the first incarnation and its instance. If the factory raises, end the actor and raise its exception."""
         assert self.make is not None  # noqa: S101  -- the actor has not ended
         try:
             self.life = life = Incarnation(self)
@@ -122,7 +121,7 @@ class Cell(Waits[Incarnation]):
             if failure is raised:
                 raise
             raise failure from raised
-        return actor
+        return life, actor
 
     async def _run(self) -> None:
         """Run the actor, again after each restart, until its permanent end.

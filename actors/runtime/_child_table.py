@@ -116,8 +116,7 @@ class ChildTable(Generic[BodyT]):
 
     def add(self, spec: ChildSpec) -> Child[BodyT]:
         """Add and return the entry of a child that ``start_child`` adds. Raises SpecError, NameTaken or MaxChildren."""
-        if spec.significant:
-            self.spec.check_child(spec)
+        self.spec.check_child(spec)
         if spec.id in self._entries:
             raise NameTaken(f"{self.path} has a child {spec.id!r} already")
         if self.spec.max_children is not None and len(self._entries) >= self.spec.max_children:

@@ -25,7 +25,7 @@ from actors.runtime._spec import ChildSpec, Strategy, SupervisorSpec
 from actors.runtime.topics._supervision import RestartLimitReached
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from actors.runtime._body import Body
     from actors.runtime._cell import Cell
@@ -147,13 +147,10 @@ class Children:
             self.table.planned -= spec.significant
             await self.start(spec)
 
-    def start(self, spec: ChildSpec) -> Awaitable[ActorRef[Any, Any]]:
-        """Add a child. Return an awaitable that starts it, which the caller must await at once.
-
-        If the start raises or is cancelled, the child's entry is removed again.
-        """
+    async def start(self, spec: ChildSpec) -> ActorRef[Any, Any]:
+        """Add a child and start it. If this raises or is cancelled, the child's entry is removed again."""
         self._check_open()
-        return self.launch(self.table.add(spec))
+        return await self.launch(self.table.add(spec))
 
     async def restart(self, key: str) -> ActorRef[Any, Any]:
         """Start a child that has ended. If this raises or is cancelled, the child is not up, and its entry stays."""
